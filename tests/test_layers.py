@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 #: The stations of a mail's way; they meet in plain top-level modules and in the folders they share.
 STATIONS = ("smtp", "policy", "spool", "dispatch", "providers")
-SHARED = ("mime", "model", "net", "telemetry")
+SHARED = ("interfaces", "mime", "model", "net", "telemetry")
 
 #: Where the relay begins.
 ENTRIES = ("demo", "entry", "__main__")

@@ -18,12 +18,12 @@ from smtprelay.cli.client import ApiClient
 from smtprelay.cli.locate import configuration
 from smtprelay.cli.options import CliSettings
 from smtprelay.cli.source import in_words
-from smtprelay.model.export_import import RoutingTargets
+from smtprelay.interfaces import Operator
+from smtprelay.model.archive import RoutingTargets
 from smtprelay.model.message import Delivery
 from smtprelay.model.queue import Edit
-from smtprelay.model.queue_admin import Operator, Prepared
-from smtprelay.spool.location import SpoolLocation
-from smtprelay.spool.offline import OfflineSpool, now
+from smtprelay.model.queue_admin import Prepared
+from smtprelay.spool.location import OfflineSpool, SpoolLocation, now
 from smtprelay.spool.spool import QueueSpool
 from smtprelay.telemetry.log import Fanout
 from smtprelay.telemetry.metrics import Metrics
@@ -126,7 +126,7 @@ class _Operator:
         from smtprelay.service.offline import build_desk  # noqa: PLC0415 -- slow to import
 
         config = configuration(self._settings, os.environ)
-        return build_desk(config, self._spool, time.time, random.SystemRandom().getrandbits)
+        return build_desk(config, self._spool.admin, time.time, random.SystemRandom().getrandbits)
 
     def check(self, provider: str) -> None:
         """Raise ``LookupError`` if the configuration does not have the provider."""
@@ -138,7 +138,7 @@ class _Operator:
 
     def holds_changed(self) -> None:
         """Apply the hold rules; what is due later is left to the relay."""
-        while now(self._spool.apply_hold_rules()) == 0.0:
+        while now(self._spool.admin.apply_hold_rules()) == 0.0:
             pass
 
 

@@ -20,7 +20,7 @@ from smtprelay.cli.options import chosen
 from smtprelay.model.filters import FILTERS
 
 API = "/api/v1"
-TRANSFER = f"{API}/transfer"
+ARCHIVE = f"{API}/archive"
 
 #: Seconds for an answer about an export or an import: the disk may be busy.
 PATIENCE = 300.0

@@ -22,7 +22,8 @@ from smtprelay.dispatch.failover import next_place, too_large
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
 from smtprelay.dispatch.webhook import WebhookNotifier
-from smtprelay.interfaces import Body, Events, Provider, Spool
+from smtprelay.interfaces import Body, Events, Provider
+from smtprelay.interfaces.spool import WorkQueue
 from smtprelay.model.attempt import Block, Claim, Settlement
 from smtprelay.model.fit import with_sizes
 from smtprelay.model.memory_body import MemoryBody
@@ -68,13 +69,13 @@ class Attempts:
     """
     Makes attempts. It keeps nothing between them but what ``lanes`` knows.
 
-    :ivar settle: records an outcome, as :meth:`smtprelay.interfaces.Spool.settle`.
+    :ivar settle: records an outcome, as :meth:`smtprelay.interfaces.spool.WorkQueue.settle`.
     :ivar chance: gives a number from 0 to 1, for the jitter.
     :ivar given_up: what is under way is given up. Then, and only then, is a ``CancelledError`` let through:
         the attempt stays without an outcome.
     """
 
-    spool: Spool
+    spool: WorkQueue
     settle: Callable[[Claim, Settlement], Awaitable[bool]]
     providers: Mapping[str, Provider]
     routes: Mapping[str, Route]

@@ -25,7 +25,8 @@ from smtprelay.dispatch.probe import Probes
 from smtprelay.dispatch.reroute import RerouteRunner
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
 from smtprelay.dispatch.webhook import WebhookNotifier
-from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces.spool import Spool, WorkQueue
 from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.queue import FINAL
 from smtprelay.model.route import Route
@@ -69,16 +70,16 @@ class Dispatcher:
         lease: float = 60.0,
         probe_unreachable: Callable[[str], None] = lambda _provider: None,
     ) -> None:
-        self._spool = spool
+        self._spool: WorkQueue = spool
         self._clock = clock
         self._events = events
         self._jitter = jitter
         self._renew_every = lease / 3.0
         self._lanes = lanes
         reporter = DsnReporter(bounces, post, clock)
-        self._tending = HoldRuleRunner(spool, clock, events)
+        self._tending = HoldRuleRunner(spool.admin, clock, events)
         self.operator = OperatorActions(
-            spool,
+            spool.admin,
             providers,
             reporter,
             lanes,
@@ -89,7 +90,7 @@ class Dispatcher:
             probe_unreachable=probe_unreachable,
         )
         self._probes = Probes(spool, providers, lanes, clock, events)
-        self._reroutes = RerouteRunner(spool, providers, routes, lanes, clock=clock, events=events)
+        self._reroutes = RerouteRunner(spool.admin, providers, routes, lanes, clock=clock, events=events)
         self._attempts = Attempts(
             spool=spool,
             settle=self._settle,
@@ -222,7 +223,7 @@ class Dispatcher:
         self._see_whether_landed()
 
     async def _free_slot(self, claim: Claim) -> None:
-        await self._spool.taken(claim)
+        await self._spool.release_slot(claim)
         if self._backlog:
             self._wake()
 

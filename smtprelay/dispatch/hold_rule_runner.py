@@ -9,7 +9,8 @@ from typing import Final
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from smtprelay.interfaces import Events, Spool
+from smtprelay.interfaces import Events
+from smtprelay.interfaces.spool import QueueAdmin
 
 #: The spool's clock may be a little behind ours; and how long to wait after it has failed, seconds.
 _SHORTEST: Final = 0.05
@@ -22,7 +23,7 @@ _LONGEST_SLEEP: Final = 86400.0
 class HoldRuleRunner:
     """Tends the rules of one spool, from the first :meth:`kick` on."""
 
-    def __init__(self, spool: Spool, clock: IReactorTime, events: Events) -> None:
+    def __init__(self, spool: QueueAdmin, clock: IReactorTime, events: Events) -> None:
         self._spool = spool
         self._clock = clock
         self._events = events

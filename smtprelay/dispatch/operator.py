@@ -13,7 +13,8 @@ from attrs import define, evolve, field
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.failover import fits
 from smtprelay.dispatch.lane_state import LaneStates
-from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.model.attempt import Block, Claim, NewMessage
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Failed
@@ -38,7 +39,7 @@ class OperatorActions:
     :param probe_unreachable: has a provider probed soon that cannot be reached.
     """
 
-    _spool: Spool
+    _spool: QueueAdmin
     _providers: Mapping[str, Provider]
     _reporter: DsnReporter
     _lanes: LaneStates

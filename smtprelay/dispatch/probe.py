@@ -11,7 +11,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.dispatch.lane_state import LaneStates
-from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces.spool import WorkQueue
 from smtprelay.model.attempt import Block
 from smtprelay.model.outcome import Blocked, Delivered, Outcome
 
@@ -32,7 +33,7 @@ async def ask(provider: Provider, name: str, lane: str, events: Events) -> Outco
 class Probes:
     """The probes of all lanes, one at a time for each."""
 
-    _spool: Spool
+    _spool: WorkQueue
     _providers: Mapping[str, Provider]
     _lanes: LaneStates
     _clock: IReactorTime

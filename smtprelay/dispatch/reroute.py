@@ -17,7 +17,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.dispatch.failover import next_place
 from smtprelay.dispatch.lane_state import LaneStates
-from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.model.message import Delivery
 from smtprelay.model.queue import DueSelection, Edit
 from smtprelay.model.queue_admin import Prepared
@@ -38,7 +39,7 @@ Stopped = tuple[str, str]
 class RerouteRunner:
     """Reroutes what waits in lanes that do not run, one reroute at a time for each."""
 
-    _spool: Spool
+    _spool: QueueAdmin
     _providers: Mapping[str, Provider]
     _routes: Mapping[str, Route]
     _lanes: LaneStates

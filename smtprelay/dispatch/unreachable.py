@@ -16,7 +16,8 @@ from twisted.python.failure import Failure
 
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.probe import ask
-from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.model.outcome import Blocked
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.net.reachability import Reach
@@ -44,7 +45,7 @@ class ReachWatch:
     _providers: Mapping[str, Provider]
     _clock: IReactorTime
     _events: Events
-    _spool: Spool = field(kw_only=True)
+    _spool: QueueAdmin = field(kw_only=True)
     _lanes: LaneStates = field(kw_only=True)
     _begun: bool = field(default=False, init=False)
     _told: dict[str, Unreachable] = field(factory=dict, init=False)

@@ -13,7 +13,7 @@ class Claim:
     """
     The right, and the duty, to attempt one delivery once: its intent is already durable.
 
-    :ivar attempt: unique within the delivery; with ``node`` it fences :meth:`Spool.settle`.
+    :ivar attempt: unique within the delivery; with ``node`` it fences :meth:`WorkQueue.settle`.
     :ivar tries: attempts that ended ``Deferred`` before this one, on this provider.
     :ivar deferrals: those that count against :attr:`Schedule.attempts`, on all providers together.
     :ivar age: seconds since the message was received, less the time its lane was blocked.
@@ -43,7 +43,7 @@ class Claim:
 @frozen(kw_only=True)
 class ClaimBatch:
     """
-    What :meth:`smtprelay.interfaces.Spool.claim` found.
+    What :meth:`smtprelay.interfaces.spool.WorkQueue.claim` found.
 
     :ivar claims: to be attempted now, by us.
     :ivar probes: (provider, lane) that are blocked and whose time to be tried has come.

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from smtprelay.model.archived_message import structured, unstructured
-from smtprelay.model.export_import import RoutingTargets
+from smtprelay.model.archive import RoutingTargets
+from smtprelay.model.archive_json import structured, unstructured
 from smtprelay.model.queue_admin import HoldRule
 
 #: The version of the JSON.

@@ -1,12 +1,8 @@
 """
-A right to ask a provider that is borrowed from the lanes of the queue.
-
-Deliveries of synchronous listeners are not in the spool, but they are of one load with those that are:
-so slots, pace and breaker are the spool's to give, to both.
+The right to ask a provider, borrowed from the lanes of the queue. Pure.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from attrs import frozen
 
@@ -52,24 +48,3 @@ class Feedback:
 
     outcomes: Sequence[Outcome] = ()
     block: Block | None = None
-
-
-class Permits(Protocol):
-    """What :class:`smtprelay.interfaces.Spool` does for those who do not queue."""
-
-    async def borrow(self, name: str, provider: str, lane: str) -> Permit | Busy:
-        """
-        Take a slot of a lane, and a token of each window, for a request that the spool does not make.
-
-        It is counted with the spool's own until it is given back, at the latest after ten minutes.
-        """
-
-    async def give_back(self, permit: Permit, feedback: Feedback | None = None) -> None:
-        """
-        Release the slot of ``permit``, and learn from what came of it.
-
-        Without a lesson the provider has the body, and the outcome comes later.
-        """
-
-    def when_room(self, ask: Callable[[], None]) -> None:
-        """Have ``ask`` called, on the reactor, when a slot may have become free, or a lane was opened."""

@@ -9,7 +9,8 @@ spool, where other nodes, if there are any, deliver it.
 from typing import Final
 
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.interfaces import Events, Spool
+from smtprelay.interfaces import Events
+from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.service.ports import Ports
 from smtprelay.web.context import Drained
 
@@ -29,7 +30,7 @@ class Drain:
         self,
         ports: Ports,
         dispatcher: Dispatcher | None,
-        spool: Spool | None,
+        spool: QueueAdmin,
         *,
         shared: bool,
         events: Events,
@@ -55,16 +56,15 @@ class Drain:
             self._dispatcher.pause()
         elif self._dispatcher is not None:
             self._dispatcher.start()
-        if self._spool is not None:
-            await self._spool.announce(on)
+        await self._spool.set_draining(on)
 
     async def state(self) -> Drained:
         """Return how far it is."""
-        stock = None if self._spool is None else await self._spool.stock()
+        stock = await self._spool.stock()
         return Drained(
             draining=self.on,
             sessions=self._ports.sessions,
             attempts=0 if self._dispatcher is None else self._dispatcher.attempts,
-            waiting=0 if stock is None else sum(stock.states.get(state, 0) for state in _WAITING),
+            waiting=sum(stock.states.get(state, 0) for state in _WAITING),
             shared=self._shared,
         )

@@ -13,7 +13,7 @@ from smtprelay.config.model import Config
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.operator import OperatorActions
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.model.message_id import new_id
 from smtprelay.policy.router import Router
@@ -23,7 +23,7 @@ from smtprelay.service.build.providers import ProviderContext, build_providers
 
 
 def build_desk(
-    config: Config, spool: Spool, seconds: Callable[[], float], random_bits: Callable[[int], int]
+    config: Config, spool: QueueAdmin, seconds: Callable[[], float], random_bits: Callable[[int], int]
 ) -> OperatorActions:
     """Return what prepares an operator's changes of ``spool``."""
     clock = Clock()

@@ -6,13 +6,15 @@ power everything comes up at once. It waits, tells what it waits for, and is not
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from types import SimpleNamespace
 from typing import Any, Final, TypeVar
 
 from attrs import evolve
 from twisted.internet.task import deferLater
 
 from smtprelay.config.model import Config
-from smtprelay.interfaces import Events, Spool
+from smtprelay.interfaces import Events
+from smtprelay.interfaces.spool import Spool
 from smtprelay.net.buffer_budget import Budget
 from smtprelay.service.build.webhook import webhook_paces
 from smtprelay.service.spool import open_spool
@@ -60,7 +62,7 @@ class DatabaseRetry:
         none = evolve(sources, spool=None, permits=None)
         there = {(each.method, each.path): each for each in api_routes(none)}
         # No action of this table is called.
-        unseen: Any = object()
+        unseen: Any = SimpleNamespace(admin=None, archive=None, maintenance=None)
         table = api_routes(evolve(sources, spool=unseen, permits=unseen, operator=unseen, draining=unseen))
         return [there.get((each.method, each.path)) or evolve(each, action=away) for each in table]
 
@@ -120,6 +122,6 @@ class Opening:
     async def recover(self, spool: Spool) -> None:
         """Put in order what a crash has left."""
         recovered = await self._patience.until_there(spool.recover)
-        await spool.look()
+        await spool.maintenance.check_health()
         if recovered:
             self._events("spool.recovered", deliveries=recovered)

@@ -21,9 +21,10 @@ from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.unreachable import LOOK_EVERY, ReachWatch
-from smtprelay.interfaces import Events, Provider, Receive, Spool
+from smtprelay.interfaces import Events, Provider, Receive
+from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
-from smtprelay.model.export_import import RoutingTargets
+from smtprelay.model.archive import RoutingTargets
 from smtprelay.model.message import Reply
 from smtprelay.model.message_id import Bits, new_id
 from smtprelay.net.buffer_budget import MOST, Budget
@@ -198,7 +199,7 @@ class Relay(Service):
             self._providers,
             self._reactor,
             self._events,
-            spool=permits,
+            spool=permits.admin,
             lanes=self._lanes,
         )
 
@@ -218,12 +219,12 @@ class Relay(Service):
             probe_unreachable=watch.probe_soon,
         )
         shared = config.spool is not None and config.spool.engine == "postgres"
-        self._drain = Drain(self._ports, self._dispatcher, spool, shared=shared, events=self._events)
+        self._drain = Drain(self._ports, self._dispatcher, permits.admin, shared=shared, events=self._events)
         self._synchronous = build_synchronous(
             config,
             self._providers,
             spool,
-            permits,
+            permits.permits,
             self._lanes,
             post=post,
             notifier=notifier,
@@ -259,7 +260,7 @@ class Relay(Service):
         self._refusals.store = self._permits.refusals
         chores: list[Chore] = [("reach", LOOK_EVERY, self._watch.look), ("log", LOOK_EVERY, self._log.look)]
         if self.spool is not None and self.config.spool is not None:
-            self._keeping = Retention(self.spool, self.config.spool, self._clock.seconds, self._events)
+            self._keeping = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
             chores += [("hold_rules", SWEEP_EVERY, self._tend), *self._keeping.chores]
             chores += build_delays(
                 self.config,
@@ -327,7 +328,7 @@ class Relay(Service):
         if not self._clocks:
             checks["listeners"] = "not all listeners are open yet"
         if self.spool is not None:
-            checks["spool"] = self.spool.complaint or None
+            checks["spool"] = self.spool.maintenance.complaint or None
         return checks
 
     # --- while it runs

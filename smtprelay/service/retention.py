@@ -4,11 +4,14 @@ The chores that keep the spool small: they remove finished mail, and give its ro
 Each goes in small steps, and mail comes between any two of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
+from twisted.internet.interfaces import IReactorTime
+
 from smtprelay.config.model import SpoolSettings
-from smtprelay.interfaces import Events, Spool
+from smtprelay.interfaces import Events
+from smtprelay.interfaces.spool import Maintenance
 from smtprelay.service.chores import Chore
 
 #: How often the room in the spool is measured, and what failed is tried again, seconds.
@@ -39,19 +42,19 @@ class Retention:
     The chores of one spool.
 
     :param settings: how much is kept, and for how long.
-    :param seconds: gives the time, seconds since the epoch.
+    :param clock: of the spool; its seconds are since the epoch.
     :ivar stopping: when it becomes true, the step under way is the last one.
     """
 
     def __init__(
-        self, spool: Spool, settings: SpoolSettings, seconds: Callable[[], float], events: Events
+        self, spool: Maintenance, settings: SpoolSettings, clock: IReactorTime, events: Events
     ) -> None:
         self._spool = spool
         self._events = events
         self._retention = settings.retention
         self._lease = settings.lease
         self._bound = SHARE * settings.limit.bytes
-        self._seconds = seconds
+        self._seconds = clock.seconds
         self._spare = 0
         self.stopping = False
 
@@ -62,7 +65,7 @@ class Retention:
             ("sweep", SWEEP_EVERY, self.sweep),
             ("shrink", SHRINK_EVERY, self.shrink),
             ("reclaim", self._lease / 2, self._reclaim),
-            ("look", LOOK_EVERY, self._spool.look),
+            ("look", LOOK_EVERY, self._spool.check_health),
         ]
 
     async def sweep(self) -> None:
@@ -70,7 +73,7 @@ class Retention:
         now = self._seconds()
         while not self.stopping and await self._spool.sweep(now - self._retention.history, STEP):
             pass
-        while not self.stopping and await self._spool.upkeep.sweep_bodies(now - self._retention.bodies, STEP):
+        while not self.stopping and await self._spool.sweep_bodies(now - self._retention.bodies, STEP):
             pass
         await self._trim()
 
@@ -80,14 +83,14 @@ class Retention:
 
         What a busy spool fills and empties again is left to it.
         """
-        spare = (await self._spool.upkeep.space()).spare
+        spare = (await self._spool.space()).spare
         wanted, self._spare = min(spare, self._spare), spare
         if wanted <= SLACK:
             return
         for _ in range(MOST_STEPS):
-            if self.stopping or not await self._spool.upkeep.shrink(SLACK + spare - wanted):
+            if self.stopping or not await self._spool.shrink(SLACK + spare - wanted):
                 break
-        self._spare = (await self._spool.upkeep.space()).spare
+        self._spare = (await self._spool.space()).spare
 
     async def _reclaim(self) -> None:
         """Take over what nodes had that are not there any more."""
@@ -106,5 +109,5 @@ class Retention:
             self._events("history.pruned", messages=forgotten)
 
     async def _is_too_large(self) -> bool:
-        used = (await self._spool.upkeep.space()).used
+        used = (await self._spool.space()).used
         return used is not None and used > self._bound

@@ -20,10 +20,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from smtprelay.interfaces import Events
+from smtprelay.interfaces import Events, RefusedMail
 from smtprelay.model.message import Client, Reply
 from smtprelay.model.network import counted_as
-from smtprelay.model.queue_admin import RefusedMail
 from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, Key, RefusalFilter, RefusalRow
 from smtprelay.smtp.command import command_shown, printable
 from smtprelay.smtp.events import END_OF_DATA, RESPONSE, UNKNOWN

@@ -1,39 +1,50 @@
 """
-Where a spool lies whose relay does not run: in a folder, or in a database.
+Where a spool lies, in a folder or in a database, and how it is opened while no relay runs.
 
-What looks at it and what changes it from outside the relay (:mod:`smtprelay.spool.offline`) knows no more of
-it than this.
+It is the same spool with the same operations, on the caller's thread. Looking needs no lock; what changing
+takes its :class:`SpoolLocation` knows.
 """
 
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from attrs import frozen
+from twisted.internet.defer import Deferred, execute
 
 from smtprelay.spool.engines import sqlite_file
 from smtprelay.spool.engines.engine import Engine
+from smtprelay.spool.engines.memory import InlineReader
+from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.schema import check_version
 from smtprelay.spool.engines.sqlite import DATABASE, SqliteEngine, connect_reader, prepare_folder
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
-from smtprelay.spool.engines.transaction import Connection, SpoolFault
-from smtprelay.spool.engines.writer import InlineWriter
+from smtprelay.spool.engines.transaction import Connection, SpoolFault, Transaction
+from smtprelay.spool.engines.writer import InlineWriter, Operation, Writer
+from smtprelay.spool.maintenance.check import snapshot
+from smtprelay.spool.spool import QueueSpool
+from smtprelay.spool.tables.lanes import LaneTable
+from smtprelay.telemetry.log import Fanout
+
+T = TypeVar("T")
+
+_DRIVER: Final = "the engine postgres needs psycopg: pip install 'smtprelay[postgres]'"
 
 
 class SpoolLocation(Protocol):
     """Where a spool lies; ``str`` says it to people."""
 
     @property
-    def engine(self) -> Engine:
-        """What keeps it."""
-
-    @property
     def shared(self) -> bool:
         """Whether other relays may be at work on it."""
+
+    @property
+    def engine(self) -> Engine:
+        """What keeps it."""
 
     def reading(self) -> AbstractContextManager[Connection]:
         """
@@ -57,10 +68,10 @@ class SpoolLocation(Protocol):
 @frozen
 class SqliteLocation:
     """
-    The ground of the embedded engine, see :class:`SpoolLocation`.
+    A spool in a folder, see :class:`SpoolLocation`.
 
-    Looking needs no lock. Who changes something holds the node's, so that it can never happen behind a
-    running relay's back; and brings an older spool up to date, as the relay would.
+    Who changes something holds the node's lock, so that it never happens behind a running relay's back, and
+    brings an older spool up to date, as the relay would.
     """
 
     path: Path
@@ -71,37 +82,28 @@ class SqliteLocation:
 
     @property
     def engine(self) -> SqliteEngine:
-        """The engine, for what only it can tell."""
+        """What keeps it."""
         return SqliteEngine(database=str(self.path / DATABASE), paces={}, lease=60.0, seconds=time.time)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Give a connection that cannot write."""
-        with closing(connect_reader(self.existing() / DATABASE, frozen=self._is_frozen())) as connection:
+        with closing(connect_reader(self._existing() / DATABASE, frozen=self._is_frozen())) as connection:
             try:
                 check_version(connection)
             except ValueError as error:
                 raise SpoolFault(str(error)) from error
             yield connection
 
-    def _is_frozen(self) -> bool:
-        """Whether nobody has the spool open, and we cannot make the files beside it that a reader needs."""
-        beside = (self.path / f"{DATABASE}-{name}" for name in ("wal", "shm"))
-        return not os.access(self.path, os.W_OK) and not any(file.exists() for file in beside)
-
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:
         """Give a writer while nobody can be in its way."""
-        folder = prepare_folder(str(self.path)) if new else self.existing()
-        lock = SpoolLock(folder)
-        try:
+        with self._locked(new=new):
             writer = InlineWriter(self.engine)
             try:
                 yield writer
             finally:
                 writer.close()
-        finally:
-            lock.release()
 
     def compact(self) -> tuple[int, int]:
         """
@@ -109,18 +111,27 @@ class SqliteLocation:
 
         Raises as :meth:`writing`.
         """
-        folder = self.existing()
+        with self._locked() as folder:
+            return sqlite_file.compact(folder / DATABASE)
+
+    @contextmanager
+    def _locked(self, *, new: bool = False) -> Iterator[Path]:
+        folder = prepare_folder(str(self.path)) if new else self._existing()
         lock = SpoolLock(folder)
         try:
-            return sqlite_file.compact(folder / DATABASE)
+            yield folder
         finally:
             lock.release()
 
-    def existing(self) -> Path:
-        """Return the folder if there is a spool in it; raises ``FileNotFoundError``."""
+    def _existing(self) -> Path:
         if not (self.path / DATABASE).exists():
             raise FileNotFoundError(f"there is no spool in {self.path}")
         return self.path
+
+    def _is_frozen(self) -> bool:
+        """Whether nobody has the spool open, and we cannot make the files beside it that a reader needs."""
+        beside = (self.path / f"{DATABASE}-{name}" for name in ("wal", "shm"))
+        return not os.access(self.path, os.W_OK) and not any(file.exists() for file in beside)
 
 
 class DriverMissing(Exception):  # noqa: N818 -- what is the matter
@@ -129,7 +140,7 @@ class DriverMissing(Exception):  # noqa: N818 -- what is the matter
 
 def in_database(url: Callable[[], str], lease: float) -> SpoolLocation:
     """
-    Return the ground of the spool in the database that ``url`` gives a connection string for.
+    Return where the spool lies in the database that ``url`` gives a connection string for.
 
     :param lease: that of the relays, seconds.
     :raises DriverMissing: there is no psycopg.
@@ -149,4 +160,94 @@ def driver() -> Iterator[None]:
         raise DriverMissing(f"{_DRIVER} ({error})") from error
 
 
-_DRIVER: Final = "the engine postgres needs psycopg: pip install 'smtprelay[postgres]'"
+class OfflineSpool:
+    """
+    A spool that is opened directly; raises what its :class:`SpoolLocation` does.
+
+    :param keep: open it for changes now, and until :meth:`close`: nobody else changes it meanwhile.
+    :param new: so, and make it if there is none.
+    """
+
+    def __init__(self, location: SpoolLocation, *, keep: bool = False, new: bool = False) -> None:
+        self._location = location
+        self._connection: Connection | None = None
+        self._open = ExitStack()
+        self._kept: QueueSpool | None = None
+        if new:
+            self._kept = self._spool(self._open.enter_context(location.writing(new=True)))
+        elif keep:
+            self._kept = self._spool(self._writer(self._open))
+
+    @contextmanager
+    def opened(self, *, changing: bool) -> Iterator[QueueSpool]:
+        """Give the spool; one that is only looked at may be used until :meth:`close`."""
+        with ExitStack() as open_:
+            if self._kept is not None:
+                yield self._kept
+            elif changing:
+                yield self._spool(self._writer(open_))
+            else:
+                why = AssertionError("the spool is not open for changes")
+                yield self._spool(_ReadingWriter(self._reading(), why))
+
+    def close(self) -> None:
+        """Let go of the spool."""
+        self._open.close()
+
+    def _spool(self, writer: Writer) -> QueueSpool:
+        options = SpoolOptions(paces={}, events=Fanout(()))
+        return QueueSpool(writer, InlineReader(self._reading()), options, self._location.engine)
+
+    def _writer(self, open_: ExitStack) -> Writer:
+        """Return what changes the spool; where that cannot be opened, what can still be looked at."""
+        try:
+            return open_.enter_context(self._location.writing())
+        except (OSError, SpoolFault) as error:
+            return _ReadingWriter(self._reading(), error)
+
+    def _reading(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._open.enter_context(self._location.reading())
+        return self._connection
+
+
+def now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return the result of a coroutine that waits for nobody, or raise what it raises."""
+    results: list[T] = []
+    failures: list[Any] = []
+    Deferred.fromCoroutine(coroutine).addCallbacks(results.append, failures.append)
+    if failures:
+        raise failures[0].value
+    return results[0]
+
+
+class _ReadingWriter:
+    """
+    Runs the operations that change nothing, as a copy into an archive does.
+
+    :param why: what an operation fails with that would change something.
+    """
+
+    def __init__(self, connection: Any, why: Exception) -> None:
+        self._connection = connection
+        self._why = why
+
+    def do(self, operation: Operation[T]) -> Deferred[T]:
+        return execute(self._run, operation)
+
+    def close(self) -> Deferred[None]:
+        raise AssertionError("nothing was opened")
+
+    def _run(self, operation: Operation[T]) -> T:
+        lanes = LaneTable(self._connection.execute, run=self._connection.run)
+        lanes.begin(time.time())
+        tx = Transaction(self._connection, lanes, now=time.time(), node="", paces={}, lease=0.0)
+        with snapshot(self._connection):
+            try:
+                result = operation(tx)
+                tx.finish()
+            except (sqlite3.Error, SpoolFault) as error:
+                if "readonly" in str(error) or "read-only" in str(error):
+                    raise self._why from error
+                raise
+        return result

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from attrs import evolve
 
-from smtprelay.web.archive import transfer_routes
+from smtprelay.web.archive import archive_routes, check_routes
 from smtprelay.web.attention import attention
 from smtprelay.web.auth import COOKIE
 from smtprelay.web.captured_mail import mailbox_routes
@@ -44,10 +44,11 @@ def api_routes(sources: Sources) -> Sequence[Endpoint]:
     ]
     routes += refused_routes(sources.refusals, sources.events)
     if sources.spool is not None:
-        routes += queue_routes(sources.spool, sources)
-        routes += transfer_routes(sources.spool, sources.targets, sources.operator)
+        routes += queue_routes(sources.spool.admin, sources)
+        routes += archive_routes(sources.spool.archive, sources.targets, sources.operator)
+        routes += check_routes(sources.spool.maintenance)
     if sources.permits is not None and sources.operator is not None:
-        routes += provider_routes(sources.permits, sources.operator)
+        routes += provider_routes(sources.permits.admin, sources.operator)
     if sources.draining is not None:
         routes += _drain_routes(sources.draining)
     if sources.mailbox is not None:

@@ -7,10 +7,10 @@ from attrs import Factory, define, field, frozen
 from prometheus_client import CollectorRegistry
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.interfaces import Events, Spool
-from smtprelay.model.export_import import RoutingTargets
+from smtprelay.interfaces import Events, Operator, RefusedMail
+from smtprelay.interfaces.spool import Spool
+from smtprelay.model.archive import RoutingTargets
 from smtprelay.model.queue import Node, QueueStats
-from smtprelay.model.queue_admin import Operator, RefusedMail
 from smtprelay.model.refusal import RefusalFilter
 from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics
@@ -125,9 +125,9 @@ class Sources:
         told = SpoolState()
         try:
             if self.permits is not None:
-                told.stock = await self.permits.stock()
+                told.stock = await self.permits.admin.stock()
             if since is not None:
-                told.nodes = () if self.spool is None else await self.spool.nodes()
+                told.nodes = () if self.spool is None else await self.spool.admin.nodes()
                 told.refused = len(await self.refusals.refused(RefusalFilter(since=since)))
         except Exception as error:  # noqa: BLE001 -- whatever the engine raises
             told.silent = str(error) or type(error).__name__

@@ -14,10 +14,11 @@ from cattrs import Converter
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.interfaces import Body, Spool
+from smtprelay.interfaces import Body, Operator
+from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.mime.head import block
 from smtprelay.model.queue import ACTIONS
-from smtprelay.model.queue_admin import HoldRule, Operator
+from smtprelay.model.queue_admin import HoldRule
 from smtprelay.web.context import Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, NOTE, NUMBER, TEXT, changed, listed, signed
@@ -37,7 +38,7 @@ _RULE: Final = {**dict.fromkeys(_PATTERNS, TEXT), "why": NOTE, "until": NUMBER, 
 plain: Final = Converter().unstructure
 
 
-def queue_routes(spool: Spool, sources: Sources) -> Sequence[Endpoint]:
+def queue_routes(spool: QueueAdmin, sources: Sources) -> Sequence[Endpoint]:
     """Return the routes of the queue."""
 
     async def listing(request: ApiRequest) -> ApiResponse:
@@ -54,7 +55,7 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Endpoint]:
         part = request.query.get("part", ["message"])[0]
         if part not in _PARTS:
             raise ApiProblem(400, f"unknown part {part!r}: it is one of {', '.join(_PARTS)}")
-        body = await spool.raw(request.path["id"])
+        body = await spool.content(request.path["id"])
         answer = await _PARTS[part](body)
         who = request.signed(request.query.get("who", [""])[0])
         sources.events("queue.read", who=who, message=body.message, part=part)
@@ -79,7 +80,7 @@ def queue_routes(spool: Spool, sources: Sources) -> Sequence[Endpoint]:
     ]
 
 
-def _hold_routes(spool: Spool, sources: Sources) -> Sequence[Endpoint]:
+def _hold_routes(spool: QueueAdmin, sources: Sources) -> Sequence[Endpoint]:
     async def holds(_asked: ApiRequest) -> ApiResponse:
         return json_answer({"hold_rules": plain(await spool.holds())})
 
@@ -125,7 +126,7 @@ def _expect_a_match(patterns: Mapping[str, str], sources: Sources) -> None:
         sources.operator.check(provider)
 
 
-def provider_routes(spool: Spool, operator: Operator) -> Sequence[Endpoint]:
+def provider_routes(spool: QueueAdmin, operator: Operator) -> Sequence[Endpoint]:
     """Return the routes of the providers' lanes."""
 
     async def lanes(_asked: ApiRequest) -> ApiResponse:

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from attrs import asdict, fields
 
-from smtprelay.interfaces import Events
-from smtprelay.model.queue_admin import RefusedMail
+from smtprelay.interfaces import Events, RefusedMail
 from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, NUMBER, TEXT, ValueKind, checked, number, signed

@@ -6,6 +6,7 @@ case says how one is opened.
 """
 
 from tests.behaviours.spool_accept import AcceptContract
+from tests.behaviours.spool_archive import ArchiveContract
 from tests.behaviours.spool_borrow import BorrowContract
 from tests.behaviours.spool_changes import ChangeContract
 from tests.behaviours.spool_claim import ClaimContract
@@ -13,6 +14,7 @@ from tests.behaviours.spool_deletion import DeletionContract
 from tests.behaviours.spool_feedback import FeedbackContract
 from tests.behaviours.spool_holds import HoldContract
 from tests.behaviours.spool_lanes import LaneContract
+from tests.behaviours.spool_maintenance import MaintenanceContract
 from tests.behaviours.spool_notice import NoticeContract
 from tests.behaviours.spool_operator import OperatorContract
 from tests.behaviours.spool_refusals import RefusalContract
@@ -21,8 +23,6 @@ from tests.behaviours.spool_search import SearchContract
 from tests.behaviours.spool_settle import SettleContract
 from tests.behaviours.spool_split import SplitContract
 from tests.behaviours.spool_suspects import SuspectContract
-from tests.behaviours.spool_transfer import TransferContract
-from tests.behaviours.spool_upkeep import UpkeepContract
 
 
 class SpoolContract(
@@ -36,8 +36,8 @@ class SpoolContract(
     DeletionContract,
     NoticeContract,
     RoomContract,
-    UpkeepContract,
-    TransferContract,
+    MaintenanceContract,
+    ArchiveContract,
     SearchContract,
     ChangeContract,
     HoldContract,

@@ -5,12 +5,14 @@ from typing import Any
 
 from twisted.internet.defer import succeed
 
-from smtprelay.interfaces import Body, MimeWorkerUnavailable, Spool, Unmeasured
+from smtprelay.interfaces import Body, MimeWorkerUnavailable, Unmeasured
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.message import Draft, Envelope, Planned, Refused, Reply
 from smtprelay.model.queue import Selection
 from smtprelay.model.shape import Shape, shape_of
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
+from tests.listed import listed
 
 
 class AcceptContract(SpoolStories):
@@ -21,7 +23,7 @@ class AcceptContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             reply = await self.send(spool)
-            (line,) = await spool.list(Selection())
+            (line,) = await listed(spool, Selection())
             self.assertEqual((250, f"Ok: queued as {line.message}"), (reply.code, reply.text))
             self.assertEqual(("queued", "Scan", len(BODY)), (line.state, line.subject, line.size))
 
@@ -37,7 +39,7 @@ class AcceptContract(SpoolStories):
             (claim,) = claims
             self.assertEqual((1, BODY, False), (claim.attempt, claim.body, claim.uncertain))
             self.assertEqual(("anna@example.com",), claim.delivery.envelope.addresses)
-            (detail,) = await spool.show(claim.delivery.message)
+            (detail,) = await spool.admin.show(claim.delivery.message)
             self.assertEqual([("main", None)], [(each.provider, each.ended) for each in detail.history])
 
         return self.play(story)
@@ -87,7 +89,7 @@ class AcceptContract(SpoolStories):
             incoming = spool.incoming(self.draft("a@example.com"), plan)
             incoming.write(BODY)
             self.assertEqual(reply, await incoming.finish())
-            self.assertEqual([], list(await spool.list(Selection())))
+            self.assertEqual([], list(await listed(spool, Selection())))
 
         return self.play(story)
 
@@ -117,9 +119,9 @@ class AcceptContract(SpoolStories):
             for number, name in enumerate((b"Subject", b"Message-ID", b"X-Other"), start=1):
                 header = b"To: a@example.com\r\n" + name + b": " + word + b"\r\n"
                 self.assertEqual(250, (await self.send(spool, number=number, body=header + b"\r\nx")).code)
-            for line in await spool.list(Selection()):
+            for line in await listed(spool, Selection()):
                 self.assertLessEqual(len(line.subject), 1024)
-            stored = await spool.raw(self.draft(number=1).id)
+            stored = await spool.admin.content(self.draft(number=1).id)
             self.assertIn(word, await stored.whole())
 
         return self.play(story)
@@ -158,9 +160,9 @@ class AcceptContract(SpoolStories):
             if waiting is not None:
                 await waiting
             incoming.abort()
-            self.assertEqual([], list(await spool.list(Selection())))
+            self.assertEqual([], list(await listed(spool, Selection())))
             with self.assertRaises(LookupError):
-                await spool.show(draft.id)
+                await spool.admin.show(draft.id)
 
         return self.play(story)
 
@@ -214,7 +216,7 @@ class AcceptContract(SpoolStories):
             incoming = spool.incoming(self.draft("a@example.com"), lambda *_: [])
             incoming.write(BODY)
             self.assertEqual(451, (await incoming.finish()).code)
-            self.assertEqual([], list(await spool.list(Selection())))
+            self.assertEqual([], list(await listed(spool, Selection())))
 
         return self.play(story)
 
@@ -239,7 +241,7 @@ class AcceptContract(SpoolStories):
         async def story(spool: Spool) -> None:
             body = b"Subject: =?utf-7?Q?+2AA-?=\r\nMessage-ID: \x00\r\n\r\n"
             self.assertEqual(250, (await self.send(spool, body=body)).code)
-            (line,) = await spool.list(Selection())
+            (line,) = await listed(spool, Selection())
             self.assertEqual("\ufffd", line.subject)
 
         return self.play(story)
@@ -279,7 +281,7 @@ class AcceptContract(SpoolStories):
                         await waiting
                 self.assertEqual(250, (await incoming.finish()).code)
                 self.assertEqual(body, b"".join(read))
-            self.assertEqual(4, len(await spool.list(Selection())))
+            self.assertEqual(4, len(await listed(spool, Selection())))
 
         return self.play(story)
 
@@ -297,9 +299,9 @@ class AcceptContract(SpoolStories):
             await (incoming.write(BODY + b"x" * 600_000) or succeed(None))
             reply = await incoming.finish()
             self.assertEqual((452, "4.3.0"), (reply.code, reply.enhanced))
-            self.assertEqual([], list(await spool.list(Selection())))
-            await spool.sweep(0.0)  # behind the pieces' removal, for which nobody waits
-            checked = await spool.upkeep.check()
+            self.assertEqual([], list(await listed(spool, Selection())))
+            await spool.maintenance.sweep(0.0)  # behind the pieces' removal, for which nobody waits
+            checked = await spool.maintenance.check()
             self.assertEqual(([], 0), (list(checked.findings), checked.bytes))
 
         return self.play(story)

@@ -1,6 +1,6 @@
 """Who does not queue shares slots, pace and breaker with those who do."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, Settlement
 from smtprelay.model.message import Planned
 from smtprelay.model.outcome import Blocked, Deferred, Delivered
@@ -8,13 +8,14 @@ from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.queue import Selection
 from smtprelay.model.route import RateLimit, Window
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
+from tests.listed import listed
 
 
 class BorrowContract(SpoolStories):
     """Mixed into a trial test case that has :meth:`play`."""
 
     async def lent(self, spool: Spool, name: str, provider: str = "main", lane: str = "") -> Permit:
-        permit = await spool.borrow(name, provider, lane)
+        permit = await spool.permits.borrow(name, provider, lane)
         assert isinstance(permit, Permit), permit
         return permit
 
@@ -27,11 +28,11 @@ class BorrowContract(SpoolStories):
             for number in (1, 2, 3):
                 await self.send(spool, number=number)
             (claim,) = (await spool.claim()).claims
-            self.assertEqual(Busy(), await spool.borrow("two", "main", ""))
+            self.assertEqual(Busy(), await spool.permits.borrow("two", "main", ""))
             spool.listen(woken.append)
-            await spool.give_back(permit, Feedback(outcomes=(Delivered(),)))
+            await spool.permits.give_back(permit, Feedback(outcomes=(Delivered(),)))
             self.assertEqual([()], woken)
-            await spool.give_back(permit, Feedback())
+            await spool.permits.give_back(permit, Feedback())
             await self.lent(spool, "two")
             self.assertTrue((await spool.claim()).waiting)
             await spool.settle(claim, done(claim))
@@ -44,7 +45,7 @@ class BorrowContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             await self.lent(spool, "one", "other", "box")
-            self.assertEqual(Busy(), await spool.borrow("two", "other", "box"))
+            self.assertEqual(Busy(), await spool.permits.borrow("two", "other", "box"))
             await self.lent(spool, "three", "other", "bin")
 
         return self.play(story)
@@ -56,7 +57,7 @@ class BorrowContract(SpoolStories):
             await self.lent(spool, "one")
             await self.send(spool, number=1)
             self.assertEqual(1, len((await spool.claim()).claims))
-            turned = await spool.borrow("two", "main", "")
+            turned = await spool.permits.borrow("two", "main", "")
             assert isinstance(turned, Busy)
             assert turned.until is not None
             self.assertEqual("", turned.reason)
@@ -72,7 +73,9 @@ class BorrowContract(SpoolStories):
             until = self.clock.seconds() + 60
             for lane in ("box", ""):
                 await spool.block(Block(provider="other", lane=lane, until=until, reason="401"))
-                self.assertEqual(Busy(reason="401", until=until), await spool.borrow("one", "other", "box"))
+                self.assertEqual(
+                    Busy(reason="401", until=until), await spool.permits.borrow("one", "other", "box")
+                )
                 await spool.block(Block(provider="other", lane=lane))
             await self.lent(spool, "one", "other", "box")
 
@@ -84,15 +87,17 @@ class BorrowContract(SpoolStories):
         async def story(spool: Spool) -> None:
             block = Block(provider="main", until=9e9, reason="401")
             permit = await self.lent(spool, "one")
-            await spool.give_back(permit, Feedback(outcomes=(Blocked("401"),), block=block))
+            await spool.permits.give_back(permit, Feedback(outcomes=(Blocked("401"),), block=block))
             await self.send(spool, number=1)
             work = await spool.claim()
             self.assertEqual(([], [("main", "")]), (list(work.claims), list(work.stopped)))
             await spool.block(Block(provider="main"))
             permit = await self.lent(spool, "two")
-            await spool.give_back(permit, Feedback(outcomes=(Deferred("429", throttled=True),)))
+            await spool.permits.give_back(permit, Feedback(outcomes=(Deferred("429", throttled=True),)))
             self.assertEqual(self.clock.seconds() + 0.25, (await spool.claim()).due)
-            self.assertEqual(Busy(until=self.clock.seconds() + 0.25), await spool.borrow("x", "main", ""))
+            self.assertEqual(
+                Busy(until=self.clock.seconds() + 0.25), await spool.permits.borrow("x", "main", "")
+            )
 
         return self.play(story)
 
@@ -102,8 +107,8 @@ class BorrowContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await spool.block(Block(provider="main", trial=True))
             permit = await self.lent(spool, "one")
-            self.assertEqual(Busy(), await spool.borrow("two", "main", ""))
-            await spool.give_back(permit, Feedback(outcomes=(Delivered(),)))
+            self.assertEqual(Busy(), await spool.permits.borrow("two", "main", ""))
+            await spool.permits.give_back(permit, Feedback(outcomes=(Delivered(),)))
             await self.lent(spool, "two")
             await self.lent(spool, "three")
 
@@ -114,12 +119,12 @@ class BorrowContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             first, _ = await self.lent(spool, "one"), await self.lent(spool, "two")
-            await spool.give_back(first)
-            await spool.give_back(first)
+            await spool.permits.give_back(first)
+            await spool.permits.give_back(first)
             await self.lent(spool, "three")
-            self.assertEqual(Busy(), await spool.borrow("four", "main", ""))
-            await spool.give_back(first, Feedback(outcomes=(Deferred("429", throttled=True),)))
-            (lane,) = (await spool.stock()).lanes
+            self.assertEqual(Busy(), await spool.permits.borrow("four", "main", ""))
+            await spool.permits.give_back(first, Feedback(outcomes=(Deferred("429", throttled=True),)))
+            (lane,) = (await spool.admin.stock()).lanes
             self.assertIsNotNone(lane.ceiling)
 
         return self.play(story)
@@ -136,11 +141,11 @@ class BorrowContract(SpoolStories):
             for _ in range(21):  # a database that was silent for long gives everybody another lease
                 self.clock.advance(30)
                 await spool.renew([])
-            await spool.reclaim()
+            await spool.maintenance.reclaim()
             await self.lent(spool, "five")
-            await spool.give_back(stale, Feedback())
+            await spool.permits.give_back(stale, Feedback())
             await self.lent(spool, "six")
-            self.assertEqual(Busy(), await spool.borrow("seven", "main", ""))
+            self.assertEqual(Busy(), await spool.permits.borrow("seven", "main", ""))
 
         return self.play(story)
 
@@ -149,14 +154,14 @@ class BorrowContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             told: list[int] = []
-            spool.when_room(lambda: told.append(1))
+            spool.permits.when_room(lambda: told.append(1))
             await self.send(spool, number=1)
             (claim,) = (await spool.claim()).claims
             permit = await self.lent(spool, "one")
             self.assertEqual(0, len(told))
-            await spool.taken(claim)
+            await spool.release_slot(claim)
             await spool.settle(claim, done(claim))
-            await spool.give_back(permit, Feedback())
+            await spool.permits.give_back(permit, Feedback())
             await spool.block(Block(provider="main"))
             self.assertEqual(4, len(told))
 
@@ -182,10 +187,10 @@ class BorrowContract(SpoolStories):
             incoming = spool.incoming(draft, lambda *_: [planned], settlement)
             incoming.write(BODY)
             self.assertEqual(250, (await incoming.finish()).code)
-            await spool.give_back(permit, Feedback())
-            (line,) = await spool.list(Selection())
+            await spool.permits.give_back(permit, Feedback())
+            (line,) = await listed(spool, Selection())
             self.assertEqual(("deferred", "busy", 1), (line.state, line.reason, line.attempts))
-            (detail,) = await spool.show(draft.id)
+            (detail,) = await spool.admin.show(draft.id)
             self.assertEqual(["delivered+deferred"], [each.outcome for each in detail.history])
             self.assertEqual([], list((await spool.claim()).claims))
             self.clock.advance(30)
@@ -193,6 +198,6 @@ class BorrowContract(SpoolStories):
             self.assertEqual(("ben@example.com",), claim.delivery.envelope.addresses)
             self.assertEqual((2, 1, 1), (claim.attempt, claim.tries, claim.deferrals))
             await spool.settle(claim, done(claim))
-            self.assertEqual({}, {k: v for k, v in (await spool.stock()).states.items() if v})
+            self.assertEqual({}, {k: v for k, v in (await spool.admin.stock()).states.items() if v})
 
         return self.play(story)

@@ -2,13 +2,14 @@
 
 from attrs import evolve
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, NewMessage, Settlement
 from smtprelay.model.message import Delivery, Draft, Envelope, Planned, Recipient
 from smtprelay.model.outcome import Deferred, Failed
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.queue_admin import Prepared
 from tests.behaviours.spool_stories import SpoolStories, done
+from tests.listed import listed
 
 EVERYTHING = Selection(everything=True)
 
@@ -35,12 +36,12 @@ class ChangeContract(SpoolStories):
         async def story(spool: Spool) -> None:
             before = await self.one_deferred(spool)
             reroute = Edit(action="reroute", provider="other", who="ops", why="quota")
-            edited = await spool.edit(EVERYTHING, reroute, "", self.to_box)
+            edited = await spool.admin.edit(EVERYTHING, reroute, "", self.to_box)
             self.assertEqual([before.delivery.id], edited.ids)
             (claim,) = (await spool.claim()).claims
             self.assertEqual(("other", "box", 0), (claim.delivery.provider, claim.delivery.lane, claim.tries))
             self.assertNotEqual(before.delivery.operation_id, claim.delivery.operation_id)
-            (detail,) = await spool.show(claim.delivery.message)
+            (detail,) = await spool.admin.show(claim.delivery.message)
             act = detail.history[1]
             self.assertEqual(
                 ("reroute", "main", "to other, by ops: quota"), (act.outcome, act.provider, act.reason)
@@ -54,9 +55,9 @@ class ChangeContract(SpoolStories):
         async def story(spool: Spool) -> None:
             claim = await self.one_deferred(spool)
             for action in ("hold", "release"):
-                await spool.edit(EVERYTHING, Edit(action=action, who="ops"))
+                await spool.admin.edit(EVERYTHING, Edit(action=action, who="ops"))
             await spool.claim()
-            (detail,) = await spool.show(claim.delivery.message)
+            (detail,) = await spool.admin.show(claim.delivery.message)
             numbered = [f"{one.outcome} {one.number}" for one in detail.history]
             self.assertEqual(["deferred 1", "hold 0", "release 0", " 2"], numbered)
             self.assertEqual(2, detail.summary.attempts)
@@ -70,7 +71,9 @@ class ChangeContract(SpoolStories):
             await self.send(spool)
             await spool.block(Block(provider="main", until=9e8, reason="401"))
             self.clock.advance(1000)
-            await spool.edit(EVERYTHING, Edit(action="reroute", provider="other", who="o"), "", self.to_box)
+            await spool.admin.edit(
+                EVERYTHING, Edit(action="reroute", provider="other", who="o"), "", self.to_box
+            )
             self.clock.advance(5)
             (claim,) = (await spool.claim()).claims
             self.assertEqual(5, claim.age)
@@ -85,11 +88,11 @@ class ChangeContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             await self.send(spool)
-            edited = await spool.edit(
+            edited = await spool.admin.edit(
                 EVERYTHING, Edit(action="reroute", provider="other", who="o"), "", refuse
             )
             self.assertEqual((0, {"too large": 1}), (edited.count, dict(edited.left)))
-            self.assertEqual("main", (await spool.list(Selection()))[0].provider)
+            self.assertEqual("main", (await listed(spool, Selection()))[0].provider)
 
         return self.play(story)
 
@@ -101,10 +104,10 @@ class ChangeContract(SpoolStories):
             await spool.claim()
             await spool.recover()
             reroute = Edit(action="reroute", provider="other", who="o")
-            edited = await spool.edit(EVERYTHING, reroute, "", self.to_box)
+            edited = await spool.admin.edit(EVERYTHING, reroute, "", self.to_box)
             self.assertEqual(0, edited.count)
             self.assertIn("uncertain", next(iter(edited.left)))
-            edited = await spool.edit(EVERYTHING, evolve(reroute, force=True), "", self.to_box)
+            edited = await spool.admin.edit(EVERYTHING, evolve(reroute, force=True), "", self.to_box)
             self.assertEqual(1, edited.count)
             (claim,) = (await spool.claim()).claims
             self.assertEqual(("other", False), (claim.delivery.provider, claim.uncertain))
@@ -116,10 +119,12 @@ class ChangeContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             await self.send(spool)
-            await spool.edit(EVERYTHING, Edit(action="hold", who="o"))
-            await spool.edit(EVERYTHING, Edit(action="reroute", provider="other", who="o"), "", self.to_box)
+            await spool.admin.edit(EVERYTHING, Edit(action="hold", who="o"))
+            await spool.admin.edit(
+                EVERYTHING, Edit(action="reroute", provider="other", who="o"), "", self.to_box
+            )
             self.assertEqual((), tuple((await spool.claim()).claims))
-            await spool.edit(EVERYTHING, Edit(action="release", who="o"))
+            await spool.admin.edit(EVERYTHING, Edit(action="release", who="o"))
             self.assertEqual("other", (await spool.claim()).claims[0].delivery.provider)
 
         return self.play(story)
@@ -140,7 +145,7 @@ class ChangeContract(SpoolStories):
             closed = {**part.closed, "b@example.com": "failed"}
             await spool.settle(claim, evolve(part, state="failed", outcomes=outcomes, closed=closed))
             reroute = Edit(action="reroute", provider="other", who="o")
-            await spool.edit(Selection(states=("failed",)), reroute, "", prepare)
+            await spool.admin.edit(Selection(states=("failed",)), reroute, "", prepare)
             (again,) = (await spool.claim()).claims
             self.assertEqual(("b@example.com",), again.delivery.envelope.addresses)
             self.assertEqual([("b@example.com",)], seen)
@@ -160,14 +165,14 @@ class ChangeContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await self.send(spool, number=1)
             await self.send(spool, number=2)
-            first, second = await spool.list(Selection())
+            first, second = await listed(spool, Selection())
             delete = Edit(action="delete", who="ops", why="spam")
-            await spool.edit(Selection(ids=(first.id,)), delete, "", prepare)
-            self.assertEqual([second.id], [line.id for line in await spool.list(Selection())])
-            await spool.edit(Selection(ids=(second.id,)), evolve(delete, bounce=True), "", prepare)
-            (bounce,) = await spool.list(Selection())
+            await spool.admin.edit(Selection(ids=(first.id,)), delete, "", prepare)
+            self.assertEqual([second.id], [line.id for line in await listed(spool, Selection())])
+            await spool.admin.edit(Selection(ids=(second.id,)), evolve(delete, bounce=True), "", prepare)
+            (bounce,) = await listed(spool, Selection())
             self.assertEqual(("", "scan@example.com"), (bounce.sender, bounce.recipients[0].address))
-            (detail,) = await spool.show(second.message)
+            (detail,) = await spool.admin.show(second.message)
             self.assertEqual(
                 ("deleted", "deleted by ops: spam"), (detail.summary.state, detail.summary.reason)
             )
@@ -201,19 +206,19 @@ class ChangeContract(SpoolStories):
             failed = Selection(states=("failed",), provider="main")
             await self.send(spool, number=1)
             await fail(spool, kind="failure")
-            await spool.edit(failed, delete, "", prepare)
+            await spool.admin.edit(failed, delete, "", prepare)
             self.assertEqual(bounced, [])
             await self.send(spool, number=2)
             await fail(spool, kind="")
-            (second,) = await spool.list(failed)
-            await spool.edit(failed, delete, "", prepare)
+            (second,) = await listed(spool, failed)
+            await spool.admin.edit(failed, delete, "", prepare)
             self.assertEqual(bounced, [second.id])
             await self.send(spool, number=3)
             await fail(spool, kind="failure")
-            (third,) = await spool.list(failed)
-            await spool.edit(failed, retry)
+            (third,) = await listed(spool, failed)
+            await spool.admin.edit(failed, retry)
             await fail(spool, kind="")
-            await spool.edit(failed, delete, "", prepare)
+            await spool.admin.edit(failed, delete, "", prepare)
             self.assertEqual(bounced, [second.id, third.id])
 
         return self.play(story)
@@ -224,7 +229,7 @@ class ChangeContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await self.one_deferred(spool)
             at = self.clock.seconds() + 60
-            await spool.edit(EVERYTHING, Edit(action="retry", at=at, who="o"))
+            await spool.admin.edit(EVERYTHING, Edit(action="retry", at=at, who="o"))
             work = await spool.claim()
             self.assertEqual(((), at), (tuple(work.claims), work.due))
             self.clock.advance(60)
@@ -239,9 +244,9 @@ class ChangeContract(SpoolStories):
             for number in (1, 2, 3):
                 await self.send(spool, number=number)
             await spool.claim(limit=1)
-            edited = await spool.edit(EVERYTHING, Edit(action="delete", who="o", dry_run=True))
+            edited = await spool.admin.edit(EVERYTHING, Edit(action="delete", who="o", dry_run=True))
             self.assertEqual((2, {"under way": 1}), (edited.count, dict(edited.left)))
-            states = sorted(line.state for line in await spool.list(Selection()))
+            states = sorted(line.state for line in await listed(spool, Selection()))
             self.assertEqual(["active", "queued", "queued"], states)
 
         return self.play(story)
@@ -259,9 +264,9 @@ class ChangeContract(SpoolStories):
                 return Prepared()
 
             reroute = Edit(action="reroute", provider="other", who="o")
-            edited = await spool.edit(EVERYTHING, reroute, "", prepare)
+            edited = await spool.admin.edit(EVERYTHING, reroute, "", prepare)
             self.assertEqual((3, ""), (edited.count, edited.mark))
-            self.assertEqual(3, len(await spool.list(Selection(provider="main"))))
+            self.assertEqual(3, len(await listed(spool, Selection(provider="main"))))
 
         return self.play(story)
 
@@ -276,7 +281,7 @@ class ChangeContract(SpoolStories):
                 return Prepared()
 
             reroute = Edit(action="reroute", provider="other", who="o")
-            edited = await spool.edit(EVERYTHING, reroute, "", prepare)
+            edited = await spool.admin.edit(EVERYTHING, reroute, "", prepare)
             self.assertEqual((0, {"changed meanwhile": 1}), (edited.count, dict(edited.left)))
             self.assertTrue(await spool.settle(self.claims[0], done(self.claims[0])))
 
@@ -291,7 +296,7 @@ class ChangeContract(SpoolStories):
             await spool.settle(claim, done(claim))
             for action in ("retry", "hold", "release", "delete", "reroute"):
                 chosen = Selection(ids=(claim.delivery.id,))
-                edited = await spool.edit(
+                edited = await spool.admin.edit(
                     chosen, Edit(action=action, provider="other", who="o"), "", self.to_box
                 )
                 self.assertEqual((0, {"delivered already": 1}), (edited.count, dict(edited.left)), action)
@@ -304,9 +309,9 @@ class ChangeContract(SpoolStories):
         async def story(spool: Spool) -> None:
             body = b"Subject: x\r\n\r\n" + b"y" * 300_000
             await self.send(spool, body=body)
-            self.assertEqual(body, await (await spool.raw(self.draft().id[:12])).whole())
-            self.assertEqual(body, await (await spool.raw(f"{self.draft().id}.1")).whole())
+            self.assertEqual(body, await (await spool.admin.content(self.draft().id[:12])).whole())
+            self.assertEqual(body, await (await spool.admin.content(f"{self.draft().id}.1")).whole())
             with self.assertRaises(LookupError):
-                await spool.raw("ZZZ")
+                await spool.admin.content("ZZZ")
 
         return self.play(story)

@@ -2,13 +2,14 @@
 
 from twisted.internet.defer import succeed
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Settlement
 from smtprelay.model.message import Planned
 from smtprelay.model.outcome import Deferred
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.route import RateLimit, Window
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
+from tests.listed import listed
 
 
 class ClaimContract(SpoolStories):
@@ -76,7 +77,7 @@ class ClaimContract(SpoolStories):
             )
             work = await spool.claim()
             self.assertEqual(([], due), (list(work.claims), work.due))
-            (line,) = await spool.list(Selection())
+            (line,) = await listed(spool, Selection())
             self.assertEqual(("deferred", "busy", due), (line.state, line.reason, line.due))
             self.clock.advance(30)
             (again,) = (await spool.claim()).claims
@@ -103,8 +104,8 @@ class ClaimContract(SpoolStories):
             for number in (1, 2, 3):
                 await self.send(spool, number=number)
             first, _ = (await spool.claim()).claims
-            await spool.taken(first)
-            await spool.taken(first)
+            await spool.release_slot(first)
+            await spool.release_slot(first)
             (third,) = (await spool.claim()).claims
             self.assertEqual(self.draft(number=3).id, third.delivery.message)
             self.assertTrue(await spool.settle(first, done(first)))
@@ -129,7 +130,7 @@ class ClaimContract(SpoolStories):
                 (claim,) = (await spool.claim()).claims
                 self.assertEqual((2, True), (claim.attempt, claim.uncertain))
                 await spool.settle(claim, done(claim))
-            (detail,) = await spool.show(before[0].delivery.message)
+            (detail,) = await spool.admin.show(before[0].delivery.message)
             self.assertEqual("uncertain", detail.history[0].outcome)
 
         return self.play(story)
@@ -204,7 +205,7 @@ class ClaimContract(SpoolStories):
                 await self.send(spool, number=number, provider="other", lane=f"box{number}")
             for number in range(1, 5):
                 chosen = Selection(ids=(self.draft(number=number).id,))
-                await spool.edit(chosen, Edit(action="hold", who="ops"))
+                await spool.admin.edit(chosen, Edit(action="hold", who="ops"))
             work = await spool.claim(limit=2)
             self.assertEqual(["box5"], [claim.delivery.lane for claim in work.claims])
 

@@ -1,13 +1,14 @@
 """What an operator deletes is gone: nothing sends it again, and its body is not there any more."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.message import Planned, Recipient
 from smtprelay.model.outcome import Deferred, Delivered, Failed
 from smtprelay.model.queue import ACTIONS, STATES, Edit, Selection
 from smtprelay.model.queue_admin import Prepared
+from tests.behaviours.spool_maintenance import refused
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
-from tests.behaviours.spool_upkeep import refused
+from tests.listed import listed
 
 EVERYTHING = Selection(everything=True)
 DELETE = Edit(action="delete", who="ops", why="spam")
@@ -34,13 +35,13 @@ class DeletionContract(SpoolStories):
         await spool.accept(draft, BODY, planned)
 
     async def delete(self, spool: Spool, *ids: str, by: Edit = DELETE) -> None:
-        edited = await spool.edit(Selection(ids=ids or (self.draft().id,)), by)
+        edited = await spool.admin.edit(Selection(ids=ids or (self.draft().id,)), by)
         self.assertEqual((len(ids) or 1, {}), (edited.count, dict(edited.left)))
 
     async def gone(self, spool: Spool, message: str) -> None:
         """Its body cannot be read, and why is told; nothing whatever sends it."""
         with self.assertRaises(LookupError) as caught:
-            await spool.raw(message)
+            await spool.admin.content(message)
         self.assertIn("deleted by ops", str(caught.exception))
 
         async def prepare(*_: object) -> Prepared:
@@ -50,18 +51,18 @@ class DeletionContract(SpoolStories):
             for selection in (Selection(ids=(message,)), *WIDE):
                 edit = Edit(action=action, provider="other", who="o")
                 try:
-                    edited = await spool.edit(selection, edit, "", prepare)
+                    edited = await spool.admin.edit(selection, edit, "", prepare)
                 except ValueError as error:
                     self.assertIn(f"{action} does nothing to what is failed", str(error))
                 else:
                     self.assertEqual([], list(edited.ids), (action, selection))
         await spool.recover()
-        await spool.reclaim()
+        await spool.maintenance.reclaim()
         await spool.release()
         self.clock.advance(1e6)
         self.assertEqual([], list((await spool.claim()).claims))
-        self.assertEqual([], list((await spool.upkeep.check()).findings))
-        self.assertEqual({"deleted"}, {each.summary.state for each in await spool.show(message)})
+        self.assertEqual([], list((await spool.maintenance.check()).findings))
+        self.assertEqual({"deleted"}, {each.summary.state for each in await spool.admin.show(message)})
 
     def test_whatever_waits(self):
         """Queued, deferred, held by hand, held by its route or failed: it is gone, and its history is not."""
@@ -75,15 +76,15 @@ class DeletionContract(SpoolStories):
             await self.send(spool, number=1)
             await self.send(spool, number=5)
             messages = [self.draft(number=number).id for number in range(1, 6)]
-            await spool.edit(Selection(ids=messages[4:]), Edit(action="hold", who="o"))
+            await spool.admin.edit(Selection(ids=messages[4:]), Edit(action="hold", who="o"))
             await self.delete(spool, *messages)
             for message in messages:
-                (detail,) = await spool.show(message)
+                (detail,) = await spool.admin.show(message)
                 self.assertEqual("deleted by ops: spam", detail.summary.reason)
                 act = detail.history[-1]
                 self.assertEqual(("delete", "by ops: spam"), (act.outcome, act.reason))
                 await self.gone(spool, message)
-            self.assertEqual(0, sum((await spool.stock()).states.values()))
+            self.assertEqual(0, sum((await spool.admin.stock()).states.values()))
 
         return self.play(story)
 
@@ -97,7 +98,7 @@ class DeletionContract(SpoolStories):
             closed = {people[0]: "delivered", people[1]: "failed"}
             await spool.settle(claim, Settlement(state="deferred", outcomes=outcomes, closed=closed, due=9e8))
             await self.delete(spool)
-            (detail,) = await spool.show(claim.delivery.message)
+            (detail,) = await spool.admin.show(claim.delivery.message)
             states = [each.state for each in detail.summary.recipients]
             self.assertEqual(["delivered", "failed", "deleted"], states)
             await self.gone(spool, claim.delivery.message)
@@ -123,14 +124,14 @@ class DeletionContract(SpoolStories):
             await spool.settle(failed, refused(failed))
             for number in range(2, 6):
                 await self.send(spool, f"{'ab'[number % 2]}@example.com", number=number)
-            self.assertEqual(2, (await spool.edit(Selection(recipient="a@*"), DELETE)).count)
-            self.assertEqual(2, (await spool.edit(EVERYTHING, Edit(action="hold", who="o"))).count)
-            self.assertEqual(1, (await spool.edit(Selection(states=("failed",)), DELETE)).count)
-            await spool.edit(EVERYTHING, Edit(action="release", who="o"))
+            self.assertEqual(2, (await spool.admin.edit(Selection(recipient="a@*"), DELETE)).count)
+            self.assertEqual(2, (await spool.admin.edit(EVERYTHING, Edit(action="hold", who="o"))).count)
+            self.assertEqual(1, (await spool.admin.edit(Selection(states=("failed",)), DELETE)).count)
+            await spool.admin.edit(EVERYTHING, Edit(action="release", who="o"))
             claims = (await spool.claim()).claims
             self.assertEqual({"b@example.com"}, {each.delivery.envelope.addresses[0] for each in claims})
             self.assertEqual([True, True], [await spool.settle(each, done(each)) for each in claims])
-            found = await spool.list(Selection(states=("deleted",)))
+            found = await listed(spool, Selection(states=("deleted",)))
             self.assertEqual([4, 2, 1], [self.number(each.message) for each in found])
             await self.gone(spool, failed.delivery.message)
 
@@ -144,11 +145,13 @@ class DeletionContract(SpoolStories):
             for number in range(2, 40):
                 await self.send(spool, number=number)
             messages = [self.draft(number=number).id for number in range(1, 40)]
-            self.assertEqual(39, (await spool.edit(Selection(provider="main"), DELETE)).count)
-            self.assertEqual(["deleted", "queued"], [d.summary.state for d in await spool.show(messages[0])])
-            await spool.raw(messages[0])
+            self.assertEqual(39, (await spool.admin.edit(Selection(provider="main"), DELETE)).count)
+            self.assertEqual(
+                ["deleted", "queued"], [d.summary.state for d in await spool.admin.show(messages[0])]
+            )
+            await spool.admin.content(messages[0])
             await self.send(spool, number=40)
-            self.assertEqual(2, (await spool.edit(EVERYTHING, DELETE)).count)
+            self.assertEqual(2, (await spool.admin.edit(EVERYTHING, DELETE)).count)
             for message in (messages[0], messages[1], messages[31], messages[32], messages[-1]):
                 await self.gone(spool, message)
 
@@ -172,7 +175,7 @@ class DeletionContract(SpoolStories):
                 (("delivered", "failed", "deleted"), [3, 2, 1]),
                 (STATES, [3, 2, 1]),
             ):
-                found = await spool.list(Selection(states=states, everything=True))
+                found = await listed(spool, Selection(states=states, everything=True))
                 self.assertEqual(sorted(numbers), sorted(self.number(each.message) for each in found), states)
 
         return self.play(story)
@@ -182,7 +185,7 @@ class DeletionContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             claim = await self.send_and_claim(spool)
-            edited = await spool.edit(Selection(ids=(claim.delivery.id,)), DELETE)
+            edited = await spool.admin.edit(Selection(ids=(claim.delivery.id,)), DELETE)
             self.assertEqual((0, {"under way": 1}), (edited.count, dict(edited.left)))
             self.assertEqual(BODY, await spool.body(claim.delivery).whole())
             await spool.settle(claim, Settlement(state="deferred", outcomes={}, due=9e8))
@@ -211,18 +214,18 @@ class DeletionContract(SpoolStories):
             await self.send_two_ways(spool)
             message = self.draft().id
             await self.delete(spool, f"{message}.1")
-            self.assertEqual(BODY, await (await spool.raw(message)).whole())
+            self.assertEqual(BODY, await (await spool.admin.content(message)).whole())
             with self.assertRaises(LookupError) as caught:
-                await spool.raw(f"{message}.1")
+                await spool.admin.content(f"{message}.1")
             self.assertIn("deleted by ops: spam", str(caught.exception))
             (claim,) = (await spool.claim()).claims
             self.assertEqual((2, BODY), (claim.delivery.n, await spool.body(claim.delivery).whole()))
             self.assertTrue(await spool.settle(claim, done(claim)))
             with self.assertRaises(LookupError):
-                await (await spool.raw(message)).whole()
-            states = [each.summary.state for each in await spool.show(message)]
+                await (await spool.admin.content(message)).whole()
+            states = [each.summary.state for each in await spool.admin.show(message)]
             self.assertEqual(["deleted", "delivered"], states)
-            self.assertEqual([], list((await spool.upkeep.check()).findings))
+            self.assertEqual([], list((await spool.maintenance.check()).findings))
 
         return self.play(story)
 
@@ -236,8 +239,8 @@ class DeletionContract(SpoolStories):
             await spool.release()
             await self.delete(spool, f"{self.draft().id}.2")
             with self.assertRaises(LookupError):
-                await (await spool.raw(self.draft().id)).whole()
-            self.assertEqual([], list((await spool.upkeep.check()).findings))
+                await (await spool.admin.content(self.draft().id)).whole()
+            self.assertEqual([], list((await spool.maintenance.check()).findings))
 
         return self.play(story)
 
@@ -250,12 +253,12 @@ class DeletionContract(SpoolStories):
             await spool.settle(first, refused(first))
             await spool.release()
             await self.delete(spool, f"{self.draft().id}.2")
-            edited = await spool.edit(Selection(ids=(self.draft().id,)), Edit(action="retry", who="o"))
+            edited = await spool.admin.edit(Selection(ids=(self.draft().id,)), Edit(action="retry", who="o"))
             self.assertEqual(([first.delivery.id], {"deleted already": 1}), (edited.ids, dict(edited.left)))
             (claim,) = (await spool.claim()).claims
             self.assertEqual(BODY, await spool.body(claim.delivery).whole())
             self.assertTrue(await spool.settle(claim, done(claim)))
-            self.assertEqual([], list((await spool.upkeep.check()).findings))
+            self.assertEqual([], list((await spool.maintenance.check()).findings))
 
         return self.play(story)
 
@@ -278,12 +281,12 @@ class DeletionContract(SpoolStories):
             await self.delete(spool, f"{message}.1")
             (claim,) = (await spool.claim()).claims
             await spool.settle(claim, done(claim))
-            self.assertEqual(BODY, await (await spool.raw(message)).whole())
-            self.assertEqual([], list((await spool.upkeep.check()).findings))
-            self.assertEqual(1, await spool.upkeep.sweep_bodies(9e9))
+            self.assertEqual(BODY, await (await spool.admin.content(message)).whole())
+            self.assertEqual([], list((await spool.maintenance.check()).findings))
+            self.assertEqual(1, await spool.maintenance.sweep_bodies(9e9))
             with self.assertRaises(LookupError):
-                await (await spool.raw(message)).whole()
-            self.assertEqual([], list((await spool.upkeep.check()).findings))
+                await (await spool.admin.content(message)).whole()
+            self.assertEqual([], list((await spool.maintenance.check()).findings))
 
         return self.play(story, keeps_bodies=True)
 
@@ -293,7 +296,7 @@ class DeletionContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await self.send(spool, body=BODY + b"x" * 600_000)
             await self.delete(spool)
-            self.assertEqual(0, (await spool.upkeep.check()).bytes)
+            self.assertEqual(0, (await spool.maintenance.check()).bytes)
 
         return self.play(story)
 
@@ -305,9 +308,11 @@ class DeletionContract(SpoolStories):
             self.clock.advance(100)
             await self.delete(spool)
             now = self.clock.seconds()
-            self.assertEqual([0, 1, 0], [await spool.sweep(before=at) for at in (now, now + 1, now + 1)])
+            self.assertEqual(
+                [0, 1, 0], [await spool.maintenance.sweep(before=at) for at in (now, now + 1, now + 1)]
+            )
             with self.assertRaises(LookupError):
-                await spool.show(self.draft().id)
+                await spool.admin.show(self.draft().id)
 
         return self.play(story)
 
@@ -318,7 +323,7 @@ class DeletionContract(SpoolStories):
             await self.send(spool, number=1)
             await self.send(spool, number=2)
             await self.delete(spool)
-            self.assertEqual(0, await spool.upkeep.recount())
-            self.assertEqual(1, (await spool.stock()).states["queued"])
+            self.assertEqual(0, await spool.maintenance.recount())
+            self.assertEqual(1, (await spool.admin.stock()).states["queued"])
 
         return self.play(story)

@@ -1,11 +1,12 @@
 """A lane whose provider complains goes slower, for all who share the spool, and faster again."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.outcome import Deferred
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.route import RateLimit
 from tests.behaviours.spool_stories import SpoolStories, done
+from tests.listed import listed
 
 #: Slower than the complaint asks for is nothing.
 WIDE = {"main": RateLimit(concurrency=20), "other": RateLimit(concurrency=20)}
@@ -28,7 +29,9 @@ class FeedbackContract(SpoolStories):
         return list((await spool.claim()).claims)
 
     async def ceiling(self, spool: Spool) -> float | None:
-        (lane,) = [each for each in (await spool.stock()).lanes if (each.provider, each.lane) == ("main", "")]
+        (lane,) = [
+            each for each in (await spool.admin.stock()).lanes if (each.provider, each.lane) == ("main", "")
+        ]
         return lane.ceiling
 
     def test_a_complaint_slows_the_lane_down(self):
@@ -210,7 +213,7 @@ class FeedbackContract(SpoolStories):
             await spool.settle(taken[0], refused(taken[0], self.clock.seconds() + 9))
             await self.send(spool, number=2)
             self.assertEqual(1, len(taken))
-            (line,) = await spool.list(Selection(states=("queued",)))
+            (line,) = await listed(spool, Selection(states=("queued",)))
             self.assertEqual(self.draft(number=2).id, line.message)
 
         return self.play(story, WIDE)
@@ -236,7 +239,7 @@ class FeedbackContract(SpoolStories):
                 seen.append(claim.deferrals)
             self.assertEqual([1, 2, 2, 3], seen)
             await spool.settle(claim, Settlement(state="held", outcomes={}))
-            await spool.edit(Selection(everything=True), Edit(action="release", who="ops"))
+            await spool.admin.edit(Selection(everything=True), Edit(action="release", who="ops"))
             (claim,) = (await spool.claim()).claims
             self.assertEqual(0, claim.deferrals)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, Settlement
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Blocked, Uncertain
@@ -10,6 +10,7 @@ from smtprelay.model.queue import ASKED_TO_WAIT, SUSPENDED, DueSelection, Edit, 
 from smtprelay.model.queue_admin import Prepared
 from smtprelay.model.unreachable import Unreachable
 from tests.behaviours.spool_stories import SpoolStories, done
+from tests.listed import listed
 
 
 class LaneContract(SpoolStories):
@@ -30,7 +31,7 @@ class LaneContract(SpoolStories):
             )
             work = await spool.claim()
             self.assertEqual(([], [], until), (list(work.claims), list(work.probes), work.due))
-            lines = await spool.list(Selection(states=("queued",)))
+            lines = await listed(spool, Selection(states=("queued",)))
             self.assertEqual(["401 the secret has expired"], [line.waiting_for for line in lines])
             self.clock.advance(60)
             self.assertEqual([("main", "")], list((await spool.claim()).probes))
@@ -61,7 +62,7 @@ class LaneContract(SpoolStories):
             self.clock.advance(0.6)
             probes = [("other", "box1"), ("other", "box3"), ("other", "box4")]
             self.assertEqual(probes, list((await spool.claim()).probes))
-            lanes = {each.lane or each.provider: each for each in (await spool.stock()).lanes}
+            lanes = {each.lane or each.provider: each for each in (await spool.admin.stock()).lanes}
             self.assertEqual(far, lanes["box2"].blocked_until)
             self.assertTrue(lanes["main"].suspended)
 
@@ -93,20 +94,20 @@ class LaneContract(SpoolStories):
             far = self.clock.seconds() + 3600
 
             async def state(provider: str = "other", lane: str = "box") -> str:
-                lanes = (await spool.stock()).lanes
+                lanes = (await spool.admin.stock()).lanes
                 return {(each.provider, each.lane): each.state for each in lanes}.get((provider, lane), "")
 
             self.assertEqual("removed", await state("gone", ""))
-            (line,) = await spool.list(Selection(provider="gone"))
+            (line,) = await listed(spool, Selection(provider="gone"))
             self.assertEqual(f"smtprelay queue reroute {line.id} --provider NAME", line.try_now)
             self.assertEqual("ok", await state())
-            await spool.note_reach("other", Unreachable("other", 5.0, "h:25", "connect", "refused"))
+            await spool.admin.note_reach("other", Unreachable("other", 5.0, "h:25", "connect", "refused"))
             self.assertEqual("unreachable", await state())
             await spool.block(Block(provider="other", until=far, reason="401"))
             self.assertEqual("blocked", await state())
             await spool.block(Block(provider="other", until=SUSPENDED, reason="by anna", operator=True))
             self.assertEqual("suspended", await state())
-            await spool.edit(Selection(provider="gone"), Edit(action="delete", who="ops"))
+            await spool.admin.edit(Selection(provider="gone"), Edit(action="delete", who="ops"))
             self.assertEqual("", await state("gone", ""))
 
         return self.play(story)
@@ -121,10 +122,10 @@ class LaneContract(SpoolStories):
             async def told(lane: str, reason: str, until: float = far) -> str:
                 block = Block(provider="other", lane=lane, until=until, reason=reason, operator=True)
                 await spool.block(block)
-                (line,) = await spool.list(Selection())
+                (line,) = await listed(spool, Selection())
                 return line.try_now
 
-            (line,) = await spool.list(Selection())
+            (line,) = await listed(spool, Selection())
             self.assertEqual("", line.try_now)
             self.assertEqual("smtprelay providers probe other box", await told("box", "401"))
             self.assertEqual("smtprelay providers probe other", await told("", "403"))
@@ -213,7 +214,7 @@ class LaneContract(SpoolStories):
         return self.play(story)
 
     async def main_lane(self, spool: Spool) -> LaneState:
-        (lane,) = [each for each in (await spool.stock()).lanes if each.provider == "main"]
+        (lane,) = [each for each in (await spool.admin.stock()).lanes if each.provider == "main"]
         return lane
 
     def suspension(self, lasting: float | None = None) -> Block:
@@ -286,15 +287,15 @@ class LaneContract(SpoolStories):
             place = onward(delivery)
             return Prepared(provider=place[0], lane=place[1]) if place else Prepared(refusal="nowhere")
 
-        step = await spool.edit(selection, change, "", prepare)
+        step = await spool.admin.edit(selection, change, "", prepare)
         count = step.count
         while step.mark:
-            step = await spool.edit(selection, change, step.mark, prepare)
+            step = await spool.admin.edit(selection, change, step.mark, prepare)
             count += step.count
         return count
 
     async def places(self, spool: Spool) -> list[tuple[str, str]]:
-        return [(line.provider, line.lane) for line in await spool.list(Selection())]
+        return [(line.provider, line.lane) for line in await listed(spool, Selection())]
 
     def test_waiting_mail_goes_round_a_blocked_lane(self):
         """All that is due goes on in the other lane, in steps, in its order, and can be claimed there."""
@@ -311,7 +312,7 @@ class LaneContract(SpoolStories):
             (claim,) = work.claims
             self.assertEqual(self.draft(number=1).id, claim.delivery.message)
             self.assertEqual(("other", "box"), (claim.delivery.provider, claim.delivery.lane))
-            lines = await spool.list(Selection(states=("queued",)))
+            lines = await listed(spool, Selection(states=("queued",)))
             self.assertEqual(
                 {"rerouted from main by the relay: main does not run"}, {line.reason for line in lines}
             )
@@ -377,7 +378,7 @@ class LaneContract(SpoolStories):
             self.assertEqual(0, await self.go_round(spool))
             self.clock.advance(60)
             self.assertEqual(1, await self.go_round(spool))
-            (detail,) = await spool.show(claim.delivery.message)
+            (detail,) = await spool.admin.show(claim.delivery.message)
             self.assertEqual(("deferred", due), (detail.summary.state, detail.summary.due))
             act = detail.history[-1]
             self.assertEqual(

@@ -1,11 +1,12 @@
 """Reports to senders become mail together with what they tell."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import NewMessage, Settlement
 from smtprelay.model.message import Client, Delivery, Draft, Envelope, Planned, Recipient
 from smtprelay.model.outcome import Failed
 from smtprelay.model.queue import Edit, Selection
 from tests.behaviours.spool_stories import SpoolStories, done
+from tests.listed import listed
 
 BODY = b"Subject: Delayed\r\n\r\nstill here\r\n"
 
@@ -110,7 +111,7 @@ class NoticeContract(SpoolStories):
             self.assertTrue(await spool.notify(late, report_on(late.message)))
             self.assertFalse(await spool.notify(late, report_on(late.message, 2)))
             self.assertEqual([], await self.overdue(spool))
-            lines = await spool.list(Selection())
+            lines = await listed(spool, Selection())
             self.assertEqual({"Scan", "Delayed"}, {line.subject for line in lines})
             claims = (await spool.claim()).claims
             (told,) = [claim.delivery for claim in claims if claim.delivery.bounce_of]
@@ -130,11 +131,11 @@ class NoticeContract(SpoolStories):
             one, other = (await spool.claim()).claims
             await spool.settle(one, done(one))
             await spool.settle(other, Settlement(state="queued", outcomes={}))
-            await spool.edit(Selection(everything=True), Edit(action="delete", who="ops"))
+            await spool.admin.edit(Selection(everything=True), Edit(action="delete", who="ops"))
             for late in (first, second):
                 self.assertFalse(await spool.notify(late, report_on(late.message)))
             with self.assertRaises(LookupError):
-                await spool.show(report_on("").draft.id)
+                await spool.admin.show(report_on("").draft.id)
 
         return self.play(story)
 

@@ -1,10 +1,11 @@
 """What an operator sees and does."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import ClaimBatch, Settlement
 from smtprelay.model.outcome import Delivered, Failed, Uncertain
 from smtprelay.model.queue import Edit, Selection
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
+from tests.listed import listed
 
 
 class OperatorContract(SpoolStories):
@@ -24,7 +25,9 @@ class OperatorContract(SpoolStories):
                     closed={"a@example.com": "delivered", "b@example.com": "failed"},
                 ),
             )
-            edited = await spool.edit(Selection(ids=(claim.delivery.id,)), Edit(action="retry", who="ops"))
+            edited = await spool.admin.edit(
+                Selection(ids=(claim.delivery.id,)), Edit(action="retry", who="ops")
+            )
             self.assertEqual([claim.delivery.id], list(edited.ids))
             (again,) = (await spool.claim()).claims
             self.assertEqual(("b@example.com",), again.delivery.envelope.addresses)
@@ -40,7 +43,7 @@ class OperatorContract(SpoolStories):
             await self.send(spool)
             (claim,) = (await spool.claim()).claims
             await spool.settle(claim, Settlement(state="deferred", outcomes={}, due=9e9))
-            await spool.edit(Selection(everything=True), Edit(action="retry", who="ops"))
+            await spool.admin.edit(Selection(everything=True), Edit(action="retry", who="ops"))
             (again,) = (await spool.claim()).claims
             self.assertEqual(claim.delivery.operation_id, again.delivery.operation_id)
 
@@ -54,7 +57,7 @@ class OperatorContract(SpoolStories):
             (claim,) = (await spool.claim()).claims
             lost, over = {"anna@example.com": Uncertain("cut")}, {"anna@example.com": "failed"}
             await spool.settle(claim, Settlement(state="failed", outcomes=lost, closed=over, uncertain=True))
-            await spool.edit(Selection(ids=(claim.delivery.id,)), Edit(action="retry", who="ops"))
+            await spool.admin.edit(Selection(ids=(claim.delivery.id,)), Edit(action="retry", who="ops"))
             (again,) = (await spool.claim()).claims
             self.assertEqual(
                 (True, claim.delivery.operation_id), (again.uncertain, again.delivery.operation_id)
@@ -68,15 +71,15 @@ class OperatorContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await self.send(spool)
             chosen = Selection(ids=(self.draft().id[:12],))
-            self.assertEqual(1, (await spool.edit(chosen, Edit(action="hold", who="ops"))).count)
+            self.assertEqual(1, (await spool.admin.edit(chosen, Edit(action="hold", who="ops"))).count)
             self.assertEqual([], list((await spool.claim()).claims))
-            self.assertEqual(1, (await spool.stock()).states["held"])
-            self.assertEqual(1, (await spool.edit(chosen, Edit(action="release", who="ops"))).count)
+            self.assertEqual(1, (await spool.admin.stock()).states["held"])
+            self.assertEqual(1, (await spool.admin.edit(chosen, Edit(action="release", who="ops"))).count)
             delete = Edit(action="delete", who="ops", why="spam")
-            self.assertEqual(1, (await spool.edit(chosen, delete)).count)
-            again = await spool.edit(chosen, delete)
+            self.assertEqual(1, (await spool.admin.edit(chosen, delete)).count)
+            again = await spool.admin.edit(chosen, delete)
             self.assertEqual((0, {"deleted already": 1}), (again.count, dict(again.left)))
-            (detail,) = await spool.show(self.draft().id)
+            (detail,) = await spool.admin.show(self.draft().id)
             self.assertEqual(
                 [("hold", "by ops"), ("release", "by ops"), ("delete", "by ops: spam")],
                 [(each.outcome, each.reason) for each in detail.history],
@@ -93,8 +96,8 @@ class OperatorContract(SpoolStories):
             (claim,) = (await spool.claim()).claims
             await spool.settle(claim, Settlement(state="deferred", outcomes={}, due=9e9))
             for action in ("hold", "release"):
-                await spool.edit(Selection(everything=True), Edit(action=action, who="ops"))
-            (detail,) = await spool.show(self.draft().id)
+                await spool.admin.edit(Selection(everything=True), Edit(action=action, who="ops"))
+            (detail,) = await spool.admin.show(self.draft().id)
             self.assertEqual((3, 1), (len(detail.history), detail.summary.attempts))
 
         return self.play(story)
@@ -105,7 +108,7 @@ class OperatorContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await self.send(spool)
             (claim,) = (await spool.claim()).claims
-            edited = await spool.edit(Selection(everything=True), Edit(action="delete", who="o"))
+            edited = await spool.admin.edit(Selection(everything=True), Edit(action="delete", who="o"))
             self.assertEqual((0, {"under way": 1}), (edited.count, dict(edited.left)))
             self.assertTrue(await spool.settle(claim, done(claim)))
 
@@ -125,8 +128,8 @@ class OperatorContract(SpoolStories):
                 (Selection(ids=("",)), "delete", LookupError),
             ):
                 with self.assertRaises(error):
-                    await spool.edit(selection, Edit(action=action, who="ops"))
-            self.assertEqual(1, len(await spool.list(Selection())))
+                    await spool.admin.edit(selection, Edit(action=action, who="ops"))
+            self.assertEqual(1, len(await listed(spool, Selection())))
 
         return self.play(story)
 
@@ -137,7 +140,7 @@ class OperatorContract(SpoolStories):
             await self.send(spool, number=1)
             await self.send(spool, number=2)
             with self.assertRaises(LookupError) as caught:
-                await spool.show(self.draft(number=1).id[:4])
+                await spool.admin.show(self.draft(number=1).id[:4])
             self.assertIn(self.draft(number=1).id, str(caught.exception))
 
         return self.play(story)
@@ -156,7 +159,7 @@ class OperatorContract(SpoolStories):
                 (Selection(states=("held",)), 0),
                 (Selection(limit=1), 1),
             ):
-                self.assertEqual(expected, len(await spool.list(selection)), selection)
+                self.assertEqual(expected, len(await listed(spool, selection)), selection)
 
         return self.play(story)
 
@@ -170,9 +173,11 @@ class OperatorContract(SpoolStories):
                 await spool.settle(claim, done(claim))
             self.clock.advance(100)
             now = self.clock.seconds()
-            self.assertEqual(0, await spool.sweep(before=now - 200))
-            self.assertEqual([1, 1, 0], [await spool.sweep(before=now, limit=1) for _ in range(3)])
-            self.assertEqual(1, len(await spool.list(Selection())))
+            self.assertEqual(0, await spool.maintenance.sweep(before=now - 200))
+            self.assertEqual(
+                [1, 1, 0], [await spool.maintenance.sweep(before=now, limit=1) for _ in range(3)]
+            )
+            self.assertEqual(1, len(await listed(spool, Selection())))
 
         return self.play(story)
 
@@ -186,7 +191,7 @@ class OperatorContract(SpoolStories):
                 self.clock.advance(1)
             work: ClaimBatch = await spool.claim()
             await spool.settle(work.claims[0], Settlement(state="deferred", outcomes={}, due=9e9))
-            stock = await spool.stock()
+            stock = await spool.admin.stock()
             self.assertEqual({"queued": 1, "active": 1, "deferred": 1, "held": 0}, dict(stock.states))
             self.assertEqual(received, stock.oldest)
             (lane,) = [each for each in stock.lanes if each.provider == "main"]

@@ -5,13 +5,14 @@ from random import Random
 
 from twisted.internet import defer
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Settlement
 from smtprelay.model.outcome import Delivered, Failed
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.net.buffer_budget import Budget
 from smtprelay.spool.receive.capacity import CapacityLimits
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
+from tests.listed import listed
 
 LARGE = BODY + b"x" * 1_000_000
 THREE = CapacityLimits(deliveries=3, free=0.0)
@@ -35,13 +36,13 @@ class RoomContract(SpoolStories):
             reply = await self.send(spool, number=4)
             self.assertEqual((452, "4.3.1", "spool-full"), (reply.code, reply.enhanced, reply.rule))
             self.assertEqual(reply, spool.refusal())
-            self.assertEqual("full: 3 deliveries wait, the limit is 3", spool.complaint)
-            await spool.look()
+            self.assertEqual("full: 3 deliveries wait, the limit is 3", spool.maintenance.complaint)
+            await spool.maintenance.check_health()
             self.assertEqual(reply, spool.refusal())
             (claim, _) = (await spool.claim()).claims
             self.assertTrue(await spool.settle(claim, done(claim)))
             self.assertIsNone(spool.refusal())
-            self.assertEqual("", spool.complaint)
+            self.assertEqual("", spool.maintenance.complaint)
             self.assertEqual(250, (await self.send(spool, number=5)).code)
 
         return self.play(story, floors=THREE)
@@ -60,13 +61,13 @@ class RoomContract(SpoolStories):
             await spool.settle(second, failed)
             held = {each: Delivered() for each in ()}
             await spool.settle(third, Settlement(state="held", outcomes=held))
-            await spool.look()
+            await spool.maintenance.check_health()
             for number in (4, 5):
                 self.assertEqual(250, (await self.send(spool, number=number)).code)
-            await spool.look()
+            await spool.maintenance.check_health()
             self.assertIsNotNone(spool.refusal())
-            await spool.edit(Selection(states=("held", "queued")), Edit(action="delete", who="ops"))
-            await spool.look()
+            await spool.admin.edit(Selection(states=("held", "queued")), Edit(action="delete", who="ops"))
+            await spool.maintenance.check_health()
             self.assertIsNone(spool.refusal())
 
         return self.play(story, floors=THREE)
@@ -75,13 +76,13 @@ class RoomContract(SpoolStories):
         """One that is too large for what is left is refused at MAIL and in the body, a small one is taken."""
 
         async def story(spool: Spool) -> None:
-            await spool.look()
+            await spool.maintenance.check_health()
             self.assertIsNone(spool.refusal(1000))
             self.assertIsNotNone(spool.refusal(len(LARGE)))
             reply = await self.send(spool, number=1, body=LARGE)
             self.assertEqual((452, "spool-full"), (reply.code, reply.rule))
             self.assertEqual(250, (await self.send(spool, number=2)).code)
-            self.assertEqual("", spool.complaint)
+            self.assertEqual("", spool.maintenance.complaint)
 
         return self.play(story, floors=CapacityLimits(bytes=1_000_000, free=0.0))
 
@@ -91,12 +92,12 @@ class RoomContract(SpoolStories):
         async def story(spool: Spool) -> None:
             for number in (1, 2, 3):
                 self.assertEqual(250, (await self.send(spool, number=number, body=picture(number))).code)
-            await spool.look()
+            await spool.maintenance.check_health()
             self.assertIsNone(spool.refusal(1000))
             self.assertIsNotNone(spool.refusal(len(picture(4))))
             (claim,) = (await spool.claim(1)).claims
             await spool.settle(claim, done(claim))
-            await spool.look()
+            await spool.maintenance.check_health()
             self.assertIsNone(spool.refusal(len(picture(4))))
             self.assertEqual(250, (await self.send(spool, number=4, body=picture(4))).code)
 
@@ -110,10 +111,10 @@ class RoomContract(SpoolStories):
                 await self.send(spool, number=number, body=picture(number))
                 (claim,) = (await spool.claim(1)).claims
                 await spool.settle(claim, done(claim))
-            before = (await spool.upkeep.space()).used
+            before = (await spool.maintenance.space()).used
             self.assertGreater(before, 3 * len(picture(1)))
-            self.assertEqual(2, await spool.sweep(9e9, 2))
-            self.assertLess((await spool.upkeep.space()).used, before - 2 * len(picture(1)) + 20_000)
+            self.assertEqual(2, await spool.maintenance.sweep(9e9, 2))
+            self.assertLess((await spool.maintenance.space()).used, before - 2 * len(picture(1)) + 20_000)
 
         return self.play(story, floors=CapacityLimits(bytes=4_000_000, free=0.0), keeps_bodies=True)
 
@@ -125,7 +126,7 @@ class RoomContract(SpoolStories):
             await self.send(spool)
             self.assertIsNotNone(spool.refusal())
             await spool.accept(draft, LARGE, [self.planned(draft)])
-            self.assertEqual(2, len(await spool.list(Selection())))
+            self.assertEqual(2, len(await listed(spool, Selection())))
 
         return self.play(story, floors=CapacityLimits(deliveries=1))
 
@@ -193,7 +194,7 @@ class RoomContract(SpoolStories):
                 if waiting is not None:
                     await waiting
             self.assertEqual(250, (await incoming.finish()).code)
-            (line,) = await spool.list(Selection())
+            (line,) = await listed(spool, Selection())
             self.assertEqual("Scan", line.subject)
             (claim,) = (await spool.claim()).claims
             self.assertEqual(body, await spool.body(claim.delivery).whole())

@@ -2,12 +2,13 @@
 
 from attrs import evolve
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Settlement
 from smtprelay.model.message import Client, Planned, Recipient
 from smtprelay.model.outcome import Deferred, Failed
 from smtprelay.model.queue import Selection
 from tests.behaviours.spool_stories import SpoolStories, done
+from tests.listed import listed
 
 
 class SearchContract(SpoolStories):
@@ -18,12 +19,12 @@ class SearchContract(SpoolStories):
         selection = Selection(**fields, limit=1)
         ids, mark = [], ""
         for _ in range(100):
-            step = await spool.search(selection, mark)
+            step = await spool.admin.search(selection, mark)
             ids += [line.id for line in step.deliveries]
             mark = step.mark
             if not mark:
                 break
-        whole = await spool.search(evolve(selection, limit=1000))
+        whole = await spool.admin.search(evolve(selection, limit=1000))
         self.assertEqual(ids, [line.id for line in whole.deliveries], "in steps it is not the same")
         return ids
 
@@ -158,7 +159,7 @@ class SearchContract(SpoolStories):
             )
             self.assertEqual([self.name(3)], await self.found(spool, states=over, error="no such user"))
             self.assertEqual([self.name(4)], await self.found(spool))
-            (line,) = await spool.list(Selection(states=("failed",)))
+            (line,) = await listed(spool, Selection(states=("failed",)))
             self.assertEqual(self.clock.seconds(), line.ended)
 
         return self.play(story)
@@ -207,7 +208,7 @@ class SearchContract(SpoolStories):
             await self.send(spool)
             for mark in ("x", "id/a/b", "end/yesterday", "ids/0", "id/" + "9" * 99 + "/-1", "end/1/M/x"):
                 with self.assertRaises(ValueError, msg=mark):
-                    await spool.search(Selection(states=("queued", "delivered")), mark)
+                    await spool.admin.search(Selection(states=("queued", "delivered")), mark)
 
         return self.play(story)
 
@@ -218,6 +219,6 @@ class SearchContract(SpoolStories):
             for number in range(1, 6):
                 await self.send(spool, number=number)
             ids = [self.name(1 + number % 5) for number in range(1200)]
-            self.assertEqual(5, len({line.id for line in await spool.list(Selection(ids=ids))}))
+            self.assertEqual(5, len({line.id for line in await listed(spool, Selection(ids=ids))}))
 
         return self.play(story)

@@ -1,11 +1,12 @@
 """What became of an attempt is recorded once."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, NewMessage, Settlement
 from smtprelay.model.message import Planned
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
 from smtprelay.model.queue import Edit, Selection
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
+from tests.listed import listed
 
 
 class SettleContract(SpoolStories):
@@ -18,8 +19,8 @@ class SettleContract(SpoolStories):
             await self.send(spool)
             (claim,) = (await spool.claim()).claims
             self.assertTrue(await spool.settle(claim, done(claim)))
-            self.assertEqual([], list(await spool.list(Selection())))
-            (detail,) = await spool.show(claim.delivery.message)
+            self.assertEqual([], list(await listed(spool, Selection())))
+            (detail,) = await spool.admin.show(claim.delivery.message)
             (recipient,) = detail.summary.recipients
             self.assertEqual(("delivered", "op-1"), (recipient.state, recipient.provider_id))
             self.assertEqual(["delivered"], [each.outcome for each in detail.history])
@@ -40,7 +41,7 @@ class SettleContract(SpoolStories):
             (again,) = (await spool.claim()).claims
             self.assertFalse(await spool.settle(claim, done(claim)))
             self.assertTrue(await spool.settle(again, done(again)))
-            stock = await spool.stock()
+            stock = await spool.admin.stock()
             self.assertEqual({"queued": 0, "active": 0, "deferred": 0, "held": 0}, dict(stock.states))
 
         return self.play(story)
@@ -66,12 +67,12 @@ class SettleContract(SpoolStories):
             )
             (again,) = (await spool.claim()).claims
             self.assertEqual(("c@example.com",), again.delivery.envelope.addresses)
-            (line,) = await spool.list(Selection())
+            (line,) = await listed(spool, Selection())
             self.assertEqual(
                 [("delivered", ""), ("failed", "no such mailbox"), ("open", "full")],
                 [(each.state, each.reason) for each in line.recipients],
             )
-            (detail,) = await spool.show(line.message)
+            (detail,) = await spool.admin.show(line.message)
             self.assertEqual("delivered+failed+deferred", detail.history[0].outcome)
 
         return self.play(story)
@@ -148,7 +149,7 @@ class SettleContract(SpoolStories):
                     event=ours[1],
                 ),
             )
-            lines = await spool.list(Selection())
+            lines = await listed(spool, Selection())
             self.assertEqual(["no. 7", "no. 8"], [line.subject for line in lines])
 
         return self.play(story)
@@ -183,14 +184,14 @@ class SettleContract(SpoolStories):
             )
             (claim,) = (await spool.claim()).claims
             await spool.settle(claim, done(claim))
-            (line,) = await spool.list(Selection(states=("failed",)))
+            (line,) = await listed(spool, Selection(states=("failed",)))
             self.assertEqual(["failed", "delivered"], [each.state for each in line.recipients])
-            await spool.edit(Selection(ids=(line.id,)), Edit(action="retry", who="ops"))
+            await spool.admin.edit(Selection(ids=(line.id,)), Edit(action="retry", who="ops"))
             (claim,) = (await spool.claim()).claims
             self.assertEqual(("a@example.com",), claim.delivery.envelope.addresses)
             self.assertEqual(BODY, await spool.body(claim.delivery).whole())
             await spool.settle(claim, done(claim))
-            (detail,) = await spool.show(line.message)
+            (detail,) = await spool.admin.show(line.message)
             self.assertEqual("delivered", detail.summary.state)
 
         return self.play(story)
@@ -208,7 +209,7 @@ class SettleContract(SpoolStories):
                     claim, Settlement(state="queued", outcomes=outcomes, reason="\ud800 busy", block=block)
                 )
             )
-            (line,) = await spool.list(Selection())
+            (line,) = await listed(spool, Selection())
             self.assertEqual(("\\ud800 busy", "\\udcff"), (line.reason, line.waiting_for))
 
         return self.play(story)

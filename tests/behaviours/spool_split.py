@@ -1,10 +1,11 @@
 """A delivery of several recipients becomes two of the same message."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.outcome import Deferred, Delivered, Failed
 from smtprelay.model.queue import SPLIT, Edit, Selection
 from tests.behaviours.spool_stories import SpoolStories, done
+from tests.listed import listed
 
 PEOPLE = tuple(f"{name}@example.com" for name in "abcde")
 
@@ -38,14 +39,14 @@ class SplitContract(SpoolStories):
             claim = await self.claimed(spool, *PEOPLE)
             self.assertTrue(await spool.settle(claim, self.halved(claim, *PEOPLE[3:])))
             self.assertFalse(await spool.settle(claim, self.halved(claim, *PEOPLE[:1])))
-            details = await spool.show(claim.delivery.message)
+            details = await spool.admin.show(claim.delivery.message)
             self.assertEqual([1, 2], [len(detail.history) for detail in details][::-1])
             self.assertEqual([SPLIT, SPLIT], [detail.history[-1].outcome for detail in details])
             self.assertIn(f"{claim.delivery.message}.2", details[0].history[-1].reason)
             self.assertIn(claim.delivery.id, details[1].history[-1].reason)
             self.assertEqual([1, 0], [detail.summary.attempts for detail in details])
             self.assertEqual(
-                {"queued": 2, "active": 0, "deferred": 0, "held": 0}, (await spool.stock()).states
+                {"queued": 2, "active": 0, "deferred": 0, "held": 0}, (await spool.admin.stock()).states
             )
             seen = []
             for _ in range(2):
@@ -58,7 +59,7 @@ class SplitContract(SpoolStories):
                 seen.append((delivery.n, delivery.envelope.addresses))
                 await spool.settle(half, done(half))
             self.assertEqual([(1, PEOPLE[:3]), (2, PEOPLE[3:])], sorted(seen))
-            self.assertEqual([], list(await spool.list(Selection())))
+            self.assertEqual([], list(await listed(spool, Selection())))
             with self.assertRaises(LookupError):
                 await spool.body(claim.delivery).whole()
 
@@ -86,7 +87,7 @@ class SplitContract(SpoolStories):
                     )
                 claim = next(iter((await spool.claim()).claims), None)
             self.assertEqual({each: "failed" if each == PEOPLE[2] else "delivered" for each in PEOPLE}, got)
-            details = await spool.show(self.draft().id)
+            details = await spool.admin.show(self.draft().id)
             self.assertEqual(
                 sorted(got.items()),
                 sorted(
@@ -113,7 +114,7 @@ class SplitContract(SpoolStories):
                 claim, first, third, fourth, outcomes=outcomes, closed=closed, state="deferred"
             )
             await spool.settle(claim, split)
-            details = await spool.show(claim.delivery.message)
+            details = await spool.admin.show(claim.delivery.message)
             found = [
                 [(each.address, each.state, each.reason) for each in one.summary.recipients]
                 for one in details
@@ -141,7 +142,7 @@ class SplitContract(SpoolStories):
                 (claim,) = (await spool.claim()).claims
                 self.assertEqual((1, PEOPLE), (claim.delivery.n, claim.delivery.envelope.addresses))
             await spool.settle(claim, self.halved(claim, PEOPLE[0], state="held", due=None))
-            self.assertEqual(1, len(await spool.list(Selection())))
+            self.assertEqual(1, len(await listed(spool, Selection())))
 
         return self.play(story)
 
@@ -188,13 +189,13 @@ class SplitContract(SpoolStories):
             claim = await self.claimed(spool, *PEOPLE)
             await spool.settle(claim, self.halved(claim, *PEOPLE[2:]))
             name = f"{claim.delivery.message}.2"
-            await spool.edit(Selection(ids=(name,)), Edit(action="hold", who="ops"))
+            await spool.admin.edit(Selection(ids=(name,)), Edit(action="hold", who="ops"))
             self.assertEqual(
                 {claim.delivery.id: "queued", name: "held"},
-                {line.id: line.state for line in await spool.list(Selection())},
+                {line.id: line.state for line in await listed(spool, Selection())},
             )
-            portion = await spool.transfer.export(Selection(everything=True), "", moving=False)
-            (packed,) = portion.packed
+            portion = await spool.archive.export(Selection(everything=True), "", moving=False)
+            (packed,) = portion.items
             self.assertEqual([1, 2], [each.n for each in packed.archived.deliveries])
             self.assertEqual([2, 2], [each.generation for each in packed.archived.deliveries])
 

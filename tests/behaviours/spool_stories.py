@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from twisted.internet import defer
 from twisted.internet.task import Clock
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient, Reply
 from smtprelay.model.message_id import new_id

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, Claim, Settlement
 from smtprelay.model.outcome import Deferred
 from smtprelay.model.permit import Busy, Feedback, Permit
@@ -11,6 +11,7 @@ from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.operations.suspects import MOST_ALONE, PATIENCE, PAUSE
 from tests.behaviours.spool_stories import SpoolStories, done
+from tests.listed import listed
 
 ROOMY = {"main": RateLimit(concurrency=20), "other": RateLimit(concurrency=20)}
 
@@ -56,7 +57,7 @@ class SuspectContract(SpoolStories):
                 sorted(self.ids(1, 2)), sorted([first.delivery.message, second.delivery.message])
             )
             await spool.settle(second, done(second))
-            self.assertEqual([], list(await spool.list(Selection())))
+            self.assertEqual([], list(await listed(spool, Selection())))
 
         return self.play(story)
 
@@ -71,7 +72,7 @@ class SuspectContract(SpoolStories):
             work = await spool.claim()
             self.assertEqual(self.ids(3, 4), sorted(each.delivery.message for each in work.claims))
             self.assertEqual((True, 1000.0 + PATIENCE), (work.waiting, work.due))
-            line = next(each for each in await spool.list(Selection()) if each.message == self.ids(1)[0])
+            line = next(each for each in await listed(spool, Selection()) if each.message == self.ids(1)[0])
             self.assertIn("alone", line.waiting_for)
 
         return self.play(story)
@@ -91,16 +92,16 @@ class SuspectContract(SpoolStories):
                 (killer,) = claims
                 self.assertEqual(0, killer.errors)
                 name = killer.delivery.id
-                self.assertEqual([], list((await spool.stock()).crash_loops))
+                self.assertEqual([], list((await spool.admin.stock()).crash_loops))
                 self.assertEqual(1, await self.die(spool))
-            (line,) = await spool.list(Selection())
+            (line,) = await listed(spool, Selection())
             self.assertEqual((name, "held", True), (line.id, line.state, line.uncertain))
             self.assertIn("crash_loop", line.reason)
-            self.assertEqual([name], list((await spool.stock()).crash_loops))
+            self.assertEqual([name], list((await spool.admin.stock()).crash_loops))
             work = await spool.claim()
             self.assertEqual((0, False, None), (len(work.claims), work.waiting, work.due))
-            await spool.edit(Selection(ids=(line.message,)), Edit(action="release", who="ops"))
-            self.assertEqual([], list((await spool.stock()).crash_loops))
+            await spool.admin.edit(Selection(ids=(line.message,)), Edit(action="release", who="ops"))
+            self.assertEqual([], list((await spool.admin.stock()).crash_loops))
             (again,) = (await spool.claim()).claims
             self.assertTrue(await spool.settle(again, done(again)))
 
@@ -114,7 +115,7 @@ class SuspectContract(SpoolStories):
             await self.die(spool)
             await spool.claim()
             await self.die(spool)
-            self.assertEqual(["held"], [line.state for line in await spool.list(Selection())])
+            self.assertEqual(["held"], [line.state for line in await listed(spool, Selection())])
 
         return self.play(story)
 
@@ -130,7 +131,7 @@ class SuspectContract(SpoolStories):
                 later = Settlement(state="deferred", outcomes={"anna@example.com": Deferred("busy")}, due=now)
                 await spool.settle(claim, later)
                 await spool.claim()
-            self.assertEqual(["active"], [line.state for line in await spool.list(Selection())])
+            self.assertEqual(["active"], [line.state for line in await listed(spool, Selection())])
 
         return self.play(story)
 
@@ -138,7 +139,7 @@ class SuspectContract(SpoolStories):
         """However often: nothing was alone, so nothing is known."""
 
         async def story(spool: Spool) -> None:
-            lent = await spool.borrow("a synchronous delivery", "other", "")
+            lent = await spool.permits.borrow("a synchronous delivery", "other", "")
             assert isinstance(lent, Permit)
             await self.under_way(spool, [1])
             for number in range(5):
@@ -146,10 +147,10 @@ class SuspectContract(SpoolStories):
                 (claim,) = (await spool.claim()).claims
                 # As after a minute, when others may go beside it.
                 self.clock.advance(MOST_ALONE)
-                lent = await spool.borrow(f"another {number}", "other", "")
+                lent = await spool.permits.borrow(f"another {number}", "other", "")
                 assert isinstance(lent, Permit)
             await spool.settle(claim, done(claim))
-            self.assertEqual([], list(await spool.list(Selection())))
+            self.assertEqual([], list(await listed(spool, Selection())))
 
         return self.play(story)
 
@@ -176,7 +177,7 @@ class SuspectContract(SpoolStories):
             (claim,) = (await spool.claim()).claims
             await self.send(spool, number=2)
             self.assertEqual([], list((await spool.claim()).claims))
-            await spool.taken(claim)
+            await spool.release_slot(claim)
             begun: list[Claim] = []
             spool.listen(begun.extend)
             await self.send(spool, number=3, provider="other")
@@ -233,18 +234,18 @@ class SuspectContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await self.under_way(spool, [1])
             await self.die(spool)
-            lent = await spool.borrow("first", "other", "")
+            lent = await spool.permits.borrow("first", "other", "")
             assert isinstance(lent, Permit)
             work = await spool.claim()
             self.assertEqual((0, True), (len(work.claims), work.waiting))
             woken: list[object] = []
             spool.listen(woken.append)
-            await spool.give_back(lent, Feedback())
+            await spool.permits.give_back(lent, Feedback())
             self.assertEqual(1, len(woken))
             (claim,) = (await spool.claim()).claims
-            self.assertEqual(Busy(), await spool.borrow("second", "other", ""))
+            self.assertEqual(Busy(), await spool.permits.borrow("second", "other", ""))
             await spool.settle(claim, done(claim))
-            self.assertIsInstance(await spool.borrow("third", "other", ""), Permit)
+            self.assertIsInstance(await spool.permits.borrow("third", "other", ""), Permit)
 
         return self.play(story)
 
@@ -325,15 +326,15 @@ class SuspectContract(SpoolStories):
                 await self.under_way(spool, [1, 2])
                 await self.die(spool)
                 chosen = Selection(ids=tuple(self.ids(1, 2)))
-                await spool.edit(chosen, Edit(action=action, who="ops"))
+                await spool.admin.edit(chosen, Edit(action=action, who="ops"))
                 if action == "hold":
-                    self.assertEqual([], list((await spool.stock()).crash_loops))
-                    await spool.edit(chosen, Edit(action="release", who="ops"))
+                    self.assertEqual([], list((await spool.admin.stock()).crash_loops))
+                    await spool.admin.edit(chosen, Edit(action="release", who="ops"))
                 claims = (await spool.claim()).claims
                 self.assertEqual(2, len(claims), action)
                 for claim in claims:
                     await spool.settle(claim, done(claim))
-                await spool.sweep(self.clock.seconds() + 1)
+                await spool.maintenance.sweep(self.clock.seconds() + 1)
 
         return self.play(story)
 
@@ -381,10 +382,10 @@ class SuspectContract(SpoolStories):
         async def story(spool: Spool) -> None:
             for seed in range(seeds):
                 await judge(spool, random.Random(seed))  # type: ignore[misc]
-                await spool.edit(
+                await spool.admin.edit(
                     Selection(states=("held",), everything=True), Edit(action="delete", who="ops")
                 )
-                await spool.sweep(self.clock.seconds() + 1)
+                await spool.maintenance.sweep(self.clock.seconds() + 1)
 
         return self.play(story, ROOMY)
 
@@ -393,7 +394,7 @@ class SuspectContract(SpoolStories):
 
         async def judge(spool: Spool, chance: random.Random) -> None:
             deaths = await self.days_of(spool, chance, killers=[7], kills=0.0)
-            self.assertEqual(self.ids(7), [line.message for line in await spool.list(Selection())])
+            self.assertEqual(self.ids(7), [line.message for line in await listed(spool, Selection())])
             self.assertLessEqual(deaths, 3)
 
         return self.by_chance(judge)
@@ -403,7 +404,7 @@ class SuspectContract(SpoolStories):
 
         async def judge(spool: Spool, chance: random.Random) -> None:
             deaths = await self.days_of(spool, chance, killers=[2, 7, 11], kills=0.0)
-            left = sorted(line.message for line in await spool.list(Selection()))
+            left = sorted(line.message for line in await listed(spool, Selection()))
             self.assertEqual(self.ids(2, 7, 11), left)
             self.assertLessEqual(deaths, 9)
 
@@ -414,7 +415,7 @@ class SuspectContract(SpoolStories):
 
         async def judge(spool: Spool, chance: random.Random) -> None:
             await self.days_of(spool, chance, killers=[], kills=0.4)
-            self.assertEqual([], list(await spool.list(Selection())))
+            self.assertEqual([], list(await listed(spool, Selection())))
 
         return self.by_chance(judge)
 
@@ -423,6 +424,6 @@ class SuspectContract(SpoolStories):
 
         async def judge(spool: Spool, chance: random.Random) -> None:
             await self.days_of(spool, chance, killers=[5], kills=0.3)
-            self.assertEqual(self.ids(5), [line.message for line in await spool.list(Selection())])
+            self.assertEqual(self.ids(5), [line.message for line in await listed(spool, Selection())])
 
         return self.by_chance(judge)

@@ -21,6 +21,7 @@ from smtprelay.model.shape import Shape
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.testing.provider import ScriptedProvider
+from tests.listed import listed
 from tests.recording import Recording
 
 #: A moment that is no round number, so that confusing times with durations shows.
@@ -167,13 +168,13 @@ class Stage:
 
     def detail(self, message: str) -> Detail:
         """Return the first delivery of a message."""
-        return done(self.spool.show(message))[0]
+        return done(self.spool.admin.show(message))[0]
 
     def summary(self, message: str) -> Summary:
         return self.detail(message).summary
 
     def waiting(self) -> Sequence[Summary]:
-        return done(self.spool.list(Selection()))
+        return done(listed(self.spool, Selection()))
 
     def _post(self, envelope: Envelope, body: bytes, bounce_of: str) -> NewMessage:
         new = NewMessage(

@@ -134,7 +134,7 @@ class UncertainTests(DispatcherTestCase):
         stage.clock.advance(5)
         self.assertEqual((stage.summary(message).state, len(one.sent)), ("held", 1))
         self.assertEqual(len(stage.events.of("message.held")), 1)
-        done(stage.spool.edit(Selection(ids=(message,)), Edit(action="release", who="ops")))
+        done(stage.spool.admin.edit(Selection(ids=(message,)), Edit(action="release", who="ops")))
         self.assertEqual((stage.summary(message).state, len(one.sent)), ("delivered", 2))
 
     def test_an_idempotent_provider_gets_the_same_operation(self) -> None:

@@ -129,7 +129,7 @@ class DeliveryTests(DispatcherTestCase):
         one = ScriptedProvider("one", [Later("busy")])
         stage = self.stage(one)
         stage.accept()
-        done(stage.spool.edit(Selection(ids=("M1",)), Edit(action="retry", who="ops")))
+        done(stage.spool.admin.edit(Selection(ids=("M1",)), Edit(action="retry", who="ops")))
         self.assertEqual(len(one.sent), 2)
 
     def test_success_costs_no_claim_under_load(self) -> None:

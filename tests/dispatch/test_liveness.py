@@ -148,7 +148,7 @@ class Play(RuleBasedStateMachine):
             post=self.post,
             bounces=BOUNCES,
         )
-        self.shared = SynchronousPermits(self.spool, lanes, self.clock, self.events)
+        self.shared = SynchronousPermits(self.spool.permits, lanes, self.clock, self.events)
         self.slots: list[Any] = []
         self.dispatcher.start()
 
@@ -228,7 +228,7 @@ class Play(RuleBasedStateMachine):
         to = name if action == "reroute" else ""
         change = Edit(action=action, who="ops", provider=to, bounce=action == "delete")
         chosen = Selection(states=("queued", "deferred", "held"), everything=True)
-        self.by_hand(self.spool.edit(chosen, change, "", self.dispatcher.operator))
+        self.by_hand(self.spool.admin.edit(chosen, change, "", self.dispatcher.operator))
 
     @rule(name=NAMES, what=st.sampled_from(["suspend", "resume", "probe"]))
     def lane(self, name, what):
@@ -243,7 +243,7 @@ class Play(RuleBasedStateMachine):
     @rule(recipient=st.sampled_from(["*", "1@*"]), seconds=st.sampled_from([1, 60]))
     def hold(self, recipient, seconds):
         until = self.clock.seconds() + seconds
-        self.by_hand(self.spool.hold(HoldRule(recipient=recipient, reason="", who="ops", until=until)))
+        self.by_hand(self.spool.admin.hold(HoldRule(recipient=recipient, reason="", who="ops", until=until)))
         self.dispatcher.operator.holds_changed()
 
     def by_hand(self, work):

@@ -19,7 +19,7 @@ from tests.recording import Recording
 def change(stage: Stage, action: str, **more: object):
     """Carry out a change of everything, as the API does."""
     edit = Edit(action=action, who="ops", **more)
-    return done(stage.spool.edit(Selection(everything=True), edit, "", stage.dispatcher.operator))
+    return done(stage.spool.admin.edit(Selection(everything=True), edit, "", stage.dispatcher.operator))
 
 
 class RerouteTests(DispatcherTestCase):
@@ -47,7 +47,7 @@ class RerouteTests(DispatcherTestCase):
         stage = self.stage(ScriptedProvider("one", [Later("busy")]))
         stage.accept()
         edit = Edit(action="reroute", provider="tow", who="ops")
-        work = stage.spool.edit(Selection(everything=True), edit, "", stage.dispatcher.operator)
+        work = stage.spool.admin.edit(Selection(everything=True), edit, "", stage.dispatcher.operator)
         failure = self.failureResultOf(Deferred.fromCoroutine(work), LookupError)
         self.assertIn("there is no provider 'tow': one", str(failure.value))
 
@@ -96,11 +96,11 @@ class LaneTests(DispatcherTestCase):
         stage = self.stage(one, probe_unreachable=asked.append)
         stage.accept()
         told = Unreachable(provider="one", since=1.0, host="x:443", stage="connect", reason="refused")
-        done(stage.spool.note_reach("one", told))
+        done(stage.spool.admin.note_reach("one", told))
         done(self.operator(stage).probe("one", "", "ops"))
         self.assertEqual((asked, [call for call in one.calls if call[0] == "probe"]), (["one"], []))
         self.assertEqual("probe", stage.events.of("lane.changed")[0]["action"])
-        self.assertIsNone(done(stage.spool.stock()).lanes[0].blocked_until)
+        self.assertIsNone(done(stage.spool.admin.stock()).lanes[0].blocked_until)
 
     def test_a_pause_is_respected(self) -> None:
         """A provider that asked us to wait is only asked before if that is forced."""
@@ -186,7 +186,7 @@ class LaneTests(DispatcherTestCase):
             stage.clock.rightNow += seconds
             stage.dispatcher.clock_stepped(seconds)
             stage.clock.advance(1)
-        self.assertEqual([True], [lane.suspended for lane in done(stage.spool.stock()).lanes])
+        self.assertEqual([True], [lane.suspended for lane in done(stage.spool.admin.stock()).lanes])
         self.assertEqual(one.sent, [])
 
     def test_its_mail_goes_on_elsewhere(self) -> None:
@@ -210,7 +210,7 @@ class LaneTests(DispatcherTestCase):
             done(self.operator(stage).suspend("one", "ops", "x"))
             answer.callback(outcome)
             stage.clock.advance(3600)
-            (lane,) = done(stage.spool.stock()).lanes
+            (lane,) = done(stage.spool.admin.stock()).lanes
             self.assertEqual((lane.suspended, lane.blocked_reason), (True, "suspended by ops: x"), outcome)
             self.assertEqual(len(one.sent), 1)
 
@@ -221,7 +221,7 @@ class TendingTests(DispatcherTestCase):
         one = ScriptedProvider("one")
         stage = self.stage(one)
         until = MORNING + 600
-        done(stage.spool.hold(HoldRule(recipient="*", reason="", who="ops", until=until)))
+        done(stage.spool.admin.hold(HoldRule(recipient="*", reason="", who="ops", until=until)))
         stage.dispatcher.operator.holds_changed()
         stage.accept()
         stage.clock.advance(599)
@@ -234,7 +234,7 @@ class TendingTests(DispatcherTestCase):
         """One whose time ran out while the relay was down ends at its start."""
         one = ScriptedProvider("one")
         stage = self.stage(one)
-        done(stage.spool.hold(HoldRule(recipient="*", reason="", who="ops", until=MORNING + 60)))
+        done(stage.spool.admin.hold(HoldRule(recipient="*", reason="", who="ops", until=MORNING + 60)))
         stage.accept()
         stage.dispatcher.stop(1)
         stage.clock.advance(100)

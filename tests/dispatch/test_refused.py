@@ -20,6 +20,7 @@ from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.refusing import RefusingProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done, make_claim
 from tests.dispatch.synchronous.test_incoming import Counter, CounterTestCase
+from tests.listed import listed
 
 A, B, C, D = "a@x.org", "b@x.org", "c@x.org", "d@x.org"
 ROUTE = Route(name="default", via=("one", "two"))
@@ -183,12 +184,12 @@ class DispatcherTests(DispatcherTestCase):
             self.assertEqual(reached, Count(each for each in everybody if each not in bad))
             states = {
                 recipient.address: recipient.state
-                for detail in done(staged.spool.show("M1"))
+                for detail in done(staged.spool.admin.show("M1"))
                 for recipient in detail.summary.recipients
             }
             expected = {each: "failed" if each in bad else "delivered" for each in everybody}
             self.assertEqual(states, expected)
-            self.assertEqual(done(staged.spool.list(Selection())), [])
+            self.assertEqual(done(listed(staged.spool, Selection())), [])
             told = b"".join(new.body for new in staged.posted)
             for address in everybody:
                 self.assertEqual(
@@ -219,7 +220,7 @@ class DispatcherTests(DispatcherTestCase):
                 stage.clock.advance(0)
             reached = Count(address for taken in provider.operations.values() for address in taken)
             self.assertEqual(reached, Count([A, C]), naming)
-            waiting = done(stage.spool.list(Selection()))
+            waiting = done(listed(stage.spool, Selection()))
             self.assertEqual({each.state for each in waiting}, {"held"}, naming)
             held = [who.address for each in waiting for who in each.recipients if who.state == "open"]
             self.assertEqual(sorted(held), [B, D], naming)

@@ -11,6 +11,7 @@ from smtprelay.model.queue import Edit, Node, Selection
 from smtprelay.model.route import Limits, RateLimit, Route
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done
+from tests.listed import listed
 
 
 class BlockedLaneTests(DispatcherTestCase):
@@ -53,8 +54,8 @@ class BlockedLaneTests(DispatcherTestCase):
         answer: Deferred[Any] = Deferred()
         one.answers.append(answer)
         stage = self.stage(one, pace=RateLimit(concurrency=1))
-        real = stage.spool.edit
-        stage.spool.edit = lambda *a: moves.append(a) or real(*a)  # type: ignore[method-assign]
+        real = stage.spool.admin.edit
+        stage.spool.admin.edit = lambda *a: moves.append(a) or real(*a)  # type: ignore[method-assign]
         stage.accept()
         stage.accept()
         answer.callback(Blocked("401"))
@@ -70,7 +71,7 @@ class BlockedLaneTests(DispatcherTestCase):
         stage.clock.advance(15)
         stage.accept()
         looked: list[str] = []
-        real = stage.spool.edit
+        real = stage.spool.admin.edit
 
         async def edit(selection: Any, change: Edit, mark: str, prepare: Any) -> Any:
             async def look(delivery: Delivery, change: Edit) -> Any:
@@ -79,7 +80,7 @@ class BlockedLaneTests(DispatcherTestCase):
 
             return await real(selection, change, mark, look)
 
-        stage.spool.edit = edit  # type: ignore[method-assign,assignment]
+        stage.spool.admin.edit = edit  # type: ignore[method-assign,assignment]
         stage.accept()
         self.assertEqual([line.message for line in stage.waiting()], [large])
         self.assertEqual((len(two.sent), looked), (3, ["M4"]))
@@ -142,7 +143,7 @@ class BlockedLaneTests(DispatcherTestCase):
         stage = self.stage(one, two, pace=RateLimit(concurrency=1))
         stage.accept()
         stage.accept()
-        real, calls = stage.spool.edit, []
+        real, calls = stage.spool.admin.edit, []
 
         async def edit(*step: Any) -> Any:
             calls.append(step)
@@ -150,7 +151,7 @@ class BlockedLaneTests(DispatcherTestCase):
                 raise OSError("disk on fire")
             return await real(*step)
 
-        stage.spool.edit = edit  # type: ignore[method-assign,assignment]
+        stage.spool.admin.edit = edit  # type: ignore[method-assign,assignment]
         answer.callback(Blocked("401"))
         stage.clock.advance(2)
         self.assertEqual((stage.waiting(), len(two.sent)), ([], 2))
@@ -160,7 +161,7 @@ class BlockedLaneTests(DispatcherTestCase):
         """Mail that is accepted while a step is under way is looked for when that has ended."""
         one, two = ScriptedProvider("one"), ScriptedProvider("two", limits=Limits(size=100))
         stage = self.blocked(one, two, waiting=0)
-        real, step = stage.spool.edit, Deferred()
+        real, step = stage.spool.admin.edit, Deferred()
         found: list[int] = []
 
         async def edit(*arguments: Any) -> Any:
@@ -170,7 +171,7 @@ class BlockedLaneTests(DispatcherTestCase):
                 await step
             return moved
 
-        stage.spool.edit = edit  # type: ignore[method-assign,assignment]
+        stage.spool.admin.edit = edit  # type: ignore[method-assign,assignment]
         large = stage.accept(body=b"Subject: x\r\n\r\n" + b"x" * 200)
         small = stage.accept()
         self.assertEqual((found, len(stage.waiting())), ([0], 2))
@@ -186,7 +187,7 @@ class BlockedLaneTests(DispatcherTestCase):
         stage = self.stage(one, two, pace=RateLimit(concurrency=1))
         for _ in range(300):
             stage.accept()
-        real, steps = stage.spool.edit, [Deferred(), Deferred()]
+        real, steps = stage.spool.admin.edit, [Deferred(), Deferred()]
         asked = []
 
         async def edit(*step: Any) -> Any:
@@ -194,7 +195,7 @@ class BlockedLaneTests(DispatcherTestCase):
             await steps[len(asked) - 1]
             return await real(*step)
 
-        stage.spool.edit = edit  # type: ignore[method-assign,assignment]
+        stage.spool.admin.edit = edit  # type: ignore[method-assign,assignment]
         answer.callback(Blocked("401"))
         stopped = stage.dispatcher.stop(10)
         steps[0].callback(None)
@@ -247,7 +248,7 @@ class GoneProviderTests(DispatcherTestCase):
         async def nodes() -> Sequence[Node]:
             return [Node(name=name, seen=MORNING, draining=False) for name in ("here", "there")]
 
-        stage.spool.nodes = nodes  # type: ignore[method-assign]
+        stage.spool.admin.nodes = nodes  # type: ignore[method-assign]
         stage.start()
         message = stage.accept()
         stage.clock.advance(100)
@@ -256,7 +257,7 @@ class GoneProviderTests(DispatcherTestCase):
         self.assertEqual((stage.summary(message).provider, stage.summary(message).state), ("one", "queued"))
 
     def edit(self, stage: Stage, action: str, *messages: str) -> None:
-        done(stage.spool.edit(Selection(ids=messages), Edit(action=action, who="ops")))
+        done(stage.spool.admin.edit(Selection(ids=messages), Edit(action=action, who="ops")))
 
     def make_uncertain(self, stage: Stage) -> None:
         stage.spool._writer.writer.connection.execute("UPDATE delivery SET uncertain = 1")
@@ -270,6 +271,6 @@ class GoneProviderTests(DispatcherTestCase):
         stage.accept()
         done(stage.spool.block(Block(provider="one", until=stage.clock.seconds() + 9, reason="401")))
         stage.start()
-        self.assertEqual(len(done(stage.spool.list(Selection()))), 1)
+        self.assertEqual(len(done(listed(stage.spool, Selection()))), 1)
         stage.clock.advance(9)
         self.assertEqual((stage.waiting(), len(one.sent), len(two.sent)), ([], 0, 1))

@@ -57,7 +57,7 @@ class Both(Counter):
 
     def state(self, message: str) -> str:
         assert self.spool is not None
-        state: str = done(self.spool.show(message))[0].summary.state
+        state: str = done(self.spool.admin.show(message))[0].summary.state
         return state
 
 

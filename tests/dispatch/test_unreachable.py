@@ -64,7 +64,7 @@ class ReachWatchTests(SynchronousTestCase):
             {"out": self.far},
             self.clock,
             self.events,
-            spool=self.spool,
+            spool=self.spool.admin,
             lanes=self.lanes,
         )
         self.looking = every(self.clock, self.events, "reach", LOOK_EVERY, watch.look)
@@ -78,7 +78,7 @@ class ReachWatchTests(SynchronousTestCase):
         self.reach.begin(HOST, "connect").failed(f"connect at {HOST}: refused")
 
     def failing(self):
-        return done(self.spool.stock()).unreachable
+        return done(self.spool.admin.stock()).unreachable
 
     def test_within_half_a_minute(self) -> None:
         """One failure, and no mail for hours: it is probed, told once, and stands in the spool."""
@@ -117,7 +117,7 @@ class ReachWatchTests(SynchronousTestCase):
         self.pass_time(1)
         told = [event for event, _ in self.events.heard]
         self.assertEqual(told, ["provider.failing", "lane.blocked", "provider.recovered"])
-        [lane] = done(self.spool.stock()).lanes
+        [lane] = done(self.spool.admin.stock()).lanes
         self.assertEqual((lane.provider, lane.lane, lane.blocked_reason), ("out", "", "401 wrong key"))
         self.assertEqual(self.failing(), [])
 
@@ -161,7 +161,7 @@ class ReachWatchTests(SynchronousTestCase):
         async def broken(_block):
             raise OSError("no disk")
 
-        self.spool.block = broken
+        self.spool.admin.block = broken
         self.refuse()
         self.pass_time(25)
         self.far.mended, self.far.says = True, Blocked("401 wrong key")
@@ -234,7 +234,7 @@ class ReachWatchTests(SynchronousTestCase):
         self.pass_time(25)
         self.looking.stop()
         self.reach.answered()
-        done(self.spool.note_reach("gone", Unreachable("gone", 5.0, HOST, "connect", "refused")))
+        done(self.spool.admin.note_reach("gone", Unreachable("gone", 5.0, HOST, "connect", "refused")))
         self.watch = self.watching()
         self.pass_time(1)
         self.assertEqual([each.provider for each in self.failing()], ["out"])
@@ -248,24 +248,24 @@ class ReachWatchTests(SynchronousTestCase):
         """A provider for which mail waited before is probed once; for new mail it is not."""
         self.far.mended = True
         self.looking.stop()
-        nothing = done(self.spool.stock())
+        nothing = done(self.spool.admin.stock())
         lane = LaneState(
             provider="out", lane="", waiting=1, active=0, due=None, blocked_until=None, blocked_reason=""
         )
         waiting = evolve(nothing, lanes=[lane])
         for before, probes in ((nothing, 0), (waiting, 1)):
-            self.spool.stock = partial(succeed, before)
+            self.spool.admin.stock = partial(succeed, before)
             watch = self.watching()
             done(watch.begin())
-            self.spool.stock = partial(succeed, waiting)
+            self.spool.admin.stock = partial(succeed, waiting)
             self.pass_time(60)
             self.assertEqual(self.far.probes, probes)
             self.looking.stop()
 
     def test_resumed(self) -> None:
         """It counts anew from there; that nobody was asked is not noted as an answer."""
-        noted, note = [], self.spool.note_reach
-        self.spool.note_reach = lambda *news: noted.append(news) or note(*news)
+        noted, note = [], self.spool.admin.note_reach
+        self.spool.admin.note_reach = lambda *news: noted.append(news) or note(*news)
         self.lanes.suspend([("out", "")])
         self.refuse()
         self.pass_time(600)
@@ -280,8 +280,8 @@ class ReachWatchTests(SynchronousTestCase):
     def test_reached_after_it_was_resumed(self) -> None:
         """What could not be sent goes at its first answer, and not before."""
         noted = []
-        note = self.spool.note_reach
-        self.spool.note_reach = lambda *given: noted.append(given) or note(*given)
+        note = self.spool.admin.note_reach
+        self.spool.admin.note_reach = lambda *given: noted.append(given) or note(*given)
         self.reach.begin(HOST, "connect").answered()
         self.pass_time(1)
         self.lanes.suspend([("out", "")])

@@ -16,6 +16,7 @@ from smtprelay.model.queue import Selection
 from smtprelay.spool.maintenance.check import check
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, done
+from tests.listed import listed
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -83,7 +84,7 @@ class WeekTests(DispatcherTestCase):
     def ends(self, kind: str = "M") -> Counter[str]:
         """Return how many deliveries are in each state, of mail or, for ``B``, of bounces."""
         states = ("queued", "active", "deferred", "held", "delivered", "failed")
-        lines = done(self.staged.spool.list(Selection(states=states, limit=10_000)))
+        lines = done(listed(self.staged.spool, Selection(states=states, limit=10_000)))
         return Counter(line.state for line in lines if line.message.startswith(kind))
 
     def moody(self, mood: Callable[[float], Outcome], **more: Any) -> MoodyProvider:

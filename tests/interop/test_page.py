@@ -152,13 +152,13 @@ class PageInChromiumTests(TestCase):
         """What is typed while the relay has not answered yet is looked for; the page is not loaded anew."""
         answering = Deferred()
 
-        search = self.spool.search
+        search = self.spool.admin.search
 
         async def slowly(*asked: object) -> Found:
             await answering
             return await search(*asked)
 
-        self.spool.search = slowly
+        self.spool.admin.search = slowly
 
         async def story(browser: Browser) -> None:
             await browser.type("[data-testid=search]", "scan")

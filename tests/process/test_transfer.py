@@ -149,7 +149,8 @@ class TroubleTests(Stage, TestCase):
         await self.killed(unfinished.exists, "queue", "export", str(archive), "--move")
         unfinished.unlink()
         status, out, err = await self.without_rights("queue", "export", str(archive), "--all", "--move")
-        self.assertEqual((0, "exported 30 messages\nremoved 30 messages from the spool\n"), (status, out), err)
+        told = "exported 30 messages\nremoved 30 messages from the spool\n"
+        self.assertEqual((0, told), (status, out), err)
         shutil.rmtree(self.spool)
         log = self.spool / "spool.db-wal"
         begun = lambda: log.exists() and log.stat().st_size > 2_000_000  # noqa: E731

@@ -11,6 +11,7 @@ from smtprelay.model.route import Route
 from smtprelay.testing.acs import FakeAcs
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import Stage, done
+from tests.listed import listed
 from tests.providers.acs_wiring import KEYS, joined_acs
 
 ROUTE = Route(name="default", via=("one",))
@@ -64,7 +65,7 @@ class OneMailTests(SynchronousTestCase):
         )
         reached.pop(blind_to, None)
         self.assertEqual(reached, Counter(each for each in people if each not in bad))
-        self.assertEqual(done(stage.spool.list(Selection())), [])
+        self.assertEqual(done(listed(stage.spool, Selection())), [])
         told = b"".join(new.body for new in stage.posted)
         self.assertEqual({each for each in people if f"; {each}\r\n".encode() in told}, set(bad))
         stopped = stage.dispatcher.stop(0)

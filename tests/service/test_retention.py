@@ -11,6 +11,7 @@ from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from tests.behaviours.spool_stories import SpoolStories, done
 from tests.dispatch.stage import done as finished
+from tests.listed import listed
 from tests.recording import Recording
 
 DAY = 86400.0
@@ -31,7 +32,10 @@ class KeepingTests(SpoolStories, SynchronousTestCase):
     def keeping(self, **more) -> Retention:
         retention = RetentionSettings(history=3 * DAY, bodies=DAY)
         return Retention(
-            self.spool, SpoolSettings(retention=retention, **more), self.clock.seconds, self.events
+            self.spool.maintenance,
+            SpoolSettings(retention=retention, **more),
+            self.clock,
+            self.events,
         )
 
     def delivered(self, count: int) -> None:
@@ -51,7 +55,7 @@ class KeepingTests(SpoolStories, SynchronousTestCase):
             self.clock.rightNow = 1000 + days * DAY
             finished(self.keeping().sweep())
             self.assertEqual((messages, bodies), (self.count("message"), self.count("chunk")))
-        self.assertEqual([], list(finished(self.spool.upkeep.check()).findings))
+        self.assertEqual([], list(finished(self.spool.maintenance.check()).findings))
 
     def test_no_step_is_large(self) -> None:
         """Ten thousand are forgotten without a transaction that takes more than two hundred of them."""
@@ -76,7 +80,7 @@ class KeepingTests(SpoolStories, SynchronousTestCase):
     def test_by_size(self) -> None:
         """When the spool is too large the history goes before its time, and only as much of it as must."""
         self.delivered(1000)
-        used = finished(self.spool.upkeep.space()).used
+        used = finished(self.spool.maintenance.space()).used
         finished(self.keeping(limit=SpoolLimit(bytes=2 * used)).sweep())
         self.assertEqual((1000, []), (self.count("message"), self.events.of("history.pruned")))
         finished(self.keeping(limit=SpoolLimit(bytes=used)).sweep())
@@ -86,7 +90,7 @@ class KeepingTests(SpoolStories, SynchronousTestCase):
         finished(self.send(self.spool, number=2000))
         finished(self.keeping(limit=SpoolLimit(bytes=1)).sweep())
         self.assertEqual(1, self.count("message"))
-        self.assertEqual(1, len(finished(self.spool.list(Selection()))))
+        self.assertEqual(1, len(finished(listed(self.spool, Selection()))))
 
     def test_stopping(self) -> None:
         """A relay that stops does not wait for the end of a long sweep."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.spool.engines.schema import MIGRATIONS
 
@@ -70,16 +70,16 @@ async def deletions(spool: Spool) -> dict[str, list[tuple[str, list[str], bool]]
 
     All that failed is tried again before.
     """
-    await spool.edit(Selection(states=("failed",)), Edit(action="retry", who="o"))
+    await spool.admin.edit(Selection(states=("failed",)), Edit(action="retry", who="o"))
     found = {}
     for message in list(_MAIL)[1:]:
         try:
-            body = bool(await (await spool.raw(message)).whole())
+            body = bool(await (await spool.admin.content(message)).whole())
         except LookupError:
             body = False
         found[message] = [
             (each.summary.state, [one.state for one in each.summary.recipients], body)
-            for each in await spool.show(message)
+            for each in await spool.admin.show(message)
         ]
     return found
 

@@ -27,6 +27,7 @@ from smtprelay.spool.engines.writer import ThreadWriter
 from smtprelay.spool.receive.capacity import DiskSpace
 from smtprelay.spool.spool import QueueSpool
 from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
+from tests.listed import listed
 from tests.recording import Recording
 
 LARGE = BODY + b"x" * 600_000
@@ -111,18 +112,18 @@ class WriteFaultTests(FaultCase, TestCase):
         self.disk.fault = failure(sqlite3.SQLITE_IOERR_FSYNC)
         reply = await self.send(spool, number=1)
         self.assertEqual((451, "4.3.0"), (reply.code, reply.enhanced))
-        self.assertEqual("disk I/O error", spool.complaint)
+        self.assertEqual("disk I/O error", spool.maintenance.complaint)
         for _ in range(2):
-            await spool.look()
-            self.assertEqual("disk I/O error", spool.complaint)
+            await spool.maintenance.check_health()
+            self.assertEqual("disk I/O error", spool.maintenance.complaint)
         self.disk.fault = None
-        self.assertEqual("disk I/O error", spool.complaint)
+        self.assertEqual("disk I/O error", spool.maintenance.complaint)
         woken: list[object] = []
         spool.listen(woken.append)
-        await spool.look()
-        self.assertEqual(("", 1, [()]), (spool.complaint, self.told("spool.writable"), woken))
+        await spool.maintenance.check_health()
+        self.assertEqual(("", 1, [()]), (spool.maintenance.complaint, self.told("spool.writable"), woken))
         self.assertEqual(250, (await self.send(spool, number=2)).code)
-        self.assertEqual(1, len(await spool.list(Selection())))
+        self.assertEqual(1, len(await listed(spool, Selection())))
 
     async def test_success_of_what_writes_nothing_proves_nothing(self) -> None:
         """A claim that finds nothing is well even on a full disk."""
@@ -131,7 +132,7 @@ class WriteFaultTests(FaultCase, TestCase):
         self.assertEqual(452, (await self.send(spool)).code)
         self.disk.fault = None
         await spool.claim()
-        self.assertEqual("disk I/O error", spool.complaint)
+        self.assertEqual("disk I/O error", spool.maintenance.complaint)
 
     async def test_a_broken_connection_is_never_used_again(self) -> None:
         """Another one is opened for the next group; one that only found no room is as good as before."""
@@ -147,7 +148,7 @@ class WriteFaultTests(FaultCase, TestCase):
         self.disk.fault = None
         self.assertEqual(250, (await self.send(spool, number=3)).code)
         self.assertEqual(4, len(self.disk.opened))
-        self.assertEqual(2, len(await spool.list(Selection())))
+        self.assertEqual(2, len(await listed(spool, Selection())))
         with self.assertRaises(sqlite3.ProgrammingError):
             self.disk.opened[0].execute("SELECT 1")
 
@@ -162,17 +163,17 @@ class WriteFaultTests(FaultCase, TestCase):
             spool.claim,
             spool.recover,
             lambda: spool.renew([claim]),
-            lambda: spool.sweep(0.0),
+            lambda: spool.maintenance.sweep(0.0),
         )
         for operation in operations:
             with self.assertRaises(SpoolFault):
                 await operation()
         self.assertEqual(451, (await self.send(spool, number=2)).code)
-        self.assertEqual("unable to open the database", spool.complaint)
+        self.assertEqual("unable to open the database", spool.maintenance.complaint)
         self.disk.fault, self.disk.gone = None, False
         self.assertTrue(await spool.settle(claim, done(claim)))
-        await spool.look()
-        self.assertEqual("", spool.complaint)
+        await spool.maintenance.check_health()
+        self.assertEqual("", spool.maintenance.complaint)
 
     async def test_pieces_that_could_not_be_dropped(self) -> None:
         """They are dropped when the spool can be written again, without a restart."""
@@ -182,11 +183,11 @@ class WriteFaultTests(FaultCase, TestCase):
         self.disk.fault = failure(sqlite3.SQLITE_FULL)
         reply = await incoming.finish()
         self.assertEqual(451, reply.code)
-        while not spool.complaint:  # the pieces are dropped on nobody's time
-            await spool.look()
+        while not spool.maintenance.complaint:  # the pieces are dropped on nobody's time
+            await spool.maintenance.check_health()
         self.disk.fault = None
         self.assertGreater(await self.pieces(), 0)
-        await spool.look()
+        await spool.maintenance.check_health()
         self.assertEqual(0, await self.pieces())
 
     async def test_a_piece_that_found_no_room(self) -> None:
@@ -198,7 +199,7 @@ class WriteFaultTests(FaultCase, TestCase):
         self.disk.fault = None
         incoming.write(LARGE)
         self.assertEqual(452, (await incoming.finish()).code)
-        await spool.look()
+        await spool.maintenance.check_health()
         self.assertEqual(0, await self.pieces())
 
     async def test_one_message_without_its_pieces_harms_no_other(self) -> None:
@@ -223,13 +224,13 @@ class ReadFaultTests(FaultCase, TestCase):
 
         with self.assertRaises(SpoolFault):
             await self.reader.do(broken)
-        self.assertEqual([], list(await spool.list(Selection())))
-        spool._engine.disk = broken
-        await spool.look()
-        self.assertEqual("disk I/O error", spool.complaint)
-        spool._engine.disk = lambda _: DiskSpace()
-        await spool.look()
-        self.assertEqual("", spool.complaint)
+        self.assertEqual([], list(await listed(spool, Selection())))
+        spool._context.engine.disk = broken
+        await spool.maintenance.check_health()
+        self.assertEqual("disk I/O error", spool.maintenance.complaint)
+        spool._context.engine.disk = lambda _: DiskSpace()
+        await spool.maintenance.check_health()
+        self.assertEqual("", spool.maintenance.complaint)
 
     async def test_a_bad_question_is_only_that(self) -> None:
         """It fails with what it raised."""
@@ -255,7 +256,7 @@ class ConnectTests(FaultCase, TestCase):
         self.assertEqual(451, (await self.send(spool, number=2)).code)
         self.disk.fault = None
         self.assertEqual(451, (await self.send(spool, number=3)).code)
-        self.assertIn("unable to open", spool.complaint)
+        self.assertIn("unable to open", spool.maintenance.complaint)
         self.assertFalse(Path(self.folder, DATABASE).exists())
 
     async def test_nothing_is_built_on_a_log_that_nobody_has_synced(self) -> None:
@@ -267,7 +268,7 @@ class ConnectTests(FaultCase, TestCase):
         self.disk.fault = failure(sqlite3.SQLITE_IOERR_FSYNC)
         await self.send(spool, number=2)
         self.disk.fault = None
-        await spool.sweep(0.0)  # writes nothing
+        await spool.maintenance.sweep(0.0)  # writes nothing
         self.assertEqual(2, len(self.disk.opened))
         self.assertEqual(0, log.stat().st_size)
-        self.assertEqual(1, len(await spool.list(Selection())))
+        self.assertEqual(1, len(await listed(spool, Selection())))

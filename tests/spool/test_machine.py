@@ -117,7 +117,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def taken(self, data):
-        done(self.spool.taken(self.pick(data, self.held)))
+        done(self.spool.release_slot(self.pick(data, self.held)))
 
     @rule()
     def renew(self):
@@ -216,7 +216,7 @@ class SpoolMachine(RuleBasedStateMachine):
             return Prepared(provider=to[0], lane=to[1])
 
         for _ in range(200):
-            mark = done(self.spool.edit(selection, change, mark, prepare)).mark
+            mark = done(self.spool.admin.edit(selection, change, mark, prepare)).mark
             if not mark:
                 return
         raise AssertionError("the steps of a reroute do not end")
@@ -227,7 +227,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def borrow(self, place):
         if place[0] in PACES:
             self.number += 1
-            lent = done(self.spool.borrow(f"loan {self.number}", *place))
+            lent = done(self.spool.permits.borrow(f"loan {self.number}", *place))
             if isinstance(lent, Permit):
                 self.loans.append(lent)
 
@@ -238,13 +238,13 @@ class SpoolMachine(RuleBasedStateMachine):
         feedback = None if outcome is None else Feedback(outcomes=(outcome,))
         if isinstance(outcome, Blocked):
             feedback = evolve(feedback, block=self.block_of(permit.provider, permit.lane))
-        done(self.spool.give_back(permit, feedback))
+        done(self.spool.permits.give_back(permit, feedback))
         if feedback is not None and data.draw(st.booleans()):
             self.loans.remove(permit)
 
     @rule()
     def reclaim(self):
-        done(self.spool.reclaim())
+        done(self.spool.maintenance.reclaim())
         rows = self.connection.execute(
             "SELECT message, n, attempt FROM delivery WHERE state = 'active'"
         ).fetchall()
@@ -282,22 +282,22 @@ class SpoolMachine(RuleBasedStateMachine):
                 self.remember(bounce.draft)
             return Prepared(lane=place[1], bounce=bounce)
 
-        done(self.spool.edit(selection, change, "", prepare))
+        done(self.spool.admin.edit(selection, change, "", prepare))
 
     @rule(recipient=st.sampled_from(["*", "*x@e.org", "0y@*"]), seconds=st.sampled_from([5, 3600]))
     def hold(self, recipient, seconds):
         until = self.clock.seconds() + seconds
-        done(self.spool.hold(HoldRule(recipient=recipient, reason="", who="ops", until=until)))
+        done(self.spool.admin.hold(HoldRule(recipient=recipient, reason="", who="ops", until=until)))
 
-    @precondition(lambda self: done(self.spool.holds()))
+    @precondition(lambda self: done(self.spool.admin.holds()))
     @rule(data=st.data())
     def unhold(self, data):
-        done(self.spool.unhold(data.draw(st.sampled_from(done(self.spool.holds()))).id, "ops"))
+        done(self.spool.admin.unhold(data.draw(st.sampled_from(done(self.spool.admin.holds()))).id, "ops"))
 
     @rule()
     def apply_hold_rules(self):
         for _ in range(100):
-            if done(self.spool.apply_hold_rules()) != 0.0:
+            if done(self.spool.admin.apply_hold_rules()) != 0.0:
                 return
         raise AssertionError("the steps of the rules do not end")
 
@@ -314,7 +314,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(before=st.sampled_from([100.0, 1e9]))
     def sweep(self, before):
         gone = self.finished(before)
-        done(self.spool.sweep(before, 1000))
+        done(self.spool.maintenance.sweep(before, 1000))
         for message in gone:
             del self.accepted[message]
 
@@ -328,23 +328,23 @@ class SpoolMachine(RuleBasedStateMachine):
         packed, mark = [], None
         while mark != "":
             portion = done(
-                self.spool.transfer.export(
+                self.spool.archive.export(
                     Selection(states=ALL_STATES, everything=True), mark or "", moving=True
                 )
             )
-            packed += [self.whole(each) for each in portion.packed]
+            packed += [self.whole(each) for each in portion.items]
             mark = portion.mark
         if comes_back:
             ids = [each.archived.id for each in packed]
-            assert list(done(self.spool.transfer.exported(ids, "ops"))) == ids
-            assert list(done(self.spool.transfer.put(packed, "ops"))) == [True] * len(ids)
-        assert set(done(self.spool.transfer.put(packed, "ops"))) <= {False}
+            assert list(done(self.spool.archive.exported(ids, "ops"))) == ids
+            assert list(done(self.spool.archive.put(packed, "ops"))) == [True] * len(ids)
+        assert set(done(self.spool.archive.put(packed, "ops"))) <= {False}
 
     def whole(self, packed):
         if packed.content is not None or not packed.archived.body:
             return packed
         pieces, n = [], 1
-        while (piece := done(self.spool.transfer.piece(packed.archived.id, n))) is not None:
+        while (piece := done(self.spool.archive.piece(packed.archived.id, n))) is not None:
             pieces.append(piece)
             n += 1
         return evolve(packed, content=b"".join(pieces))

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve
+from smtprelay.spool.offline import now
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model import outcome
+from smtprelay.model.archive import ArchiveItem
 from smtprelay.model.attempt import Block, Claim, NewMessage, Settlement
-from smtprelay.model.export_import import ArchiveItem
 from smtprelay.model.filters import FILTERS
 from smtprelay.model.message import Client, Delivery, Draft, Envelope, Planned, Recipient
 from smtprelay.model.outcome import Delivered, Failed, Outcome
@@ -32,7 +33,6 @@ from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.sqlite import SqliteEngine
 from smtprelay.spool.engines.transaction import Cursor, Transaction
 from smtprelay.spool.maintenance import retention
-from smtprelay.spool.offline import now
 from smtprelay.spool.operations import claim, dsn_accept, export, import_, permits, recover, settle
 from smtprelay.spool.operations.accept import Arrival, accept, forget_chunks, store_chunk
 from smtprelay.spool.operations.edit import ACTS
@@ -152,7 +152,7 @@ class PlanTests(SynchronousTestCase):
             self.accept(provider, lane)
         claims = self.run_one(claim.claim, 4).claims
         self.run_one(claim.renew, claims)
-        self.run_one(claim.taken, claims[0])
+        self.run_one(claim.release_slot, claims[0])
         self.settle(claims[0], "queued")
         self.run_one(settle.set_block, Block(provider="main", until=self.now, reason="401"))
         self.run_one(settle.set_block, Block(provider="other", lane="box", until=9e9, reason="401"))
@@ -188,9 +188,9 @@ class PlanTests(SynchronousTestCase):
     def travel(self) -> None:
         for selection in (Selection(everything=True, states=STATES), Selection(ids=("M3",))):
             portion = self.run_one(export.export, selection, "M2", moving=True)
-            self.assertTrue(portion.packed)
+            self.assertTrue(portion.items)
         self.run_one(export.drop, ["M3"])
-        archived = evolve(portion.packed[0].archived, id="7QK2AAAA00000000")
+        archived = evolve(portion.items[0].archived, id="7QK2AAAA00000000")
         self.run_one(import_.put_piece, archived.id, 1, b"xy")
         self.assertTrue(self.run_one(import_.put, ArchiveItem(archived=archived)))
         self.run_one(import_.forget_pieces, "7QK2AAAA00000001")
@@ -204,12 +204,12 @@ class PlanTests(SynchronousTestCase):
 
         self.run_one(settle.set_block, Block(provider="main"))
         change = Edit(action="reroute", who="the relay", force=True)
-        self.assertEqual(1, now(spool.edit(selection, change, "", prepare)).count)
+        self.assertEqual(1, now(spool.admin.edit(selection, change, "", prepare)).count)
 
     def operator(self) -> None:
         spool = QueueSpool(self, InlineReader(self.connection), SpoolOptions(paces=PACES, events=Recording()))
         for name in (each.name for each in FILTERS if each.kind == "text"):
-            now(spool.search(Selection(**{name: "*a*"})))
+            now(spool.admin.search(Selection(**{name: "*a*"})))
         for selection in (
             Selection(everything=True),
             Selection(provider="main"),
@@ -221,22 +221,22 @@ class PlanTests(SynchronousTestCase):
             Selection(ids=("M3",)),
             Selection(ids=("M3.1", "M4")),
         ):
-            mark = now(spool.search(evolve(selection, limit=1))).mark
+            mark = now(spool.admin.search(evolve(selection, limit=1))).mark
             while mark:
-                mark = now(spool.search(evolve(selection, limit=1), mark)).mark
+                mark = now(spool.admin.search(evolve(selection, limit=1), mark)).mark
             for action, act in ACTS.items():
                 change = Edit(action=action, who="ops", provider="other")
                 if not selection.states or set(selection.states) & set(act.states):
-                    now(spool.edit(selection, change, "", self.prepare))
-        now(spool.hold(HoldRule(recipient="*@x.org", who="ops", reason="", until=self.now + 5)))
+                    now(spool.admin.edit(selection, change, "", self.prepare))
+        now(spool.admin.hold(HoldRule(recipient="*@x.org", who="ops", reason="", until=self.now + 5)))
         self.accept(claiming=True)
-        now(spool.unhold(now(spool.holds())[0].id, "ops"))
-        while now(spool.apply_hold_rules()) is not None:
+        now(spool.admin.unhold(now(spool.admin.holds())[0].id, "ops"))
+        while now(spool.admin.apply_hold_rules()) is not None:
             pass
         with contextlib.suppress(LookupError):  # it was deleted
-            now(spool.raw("M3"))
-        now(spool.show("M3"))
-        now(spool.stock())
+            now(spool.admin.content("M3"))
+        now(spool.admin.show("M3"))
+        now(spool.admin.stock())
 
     def do(self, operation: Any) -> Deferred[Any]:
         """Be the writer of a spool."""

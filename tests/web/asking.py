@@ -157,6 +157,8 @@ class FakeSpool:
         self.lines = [SUMMARY]
         self.lanes = STOCK.lanes
         self.unreachable = ()
+        self.admin = self
+        self.archive = self.maintenance = None
 
     def _raise(self) -> None:
         if self.error is not None:
@@ -166,9 +168,6 @@ class FakeSpool:
         self.calls.append((selection, mark) if mark else selection)
         self._raise()
         return Found(deliveries=self.lines)
-
-    async def list(self, selection: Selection):
-        return (await self.search(selection)).deliveries
 
     async def show(self, message: str):
         self.calls.append(message)
@@ -196,7 +195,7 @@ class FakeSpool:
     async def apply_hold_rules(self):
         self.calls.append("apply_hold_rules")
 
-    async def raw(self, message: str):
+    async def content(self, message: str):
         self.calls.append(message)
         self._raise()
         return FakeBody()

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.export_import import ArchiveItem, RoutingTargets
+from smtprelay.model.archive import ArchiveItem, RoutingTargets
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
@@ -27,7 +27,7 @@ class Failing:
         return [SpoolFault("disk full") for _ in packed]
 
 
-class TransferTests(SynchronousTestCase):
+class ArchiveTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_790_000_000)
@@ -45,7 +45,7 @@ class TransferTests(SynchronousTestCase):
         self.successResultOf(Deferred.fromCoroutine(self.spool.accept(draft, b"Hello\r\n", planned)))
 
     def post(self, path: str, value: object):
-        return self.fixture.post(f"/api/v1/transfer/{path}", value)
+        return self.fixture.post(f"/api/v1/archive/{path}", value)
 
     def exported(self, **more: object) -> dict:
         return self.post("export", more).json
@@ -69,7 +69,7 @@ class TransferTests(SynchronousTestCase):
         """They leave and come in; a provider that is not here is not suspended; what is none is named."""
         hold = {"recipient": "*", "why": "incident", "until": self.clock.seconds() + 60}
         self.fixture.post("/api/v1/hold-rules", hold)
-        told = self.fixture.get("/api/v1/transfer/orders").json
+        told = self.fixture.get("/api/v1/archive/orders").json
         self.assertEqual(["incident"], [each["reason"] for each in told["holds"]])
         told["holds"][0]["reason"] = "another"
         told["suspended"] = [{"provider": name, "reason": "x", "resumes": None} for name in ("out", "gone")]
@@ -83,7 +83,7 @@ class TransferTests(SynchronousTestCase):
 
     def test_pieces(self) -> None:
         """A piece of a body is asked for and given by its number."""
-        path = f"/api/v1/transfer/{ID}/pieces"
+        path = f"/api/v1/archive/{ID}/pieces"
         self.assertEqual(b"Hello\r\n", self.fixture.get(f"{path}/1").body)
         self.assertEqual(404, self.fixture.get(f"{path}/2").status)
         self.assertEqual(400, self.fixture.get(f"{path}/x").status)
@@ -133,7 +133,7 @@ class TransferTests(SynchronousTestCase):
     def test_a_spool_that_fails(self) -> None:
         """It is no fault of the messages: none is called refused, and the import can be tried again."""
         (told,) = self.exported()["messages"]
-        self.spool.transfer = Failing()
+        self.spool.archive.put = Failing().put
         answer = self.post("import", {"messages": [told]})
         self.assertEqual((503, ["error"]), (answer.status, list(answer.json)))
         self.assertIn("disk full", answer.json["error"])
@@ -169,6 +169,6 @@ class TransferTests(SynchronousTestCase):
         token = Token(name="eye", hash="", role="viewer")
         fixture = Fixture(spool=self.spool, access=lambda clock: Access(clock, tokens=[token], verify=verify))
         headers = {"Authorization": "Bearer secret"}
-        self.assertEqual(403, fixture.post("/api/v1/transfer/export", {}, headers=headers).status)
-        self.assertEqual(403, fixture.get(f"/api/v1/transfer/{ID}/pieces/1", headers=headers).status)
+        self.assertEqual(403, fixture.post("/api/v1/archive/export", {}, headers=headers).status)
+        self.assertEqual(403, fixture.get(f"/api/v1/archive/{ID}/pieces/1", headers=headers).status)
         self.assertEqual(403, fixture.get("/api/v1/spool/check", headers=headers).status)

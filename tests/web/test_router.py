@@ -76,7 +76,7 @@ class RouterTests(SynchronousTestCase):
         async def slow(_selection: object, _mark: str) -> Found:
             return await answer
 
-        self.fixture.spool.search = slow
+        self.fixture.spool.admin.search = slow
         transport = self.fixture.send("GET", "/api/v1/queue")
         self.assertEqual(transport.value(), b"")
         transport.protocol.connectionLost(Failure(ConnectionDone()))

@@ -41,7 +41,7 @@ class OutletTests(SynchronousTestCase):
         async def raw(_message: str) -> LongBody:
             return body
 
-        self.fixture.spool.raw = raw
+        self.fixture.spool.admin.content = raw
         return body
 
     def test_all_of_it(self) -> None:

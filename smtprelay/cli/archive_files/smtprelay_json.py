@@ -41,7 +41,7 @@ def read(folder: Path) -> Iterator[Item]:
 
 
 def _item(file: Path) -> Item:
-    from smtprelay.model.archived_message import loaded  # noqa: PLC0415 -- dear
+    from smtprelay.model.archive_json import loaded  # noqa: PLC0415 -- dear
 
     try:
         values, body = ours(loaded(file.read_bytes()), time.time())
@@ -52,11 +52,9 @@ def _item(file: Path) -> Item:
 
 def ours(document: Any, now: float) -> tuple[dict[str, Any], bytes]:
     """
-    Return the values of a message of that relay, and its body.
+    Return the values of a message of that relay, and its body; ``ValueError`` for what is none.
 
     Its id becomes one of ours, always the same one, so that to import twice is to import once.
-
-    :raises ValueError: it is none, or nobody is to get it.
     """
     if not isinstance(document, dict) or not {"id", "from", "to", "body", "status"} <= set(document):
         raise ValueError("this is no message: id, from, to, body and status are needed")
@@ -65,11 +63,9 @@ def ours(document: Any, now: float) -> tuple[dict[str, Any], bytes]:
     except (binascii.Error, TypeError):
         raise ValueError("its body is no base64") from None
     body = re.sub(rb"\r\n|\r|\n", b"\r\n", body)
-    status = document["status"]
-    if status not in _OF_THEIRS:
-        raise ValueError(f"unknown status {status!r}")
-    to = document["to"]
-    if not isinstance(to, list) or not to:
+    if document["status"] not in _OF_THEIRS:
+        raise ValueError(f"unknown status {document['status']!r}")
+    if not isinstance(document["to"], list) or not document["to"]:
         raise ValueError("it has no recipients")
     received = _seconds(document.get("received")) or now
     head = head_of(body)
@@ -93,10 +89,12 @@ def _delivery(document: Mapping[str, Any], received: float, now: float) -> dict[
     state = _OF_THEIRS[status]
     error = str(document.get("error") or "")
     attempts = _attempts(document.get("retry_history") or ())
-    over = (attempts[-1]["ended"] if attempts else received) if state == "failed" else None
     due = {"queued": now, "deferred": _seconds(document.get("next_retry")) or now}.get(state)
-    ended = (_seconds(document.get("forwarded")) or received) if state == "delivered" else over
-    each = {"delivered": "delivered", "failed": "failed"}.get(state, "open")
+    ended = {
+        "delivered": _seconds(document.get("forwarded")) or received,
+        "failed": attempts[-1]["ended"] if attempts else received,
+    }.get(state)
+    each = "open" if ended is None else state
     return {
         "n": 1,
         "route": "",
@@ -115,19 +113,12 @@ def _delivery(document: Mapping[str, Any], received: float, now: float) -> dict[
 
 
 def _attempts(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    times = [_seconds(each.get("timestamp")) or 0.0 for each in history]
-    return [
-        {
-            "number": number,
-            "provider": "SMTPRelay",
-            "node": "",
-            "started": when,
-            "ended": when,
-            "outcome": "deferred",
-            "reason": str(each.get("error") or ""),
-        }
-        for number, (each, when) in enumerate(zip(history, times, strict=True), start=1)
-    ]
+    attempts = []
+    for number, each in enumerate(history, start=1):
+        when, reason = _seconds(each.get("timestamp")) or 0.0, str(each.get("error") or "")
+        told = {"number": number, "provider": "SMTPRelay", "node": "", "started": when, "ended": when}
+        attempts.append({**told, "outcome": "deferred", "reason": reason})
+    return attempts
 
 
 def _seconds(text: object) -> float | None:
@@ -139,10 +130,10 @@ def _seconds(text: object) -> float | None:
     return moment.timestamp() if moment.year > 1970 else None  # noqa: PLR2004
 
 
-def _our_id(theirs_: str, received: float) -> str:
+def _our_id(theirs: str, received: float) -> str:
     """Return an id of ours for one of theirs, which is the time in nanoseconds."""
     from smtprelay.model.message_id import new_id  # noqa: PLC0415
 
-    seconds = int(theirs_[:10]) if _ID_OF_TIME.fullmatch(theirs_) else received
-    number = int.from_bytes(hashlib.sha256(theirs_.encode()).digest()[:8], "big")
+    seconds = int(theirs[:10]) if _ID_OF_TIME.fullmatch(theirs) else received
+    number = int.from_bytes(hashlib.sha256(theirs.encode()).digest()[:8], "big")
     return new_id(seconds, lambda bits: number >> (64 - bits))

@@ -1,10 +1,9 @@
 """
-The archive of an export: a tar file, for a host to keep and for another one to read.
+The archive of an export: a tar file, written and read from beginning to end, so that it may be a pipe.
 
-An operator's orders come first, ``orders.json``, if there are any.
-Each message is ``messages/ID.json`` and, if it still has a body, ``messages/ID.eml`` behind it. The
-manifest comes last, with the counts: an archive without one was cut off. It is written and read from
-beginning to end, so that it may be a pipe.
+What an operator has ordered comes first, ``orders.json``, if there is anything. Each message is
+``messages/ID.json`` and, if it still has a body, ``messages/ID.eml`` behind it. The manifest comes last, with
+the counts: an archive without one was cut off.
 """
 
 import io
@@ -37,9 +36,8 @@ _DAMAGED: Final = (tarfile.TarError, EOFError, zlib.error, OSError)
 
 class Item(NamedTuple):
     """
-    One message as a file has it.
+    One message as the file ``name`` has it.
 
-    :ivar name: of the file, for people.
     :ivar values: the message's JSON; ``None`` if that is not to be had, and then ``fault`` says why.
     :ivar body: to be read before the next item is asked for; ``None`` without one.
     """
@@ -111,9 +109,8 @@ def read(stream: BinaryIO) -> Iterator[Item]:
                     count += item.name != ORDERS
                     yield item
     except _DAMAGED as error:
-        raise CliError(
-            FAILED, f"the archive is damaged or no archive: {error or type(error).__name__}"
-        ) from error
+        why = f"the archive is damaged or no archive: {error or type(error).__name__}"
+        raise CliError(FAILED, why) from error
     _compare(manifest, count)
 
 
@@ -138,19 +135,16 @@ def _items(tar: tarfile.TarFile) -> Iterator[Item]:
 
 def _compare(manifest: Mapping[str, Any] | None, count: int) -> None:
     if manifest is None:
-        raise CliError(
-            FAILED, "the archive has no manifest: its end is missing, there may have been more messages"
-        )
-    if manifest.get("schema") != SCHEMA or manifest.get("messages") != count:
-        raise CliError(
-            FAILED,
-            f"the archive's manifest speaks of {manifest.get('messages')} messages in the form"
-            f" {manifest.get('schema')!r}: here are {count} in {SCHEMA!r}",
-        )
+        why = "the archive has no manifest: its end is missing, there may have been more messages"
+        raise CliError(FAILED, why)
+    schema, messages = manifest.get("schema"), manifest.get("messages")
+    if (schema, messages) != (SCHEMA, count):
+        told = f"the archive's manifest speaks of {messages} messages in the form {schema!r}"
+        raise CliError(FAILED, f"{told}: here are {count} in {SCHEMA!r}")
 
 
 def _values(content: Any, size: int) -> tuple[dict[str, Any] | None, str]:
-    from smtprelay.model.archived_message import loaded  # noqa: PLC0415 -- dear
+    from smtprelay.model.archive_json import loaded  # noqa: PLC0415 -- dear
 
     if size > _MOST:
         return None, f"it has {size} bytes, more than any message's JSON"

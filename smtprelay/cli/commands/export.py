@@ -24,7 +24,7 @@ from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import CANNOT_USE, FAILED, PERMISSION, TEMPFAIL, USAGE, CliError
 from smtprelay.cli.options import RelayCommand
 from smtprelay.cli.selection import MessageId, filters, selected
-from smtprelay.cli.source import PATIENCE, TRANSFER, api
+from smtprelay.cli.source import ARCHIVE, PATIENCE, api
 from smtprelay.cli.text import count, who, with_settings
 from smtprelay.model.filters import STATES
 
@@ -122,7 +122,7 @@ class _ExportCounts:
 
     def take_orders(self) -> None:
         """Write the hold rules and suspended providers, if there are any."""
-        orders = self._relay.get(f"{TRANSFER}/orders")
+        orders = self._relay.get(f"{ARCHIVE}/orders")
         self.orders = {name: len(orders[name]) for name in ("holds", "suspended")}
         if any(self.orders.values()):
             self._writer.put_orders(orders)
@@ -131,7 +131,7 @@ class _ExportCounts:
         """Write all mail that matches; with ``move`` it is held."""
         request = {"filters": wanted, "mark": "", "moving": move, "who": who()}
         while True:
-            page = self._relay.post(f"{TRANSFER}/export", request)
+            page = self._relay.post(f"{ARCHIVE}/export", request)
             self.left += page["left"]
             for each in page["messages"]:
                 self._write(each["message"], each.get("content"))
@@ -150,7 +150,7 @@ class _ExportCounts:
             attempts |= self._attempts[each]
             if each == self.ids[-1] or len(ids) >= _MOST or len(attempts) >= _MOST_ATTEMPTS:
                 request = {"ids": ids, "attempts": attempts, "who": who()}
-                gone += self._relay.post(f"{TRANSFER}/exported", request)["ids"]
+                gone += self._relay.post(f"{ARCHIVE}/exported", request)["ids"]
                 ids, attempts = [], {}
         return gone
 
@@ -187,7 +187,7 @@ class _ExportCounts:
 
     def _pieces(self, message: str) -> Iterator[bytes]:
         for n in itertools.count(1):
-            code, content = self._relay.request("GET", f"{TRANSFER}/{message}/pieces/{n}")
+            code, content = self._relay.request("GET", f"{ARCHIVE}/{message}/pieces/{n}")
             if code == http.client.NOT_FOUND:
                 return
             if code != http.client.OK:

@@ -21,7 +21,7 @@ from smtprelay.cli.archive_files.tar import Item
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import CANNOT_USE, FAILED, USAGE, CliError
 from smtprelay.cli.options import RelayCommand
-from smtprelay.cli.source import PATIENCE, TRANSFER, api
+from smtprelay.cli.source import ARCHIVE, PATIENCE, api
 from smtprelay.cli.text import count, printable, who, with_settings
 
 #: The longest body that is sent with its message, and the size of the pieces of longer ones, bytes.
@@ -119,7 +119,7 @@ class _ImportCounts:
     def _apply(self, orders: Mapping[str, Any]) -> None:
         """Apply the hold rules and suspended providers of the archive."""
         try:
-            applied = self._relay.post(f"{TRANSFER}/orders", {"orders": orders, "who": who()})
+            applied = self._relay.post(f"{ARCHIVE}/orders", {"orders": orders, "who": who()})
         except CliError as error:
             if error.status != FAILED:
                 raise
@@ -158,13 +158,13 @@ class _ImportCounts:
 
     def _put_pieces(self, message: str, start: bytes, body: IO[bytes]) -> None:
         n, piece = 1, start + body.read(PIECE - len(start))
-        while piece and self._relay.post(f"{TRANSFER}/{message}/pieces/{n}", piece)["taken"]:
+        while piece and self._relay.post(f"{ARCHIVE}/{message}/pieces/{n}", piece)["taken"]:
             n, piece = n + 1, body.read(PIECE)
 
     def _put(self, named: Sequence[tuple[str, Message]]) -> None:
         wanted = {"messages": [message for _, message in named], "route": self._route, "who": who()}
         # Only the route can be wrong.
-        results = self._relay.post(f"{TRANSFER}/import", wanted, invalid=USAGE)["results"]
+        results = self._relay.post(f"{ARCHIVE}/import", wanted, invalid=USAGE)["results"]
         for (name, _), result in zip(named, results, strict=True):
             if result["done"] == "refused":
                 self._refuse(name, result["why"])

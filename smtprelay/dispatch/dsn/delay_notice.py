@@ -13,7 +13,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.events import notified
-from smtprelay.interfaces import Events, Spool
+from smtprelay.interfaces import Events
+from smtprelay.interfaces.spool import WorkQueue
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Delivery
 from smtprelay.model.queue import Overdue
@@ -29,7 +30,7 @@ class Delays:
     :param running: whether to go on; asked between two deliveries.
     """
 
-    _spool: Spool
+    _spool: WorkQueue
     _routes: Mapping[str, Route]
     _reporter: DsnReporter
     _after: float = field(kw_only=True)

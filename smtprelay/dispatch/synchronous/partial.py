@@ -18,7 +18,8 @@ from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.failover import next_place
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy, final
 from smtprelay.dispatch.webhook import WebhookNotifier
-from smtprelay.interfaces import Body, Events, Provider, Spool
+from smtprelay.interfaces import Body, Events, Provider
+from smtprelay.interfaces.spool import WorkQueue
 from smtprelay.model.attempt import Claim, NewMessage, Settlement
 from smtprelay.model.fit import with_sizes
 from smtprelay.model.message import Delivery, Draft, Planned
@@ -41,7 +42,7 @@ class PartialSuccess:
     :ivar chance: gives a number from 0 to 1, for the jitter.
     """
 
-    spool: Spool | None
+    spool: WorkQueue | None
     routes: Mapping[str, Route]
     providers: Mapping[str, Provider]
     stopped: Callable[[str, str], bool]
@@ -152,7 +153,7 @@ class PartialSuccess:
         self.events("relay.warning", text=text)
 
     async def _accept(
-        self, spool: Spool, draft: Draft, delivery: Delivery, body: Body, settlement: Settlement
+        self, spool: WorkQueue, draft: Draft, delivery: Delivery, body: Body, settlement: Settlement
     ) -> None:
         planned = Planned(
             route=delivery.route,

@@ -18,7 +18,8 @@ from twisted.python.failure import Failure
 
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy
-from smtprelay.interfaces import Events, Spool
+from smtprelay.interfaces import Events
+from smtprelay.interfaces.spool import Permits
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Blocked, Outcome
 from smtprelay.model.permit import Busy, Feedback, Permit
@@ -69,13 +70,13 @@ class Turned:
 
 class SynchronousPermits:
     """
-    Admits by what ``spool`` counts.
+    Admits by what the spool counts.
 
     :param lanes: those of the dispatcher.
     """
 
-    def __init__(self, spool: Spool, lanes: LaneStates, clock: IReactorTime, events: Events) -> None:
-        self._spool = spool
+    def __init__(self, permits: Permits, lanes: LaneStates, clock: IReactorTime, events: Events) -> None:
+        self._permits = permits
         self._lanes = lanes
         self._clock = clock
         self._events = events
@@ -83,7 +84,7 @@ class SynchronousPermits:
         self._left: list[tuple[str, str]] = []  # those whose first is done, and the next does not know yet
         self._waiting: list[Deferred[None]] = []
         self._stops: dict[tuple[str, str], float] = {}
-        spool.when_room(self._ask_again)
+        permits.when_room(self._ask_again)
 
     def stopped(self, provider: str, lane: str) -> bool:
         """Tell whether nothing may go in a lane, as far as is known at once."""
@@ -143,7 +144,7 @@ class SynchronousPermits:
             await self._wait(min(max(wait, _SHORTEST_WAIT), patience.left))
 
     async def _ask(self, name: str, provider: str, lane: str) -> Permit | Busy:
-        asked = await self._spool.borrow(name, provider, lane)
+        asked = await self._permits.borrow(name, provider, lane)
         if isinstance(asked, Busy) and asked.reason and asked.until is not None:
             self._stops[provider, lane] = min(asked.until, self._clock.seconds() + _REMEMBERED)
         else:
@@ -188,13 +189,11 @@ class SynchronousPermits:
 
     def give_back(self, permit: Permit, feedback: Feedback | None) -> None:
         """Tell the spool; nobody waits for that."""
-        self._see_to("give back", self._spool.give_back(permit, feedback))
+        self._see_to("give back", self._permits.give_back(permit, feedback))
 
-    def learn(self, delivery: Delivery, outcomes: Collection[Outcome], *, ended: bool) -> Feedback:
-        """Return what ``outcomes`` teach; what they say after the request ``ended`` is told to the spool."""
+    def learn(self, delivery: Delivery, outcomes: Collection[Outcome]) -> Feedback:
+        """Return what ``outcomes`` teach."""
         block = self._lanes.learn(delivery, outcomes, self._clock.seconds())
-        if ended and block is not None:
-            self._see_to("block", self._spool.block(block))
         return Feedback(outcomes=tuple(outcomes), block=block)
 
     def _see_to(self, operation: str, work: "Coroutine[Deferred[Any], Any, None]") -> None:
@@ -227,9 +226,11 @@ class Slot:
 
     def learn(self, outcomes: Collection[Outcome]) -> None:
         """Return the permit with the outcomes; more may follow when the provider is asked later."""
-        feedback = self._admission.learn(self._delivery, outcomes, ended=self._ended)
+        feedback = self._admission.learn(self._delivery, outcomes)
         if not self._ended:
             self._end(feedback)
+        elif feedback.block is not None:
+            self._admission.give_back(self._permit, feedback)
 
     def end(self) -> None:
         """Return the permit unless that was done: no outcome follows."""

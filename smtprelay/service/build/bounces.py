@@ -14,14 +14,15 @@ from smtprelay.config.provider_settings import SmarthostSettings
 from smtprelay.dispatch.dsn.render import LARGEST_RETURN, BounceSettings
 from smtprelay.dispatch.dsn.delay_notice import Delays
 from smtprelay.dispatch.dsn.reporter import DsnReporter
-from smtprelay.interfaces import Events, Provider, Spool, Unmeasured
+from smtprelay.interfaces import Events, Provider, Unmeasured
+from smtprelay.interfaces.spool import WorkQueue
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Refused
 from smtprelay.mime.head import Head
 from smtprelay.model.shape import Shape, shape_of
 from smtprelay.policy.router import Router, Rule
 from smtprelay.model.attempt import NewMessage
 from smtprelay.service.chores import Chore
-from smtprelay.model.export_import import BOUNCES
+from smtprelay.model.archive import BOUNCES
 
 #: The listener that bounces seem to come from, for the routes to match on and the history to show.
 OURSELVES = Client(address="127.0.0.1", listener="bounces", protocol="LOCAL")
@@ -105,7 +106,7 @@ def bounce_settings(config: Config, providers: Mapping[str, Provider]) -> Bounce
 
 def build_delays(
     config: Config,
-    spool: Spool,
+    spool: WorkQueue,
     providers: Mapping[str, Provider],
     post: OwnMessages,
     *,

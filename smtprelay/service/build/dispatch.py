@@ -10,7 +10,8 @@ from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.webhook import WebhookNotifier
-from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces.spool import Spool
 from smtprelay.service.build.bounces import OwnMessages, all_routes, bounce_settings
 
 

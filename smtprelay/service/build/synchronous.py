@@ -15,15 +15,16 @@ from smtprelay.dispatch.dsn.reporter import Post, DsnReporter
 from smtprelay.dispatch.synchronous.partial import PartialSuccess
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.webhook import WebhookNotifier
-from smtprelay.interfaces import Events, Provider, Spool
+from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces.spool import Permits, WorkQueue
 from smtprelay.service.build.bounces import all_routes, bounce_settings
 
 
 def build_synchronous(
     config: Config,
     providers: Mapping[str, Provider],
-    spool: Spool | None,
-    permits: Spool,
+    spool: WorkQueue | None,
+    permits: Permits,
     lanes: LaneStates,
     *,
     post: Post,

@@ -22,7 +22,7 @@ from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
 from smtprelay.config.model import Config
-from smtprelay.model.queue_admin import RefusedMail
+from smtprelay.interfaces import RefusedMail
 from smtprelay.model.refusal import RefusalFilter, RefusalRow
 from smtprelay.web.auth import ROLE, WHO
 from smtprelay.web.context import Drained, Draining

@@ -72,6 +72,6 @@ class Engine:
 
     # --- within a transaction
 
-    def shrink(self, _tx: Transaction, _spare: int, /) -> int:
+    def shrink(self, _tx: Transaction, /, spare: int) -> int:  # noqa: ARG002 -- for engines with files
         """Give back a little of what is free beyond ``spare`` bytes."""
         return 0

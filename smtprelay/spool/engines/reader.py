@@ -2,9 +2,9 @@
 Questions about what is committed, on threads of their own: nobody who looks holds up the mail.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from threading import local
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.threads import deferToThreadPool
@@ -13,8 +13,6 @@ from twisted.python.threadpool import ThreadPool
 from smtprelay.spool.engines.transaction import Connection, SpoolFault
 
 T = TypeVar("T")
-P = ParamSpec("P")
-Made = Coroutine[Any, Any, T]
 
 
 class Reader(Protocol):
@@ -27,19 +25,9 @@ class Reader(Protocol):
         """Let go of the database."""
 
 
-def reads(question: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate[Any, P], Made[T]]:
-    """Return the method of something with a ``_reader`` that asks ``question`` there, and no more."""
-
-    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        result: T = await self._reader.do(lambda connection: question(connection, *args, **kwargs))
-        return result
-
-    return method
-
-
 class ThreadReader:
     """
-    See :class:`smtprelay.spool.spool.Reader`.
+    Asks on threads of its own.
 
     :param connect: opens a connection that cannot write; each thread has one, opened when it is needed.
     :param disconnect: closes one.

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from smtprelay.spool.engines.transaction import SpoolFault, Transaction
-from smtprelay.spool.engines.writer import Writer
+from smtprelay.spool.engines.writer import Writer, do_nothing
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class WriteHealth:
     async def drained(self) -> None:
         """Wait until all that was asked for has been done, or has failed."""
         with suppress(SpoolFault):
-            await self.writer.do(lambda _: None)
+            await self.writer.do(do_nothing)
 
     def close(self) -> Deferred[None]:
         """Run what waits, then let go of the database."""

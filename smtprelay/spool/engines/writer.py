@@ -8,11 +8,11 @@ themselves; an operation that comes alone is committed alone, at once.
 """
 
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, execute, fail
@@ -23,8 +23,6 @@ from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.transaction import Again, Connection, SpoolFault, Transaction
 
 T = TypeVar("T")
-P = ParamSpec("P")
-Made = Coroutine[Any, Any, T]
 A = TypeVar("A")
 Operation = Callable[[Transaction], T]
 _Asked = tuple[Operation[Any], Deferred[Any]]
@@ -72,14 +70,8 @@ class Writer(Protocol):
         """Run what waits, then let go of the database."""
 
 
-def writes(operation: Callable[Concatenate[Transaction, P], T]) -> Callable[Concatenate[Any, P], Made[T]]:
-    """Return the method of something with a ``_writer`` that does ``operation`` there, and no more."""
-
-    async def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        result: T = await self._writer.do(lambda tx: operation(tx, *args, **kwargs))
-        return result
-
-    return method
+def do_nothing(_: Transaction) -> None:
+    """Change nothing: whoever waits for it waits until all that was asked for before is done."""
 
 
 class InlineWriter:
@@ -132,7 +124,7 @@ class ThreadWriter:
     def start(self) -> Deferred[None]:
         """Open the connection; fires when it is open, or fails with what prevents it."""
         opened: Deferred[None] = Deferred()
-        self._waiting.put([(lambda _: None, opened)])
+        self._waiting.put([(do_nothing, opened)])
         self._thread.start()
         return opened
 

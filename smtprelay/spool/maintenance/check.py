@@ -1,8 +1,9 @@
 """
-Whether the tables of a spool agree with each other.
+Whether the tables of a spool agree with each other, and the lanes' counts put right.
 
-The lanes keep counts, so that nothing on a mail's way has to count; here they are counted
-anew. It reads everything, so it is for tests, and for an operator who has a doubt.
+The lanes keep counts, so that nothing on a mail's way has to count; here they are counted anew. A check reads
+everything, so it is for tests, and for an operator who has a doubt; a recount reads what is alive, in one
+transaction. Nothing needs either while only the relay writes into its spool.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from smtprelay.model.maintenance import Checked
-from smtprelay.spool.engines.transaction import Connection
+from smtprelay.spool.engines.transaction import Connection, Transaction
+from smtprelay.spool.tables.lanes import Lane
 
 #: Findings of one kind that are told; a spool that is very wrong has as many as rows.
 _MOST: Final = 100
@@ -57,7 +59,7 @@ def _rows(connection: Connection) -> Iterator[str]:
 
 def _lanes(connection: Connection) -> Iterator[str]:
     """Compare each lane with its deliveries."""
-    counted = {row[0]: row[1:] for row in connection.execute(_COUNT).fetchall()}
+    counted = {row[0]: row[1:] for row in connection.execute(_COUNT.format("")).fetchall()}
     occupied = dict(connection.execute(_OCCUPIED).fetchall())
     lent = {row[0]: row[1] for row in connection.execute(_LENT).fetchall()}
     all_lent = dict(connection.execute(_ALL_LENT).fetchall())
@@ -79,6 +81,28 @@ def _lanes(connection: Connection) -> Iterator[str]:
     yield from (f"deliveries are in a lane that does not exist: {number}" for number in counted)
 
 
+def recount(tx: Transaction) -> int:
+    """Give each lane the counts of its deliveries; return how many lanes had others."""
+    lanes = [tx.lanes.by_id(number) for (number,) in tx.execute("SELECT id FROM lane ORDER BY id").fetchall()]
+    before = [_counts(lane) for lane in lanes]
+    counted = {row[0]: row[1:] for row in tx.execute(_COUNT.format("WHERE ended IS NULL")).fetchall()}
+    lent = dict(tx.execute(_LENT).fetchall())
+    occupied: dict[str, int] = {}
+    for lane in lanes:
+        counts = counted.get(lane.id, (0, 0, 0, 0, 0, None))
+        lane.queued, lane.deferred, lane.active, lane.held, lane.slots, lane.due = counts
+        lane.slots += lent.get(lane.id, 0)
+        occupied[lane.provider] = occupied.get(lane.provider, 0) + lane.slots
+    for lane in lanes:
+        if lane.key == "":
+            lane.slots = occupied[lane.provider]
+    return sum(_counts(lane) != was for lane, was in zip(lanes, before, strict=True))
+
+
+def _counts(lane: Lane) -> tuple[int, int, int, int, int, float | None]:
+    return lane.queued, lane.deferred, lane.active, lane.held, lane.slots, lane.due
+
+
 def _number(connection: Connection, sql: str) -> int:
     row: Any = connection.execute(sql).fetchone()
     return int(row[0])
@@ -91,7 +115,7 @@ _COUNT: Final = """
     SELECT lane, count(CASE WHEN state = 'queued' THEN 1 END), count(CASE WHEN state = 'deferred' THEN 1 END),
            count(CASE WHEN state = 'active' THEN 1 END), count(CASE WHEN state = 'held' THEN 1 END),
            sum(slot), min(CASE WHEN suspect = 0 THEN due END)
-    FROM delivery GROUP BY lane"""
+    FROM delivery {} GROUP BY lane"""
 
 _OCCUPIED: Final = """
     SELECT l.provider, sum(d.slot) FROM delivery d JOIN lane l ON l.id = d.lane

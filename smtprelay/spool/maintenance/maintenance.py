@@ -1,40 +1,77 @@
 """
-The spool's upkeep, on its writer and its reader; see :class:`smtprelay.model.maintenance.Maintenance`.
+What keeps a spool sound, small and open for mail, on its writer and its reader.
 """
 
+from contextlib import suppress
 from functools import partial
 
 from twisted.internet.defer import DeferredLock
 
 from smtprelay.model.maintenance import Checked, Space
-from smtprelay.spool.engines.engine import Engine
-from smtprelay.spool.engines.reader import Reader
-from smtprelay.spool.engines.writer import Writer, writes
+from smtprelay.spool.archive import SpoolArchive
+from smtprelay.spool.engines.sqlite_reserve import GONE, Reserve
+from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.maintenance import retention
-from smtprelay.spool.maintenance.check import checked
-from smtprelay.spool.maintenance.recount import recount
+from smtprelay.spool.maintenance.check import checked, recount
+from smtprelay.spool.operations import recover
+from smtprelay.spool.operations.accept import forget_chunks
+from smtprelay.spool.part import SpoolContext, SpoolPart, writes
+from smtprelay.spool.query import views
 
 
-class SpoolMaintenance:
-    """What keeps a spool sound and small, on its writer and its reader."""
+class SpoolMaintenance(SpoolPart):
+    """See :class:`smtprelay.interfaces.spool.Maintenance`."""
 
+    sweep = writes(retention.sweep)
     sweep_bodies = writes(retention.sweep_bodies)
     recount = writes(recount)
 
-    def __init__(self, writer: Writer, reader: Reader, engine: Engine) -> None:
-        self._writer = writer
-        self._reader = reader
-        self._engine = engine
+    def __init__(self, context: SpoolContext, archive: SpoolArchive) -> None:
+        super().__init__(context)
+        self._engine = context.engine
+        self._capacity = context.capacity
+        self._archive = archive
+        self._unreadable = ""
         # One at a time: each keeps one of the reader's threads, and mail needs another.
         self._checking = DeferredLock()
+
+    @property
+    def complaint(self) -> str:
+        """Why no mail is taken, as of the last :meth:`check_health`: it is full, a write fails or hangs."""
+        full = self._capacity.full
+        return self._writer.trouble or self._writer.silence or self._unreadable or (full and f"full: {full}")
+
+    async def check_health(self) -> None:
+        """See how much room there is, and whether what failed works again. It never raises."""
+        await self._live_within_means()
+        try:
+            self._capacity.measured(await self._reader.do(partial(views.usage, engine=self._engine)))
+            if self._capacity.full:
+                await self._reader.do(self._engine.reuse_log)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the reason
+            self._unreadable = str(error) or type(error).__name__
+        else:
+            self._unreadable = ""
+        if await self._writer.retry_write():
+            self._events("spool.writable")
+            self._context.wake()
+        self._context.unfinished.update(self._archive.abandoned())
+        await self._drop_unfinished()
+
+    async def reclaim(self) -> int:
+        """Put back what other nodes held when they died or froze; return how many deliveries."""
+        count = (await self._writer.do(recover.reclaim)).told(self._events)
+        if count:
+            self._context.wake()
+        return count
 
     async def space(self) -> Space:
         """Tell how much room the spool takes, at a cost that does not grow with it."""
         return await self._reader.do(self._engine.space)
 
     async def shrink(self, spare: int) -> int:
-        """Give back a little of what is free beyond ``spare`` bytes."""
-        left = await self._writer.do(lambda tx: self._engine.shrink(tx, spare))
+        """Give back a little of what is free beyond ``spare`` bytes; return the bytes left to give."""
+        left = await self._writer.do(partial(self._engine.shrink, spare=spare))
         if not left:
             await self._reader.do(self._engine.cut_log)
         return left
@@ -43,3 +80,36 @@ class SpoolMaintenance:
         """Count everything anew and compare, in one read transaction; mail goes on meanwhile."""
         verify = self._engine.verify if deep else None
         return await self._checking.run(self._reader.do, partial(checked, verify=verify))
+
+    async def _live_within_means(self) -> None:
+        """Give the reserve up for delivery when the disk is full, and take it back when it is not."""
+        reserve, troubled = self._engine.reserve, bool(self._writer.trouble)
+        if reserve is None or (reserve.kept and not troubled):
+            return
+        with suppress(Exception):  # the disk fails in another way, which is told elsewhere
+            await self._reader.do(partial(_review, reserve=reserve, troubled=troubled))
+            self._capacity.starve("" if reserve.kept else GONE)
+            if not reserve.kept:
+                # Mail that is on its way to the disk fails before there is room that is not for it.
+                await self._writer.drained()
+                await self._reader.do(partial(_give_up, reserve=reserve))
+
+    async def _drop_unfinished(self) -> None:
+        """Drop the pieces of messages that never came."""
+        unfinished = self._context.unfinished
+        while unfinished and not self._writer.trouble:
+            message = unfinished.pop()
+            try:
+                await self._writer.do(partial(forget_chunks, message=message))
+            except Exception as error:  # noqa: BLE001 -- later, then
+                unfinished.add(message)
+                self._events("spool.failed", operation="abort", reason=str(error), message=message)
+                return
+
+
+def _review(_: Connection, reserve: Reserve, troubled: bool) -> None:
+    reserve.review(troubled=troubled)
+
+
+def _give_up(_: Connection, reserve: Reserve) -> None:
+    reserve.give_up()

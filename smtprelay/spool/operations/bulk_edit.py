@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, evolve, field
 
+from smtprelay.interfaces import Prepare
 from smtprelay.model.message import Delivery
 from smtprelay.model.queue import DueSelection, Edit, Selection
-from smtprelay.model.queue_admin import MOST_LOOKED_AT, Edited, Prepare, Prepared
+from smtprelay.model.queue_admin import MOST_LOOKED_AT, Edited, Prepared
 from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.engines.writer import Writer
 from smtprelay.spool.operations.edit import ACTS, MOST_AT_ONCE, Act, edit
@@ -62,7 +63,7 @@ class BulkEdit:
     left: Counter[str] = field(factory=Counter)
 
     async def step(self, mark: str) -> Edited:
-        """Do one step; see :meth:`smtprelay.interfaces.Spool.edit`."""
+        """Do one step; see :meth:`smtprelay.interfaces.spool.QueueAdmin.edit`."""
         act = _checked(self.selection, self.change, self.prepare)
         # What comes in while the change goes on is not meant: it could go on for ever.
         top, _, place = mark.partition("/") if mark else (await self.reader.do(_newest), "", "")

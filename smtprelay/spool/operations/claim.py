@@ -58,7 +58,7 @@ class _Found:
 
 
 def claim(tx: Transaction, limit: int) -> ClaimBatch:
-    """Take up to ``limit`` deliveries that may go now; see :meth:`smtprelay.interfaces.Spool.claim`."""
+    """Take up to ``limit`` deliveries that may go now: :meth:`smtprelay.interfaces.spool.WorkQueue.claim`."""
     found = _Found()
     tx.lanes.take(list(tx.paces))
     gates = {provider: LaneGate(tx, provider, pace) for provider, pace in tx.paces.items()}
@@ -83,7 +83,7 @@ def claim(tx: Transaction, limit: int) -> ClaimBatch:
     )
 
 
-def taken(tx: Transaction, claimed: Claim) -> None:
+def release_slot(tx: Transaction, claimed: Claim) -> None:
     """Release the slot of a claim whose body the provider has."""
     tx.exclusive.end_for(claimed.delivery.id)
     row = tx.execute(

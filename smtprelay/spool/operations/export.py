@@ -13,8 +13,14 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from smtprelay.model.archived_message import ArchivedDelivery, ArchivedMessage, ArchivedRecipient
-from smtprelay.model.export_import import SMALL, ArchiveItem, ArchivePage
+from smtprelay.model.archive import (
+    SMALL,
+    ArchivedDelivery,
+    ArchivedMessage,
+    ArchivedRecipient,
+    ArchiveItem,
+    ArchivePage,
+)
 from smtprelay.model.queue import FINAL, STATES, Attempt, Selection
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.maintenance.retention import remove
@@ -73,10 +79,10 @@ def export(tx: Transaction, selection: Selection, mark: str, *, moving: bool) ->
     if moving:
         left = _under_way(tx, messages)
         messages = [message for message in messages if message not in left]
-    packed = _packed(tx, messages)
+    items = _items(tx, messages)
     if moving:
         _hold(tx, messages)
-    return ArchivePage(packed=packed, mark=more, left=left)
+    return ArchivePage(items=items, mark=more, left=left)
 
 
 def drop(tx: Transaction, messages: Sequence[str], attempts: Mapping[str, int] | None = None) -> list[str]:
@@ -138,7 +144,7 @@ def _hold(tx: Transaction, messages: Sequence[str]) -> None:
 _Rows = Mapping[tuple[str, int], Sequence[Sequence[Any]]]
 
 
-def _packed(tx: Transaction, messages: Sequence[str]) -> list[ArchiveItem]:
+def _items(tx: Transaction, messages: Sequence[str]) -> list[ArchiveItem]:
     bodies = {message: (count, size) for message, count, size in _rows(tx, _BODIES, messages)}
     recipients, attempts, credentials = (
         _grouped(_rows(tx, sql, messages)) for sql in (_RECIPIENTS, _ATTEMPTS, _CREDENTIALS)
@@ -147,7 +153,7 @@ def _packed(tx: Transaction, messages: Sequence[str]) -> list[ArchiveItem]:
     for row in _rows(tx, _DELIVERIES, messages):
         delivery = _delivery(tx, row, recipients, attempts, credentials)
         deliveries.setdefault(row[0], []).append(delivery)
-    packed = []
+    items = []
     left = _MOST_BYTES
     for row in sorted(_rows(tx, _MESSAGES, messages), key=lambda row: str(row[0])):
         message, sender, parameters, client, *rest = row
@@ -171,8 +177,8 @@ def _packed(tx: Transaction, messages: Sequence[str]) -> list[ArchiveItem]:
         if count == 1 and size <= min(SMALL, left):
             content = piece(tx, message, 1)
             left -= size
-        packed.append(ArchiveItem(archived=archived, content=content))
-    return packed
+        items.append(ArchiveItem(archived=archived, content=content))
+    return items
 
 
 def piece(connection: Any, message: str, n: int) -> bytes | None:

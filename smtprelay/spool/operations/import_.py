@@ -11,8 +11,8 @@ import binascii
 import json
 from typing import Any, Final
 
-from smtprelay.model.archived_message import ArchivedDelivery, ArchivedMessage, faults
-from smtprelay.model.export_import import ArchiveItem
+from smtprelay.model.archive import ArchivedDelivery, ArchivedMessage, ArchiveItem
+from smtprelay.model.archive_json import faults
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.accept import CHUNK, forget_chunks, store_chunk
 from smtprelay.spool.tables import hold_rules
@@ -29,20 +29,20 @@ _DELIVERY: Final = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, NULL, ?, ?)"""
 
 
-def put(tx: Transaction, packed: ArchiveItem) -> bool:
+def put(tx: Transaction, item: ArchiveItem) -> bool:
     """
     Take one message in; ``False`` if it is here already.
 
     :raises ValueError: it contradicts itself, its body is not whole, or it has no route here.
     """
-    archived = packed.archived
+    archived = item.archived
     for fault in faults(archived):
         raise ValueError(fault)
-    if packed.refusal and not _is_here(tx, archived.id):
-        raise ValueError(packed.refusal)
+    if item.refusal and not _is_here(tx, archived.id):
+        raise ValueError(item.refusal)
     if not _put_message(tx, archived):
         return False
-    _put_body(tx, packed)
+    _put_body(tx, item)
     for delivery in archived.deliveries:
         _put_delivery(tx, archived.id, delivery)
     return True
@@ -94,8 +94,8 @@ def _put_message(tx: Transaction, archived: ArchivedMessage) -> bool:
     return row is not None
 
 
-def _put_body(tx: Transaction, packed: ArchiveItem) -> None:
-    archived, content = packed.archived, packed.content
+def _put_body(tx: Transaction, item: ArchiveItem) -> None:
+    archived, content = item.archived, item.content
     if not archived.body:
         forget_chunks(tx, archived.id)
         return

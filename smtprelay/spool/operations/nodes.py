@@ -10,7 +10,7 @@ from smtprelay.model.queue import Node
 from smtprelay.spool.engines.transaction import Connection, Transaction
 
 
-def announce(tx: Transaction, draining: bool) -> None:
+def set_draining(tx: Transaction, draining: bool) -> None:
     """Tell the other nodes whether this one takes new work."""
     tx.execute("UPDATE node SET draining = ? WHERE name = ?", (int(draining), tx.node))
 

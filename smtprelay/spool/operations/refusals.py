@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, RefusalFilter, RefusalRow
-from smtprelay.spool.engines.reader import Reader, reads
 from smtprelay.spool.engines.transaction import Connection, Transaction
-from smtprelay.spool.engines.writer import Writer, writes
 from smtprelay.spool.tables.deliveries import marks, portions, storable
 
 _COLUMNS: Final = "listener, client, login, rule, reply, domain, count, first_seen, last_seen, command, text"
@@ -75,15 +73,3 @@ def _rows(connection: Connection) -> Sequence[tuple[int, RefusalRow]]:
         )
         for number, listener, client, login, rule, reply, domain, count, first, last, command, text in rows
     ]
-
-
-class SpoolRefusals:
-    """The ledger of refused mail, on the writer and the reader of a spool."""
-
-    record = writes(record)
-    refused = reads(refused)
-    clear = writes(clear)
-
-    def __init__(self, writer: Writer, reader: Reader) -> None:
-        self._writer = writer
-        self._reader = reader

@@ -27,11 +27,12 @@ from smtprelay.model.queue import (
 )
 from smtprelay.model.queue_admin import Found
 from smtprelay.model.route import RateLimit
+from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.operations.suspects import CRASH_LOOP
 from smtprelay.spool.operations.unreachable import unreachable
 from smtprelay.spool.query.search import ALIVE, LARGEST_PAGE, Search, identified
-from smtprelay.spool.receive.capacity import DiskSpace, Usage
+from smtprelay.spool.receive.capacity import Usage
 from smtprelay.spool.tables.deliveries import ATTEMPT, EDITS, attempt_of
 
 #: The outcomes in a history that are no attempt's.
@@ -176,8 +177,9 @@ def crash_loops(connection: Connection) -> list[str]:
     return [f"{message}.{n}" for message, n in rows]
 
 
-def stock(connection: Connection, paces: Mapping[str, RateLimit], size: int, free: int | None) -> QueueStats:
-    """Return what lies in the spool, whose files have ``size`` bytes and ``free`` ones beside them."""
+def stock(connection: Connection, paces: Mapping[str, RateLimit], engine: Engine) -> QueueStats:
+    """Return what lies in the spool that ``engine`` keeps."""
+    size, free = engine.measure(connection)
     states, oldest_message, oldest = counts(connection)
     failing = unreachable(connection)
     return QueueStats(
@@ -192,17 +194,13 @@ def stock(connection: Connection, paces: Mapping[str, RateLimit], size: int, fre
     )
 
 
-def alive(connection: Connection) -> int:
-    """Return how many deliveries are not at their end, at a cost that does not grow with them."""
+def usage(connection: Connection, engine: Engine) -> Usage:
+    """Return what the limits of the spool that ``engine`` keeps are compared with."""
+    space = engine.disk(connection)
     row = connection.execute(
         "SELECT coalesce(sum(queued + active + deferred + held), 0) FROM lane"
     ).fetchone()
-    return int(row[0])
-
-
-def usage(connection: Connection, space: DiskSpace) -> Usage:
-    """Return what the spool's limits are compared with."""
-    return Usage(deliveries=alive(connection), space=space)
+    return Usage(deliveries=int(row[0]), space=space)
 
 
 def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, RateLimit]) -> Summary:

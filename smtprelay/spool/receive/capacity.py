@@ -1,10 +1,9 @@
 """
 Whether there is room for more mail.
 
-The spool is measured about once a second, on the thread that reads it, and what comes and goes in
-between is counted along: so the question costs the same with an empty spool and a full one, and
-may be asked for every command. Only those who hand mail in are refused; what is in the spool goes
-out, and that is how there comes to be room again.
+The spool is measured about once a second, on the thread that reads it, and what comes and goes in between is
+counted along: so the question may be asked for every command, however full the spool is. Only new mail is
+refused; what is in the spool goes out, and makes room again.
 """
 
 from typing import Final
@@ -45,12 +44,11 @@ class CapacityLimits:
 @frozen(kw_only=True)
 class DiskSpace:
     """
-    The disk under a spool.
+    The disk under a spool, in bytes; ``None``: nobody can tell.
 
-    :ivar used: bytes that the spool's content takes.
-    :ivar left: bytes that it could still take: what is free on the file system, and what the
-        spool's files have to spare. ``None``: nobody can tell.
-    :ivar whole: the size of the file system, or ``None``.
+    :ivar used: what the spool's content takes.
+    :ivar left: what it could still take: free on the file system, and spare in the spool's files.
+    :ivar whole: the size of the file system.
     """
 
     used: int = 0
@@ -67,31 +65,19 @@ class Usage:
 
 
 class Capacity:
-    """
-    Knows whether the spool is full.
-
-    :ivar floors: the limits.
-    :ivar full: why it is, for people; ``""`` while it takes mail.
-    """
+    """Knows whether the spool is ``full``: why, for people; ``""`` while it takes mail."""
 
     def __init__(self, floors: CapacityLimits, events: Events) -> None:
-        self.floors = floors
-        self.full = ""
+        self._floors = floors
+        self.full = self._limit = self._starving = ""
         self._events = events
-        self._limit = ""
-        self._starving = ""
         self._usage = Usage()
-        self._deliveries = 0
-        self._bytes = 0
-        # Below these there is no need to look any closer.
-        self._most_deliveries = 0
-        self._most_bytes = 0.0
+        self._deliveries = self._bytes = 0
 
     def measured(self, usage: Usage) -> None:
         """Begin anew with what was found; see whether there is room, and tell if that has changed."""
         self._usage = usage
         self._deliveries = self._bytes = 0
-        self._most_deliveries, self._most_bytes = _slack(self.floors, usage)
         self._judge()
 
     def starve(self, why: str) -> None:
@@ -110,22 +96,14 @@ class Capacity:
 
     def refusal(self, size: int = 0) -> Reply | None:
         """Return why a message of ``size`` bytes cannot be taken now, or ``None`` if it can."""
-        if (
-            not self.full
-            and self._deliveries < self._most_deliveries
-            and self._bytes + size < self._most_bytes
-        ):
-            return None
         self._judge()
-        why, limit = (self.full, self._limit) if self.full else lack(self.floors, self._now(), size=size)
+        why, limit = (self.full, self._limit) if self.full else lack(self._floors, self._now(), size=size)
         if not why:
             return None
         # Not how much lies here: that is for nobody but us.
         return evolve(FULL, text=f"{FULL.text}: {limit}") if limit else FULL
 
     def _now(self) -> Usage:
-        if not self._deliveries and not self._bytes:
-            return self._usage
         space = self._usage.space
         left = None if space.left is None else space.left - _WRITTEN * self._bytes
         return Usage(
@@ -135,21 +113,12 @@ class Capacity:
 
     def _judge(self) -> None:
         before = self.full
-        lacking = lack(self.floors, self._now(), ease=EASE if before else 0.0)
+        lacking = lack(self._floors, self._now(), ease=EASE if before else 0.0)
         self.full, self._limit = (self._starving, "") if self._starving else lacking
         if self.full and not before:
             self._events("spool.full", reason=self.full)
         elif before and not self.full:
             self._events("spool.accepting")
-
-
-def _slack(floors: CapacityLimits, usage: Usage) -> tuple[int, float]:
-    """Return how many deliveries, and bytes, may come before anything can be lacking."""
-    space = usage.space
-    room = float(floors.bytes - space.used)
-    if space.left is not None and space.whole is not None:
-        room = min(room, (space.left - space.whole * floors.free) / _WRITTEN)
-    return floors.deliveries - usage.deliveries, room
 
 
 def lack(floors: CapacityLimits, usage: Usage, *, size: int = 0, ease: float = 0.0) -> tuple[str, str]:

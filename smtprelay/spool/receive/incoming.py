@@ -7,27 +7,25 @@ slowed to the disk's pace: a listener full of large mails costs one chunk for ea
 less than that when the relay's budget of memory is used up.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 from attrs import Factory, define, field
 from twisted.internet.defer import Deferred
 
-from smtprelay.interfaces import Events, Plan
+from smtprelay.interfaces import Plan
 from smtprelay.mime.head import HeaderCollector, message_id_of, subject_of
 from smtprelay.model import fit
 from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.message import Draft, Refused, Reply
 from smtprelay.model.shape import ShapeCounter
-from smtprelay.net.buffer_budget import Budget
 from smtprelay.spool.body import ArrivingBody
-from smtprelay.spool.engines.reader import Reader
 from smtprelay.spool.engines.transaction import SpoolFault
-from smtprelay.spool.engines.writer import Writer
 from smtprelay.spool.operations.accept import CHUNK, Arrival, accept, forget_chunks, store_chunk
 from smtprelay.spool.operations.accept_attempted import adopt
-from smtprelay.spool.receive.capacity import FULL, Capacity
+from smtprelay.spool.part import SpoolContext
+from smtprelay.spool.receive.capacity import FULL
 from smtprelay.spool.tables.deliveries import storable
 
 #: When memory is short a message goes to the disk in pieces of at least this size, not of whole chunks.
@@ -44,23 +42,15 @@ class SpoolIncoming:
     """
     See :class:`smtprelay.interfaces.Incoming`.
 
-    :param admission: says whether there is room: before a piece of the body goes to the disk, and at its end.
-    :param budget: of memory.
-    :param forget: called with the id of a message of which pieces could not be dropped.
     :param ours: a message of our own making, which is not refused for want of room.
+    :param ended: how an attempt ended that was made already.
     """
 
     _draft: Draft
     _plan: Plan
-    _writer: Writer
-    _reader: Reader
-    _events: Events
-    _listener: Callable[[], Callable[[Sequence[Claim]], None] | None] = field(kw_only=True)
-    _admission: Capacity = field(kw_only=True)
-    _budget: Budget = field(kw_only=True)
-    _forget: Callable[[str], None] = field(kw_only=True)
+    _context: SpoolContext
     _ours: bool = field(kw_only=True)
-    _ended: Settlement | None = field(kw_only=True)
+    _ended: Settlement | None = field(default=None, kw_only=True)
     _parts: list[bytes] = field(factory=list, init=False)
     _held: int = field(default=0, init=False)
     #: So many octets of those held were read before the others were stored.
@@ -78,8 +68,9 @@ class SpoolIncoming:
         size = len(chunk)
         self._parts.append(chunk)
         self._held += size
-        self._budget.take(size)
-        if self._held > CHUNK or (self._held >= PIECE and self._budget.exceeded):
+        budget = self._context.options.budget
+        budget.take(size)
+        if self._held > CHUNK or (self._held >= PIECE and budget.exceeded):
             return self._spill()
         return None
 
@@ -94,14 +85,14 @@ class SpoolIncoming:
             self.abort()
             # Of a piece that could not be stored the end only knows that it is missing.
             cause = self._fault or error
-            self._events("spool.failed", operation="accept", reason=_said(cause), message=self.id)
+            self._tell_failure("accept", _said(cause))
             return FULL if isinstance(cause, SpoolFault) and cause.full else FAULT
 
     def abort(self) -> None:
         """Forget the message: the client went away or the body was refused."""
         self._let_go()
         if self._chunks:
-            self._writer.do(partial(forget_chunks, message=self.id)).addErrback(self._not_forgotten)
+            self._context.writer.do(partial(forget_chunks, message=self.id)).addErrback(self._not_forgotten)
             self._chunks = 0
 
     async def accept(self) -> Reply:
@@ -114,11 +105,12 @@ class SpoolIncoming:
         if self._fault is not None:
             raise self._fault
         self._check_room(self._held)
+        context = self._context
         rest = b"".join(self._parts)
         self._read(rest[self._known :])
         head = self._header.head()
         shape = self._shape.shape()
-        body = ArrivingBody(self._reader, self.id, shape.size, rest, self._written)
+        body = ArrivingBody(context.reader, self.id, shape.size, rest, context.writer.drained)
         planned = await fit.planned(self._plan, head, shape, self._draft.envelope, body)
         arrival = Arrival(
             draft=self._draft,
@@ -129,12 +121,12 @@ class SpoolIncoming:
             chunks=self._chunks,
             rest=rest,
         )
-        take = self._listener()
+        take = context.take
         try:
             claims = await self._accepted(arrival, claiming=take is not None)
         finally:
             self._let_go()
-        self._admission.came(len(arrival.planned), len(arrival.rest))
+        context.capacity.came(len(arrival.planned), len(arrival.rest))
         self._tell(arrival)
         if take is not None and claims:
             take(claims)
@@ -142,13 +134,10 @@ class SpoolIncoming:
             take(())
         return Reply(code=250, enhanced="2.0.0", text=f"Ok: queued as {self.id}")
 
-    def _written(self) -> "Deferred[None]":
-        return self._writer.do(lambda _: None)
-
     async def _accepted(self, arrival: Arrival, *, claiming: bool) -> Sequence[Claim]:
         if self._ended is None:
-            return await self._writer.do(partial(accept, arrival=arrival, claiming=claiming))
-        await self._writer.do(partial(adopt, arrival=arrival, settlement=self._ended))
+            return await self._context.writer.do(partial(accept, arrival=arrival, claiming=claiming))
+        await self._context.writer.do(partial(adopt, arrival=arrival, settlement=self._ended))
         return ()
 
     def _tell(self, arrival: Arrival) -> None:
@@ -158,7 +147,7 @@ class SpoolIncoming:
             envelope = envelope.narrowed(
                 tuple(each for each in envelope.recipients if each.address not in closed)
             )
-        self._events(
+        self._context.options.events(
             "message.queued",
             message=self.id,
             sender=envelope.sender,
@@ -173,7 +162,7 @@ class SpoolIncoming:
         )
 
     def _check_room(self, size: int) -> None:
-        refusal = None if self._ours else self._admission.refusal(size)
+        refusal = None if self._ours else self._context.capacity.refusal(size)
         if refusal is not None:
             raise Refused(refusal)
 
@@ -200,13 +189,13 @@ class SpoolIncoming:
 
     def _store(self, piece: bytes) -> "Deferred[None]":
         self._chunks += 1
-        done = self._writer.do(partial(store_chunk, message=self.id, n=self._chunks, content=piece))
+        done = self._context.writer.do(partial(store_chunk, message=self.id, n=self._chunks, content=piece))
         return done.addErrback(self._failed).addBoth(self._is_on_disk, len(piece))
 
     def _is_on_disk(self, _: None, count: int) -> None:
         """Count a piece that we hold no more, stored or lost."""
-        self._budget.give_back(count)
-        self._admission.came(0, count)
+        self._context.options.budget.give_back(count)
+        self._context.capacity.came(0, count)
 
     def _failed(self, failure: object) -> None:
         """Remember that the message is lost; its sender is told at the end of the data."""
@@ -219,16 +208,17 @@ class SpoolIncoming:
 
     def _let_go(self) -> None:
         """Hold nothing any more."""
-        self._budget.give_back(self._held)
+        self._context.options.budget.give_back(self._held)
         self._parts.clear()
         self._held = 0
 
     def _not_forgotten(self, failure: object) -> None:
         """The pieces stay until the spool can be written again."""
-        self._forget(self.id)
-        self._events(
-            "spool.failed", operation="abort", reason=str(getattr(failure, "value", "")), message=self.id
-        )
+        self._context.unfinished.add(self.id)
+        self._tell_failure("abort", str(getattr(failure, "value", "")))
+
+    def _tell_failure(self, operation: str, reason: str) -> None:
+        self._context.options.events("spool.failed", operation=operation, reason=reason, message=self.id)
 
 
 def _said(error: Exception) -> str:

@@ -3,7 +3,7 @@ Rules that hold mail: what comes in while a rule is in force is held as it is ac
 
 They are few, in a table that all nodes share. A transaction that accepts mail reads them once, however many
 messages it has. What waited when a rule was made, and what a rule held that has ended, is
-seen to in steps (:meth:`smtprelay.interfaces.Spool.apply_hold_rules`).
+seen to in steps (:meth:`smtprelay.interfaces.spool.QueueAdmin.apply_hold_rules`).
 """
 
 import re

@@ -57,7 +57,7 @@ class DelayTests(DispatcherTestCase):
         stage.accept()
         stage.accept()
         stage.accept()
-        done(stage.spool.edit(Selection(ids=("M3",)), Edit(action="hold", who="ops")))
+        done(stage.spool.admin.edit(Selection(ids=("M3",)), Edit(action="hold", who="ops")))
         stage.clock.advance(HOUR)
         first, second, third = self.look(stage)
         self.assertIn(b"401 the secret has expired", first)

@@ -14,7 +14,8 @@ from smtprelay.dispatch.synchronous.delivery import Direct
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.synchronous.partial import PartialSuccess
 from smtprelay.dispatch.synchronous.permits import SynchronousPermits
-from smtprelay.interfaces import Incoming, MimeWorkerUnavailable, Spool, Unmeasured
+from smtprelay.interfaces import Incoming, MimeWorkerUnavailable, Unmeasured
+from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.head import Head
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Refused, Reply
@@ -27,6 +28,7 @@ from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import BOUNCES, MAIL, MORNING, Measured, done, recipients
+from tests.listed import listed
 from tests.recording import Recording
 
 CLIENT = Client(address="127.0.0.1", listener="lan")
@@ -57,7 +59,7 @@ class Counter:
         self.to_thread: Callable[..., Deferred[Any]] = execute
         self._count = 0
         self.lanes = LaneStates(self.events)
-        self.admission = SynchronousPermits(self.permits, self.lanes, self.clock, self.events)
+        self.admission = SynchronousPermits(self.permits.permits, self.lanes, self.clock, self.events)
         direct = Direct(
             providers=self.providers,
             routes=self.routes,
@@ -107,7 +109,7 @@ class Counter:
 
     def queued(self) -> Sequence[Summary]:
         assert self.spool is not None
-        found: Sequence[Summary] = done(self.spool.list(Selection()))
+        found: Sequence[Summary] = done(listed(self.spool, Selection()))
         return found
 
     def _aside(self, *work: Any) -> Deferred[Any]:
@@ -520,7 +522,7 @@ class RestTests(CounterTestCase):
         self.assertEqual(claim.delivery.envelope.addresses, ("b@x.org",))
         self.assertEqual((claim.attempt, claim.tries, claim.deferrals, claim.uncertain), (2, 1, 1, False))
         self.assertEqual(done(counter.spool.body(claim.delivery).whole()), MAIL)
-        [first, _] = done(counter.spool.show("M1"))[0].history
+        [first, _] = done(counter.spool.admin.show("M1"))[0].history
         self.assertEqual((first.outcome, first.reason), ("delivered+deferred", "busy"))
         self.assertEqual(counter.events.of("message.queued")[0]["recipients"], "b@x.org")
 
@@ -564,7 +566,7 @@ class RestTests(CounterTestCase):
         two = ScriptedProvider("two")
         counter = self.counter(one, two, spool=True, pace=RateLimit(windows=(Window(count=1, seconds=600),)))
         assert counter.spool is not None
-        done(counter.spool.borrow("x", "two", ""))
+        done(counter.spool.permits.borrow("x", "two", ""))
         self.assertReply(counter.mail("a@x.org", "b@x.org"), 250, "2.0.0", "takes no more")
         [line] = counter.queued()
         self.assertEqual((line.provider, line.state), ("one", "deferred"))

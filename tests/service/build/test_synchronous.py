@@ -17,6 +17,7 @@ from smtprelay.config import load
 from smtprelay.model.queue import Selection
 from smtprelay.service import Relay, StartFailed
 from smtprelay.testing.smtp import Pause, SmtpSink
+from tests.listed import listed
 from tests.process.conversation import Conversation
 from tests.process.program import eventually
 from tests.recording import Recording
@@ -169,10 +170,10 @@ class SynchronousTests(TestCase):
         assert spool is not None
 
         async def settled() -> bool:
-            return not await spool.list(Selection())
+            return not await listed(spool, Selection())
 
         await eventually(settled, "a queue that is empty")
-        [detail] = await spool.show(reply.split()[3])
+        [detail] = await spool.admin.show(reply.split()[3])
         self.assertEqual(
             [(each.address, each.state) for each in detail.summary.recipients],
             [("a@example.com", "delivered"), ("b@example.com", "delivered")],

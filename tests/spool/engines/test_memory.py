@@ -13,6 +13,7 @@ from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_stories import PACES
+from tests.listed import listed
 from tests.recording import Recording
 
 
@@ -38,10 +39,10 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
         async def story(spool):
             await self.send(spool)
             edit = Edit(action="reroute", provider="other", who="ops")
-            await spool.edit(Selection(everything=True), edit, "", prepare)
+            await spool.admin.edit(Selection(everything=True), edit, "", prepare)
             spool._writer.writer.connection.execute("UPDATE attempt SET outcome = 'redirect'")
-            (line,) = await spool.list(Selection(everything=True))
-            (detail,) = await spool.show(line.id)
+            (line,) = await listed(spool, Selection(everything=True))
+            (detail,) = await spool.admin.show(line.id)
             self.assertEqual(["redirect"], [each.outcome for each in detail.history])
             self.assertEqual(0, detail.summary.attempts)
 
@@ -56,7 +57,7 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
             told = []
             connection = spool._writer.writer.connection
             connection.set_trace_callback(lambda sql: told.append(" ".join(sql.split()[:3])))
-            await spool.edit(Selection(everything=True), Edit(action="delete", who="ops"))
+            await spool.admin.edit(Selection(everything=True), Edit(action="delete", who="ops"))
             connection.set_trace_callback(None)
             self.assertEqual(1, told.count("UPDATE message SET"))
             self.assertEqual(1, told.count("DELETE FROM chunk"))
@@ -78,10 +79,10 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
             costs = []
             for more in (20_000, 40_000):
                 self.copy(connection, more)
-                await spool.note_reach("main", Unreachable("main", 5.0, "h:25", "connect", "refused"))
+                await spool.admin.note_reach("main", Unreachable("main", 5.0, "h:25", "connect", "refused"))
                 steps = []
                 connection.set_progress_handler(lambda steps=steps: steps.append(1), 1000)
-                await spool.note_reach("main", None)
+                await spool.admin.note_reach("main", None)
                 connection.set_progress_handler(None, 0)
                 costs.append(len(steps))
             self.assertLess(costs[1], 1.2 * costs[0])

@@ -37,6 +37,7 @@ from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_notice import report_on
 from tests.behaviours.spool_stories import PACES, SpoolStories, done
 from tests.behaviours.spool_suspects import ROOMY
+from tests.listed import listed
 from tests.postgres import new_spool_url, server_url
 from tests.recording import Recording
 from tests.spool import older
@@ -135,7 +136,7 @@ class NodesTests(Shared, TestCase):
                 ]
             )
             self.assertEqual([False, False, True], sorted(told))
-            self.assertEqual(2, len(await nodes[0].list(Selection())))
+            self.assertEqual(2, len(await listed(nodes[0], Selection())))
 
         return self.with_nodes(story, number=3)
 
@@ -147,7 +148,7 @@ class NodesTests(Shared, TestCase):
             (claim,) = (await other.claim()).claims
             self.assertEqual(b"x" * 600_000, await other.body(claim.delivery).whole())
             self.assertTrue(await other.settle(claim, done(claim)))
-            self.assertEqual((), tuple(await one.list(Selection())))
+            self.assertEqual((), tuple(await listed(one, Selection())))
 
         return self.with_nodes(story)
 
@@ -155,10 +156,10 @@ class NodesTests(Shared, TestCase):
         """A node says that it takes no new work; all see it, until it says otherwise."""
 
         async def story(one, other) -> None:
-            await one.announce(True)
-            self.assertEqual([False, True], sorted(node.draining for node in await other.nodes()))
-            await one.announce(False)
-            self.assertEqual([False, False], [node.draining for node in await other.nodes()])
+            await one.admin.set_draining(True)
+            self.assertEqual([False, True], sorted(node.draining for node in await other.admin.nodes()))
+            await one.admin.set_draining(False)
+            self.assertEqual([False, False], [node.draining for node in await other.admin.nodes()])
 
         return self.with_nodes(story)
 
@@ -214,14 +215,14 @@ class NodesTests(Shared, TestCase):
             await self.send(one)
             (lost,) = (await one.claim()).claims
             await self.live(other, 59)
-            self.assertEqual(0, await other.reclaim())
+            self.assertEqual(0, await other.maintenance.reclaim())
             self.clock.advance(2)
-            self.assertEqual(1, await other.reclaim())
+            self.assertEqual(1, await other.maintenance.reclaim())
             (found,) = (await other.claim()).claims
             self.assertTrue(found.uncertain)
             self.assertFalse(await one.settle(lost, done(lost)))
             self.assertTrue(await other.settle(found, done(found)))
-            (detail,) = await one.show(found.delivery.message)
+            (detail,) = await one.admin.show(found.delivery.message)
             self.assertEqual(["uncertain", "delivered"], [each.outcome for each in detail.history])
 
         return self.with_nodes(story)
@@ -234,7 +235,7 @@ class NodesTests(Shared, TestCase):
                 await self.send(one, number=number)
             self.assertEqual(2, len((await one.claim()).claims))
             await self.live_together((other, third), 80)
-            self.assertEqual(2, await other.reclaim())
+            self.assertEqual(2, await other.maintenance.reclaim())
             (alone,) = (await other.claim()).claims
             begun: list = []
             third.listen(begun.extend)
@@ -249,7 +250,7 @@ class NodesTests(Shared, TestCase):
             (last,) = (await third.claim()).claims
             self.assertTrue(last.uncertain)
             await third.settle(last, done(last))
-            self.assertEqual([], list(await one.list(Selection())))
+            self.assertEqual([], list(await listed(one, Selection())))
 
         return self.with_nodes(story, number=3, paces=ROOMY)
 
@@ -265,7 +266,7 @@ class NodesTests(Shared, TestCase):
                 await self.send(node, number=number)
                 busy[node] = (await node.claim()).claims
             await self.live_together(busy, 20)
-            self.assertEqual(1, await other.reclaim())
+            self.assertEqual(1, await other.maintenance.reclaim())
             for _ in range(3):
                 for node, claims in busy.items():
                     await node.renew(claims)
@@ -288,7 +289,7 @@ class NodesTests(Shared, TestCase):
             killer, deaths = self.draft(number=5).id, 0
             for _ in range(200):
                 node = chance.choice(list(alive))
-                await node.reclaim()
+                await node.maintenance.reclaim()
                 alive[node] += (await node.claim(2)).claims
                 for each, claims in alive.items():
                     await each.renew(claims)
@@ -303,7 +304,7 @@ class NodesTests(Shared, TestCase):
                 else:
                     alive[node].remove(claim)
                     self.assertTrue(await node.settle(claim, done(claim)))
-            (line,) = await nodes[0].list(Selection())
+            (line,) = await listed(nodes[0], Selection())
             self.assertEqual((killer, "held"), (line.message, line.state))
             self.assertLessEqual(deaths, 3)
 
@@ -321,12 +322,12 @@ class NodesTests(Shared, TestCase):
                 await self.send(one, number=number)
             claims = (await one.claim()).claims
             self.clock.advance(90)
-            self.assertEqual(0, await other.reclaim())
+            self.assertEqual(0, await other.maintenance.reclaim())
             await one.renew(claims[:1])
             await self.live(other, 59)
-            self.assertEqual(0, await other.reclaim())
+            self.assertEqual(0, await other.maintenance.reclaim())
             self.clock.advance(1)
-            self.assertEqual(1, await other.reclaim())
+            self.assertEqual(1, await other.maintenance.reclaim())
             self.assertEqual([True, False], [await one.settle(each, done(each)) for each in claims])
 
         return self.with_nodes(story)
@@ -354,7 +355,7 @@ class NodesTests(Shared, TestCase):
             await self.live(other, 50)
             await one.renew([claim])
             await self.live(other, 50)
-            self.assertEqual(0, await other.reclaim())
+            self.assertEqual(0, await other.maintenance.reclaim())
             self.assertTrue(await one.settle(claim, done(claim)))
 
         return self.with_nodes(story)
@@ -366,9 +367,9 @@ class NodesTests(Shared, TestCase):
             await self.send(one)
             await one.claim()
             await self.live(one, 61)
-            self.assertEqual(0, await one.reclaim())
+            self.assertEqual(0, await one.maintenance.reclaim())
             await self.live(one, 60)
-            self.assertEqual(1, await one.reclaim())
+            self.assertEqual(1, await one.maintenance.reclaim())
 
         return self.with_nodes(story, 1)
 
@@ -380,7 +381,7 @@ class NodesTests(Shared, TestCase):
                 incoming = node.incoming(self.draft("a@example.com", number=number), lambda _h, _s: [])
                 await incoming.write(b"x" * 600_000)
             await self.live(other, 180)
-            await other.reclaim()
+            await other.maintenance.reclaim()
             rows = await other._reader.do(lambda c: c.execute("SELECT message FROM chunk").fetchall())
             self.assertEqual({self.draft(number=2).id}, {row[0] for row in rows})
 
@@ -401,7 +402,10 @@ class NodesTests(Shared, TestCase):
             rest = Selection(ids=(f"{draft.id}.2",))
             deletion = Edit(action="delete", who="op")
             edited = await self.in_between(
-                one, other, lambda tx: settle(tx, [(mine, done(mine))]), lambda: other.edit(rest, deletion)
+                one,
+                other,
+                lambda tx: settle(tx, [(mine, done(mine))]),
+                lambda: other.admin.edit(rest, deletion),
             )
             self.assertEqual([f"{draft.id}.2"], edited.ids)
             sql = "SELECT count(*) FROM message WHERE finished IS NULL"
@@ -432,14 +436,14 @@ class NodesTests(Shared, TestCase):
         """Its slot comes back once."""
 
         async def story(one, other) -> None:
-            await one.borrow("gone", "main", "")
+            await one.permits.borrow("gone", "main", "")
             await self.live(other, 300)
-            await one.borrow("here", "main", "")
+            await one.permits.borrow("here", "main", "")
             await self.live(other, 330)
             forget = partial(permits.forget, where="lease < ?", parameters=(self.clock.seconds(),))
-            await self.in_between(one, other, forget, other.reclaim)
-            self.assertIsInstance(await other.borrow("another", "main", ""), Permit)
-            self.assertIsInstance(await other.borrow("too many", "main", ""), Busy)
+            await self.in_between(one, other, forget, other.maintenance.reclaim)
+            self.assertIsInstance(await other.permits.borrow("another", "main", ""), Permit)
+            self.assertIsInstance(await other.permits.borrow("too many", "main", ""), Busy)
 
         return self.with_nodes(story)
 
@@ -451,7 +455,7 @@ class NodesTests(Shared, TestCase):
             await one.claim()
             await self.live(other, 70)
             await self.in_between(other, one, reclaim, one.release)
-            self.assertEqual(1, len(await other.list(Selection(states=("queued",)))))
+            self.assertEqual(1, len(await listed(other, Selection(states=("queued",)))))
 
         return self.with_nodes(story)
 
@@ -468,7 +472,7 @@ class NodesTests(Shared, TestCase):
                     lane="" if n % 2 else f"box{n % 3}",
                 )
                 for claim in (await node.claim(limit=5)).claims:
-                    await node.taken(claim)
+                    await node.release_slot(claim)
                     if await node.settle(claim, done(claim)):
                         sent.append(claim.delivery.id)
             return sent
@@ -569,10 +573,10 @@ class LesserTests(Shared, TestCase):
         async def story(spool) -> None:
             for number in (1, 2):
                 await self.send(spool, number=number, body=b"x" * 200_000)
-                await spool.look()
+                await spool.maintenance.check_health()
                 self.assertIsNone(spool.refusal(200_000))
-            self.assertIsNone((await spool.upkeep.space()).used)
-            self.assertEqual(0, (await spool.stock()).bytes)
+            self.assertIsNone((await spool.maintenance.space()).used)
+            self.assertEqual(0, (await spool.admin.stock()).bytes)
             await self.send(spool, number=3)
             self.assertIsNotNone(spool.refusal())
 
@@ -584,10 +588,10 @@ class LesserTests(Shared, TestCase):
 
         async def story(spool) -> None:
             await self.send(spool, number=1, body=b"x" * 200_000)
-            await spool.look()
-            self.assertEqual("", spool.complaint)
-            self.assertIsNone((await spool.upkeep.space()).used)
-            self.assertGreater((await spool.stock()).bytes, 0)
+            await spool.maintenance.check_health()
+            self.assertEqual("", spool.maintenance.complaint)
+            self.assertIsNone((await spool.maintenance.space()).used)
+            self.assertGreater((await spool.admin.stock()).bytes, 0)
 
         return self.play(story, floors=CapacityLimits(bytes=210_000))
 
@@ -633,12 +637,12 @@ class LossTests(Shared, TestCase):
 
         async def story(spool) -> None:
             await self.send(spool, number=1)
-            self.assertEqual(1, len(await spool.list(Selection())))
+            self.assertEqual(1, len(await listed(spool, Selection())))
             self.end_sessions()
             reply = await self.send(spool, number=2)
             self.assertEqual(250, reply.code)
             self.end_sessions()
-            self.assertEqual(2, len(await spool.list(Selection())))
+            self.assertEqual(2, len(await listed(spool, Selection())))
 
         return self.play(story)
 
@@ -674,7 +678,7 @@ class LossTests(Shared, TestCase):
             claims = (await spool.claim()).claims
             self.assertEqual(2, len(claims))
             self.assertEqual([True, True], [await spool.settle(each, done(each)) for each in claims])
-            found = await spool.list(Selection(states=("queued", "delivered", "active")))
+            found = await listed(spool, Selection(states=("queued", "delivered", "active")))
             self.assertEqual(["delivered", "delivered", "queued"], sorted(each.state for each in found))
             self.assertEqual([], await spool._reader.do(check))
 
@@ -778,7 +782,7 @@ class LossTests(Shared, TestCase):
             sent.append(await self.send(spool, number=1))
             self.assertEqual(250, (await self.send(spool, number=2)).code)
             self.assertEqual(["COMMIT"], lost)
-            self.assertEqual(2, len(await spool.list(Selection())))
+            self.assertEqual(2, len(await listed(spool, Selection())))
 
         async def stories() -> None:
             nonlocal code
@@ -842,7 +846,7 @@ class LossTests(Shared, TestCase):
             await spool._writer.do(lambda tx: tx.execute(sql).fetchone())
             spool._writer.writer._engine._checked = -math.inf
             self.assertEqual(451, (await self.send(spool)).code)
-            self.assertIn("pool_mode = session", spool.complaint)
+            self.assertIn("pool_mode = session", spool.maintenance.complaint)
 
         return self.play(story)
 
@@ -853,10 +857,10 @@ class LossTests(Shared, TestCase):
             with psycopg.connect(self.url, autocommit=True) as connection:
                 connection.execute("ALTER TABLE message RENAME TO taken")
                 self.assertEqual(451, (await self.send(spool, number=1)).code)
-                self.assertIn('relation "message" does not exist', spool.complaint)
+                self.assertIn('relation "message" does not exist', spool.maintenance.complaint)
                 connection.execute("ALTER TABLE taken RENAME TO message")
-            await spool.look()
-            self.assertEqual("", spool.complaint)
+            await spool.maintenance.check_health()
+            self.assertEqual("", spool.maintenance.complaint)
             self.assertEqual(250, (await self.send(spool, number=2)).code)
 
         return self.play(story)

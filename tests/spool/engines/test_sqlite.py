@@ -18,10 +18,10 @@ from smtprelay.spool.engines.schema import MIGRATIONS, SQLITE_TYPES
 from smtprelay.spool.engines.sqlite import DATABASE, open_sqlite, prepare_folder
 from smtprelay.spool.engines.sqlite_lock import SpoolBusy
 from smtprelay.spool.engines.transaction import SpoolFault
-from smtprelay.spool.location import SqliteLocation
-from smtprelay.spool.offline import OfflineSpool
+from smtprelay.spool.location import OfflineSpool, SqliteLocation
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
+from tests.listed import listed
 from tests.recording import Recording
 from tests.spool import older
 
@@ -184,7 +184,7 @@ class SqliteFileTests(OnDisk, TestCase):
             reply = await second
             self.assertEqual((451, "4.3.0"), (reply.code, reply.enhanced))
             self.assertEqual(250, (await third).code)
-            self.assertEqual(2, len(await spool.list(Selection())))
+            self.assertEqual(2, len(await listed(spool, Selection())))
             await spool.close()
 
         return Deferred.fromCoroutine(story())
@@ -202,7 +202,7 @@ class SqliteFileTests(OnDisk, TestCase):
             self.assertEqual((452, "4.3.1"), (reply.code, reply.enhanced))
             await spool._writer.do(lambda tx: tx.execute("PRAGMA max_page_count = 1000000").fetchall())
             self.assertEqual(250, (await self.send(spool, number=3)).code)
-            self.assertEqual(2, len(await spool.list(Selection())))
+            self.assertEqual(2, len(await listed(spool, Selection())))
             await spool.close()
 
         return Deferred.fromCoroutine(story())
@@ -221,7 +221,7 @@ class SqliteFileTests(OnDisk, TestCase):
             self.assertTrue(await spool.settle(claim, done(claim)))
             if have < older.DELETED:
                 self.assertEqual(older.CORRECTED, await older.deletions(spool))
-            self.assertEqual([], list((await spool.upkeep.check()).findings))
+            self.assertEqual([], list((await spool.maintenance.check()).findings))
 
         async def story() -> None:
             for have in range(1, len(MIGRATIONS)):
@@ -254,15 +254,15 @@ class SqliteFileTests(OnDisk, TestCase):
             await self.send(spool)
             offline = OfflineSpool(SqliteLocation(Path(self.folder)))
             with offline.opened(changing=False) as seen:
-                (line,) = (await seen.search(Selection())).deliveries
+                (line,) = (await seen.admin.search(Selection())).deliveries
             with self.assertRaises(SpoolBusy), offline.opened(changing=True):
                 pass
             await spool.close()
             with offline.opened(changing=True) as changed:
-                edited = await changed.edit(Selection(ids=(line.id,)), Edit(action="hold", who="o"))
+                edited = await changed.admin.edit(Selection(ids=(line.id,)), Edit(action="hold", who="o"))
             self.assertEqual([line.id], edited.ids)
-            self.assertEqual("held", (await seen.show(line.message))[0].summary.state)
-            self.assertEqual(["main"], [lane.provider for lane in (await seen.stock()).lanes])
+            self.assertEqual("held", (await seen.admin.show(line.message))[0].summary.state)
+            self.assertEqual(["main"], [lane.provider for lane in (await seen.admin.stock()).lanes])
             offline.close()
 
         return Deferred.fromCoroutine(story())

@@ -36,7 +36,7 @@ class ShrinkTests(OnDisk, TestCase):
 
     async def keep(self, spool, minutes: int, settings=None) -> None:
         settings = settings or SpoolSettings()
-        keeping = Retention(spool, settings, self.clock.seconds, self.events)
+        keeping = Retention(spool.maintenance, settings, self.clock, self.events)
         for _ in range(minutes):
             self.clock.advance(60)
             await keeping.sweep()
@@ -50,7 +50,7 @@ class ShrinkTests(OnDisk, TestCase):
             self.assertGreater(self.size(), 50 * MEGABYTE)
             await self.keep(spool, 5)
             self.assertLess(self.size(), 6 * MEGABYTE)
-            self.assertEqual([], list((await spool.upkeep.check(deep=True)).findings))
+            self.assertEqual([], list((await spool.maintenance.check(deep=True)).findings))
 
         return self.play(story, {"main": RateLimit(concurrency=1000)})
 
@@ -70,10 +70,10 @@ class ShrinkTests(OnDisk, TestCase):
 
         async def story(spool) -> None:
             await self.burst(spool, 50)
-            left = (await spool.upkeep.space()).spare
+            left = (await spool.maintenance.space()).spare
             while left:
                 before = time.monotonic()
-                left = await spool.upkeep.shrink(0)
+                left = await spool.maintenance.shrink(0)
                 # A generous bound: the machine may be busy with something else.
                 self.assertLess(time.monotonic() - before, 1.0)
 
@@ -90,7 +90,7 @@ class ShrinkTests(OnDisk, TestCase):
 
             self.patch(sqlite_file, "_can_shrink", fail)
             with self.assertRaises(SpoolFault):
-                await spool.upkeep._writer.do(partial(sqlite_file.shrink, spare=0))
+                await spool.maintenance._writer.do(partial(sqlite_file.shrink, spare=0))
             self.assertEqual(250, (await self.send(spool, number=99)).code)
 
         return self.play(story, {"main": RateLimit(concurrency=1000)})
@@ -130,7 +130,7 @@ class ShrinkTests(OnDisk, TestCase):
             self.assertLess(after, MEGABYTE)
             spool = await self.open({"main": RateLimit(concurrency=1000)})
             await self.send(spool, number=99)
-            self.assertEqual([], list((await spool.upkeep.check(deep=True)).findings))
+            self.assertEqual([], list((await spool.maintenance.check(deep=True)).findings))
             self.assertEqual(
                 2, await spool._reader.do(lambda c: c.execute("PRAGMA auto_vacuum").fetchone()[0])
             )
@@ -152,9 +152,9 @@ class ShrinkTests(OnDisk, TestCase):
                 limit=SpoolLimit(bytes=10 * MEGABYTE), retention=RetentionSettings(bodies=86400.0)
             )
             await self.keep(spool, 1, settings)
-            checked = await spool.upkeep.check()
+            checked = await spool.maintenance.check()
             self.assertIn(checked.messages, (1, 2, 3, 4, 5, 6, 7, 8))
             self.assertEqual([], list(checked.findings))
-            self.assertEqual(1, (await spool.stock()).states["queued"])
+            self.assertEqual(1, (await spool.admin.stock()).states["queued"])
 
         return self.play(story, {"main": RateLimit(concurrency=1000)}, keeps_bodies=True)

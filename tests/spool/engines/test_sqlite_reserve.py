@@ -127,7 +127,7 @@ class FullDiskTests(FaultCase, TestCase):
     async def fill(self) -> tuple[QueueSpool, Claim, Scripted]:
         """Return a spool with a claim, whose disk is full since then, and its reserve."""
         spool = await self.open()
-        reserve = spool._engine.reserve = Scripted(self.disk)
+        reserve = spool._context.engine.reserve = Scripted(self.disk)
         await self.send(spool, number=1)
         (claim,) = (await spool.claim()).claims
         self.disk.fault, reserve.stays = failure(sqlite3.SQLITE_FULL), False
@@ -139,13 +139,15 @@ class FullDiskTests(FaultCase, TestCase):
         spool, claim, reserve = await self.fill()
         with self.assertRaises(SpoolFault):
             await spool.settle(claim, done(claim))
-        await spool.look()
-        self.assertEqual((f"full: {GONE}", FULL), (spool.complaint, spool.refusal()))
+        await spool.maintenance.check_health()
+        self.assertEqual((f"full: {GONE}", FULL), (spool.maintenance.complaint, spool.refusal()))
         self.assertTrue(await spool.settle(claim, done(claim)))
         self.assertEqual(452, (await self.send(spool, number=3)).code)
         reserve.stays = True
-        await spool.look()
-        self.assertEqual(("", 1, 1), (spool.complaint, self.told("spool.full"), self.told("spool.accepting")))
+        await spool.maintenance.check_health()
+        self.assertEqual(
+            ("", 1, 1), (spool.maintenance.complaint, self.told("spool.full"), self.told("spool.accepting"))
+        )
         self.assertEqual(250, (await self.send(spool, number=4)).code)
 
     async def test_mail_on_its_way_does_not_get_it(self) -> None:
@@ -157,7 +159,7 @@ class FullDiskTests(FaultCase, TestCase):
         late += [Deferred.fromCoroutine(self.send(spool, number=number)) for number in range(3, 6)]
         for each in late[1:]:
             each.addCallback(lambda reply: reserve.order.append(str(reply.code)))
-        looking = Deferred.fromCoroutine(spool.look())
+        looking = Deferred.fromCoroutine(spool.maintenance.check_health())
         for _ in range(3):  # the reader has one thread
             await self.reader.do(lambda _: None)
         self.assertEqual([], reserve.order)
@@ -172,7 +174,7 @@ class FullDiskTests(FaultCase, TestCase):
         draft = self.draft("a@example.com", number=9)
         incoming = spool.incoming(draft, lambda _h, _s: [self.planned(draft)])
         await incoming.write(LARGE)
-        spool._admission.starve(GONE)
+        spool._context.capacity.starve(GONE)
         self.assertIsNone(incoming.write(LARGE))
         self.assertEqual(FULL, await incoming.finish())
         await spool.recover()
@@ -182,8 +184,8 @@ class FullDiskTests(FaultCase, TestCase):
         """A disk that fails in another way is told as that, and the look ends."""
         spool, _, reserve = await self.fill()
         self.disk.fault = OSError(errno.EIO, "the disk is gone")
-        await spool.look()
-        self.assertEqual(([], "[Errno 5] the disk is gone"), (reserve.order, spool.complaint))
+        await spool.maintenance.check_health()
+        self.assertEqual(([], "[Errno 5] the disk is gone"), (reserve.order, spool.maintenance.complaint))
 
 
 class LogTests(OnDisk, TestCase):
@@ -193,8 +195,8 @@ class LogTests(OnDisk, TestCase):
         self.addCleanup(spool.close)
         await self.send(spool, body=BODY + b"x" * 2_000_000)
         log = Path(self.folder, f"{DATABASE}-wal")
-        assert spool._engine.reserve is not None
+        assert spool._context.engine.reserve is not None
         for kept in (False, True):
-            spool._engine.reserve.kept = kept
-            await spool.upkeep.shrink(0)
+            spool._context.engine.reserve.kept = kept
+            await spool.maintenance.shrink(0)
             self.assertEqual(kept, log.stat().st_size == 0)

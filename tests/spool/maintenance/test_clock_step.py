@@ -11,6 +11,7 @@ from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.maintenance.check import check
 from tests.behaviours.spool_stories import PACES, SpoolStories
 from tests.dispatch.stage import done
+from tests.listed import listed
 from tests.recording import Recording
 
 DAYS = 2 * 86400.0
@@ -61,7 +62,7 @@ class StepTests(SpoolStories, SynchronousTestCase):
         connection.execute("UPDATE lane SET deferred = queued, queued = 0, due = ? WHERE queued > 0", (due,))
         self.spool._writer.writer._engine._lanes = None
         self.put(-DAYS)
-        summaries = done(self.spool.list(Selection(limit=2000)))
+        summaries = done(listed(self.spool, Selection(limit=2000)))
         self.assertEqual({600.0}, {round(line.due - self.clock.seconds()) for line in summaries})
         self.assertEqual([], self.claim())
         self.clock.advance(601)
@@ -89,7 +90,7 @@ class StepTests(SpoolStories, SynchronousTestCase):
         (claim,) = self.claim()
         done(self.spool.settle(claim, later(claim, self.clock.seconds() + 60)))
         self.put(-30.0)
-        (line,) = done(self.spool.list(Selection()))
+        (line,) = done(listed(self.spool, Selection()))
         self.assertEqual(90.0, line.due - self.clock.seconds())
 
     def test_a_blocked_lane(self):

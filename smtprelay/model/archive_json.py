@@ -1,9 +1,8 @@
 """
-A message as it goes from one spool to another, whole: all that a spool knows of it but the bytes of its body.
+The JSON of an archive: how messages are written in it, and what is read from one.
 
-Its JSON carries the name of its schema. What comes in is read strictly: what is not understood
-is refused with a sentence that says what it is, because what is silently left out is lost, and what
-contradicts itself would make a sound spool an unsound one.
+What comes in is read strictly: what is not understood is refused with a sentence that names it, because what
+is silently left out is lost, and what contradicts itself would make a sound spool an unsound one.
 """
 
 import json
@@ -12,12 +11,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 from cattrs import ClassValidationError, Converter, transform_error
 from cattrs.v import format_exception
 
-from smtprelay.model.queue import FINAL, FOR_GOOD, STATES, Attempt
-from smtprelay.model.shape import Shape
+from smtprelay.model.archive import ArchivedDelivery, ArchivedMessage
+from smtprelay.model.queue import FINAL, FOR_GOOD, STATES
 
 T = TypeVar("T")
 
@@ -30,90 +29,13 @@ _MOST: Final = 2**31 - 1
 _ID: Final = re.compile(r"[0-9A-HJKMNP-TV-Z]{16}")
 
 
-@frozen(kw_only=True)
-class ArchivedRecipient:
-    """A recipient with what became of it; see :class:`smtprelay.model.message.Recipient`."""
-
-    address: str
-    notify: str = ""
-    orcpt: str = ""
-    state: str = "open"
-    reason: str = ""
-    provider_id: str = ""
-
-
-@frozen(kw_only=True)
-class ArchivedDelivery:
-    """
-    A delivery with its history.
-
-    :ivar state: of :data:`smtprelay.model.queue.STATES`, never ``active``.
-    :ivar noticed: whether its sender was told that it is delayed; ``bounced``: that it has failed.
-    :ivar blocked: for how long it could not go because its lane was blocked, seconds.
-    :ivar hold: if it is held by a rule, the number of that.
-    :ivar key_id: with ``sealed``, in base64, the credential that it is sent with; ``""`` for none.
-    """
-
-    n: int
-    generation: int = 1
-    route: str
-    provider: str
-    lane: str = ""
-    state: str
-    due: float | None = None
-    ended: float | None = None
-    attempt: int = 0
-    tries: int = 0
-    deferrals: int = 0
-    errors: int = 0
-    uncertain: bool = False
-    noticed: bool = False
-    bounced: bool = False
-    blocked: float = 0.0
-    reason: str = ""
-    recipients: tuple[ArchivedRecipient, ...]
-    attempts: tuple[Attempt, ...] = ()
-    hold: int = 0
-    key_id: str = ""
-    sealed: str = field(default="", repr=False)
-
-
-@frozen(kw_only=True)
-class ArchivedMessage:
-    """
-    A message with its deliveries.
-
-    :ivar body: whether its body goes with it.
-    :ivar size: of the body, bytes, also when it is gone.
-    :ivar shape: what its octets are like, if that is known.
-    """
-
-    id: str
-    sender: str
-    parameters: Mapping[str, str] = field(factory=dict)
-    client: Mapping[str, str] = field(factory=dict)
-    received: float
-    size: int
-    subject: str = ""
-    message_id: str = ""
-    bounce_of: str = ""
-    finished: float | None = None
-    body: bool = True
-    shape: Shape | None = None
-    deliveries: tuple[ArchivedDelivery, ...]
-
-
 def written(archived: ArchivedMessage) -> dict[str, Any]:
     """Return ``archived`` as JSON's values."""
     return unstructured(archived, SCHEMA)
 
 
 def read(values: object) -> ArchivedMessage:
-    """
-    Return the parcel that :func:`written` made these values of.
-
-    :raises ValueError: it is none, a later version made it, or it contradicts itself.
-    """
+    """Return the message that :func:`written` made these values of; ``ValueError``: they are none, or unsound."""
     archived = _with_deletions(structured(values, ArchivedMessage, SCHEMA))
     for fault in faults(archived):
         raise ValueError(fault)
@@ -147,11 +69,7 @@ def unstructured(value: object, schema: str) -> dict[str, Any]:
 
 
 def structured(values: object, kind: type[T], schema: str) -> T:
-    """
-    Return the value of ``kind`` that :func:`unstructured` made these of.
-
-    :raises ValueError: they are none of this schema.
-    """
+    """Return the value of ``kind`` that :func:`unstructured` made these of; ``ValueError``: they are none."""
     if not isinstance(values, dict):
         raise ValueError("this is no JSON object")  # noqa: TRY004 -- as all that is wrong with it
     named = values.get("schema")
@@ -165,11 +83,7 @@ def structured(values: object, kind: type[T], schema: str) -> T:
 
 
 def loaded(text: str | bytes) -> Any:
-    """
-    Return the values of a JSON text.
-
-    :raises ValueError: it is no JSON, or has text or numbers that no spool can store.
-    """
+    """Return the values of a JSON text; ``ValueError`` for what is none, and for numbers that none has."""
     try:
         return json.loads(text, parse_constant=_no_number)
     except RecursionError:
@@ -184,12 +98,8 @@ def faults(archived: ArchivedMessage) -> Iterator[str]:
     """Give a sentence for each thing that contradicts another."""
     if not _ID.fullmatch(archived.id):
         yield f"{archived.id[:40]!r} is no id of a message"
-    for text in (
-        archived.sender,
-        *archived.parameters,
-        *archived.parameters.values(),
-        *archived.client.values(),
-    ):
+    parameters = archived.parameters
+    for text in (archived.sender, *parameters, *parameters.values(), *archived.client.values()):
         yield from _unspeakable(text)
     if not archived.deliveries:
         yield "it has no delivery"
@@ -197,8 +107,7 @@ def faults(archived: ArchivedMessage) -> Iterator[str]:
     if len(set(numbers)) < len(numbers) or 0 in numbers:
         yield f"its deliveries are numbered {numbers}"
     for delivery in archived.deliveries:
-        for fault in _delivery_faults(delivery):
-            yield f"delivery {delivery.n}: {fault}"
+        yield from (f"delivery {delivery.n}: {fault}" for fault in _delivery_faults(delivery))
     if (archived.finished is None) == all(delivery.state in FINAL for delivery in archived.deliveries):
         yield "it is finished before its deliveries, or not with them"
     if archived.shape is not None and archived.shape.size != archived.size:
@@ -256,8 +165,8 @@ def _unspeakable(text: str) -> Iterator[str]:
 
 def _worded(error: BaseException, kind: type | None) -> str:
     """Return our own words for what is wrong, and those of cattrs for what it finds itself."""
-    ours = isinstance(error, TypeError | ValueError) and str(error)
-    return str(error) if ours else format_exception(error, kind)
+    own = str(error) if isinstance(error, TypeError | ValueError) else ""
+    return own or format_exception(error, kind)
 
 
 # --- strictly: cattrs would make a number of "1", and a text of anything ---
@@ -291,13 +200,8 @@ def _flag(value: object, _: object) -> bool:
     return value
 
 
-def _converter() -> Converter:
-    converter = Converter(forbid_extra_keys=True)
-    converter.register_structure_hook(str, _text)
-    converter.register_structure_hook(int, _count)
-    converter.register_structure_hook(float, _seconds)
-    converter.register_structure_hook(bool, _flag)
-    return converter
-
-
-_CONVERTER: Final = _converter()
+_CONVERTER: Final = Converter(forbid_extra_keys=True)
+_CONVERTER.register_structure_hook(str, _text)
+_CONVERTER.register_structure_hook(int, _count)
+_CONVERTER.register_structure_hook(float, _seconds)
+_CONVERTER.register_structure_hook(bool, _flag)

@@ -5,15 +5,14 @@ import json
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.archived_message import (
+from smtprelay.model.archive import (
     ArchivedDelivery,
     ArchivedMessage,
     ArchivedRecipient,
-    loaded,
-    read,
-    written,
+    RoutingTargets,
+    directed,
 )
-from smtprelay.model.export_import import RoutingTargets, directed
+from smtprelay.model.archive_json import loaded, read, written
 from smtprelay.model.queue import Attempt
 
 ATTEMPT = Attempt(

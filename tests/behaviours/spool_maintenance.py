@@ -1,11 +1,12 @@
 """A spool forgets what is over, in small steps, and can say whether it is sound."""
 
-from smtprelay.interfaces import Spool
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.outcome import Failed
 from smtprelay.model.permit import Permit
 from smtprelay.model.queue import Edit, Selection
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
+from tests.listed import listed
 
 
 def refused(claim: Claim) -> Settlement:
@@ -18,7 +19,7 @@ def refused(claim: Claim) -> Settlement:
     )
 
 
-class UpkeepContract(SpoolStories):
+class MaintenanceContract(SpoolStories):
     """Mixed into a trial test case that has :meth:`play`."""
 
     async def deliver(self, spool: Spool, number: int = 1, settlement=done) -> Claim:
@@ -34,13 +35,13 @@ class UpkeepContract(SpoolStories):
             claim = await self.deliver(spool)
             ended = self.clock.seconds()
             self.assertEqual(BODY, await spool.body(claim.delivery).whole())
-            self.assertEqual(0, await spool.upkeep.sweep_bodies(ended))
-            self.assertEqual(1, await spool.upkeep.sweep_bodies(ended + 1))
-            self.assertEqual(0, await spool.upkeep.sweep_bodies(ended + 1))
+            self.assertEqual(0, await spool.maintenance.sweep_bodies(ended))
+            self.assertEqual(1, await spool.maintenance.sweep_bodies(ended + 1))
+            self.assertEqual(0, await spool.maintenance.sweep_bodies(ended + 1))
             with self.assertRaises(LookupError):
                 await spool.body(claim.delivery).whole()
-            self.assertEqual("delivered", (await spool.show(claim.delivery.message))[0].summary.state)
-            self.assertEqual((), tuple((await spool.upkeep.check()).findings))
+            self.assertEqual("delivered", (await spool.admin.show(claim.delivery.message))[0].summary.state)
+            self.assertEqual((), tuple((await spool.maintenance.check()).findings))
 
         return self.play(story, keeps_bodies=True)
 
@@ -51,7 +52,7 @@ class UpkeepContract(SpoolStories):
             claim = await self.deliver(spool)
             with self.assertRaises(LookupError):
                 await spool.body(claim.delivery).whole()
-            self.assertEqual(0, await spool.upkeep.sweep_bodies(9e9))
+            self.assertEqual(0, await spool.maintenance.sweep_bodies(9e9))
 
         return self.play(story)
 
@@ -60,16 +61,18 @@ class UpkeepContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             failed = await self.deliver(spool, settlement=refused)
-            await spool.upkeep.sweep_bodies(9e9)
+            await spool.maintenance.sweep_bodies(9e9)
             self.assertEqual(BODY, await spool.body(failed.delivery).whole())
-            await spool.edit(Selection(everything=True, states=("failed",)), Edit(action="retry", who="o"))
+            await spool.admin.edit(
+                Selection(everything=True, states=("failed",)), Edit(action="retry", who="o")
+            )
             (claim,) = (await spool.claim()).claims
-            self.assertEqual(0, await spool.upkeep.sweep_bodies(9e9))
+            self.assertEqual(0, await spool.maintenance.sweep_bodies(9e9))
             await spool.settle(claim, done(claim))
-            self.assertEqual(1, await spool.upkeep.sweep_bodies(9e9))
+            self.assertEqual(1, await spool.maintenance.sweep_bodies(9e9))
             with self.assertRaises(LookupError):
                 await spool.body(claim.delivery).whole()
-            self.assertEqual((), tuple((await spool.upkeep.check()).findings))
+            self.assertEqual((), tuple((await spool.maintenance.check()).findings))
 
         return self.play(story, keeps_bodies=True)
 
@@ -82,7 +85,7 @@ class UpkeepContract(SpoolStories):
                 (claim,) = (await spool.claim()).claims
                 await spool.settle(claim, done(claim))
                 self.clock.advance(1)
-            self.assertEqual([2, 1, 0], [await spool.upkeep.sweep_bodies(9e9) for _ in range(3)])
+            self.assertEqual([2, 1, 0], [await spool.maintenance.sweep_bodies(9e9) for _ in range(3)])
 
         return self.play(story, keeps_bodies=True)
 
@@ -93,8 +96,8 @@ class UpkeepContract(SpoolStories):
             for number in (2, 1, 3):
                 await self.deliver(spool, number)
                 self.clock.advance(1)
-            await spool.sweep(9e9, limit=1)
-            left = await spool.list(Selection(states=("delivered",)))
+            await spool.maintenance.sweep(9e9, limit=1)
+            left = await listed(spool, Selection(states=("delivered",)))
             self.assertEqual([self.draft(number=n).id for n in (3, 1)], [line.message for line in left])
 
         return self.play(story)
@@ -107,7 +110,7 @@ class UpkeepContract(SpoolStories):
             await self.deliver(spool, 2, refused)
             await self.send(spool, "a@example.com", "b@example.com", number=3)
             await spool.claim()
-            checked = await spool.upkeep.check(deep=True)
+            checked = await spool.maintenance.check(deep=True)
             self.assertEqual(((), 3, 3), (tuple(checked.findings), checked.messages, checked.deliveries))
             self.assertEqual(2 * len(BODY), checked.bytes)
 
@@ -120,11 +123,11 @@ class UpkeepContract(SpoolStories):
             for number, lane in enumerate(("", "a", "a", "b"), start=1):
                 await self.send(spool, number=number, provider="other", lane=lane)
             await spool.claim(2)
-            self.assertIsInstance(await spool.borrow("x", "other", "c"), Permit)
-            before = (await spool.stock()).lanes
-            self.assertEqual(0, await spool.upkeep.recount())
-            self.assertEqual(list(before), list((await spool.stock()).lanes))
-            self.assertEqual((), tuple((await spool.upkeep.check()).findings))
+            self.assertIsInstance(await spool.permits.borrow("x", "other", "c"), Permit)
+            before = (await spool.admin.stock()).lanes
+            self.assertEqual(0, await spool.maintenance.recount())
+            self.assertEqual(list(before), list((await spool.admin.stock()).lanes))
+            self.assertEqual((), tuple((await spool.maintenance.check()).findings))
 
         return self.play(story)
 
@@ -133,10 +136,10 @@ class UpkeepContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             claim = await self.deliver(spool, settlement=refused)
-            space = await spool.upkeep.space()
+            space = await spool.maintenance.space()
             self.assertGreaterEqual(space.spare, 0)
-            self.assertEqual(0, await spool.upkeep.shrink(10**9))
-            await spool.upkeep.shrink(0)
+            self.assertEqual(0, await spool.maintenance.shrink(10**9))
+            await spool.maintenance.shrink(0)
             self.assertEqual(BODY, await spool.body(claim.delivery).whole())
 
         return self.play(story)

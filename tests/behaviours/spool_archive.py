@@ -2,10 +2,10 @@
 
 from attrs import evolve
 
-from smtprelay.interfaces import Spool
-from smtprelay.model.archived_message import ArchivedDelivery, read, written
+from smtprelay.interfaces.spool import Spool
+from smtprelay.model.archive import ArchivedDelivery, ArchiveItem
+from smtprelay.model.archive_json import read, written
 from smtprelay.model.attempt import Block, Settlement
-from smtprelay.model.export_import import ArchiveItem
 from smtprelay.model.operator_settings import OperatorSettings, Suspension
 from smtprelay.model.outcome import Deferred, Delivered, Failed
 from smtprelay.model.queue import STATES, SUSPENDED, Edit, Selection
@@ -13,11 +13,12 @@ from smtprelay.model.queue_admin import HoldRule
 from smtprelay.model.shape import shape_of
 from smtprelay.spool import archive
 from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
+from tests.listed import listed
 
 EVERYTHING = Selection(states=STATES, everything=True)
 
 
-class TransferContract(SpoolStories):
+class ArchiveContract(SpoolStories):
     """Mixed into a trial test case that has :meth:`play`."""
 
     async def fill(self, spool: Spool) -> None:
@@ -29,7 +30,7 @@ class TransferContract(SpoolStories):
         await self.send(spool, number=5)
         await self.settle(spool, self.failed)
         await self.send(spool, number=4)
-        await spool.edit(Selection(ids=(self.draft(number=4).id,)), Edit(action="hold", who="ops"))
+        await spool.admin.edit(Selection(ids=(self.draft(number=4).id,)), Edit(action="hold", who="ops"))
         await self.send(spool, number=3)
         await spool.claim(1)
         await self.send(spool, number=6, body=BODY + b"x" * 600_000)
@@ -63,8 +64,8 @@ class TransferContract(SpoolStories):
         """Return everything that is exported, bodies and all."""
         packed, mark = [], None
         while mark != "":
-            portion = await spool.transfer.export(selection, mark or "", moving=moving)
-            packed += [evolve(each, content=await self.body_of(spool, each)) for each in portion.packed]
+            portion = await spool.archive.export(selection, mark or "", moving=moving)
+            packed += [evolve(each, content=await self.body_of(spool, each)) for each in portion.items]
             mark = portion.mark
         return packed
 
@@ -72,7 +73,7 @@ class TransferContract(SpoolStories):
         if packed.content is not None or not packed.archived.body:
             return packed.content
         pieces, n = [], 1
-        while (piece := await spool.transfer.piece(packed.archived.id, n)) is not None:
+        while (piece := await spool.archive.piece(packed.archived.id, n)) is not None:
             pieces.append(piece)
             n += 1
         return b"".join(pieces)
@@ -83,7 +84,7 @@ class TransferContract(SpoolStories):
         return delivery
 
     async def sound(self, spool: Spool) -> None:
-        self.assertEqual([], list((await spool.upkeep.check()).findings))
+        self.assertEqual([], list((await spool.maintenance.check()).findings))
 
     def test_everything_is_told(self):
         """Each message with its state, recipients, attempts and body; what is under way is uncertain."""
@@ -122,27 +123,27 @@ class TransferContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             await self.send(spool)
-            await spool.edit(Selection(ids=(self.draft().id,)), Edit(action="delete", who="ops"))
+            await spool.admin.edit(Selection(ids=(self.draft().id,)), Edit(action="delete", who="ops"))
             self.assertEqual([], await self.exported(spool, Selection()))
             (packed,) = await self.exported(spool, moving=True)
             self.assertEqual(
                 ("deleted", False, None), (self.only([packed], 1).state, packed.archived.body, packed.content)
             )
             self.assertEqual(
-                [packed.archived.id], list(await spool.transfer.exported([packed.archived.id], "o"))
+                [packed.archived.id], list(await spool.archive.exported([packed.archived.id], "o"))
             )
-            self.assertEqual([], list(await spool.list(Selection(states=STATES))))
+            self.assertEqual([], list(await listed(spool, Selection(states=STATES))))
             again = evolve(packed, archived=read(written(packed.archived)))
-            self.assertEqual([True], list(await spool.transfer.put([again], "ops")))
-            await spool.edit(Selection(states=("failed",)), Edit(action="retry", who="o"))
-            (line,) = await spool.list(Selection(states=STATES))
+            self.assertEqual([True], list(await spool.archive.put([again], "ops")))
+            await spool.admin.edit(Selection(states=("failed",)), Edit(action="retry", who="o"))
+            (line,) = await listed(spool, Selection(states=STATES))
             self.assertEqual("deleted", line.state)
             await self.sound(spool)
 
         return self.play(story)
 
     async def carry_out(self, spool: Spool) -> None:
-        while await spool.apply_hold_rules() == 0.0:
+        while await spool.admin.apply_hold_rules() == 0.0:
             pass
 
     def test_orders(self):
@@ -150,32 +151,32 @@ class TransferContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             rule = HoldRule(recipient="*", reason="incident", who="ops", until=self.clock.seconds() + 60)
-            number = (await spool.hold(rule)).id
+            number = (await spool.admin.hold(rule)).id
             await self.send(spool, number=1)
             suspending = {"until": SUSPENDED, "operator": True}
             await spool.block(Block(provider="main", reason="by ops", lasting=30.0, **suspending))
             await spool.block(Block(provider="other", reason="by ops: down", **suspending))
-            given, (packed,) = await spool.transfer.orders(), await self.exported(spool, moving=True)
-            await spool.transfer.exported([packed.archived.id], "ops")
-            await spool.unhold(number, "ops")
+            given, (packed,) = await spool.archive.orders(), await self.exported(spool, moving=True)
+            await spool.archive.exported([packed.archived.id], "ops")
+            await spool.admin.unhold(number, "ops")
             await self.carry_out(spool)
             for provider in PACES:
                 await spool.block(Block(provider=provider, operator=True))
-            self.assertEqual(OperatorSettings(), await spool.transfer.orders())
+            self.assertEqual(OperatorSettings(), await spool.archive.orders())
 
             for new in (1, 0):
-                obeyed = await spool.transfer.apply_settings(given, "ops")
+                obeyed = await spool.archive.apply_settings(given, "ops")
                 self.assertEqual((new, 2 * new), (len(obeyed.holds), len(obeyed.suspended)))
             here = obeyed.numbers[self.only([packed], 1).hold]
-            self.assertEqual([True], list(await spool.transfer.put([self.numbered(packed, here)], "ops")))
-            (held,) = await spool.list(Selection(hold=here))
+            self.assertEqual([True], list(await spool.archive.put([self.numbered(packed, here)], "ops")))
+            (held,) = await listed(spool, Selection(hold=here))
             self.assertEqual(f"held by rule {here}: incident", held.reason)
-            self.assertEqual(given.suspended, (await spool.transfer.orders()).suspended)
+            self.assertEqual(given.suspended, (await spool.archive.orders()).suspended)
             await self.sound(spool)
             self.clock.advance(60)
             await self.carry_out(spool)
             self.assertEqual(1, len((await spool.claim()).claims))
-            self.assertEqual([], list(await spool.holds()))
+            self.assertEqual([], list(await spool.admin.holds()))
 
         return self.play(story)
 
@@ -186,12 +187,12 @@ class TransferContract(SpoolStories):
             now = self.clock.seconds()
             rule = HoldRule(id=7, recipient="*", reason="", who="ops", made=now - 60, until=now - 1)
             over = Suspension(provider="main", reason="by ops", resumes=now - 1)
-            obeyed = await spool.transfer.apply_settings(
+            obeyed = await spool.archive.apply_settings(
                 OperatorSettings(holds=(rule,), suspended=(over,)), "ops"
             )
             self.assertEqual((), obeyed.suspended)
             await self.carry_out(spool)
-            self.assertEqual(OperatorSettings(), await spool.transfer.orders())
+            self.assertEqual(OperatorSettings(), await spool.archive.orders())
 
         return self.play(story)
 
@@ -200,12 +201,12 @@ class TransferContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             await self.send(spool, number=1)
-            await spool.edit(Selection(everything=True), Edit(action="hold", who="ops", why="look"))
+            await spool.admin.edit(Selection(everything=True), Edit(action="hold", who="ops", why="look"))
             (packed,) = await self.exported(spool, moving=True)
-            await spool.transfer.exported([packed.archived.id], "ops")
-            self.assertEqual([True], list(await spool.transfer.put([self.numbered(packed, 7)], "ops")))
-            self.assertEqual([], list(await spool.list(Selection(hold=7))))
-            self.assertEqual("held by ops: look", (await spool.list(Selection()))[0].reason)
+            await spool.archive.exported([packed.archived.id], "ops")
+            self.assertEqual([True], list(await spool.archive.put([self.numbered(packed, 7)], "ops")))
+            self.assertEqual([], list(await listed(spool, Selection(hold=7))))
+            self.assertEqual("held by ops: look", (await listed(spool, Selection()))[0].reason)
 
         return self.play(story)
 
@@ -217,8 +218,8 @@ class TransferContract(SpoolStories):
             for bad in ({"until": 9e12}, {"until": 0.5}, {"recipient": ""}):
                 given = OperatorSettings(holds=(rule, evolve(rule, id=2, **bad)))
                 with self.assertRaises(ValueError):
-                    await spool.transfer.apply_settings(given, "ops")
-                self.assertEqual([], list(await spool.holds()))
+                    await spool.archive.apply_settings(given, "ops")
+                self.assertEqual([], list(await spool.admin.holds()))
 
         return self.play(story)
 
@@ -232,10 +233,10 @@ class TransferContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             await self.fill(spool)
-            before = await spool.list(EVERYTHING)
+            before = await listed(spool, EVERYTHING)
             packed = await self.exported(spool, Selection())
             self.assertEqual(4, len(packed))
-            self.assertEqual(list(before), list(await spool.list(EVERYTHING)))
+            self.assertEqual(list(before), list(await listed(spool, EVERYTHING)))
 
         return self.play(story)
 
@@ -244,16 +245,16 @@ class TransferContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             await self.fill(spool)
-            portion = await spool.transfer.export(EVERYTHING, moving=True)
+            portion = await spool.archive.export(EVERYTHING, moving=True)
             self.assertEqual([self.draft(number=3).id], list(portion.left))
-            ids = [each.archived.id for each in portion.packed]
+            ids = [each.archived.id for each in portion.items]
             self.assertEqual(5, len(ids))
             self.clock.advance(9999)
             self.assertEqual([], list((await spool.claim()).claims))
             await self.sound(spool)
-            self.assertEqual(sorted(ids), sorted(await spool.transfer.exported([*ids, "nobody"], "ops")))
+            self.assertEqual(sorted(ids), sorted(await spool.archive.exported([*ids, "nobody"], "ops")))
             self.assertEqual(
-                [self.draft(number=3).id], [line.message for line in await spool.list(EVERYTHING)]
+                [self.draft(number=3).id], [line.message for line in await listed(spool, EVERYTHING)]
             )
             await self.sound(spool)
 
@@ -268,9 +269,11 @@ class TransferContract(SpoolStories):
             again = await self.exported(spool)
             self.assertEqual("queued", self.only(again, 2).state)
             self.assertEqual("held", self.only(again, 4).state)
-            await spool.edit(Selection(ids=(self.draft(number=6).id,)), Edit(action="release", who="ops"))
+            await spool.admin.edit(
+                Selection(ids=(self.draft(number=6).id,)), Edit(action="release", who="ops")
+            )
             ids = [each.archived.id for each in again]
-            gone = await spool.transfer.exported(ids, "ops")
+            gone = await spool.archive.exported(ids, "ops")
             self.assertNotIn(self.draft(number=6).id, gone)
             self.assertNotIn(self.draft(number=3).id, gone)
             await self.sound(spool)
@@ -286,14 +289,14 @@ class TransferContract(SpoolStories):
             packed = [each.archived for each in await self.exported(spool, moving=True)]
             attempts = {f"{each.id}.{part.n}": part.attempt for each in packed for part in each.deliveries}
             sent, moved = (each.id for each in packed)
-            await spool.edit(Selection(ids=(sent,)), Edit(action="release", who="ops"))
+            await spool.admin.edit(Selection(ids=(sent,)), Edit(action="release", who="ops"))
             for claim in (await spool.claim()).claims:
                 everybody = claim.delivery.envelope.addresses
                 taken = {each: Delivered("op-1") for each in everybody}
                 closed = dict.fromkeys(everybody, "delivered")
                 await spool.settle(claim, Settlement(state="delivered", outcomes=taken, closed=closed))
-            self.assertEqual([moved], list(await spool.transfer.exported([sent, moved], "ops", attempts)))
-            self.assertEqual(["delivered"], [each.summary.state for each in await spool.show(sent)])
+            self.assertEqual([moved], list(await spool.archive.exported([sent, moved], "ops", attempts)))
+            self.assertEqual(["delivered"], [each.summary.state for each in await spool.admin.show(sent)])
             await self.sound(spool)
 
         return self.play(story)
@@ -305,9 +308,9 @@ class TransferContract(SpoolStories):
             await self.fill(spool)
             await spool.recover()
             packed = await self.exported(spool, moving=True)
-            await spool.transfer.exported([each.archived.id for each in packed], "ops")
-            self.assertEqual((), tuple(await spool.list(EVERYTHING)))
-            self.assertEqual([True] * 6, list(await spool.transfer.put(packed, "ops")))
+            await spool.archive.exported([each.archived.id for each in packed], "ops")
+            self.assertEqual((), tuple(await listed(spool, EVERYTHING)))
+            self.assertEqual([True] * 6, list(await spool.archive.put(packed, "ops")))
             await self.sound(spool)
             self.assertEqual(packed, await self.exported(spool))
             claims = {each.delivery.message: each for each in (await spool.claim(1)).claims}
@@ -326,16 +329,16 @@ class TransferContract(SpoolStories):
             (packed,) = await self.exported(spool, moving=True)
             self.assertEqual(shape_of(body), packed.archived.shape)
             for shape in (shape_of(body), None):
-                await spool.transfer.exported([packed.archived.id], "ops")
-                await spool.transfer.put(
+                await spool.archive.exported([packed.archived.id], "ops")
+                await spool.archive.put(
                     [evolve(packed, archived=evolve(packed.archived, shape=shape))], "ops"
                 )
                 (claim,) = (await spool.claim()).claims
                 self.assertEqual(shape, claim.delivery.shape)
                 await spool.settle(claim, Settlement(state="held", outcomes={}))
-            await spool.transfer.exported([packed.archived.id], "ops")
+            await spool.archive.exported([packed.archived.id], "ops")
             wrong = evolve(packed.archived, shape=shape_of(BODY))
-            (result,) = await spool.transfer.put([evolve(packed, archived=wrong)], "ops")
+            (result,) = await spool.archive.put([evolve(packed, archived=wrong)], "ops")
             self.assertIn("its shape is that of", str(result))
 
         return self.play(story)
@@ -346,10 +349,10 @@ class TransferContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await self.fill(spool)
             packed = await self.exported(spool)
-            before = await spool.list(EVERYTHING)
-            self.assertEqual([False] * 6, list(await spool.transfer.put(packed, "ops")))
-            self.assertEqual(list(before), list(await spool.list(EVERYTHING)))
-            self.assertFalse(await spool.transfer.put_piece(self.draft(number=6).id, 1, b"other"))
+            before = await listed(spool, EVERYTHING)
+            self.assertEqual([False] * 6, list(await spool.archive.put(packed, "ops")))
+            self.assertEqual(list(before), list(await listed(spool, EVERYTHING)))
+            self.assertFalse(await spool.archive.put_piece(self.draft(number=6).id, 1, b"other"))
             await self.sound(spool)
 
         return self.play(story)
@@ -361,12 +364,12 @@ class TransferContract(SpoolStories):
             await self.send(spool, body=BODY + b"x" * 600_000)
             (packed,) = await self.exported(spool, moving=True)
             message, content = packed.archived.id, packed.content
-            await spool.transfer.exported([message], "ops")
+            await spool.archive.exported([message], "ops")
             for last in (2, 3):
                 for n in range(1, last + 1):
                     piece = content[(n - 1) * 262_144 : n * 262_144]
-                    self.assertTrue(await spool.transfer.put_piece(message, n, piece))
-                (result,) = await spool.transfer.put([evolve(packed, content=None)], "ops")
+                    self.assertTrue(await spool.archive.put_piece(message, n, piece))
+                (result,) = await spool.archive.put([evolve(packed, content=None)], "ops")
                 await self.sound(spool)
                 if last == 2:
                     self.assertIn("524288 bytes instead of", str(result))
@@ -380,14 +383,14 @@ class TransferContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             for message in ("given-up", "goes-on"):
-                await spool.transfer.put_piece(message, 1, b"x" * 262_144)
+                await spool.archive.put_piece(message, 1, b"x" * 262_144)
             self.patch(archive, "PATIENCE", 3)
             for _ in range(3):
-                await spool.look()
-            self.assertEqual(2 * 262_144, (await spool.upkeep.check()).bytes)
-            await spool.transfer.put_piece("goes-on", 2, b"x")
-            await spool.look()
-            self.assertEqual(262_145, (await spool.upkeep.check()).bytes)
+                await spool.maintenance.check_health()
+            self.assertEqual(2 * 262_144, (await spool.maintenance.check()).bytes)
+            await spool.archive.put_piece("goes-on", 2, b"x")
+            await spool.maintenance.check_health()
+            self.assertEqual(262_145, (await spool.maintenance.check()).bytes)
 
         return self.play(story)
 
@@ -398,12 +401,12 @@ class TransferContract(SpoolStories):
             for number in (1, 2, 3):
                 await self.send(spool, number=number)
             packed = await self.exported(spool, moving=True)
-            await spool.transfer.exported([each.archived.id for each in packed], "ops")
+            await spool.archive.exported([each.archived.id for each in packed], "ops")
             packed[1] = evolve(packed[1], content=b"cut off")
-            first, second, third = await spool.transfer.put(packed, "ops")
+            first, second, third = await spool.archive.put(packed, "ops")
             self.assertEqual((True, True), (first, third))
             self.assertIn("7 bytes instead of", str(second))
-            self.assertEqual(2, len(await spool.list(Selection())))
+            self.assertEqual(2, len(await listed(spool, Selection())))
             await self.sound(spool)
 
         return self.play(story)
@@ -416,7 +419,7 @@ class TransferContract(SpoolStories):
                 await self.send(spool, number=number, provider="none")
             for first, action in ((2, "hold"), (5, "delete")):
                 ids = [self.draft(number=number).id for number in range(first, 91, 7)]
-                await spool.edit(Selection(ids=ids), Edit(action=action, who="ops"))
+                await spool.admin.edit(Selection(ids=ids), Edit(action=action, who="ops"))
             ids = [each.archived.id for each in await self.exported(spool)]
             self.assertEqual([self.draft(number=number).id for number in range(1, 91)], ids)
             waiting = await self.exported(spool, Selection(provider="none"))
@@ -433,9 +436,9 @@ class TransferContract(SpoolStories):
             self.clock.advance(3600)
             packed = await self.exported(spool, moving=True)
             self.assertEqual(3600.0, self.only(packed, 1).blocked)
-            await spool.transfer.exported([packed[0].archived.id], "ops")
+            await spool.archive.exported([packed[0].archived.id], "ops")
             await spool.block(Block(provider="main"))
-            await spool.transfer.put(packed, "ops")
+            await spool.archive.put(packed, "ops")
             (claim,) = (await spool.claim()).claims
             self.assertEqual(0.0, claim.age)
 
@@ -446,6 +449,6 @@ class TransferContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             with self.assertRaises(LookupError):
-                await spool.transfer.export(Selection(ids=("ZZZZ",)))
+                await spool.archive.export(Selection(ids=("ZZZZ",)))
 
         return self.play(story)

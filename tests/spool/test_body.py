@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.attempt import Claim, ClaimBatch
 from smtprelay.model.message import Delivery, Envelope
-from smtprelay.spool.bodies import with_bodies
+from smtprelay.spool.body import with_bodies
 
 
 def claim(message: str, size: int) -> Claim:

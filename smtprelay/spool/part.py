@@ -1,0 +1,105 @@
+"""
+The parts of an open spool: what they share, and how they ask the database.
+
+What goes to the database's threads is a function of a module with its values; it sees nothing of the
+reactor's side.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from attrs import define, field
+
+from smtprelay.model.attempt import Block, Claim
+from smtprelay.model.message import Delivery
+from smtprelay.spool.body import StoredBody
+from smtprelay.spool.engines.engine import Engine
+from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.reader import Reader
+from smtprelay.spool.engines.transaction import Connection, Transaction
+from smtprelay.spool.engines.write_health import WriteHealth
+from smtprelay.spool.operations.settle import set_block
+from smtprelay.spool.receive.capacity import Capacity
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Made = Coroutine[Any, Any, T]
+
+
+def _nobody() -> None:
+    """Nobody waits for a slot."""
+
+
+@define(eq=False)
+class SpoolContext:
+    """
+    What the parts of one spool share.
+
+    :ivar unfinished: messages that never came, of which pieces could not be dropped at their time.
+    :ivar take: called with what an accept has claimed; ``None``: nobody listens.
+    :ivar ask: called when a slot may have become free, or a lane was opened.
+    """
+
+    writer: WriteHealth
+    reader: Reader
+    options: SpoolOptions
+    engine: Engine
+    capacity: Capacity
+    unfinished: set[str] = field(factory=set, init=False)
+    take: Callable[[Sequence[Claim]], None] | None = field(default=None, init=False)
+    ask: Callable[[], None] = field(default=_nobody, init=False)
+
+    def wake(self) -> None:
+        """Tell who listens that there may be something to do."""
+        if self.take is not None:
+            self.take(())
+
+
+class SpoolPart:
+    """A part of a spool, for one kind of caller."""
+
+    def __init__(self, context: SpoolContext) -> None:
+        self._context = context
+        self._writer = context.writer
+        self._reader = context.reader
+        self._events = context.options.events
+
+
+class QueuePart(SpoolPart):
+    """See :class:`smtprelay.interfaces.spool.QueueAccess`."""
+
+    def __init__(self, context: SpoolContext) -> None:
+        super().__init__(context)
+        self.clock: Any = context.engine.clock
+
+    def body(self, delivery: Delivery) -> StoredBody:
+        """Return the stored body of a delivery. Reading it raises ``LookupError`` if it is gone."""
+        return StoredBody(self._reader, delivery.message, delivery.size)
+
+    async def block(self, block: Block) -> None:
+        """Stop a lane until ``block.until``, or, with ``reason`` empty, open it again."""
+        await self._writer.do(partial(set_block, block=block))
+        self._context.ask()
+
+
+def reads(question: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate[Any, P], Made[T]]:
+    """Return the method of a part that asks ``question`` of the reader, and no more."""
+
+    async def method(self: SpoolPart, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._reader.do(partial(_called, question, args, kwargs))
+
+    return method
+
+
+def writes(operation: Callable[Concatenate[Transaction, P], T]) -> Callable[Concatenate[Any, P], Made[T]]:
+    """Return the method of a part that has the writer do ``operation``, and no more."""
+
+    async def method(self: SpoolPart, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._writer.do(partial(_called, operation, args, kwargs))
+
+    return method
+
+
+def _called(function: Callable[..., T], args: Sequence[Any], kwargs: dict[str, Any], connection: Any) -> T:
+    return function(connection, *args, **kwargs)

@@ -1,0 +1,104 @@
+"""
+What an operator sees and changes in the queue, on the spool's writer and its reader.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+from attrs import evolve
+
+from smtprelay.interfaces import Prepare
+from smtprelay.model.queue import Detail, DueSelection, Edit, QueueStats, Selection, Summary
+from smtprelay.model.queue_admin import MOST_LOOKED_AT, Edited, Found, HoldRule
+from smtprelay.model.unreachable import Unreachable
+from smtprelay.spool.body import StoredBody
+from smtprelay.spool.operations import nodes
+from smtprelay.spool.operations.bulk_edit import BulkEdit
+from smtprelay.spool.operations.unreachable import note_reach
+from smtprelay.spool.part import QueuePart, SpoolContext, reads, writes
+from smtprelay.spool.query import views
+from smtprelay.spool.tables import hold_rules
+
+
+class SpoolQueueAdmin(QueuePart):
+    """See :class:`smtprelay.interfaces.spool.QueueAdmin`."""
+
+    unhold = writes(hold_rules.end)
+    holds = reads(hold_rules.rules)
+    set_draining = writes(nodes.set_draining)
+    nodes = reads(nodes.nodes)
+
+    def __init__(self, context: SpoolContext) -> None:
+        super().__init__(context)
+        self._paces = context.options.paces
+
+    async def stock(self) -> QueueStats:
+        """Count what lies in the spool, at a cost that does not grow with it."""
+        return await self._reader.do(partial(views.stock, paces=self._paces, engine=self._context.engine))
+
+    async def search(self, selection: Selection, mark: str = "") -> Found:
+        """Return deliveries that match, the oldest first."""
+        lines: list[Summary] = []
+        looked, left = 0, selection.limit
+        while left > 0 and looked < MOST_LOOKED_AT:
+            question = partial(views.found, selection=selection, paces=self._paces, mark=mark, limit=left)
+            found, more = await self._reader.do(question)
+            lines += found.deliveries
+            looked, mark, left = looked + more, found.mark, selection.limit - len(lines)
+            if not mark:
+                break
+        return Found(deliveries=lines, mark=mark, partial=bool(mark) and left > 0)
+
+    async def show(self, message: str) -> Sequence[Detail]:
+        """Return all deliveries of a message."""
+        return await self._reader.do(partial(views.details, message=message, paces=self._paces))
+
+    async def content(self, message: str) -> StoredBody:
+        """Return the stored body of a message."""
+        return StoredBody(self._reader, *await self._reader.do(partial(views.message_of, text=message)))
+
+    async def edit(
+        self,
+        selection: Selection | DueSelection,
+        change: Edit,
+        mark: str = "",
+        prepare: Prepare | None = None,
+    ) -> Edited:
+        """Carry out one step of a change, in transactions of up to 200 deliveries."""
+        editing = BulkEdit(
+            reader=self._reader, writer=self._writer, selection=selection, change=change, prepare=prepare
+        )
+        edited = await editing.step(mark)
+        if edited.count and not change.dry_run:
+            told = {"who": change.who, "action": change.action, "why": change.why}
+            self._events("queue.edited", **told, ids=", ".join(edited.ids), count=edited.count)
+            self._context.wake()
+        return edited
+
+    async def hold(self, rule: HoldRule) -> HoldRule:
+        """Hold by ``rule`` what comes in from now on, not yet what waits; return it with its id."""
+        number = await self._writer.do(partial(hold_rules.make, rule=rule))
+        self._events("hold_rule.added", rule=number, who=rule.who, why=rule.reason)
+        return evolve(rule, id=number)
+
+    async def apply_hold_rules(self) -> float | None:
+        """Do one step of what the rules ask for; return when to do the next."""
+        due = await self._writer.do(hold_rules.due)
+        if due.rule is None:
+            return due.when
+        rule = due.rule
+        if due.mark is not None:
+            edited = await self.edit(*hold_rules.holding(rule), mark=due.mark)
+            await self._writer.do(partial(hold_rules.proceed, number=rule.id, mark=edited.mark))
+        else:
+            edited = await self.edit(*hold_rules.releasing(rule, due.ended_by))
+            if not edited.mark and await self._writer.do(partial(hold_rules.drop, number=rule.id)):
+                self._events("hold_rule.removed", rule=rule.id, who=due.ended_by or "its time is over")
+        return 0.0
+
+    async def note_reach(self, provider: str, trouble: Unreachable | None) -> bool:
+        """Write down that this node cannot reach a provider, or reaches it again; its mail goes now."""
+        alone = await self._writer.do(partial(note_reach, provider=provider, trouble=trouble))
+        if trouble is None:
+            self._context.wake()
+        return alone

@@ -240,7 +240,7 @@ class ArchiveTests(TransferCase):
             writer._engine.paces = {"local": RateLimit(concurrency=1)}
             writer.run(lambda tx: claim(tx, 1))
         ran = self.queue("export", self.file, "--move")
-        self.assertEqual((75, True), (ran.status, "took 1 message out" in ran.out))
+        self.assertEqual((75, True), (ran.status, "removed 1 message from" in ran.out))
         self.assertIn("1 message stayed: the relay died during an attempt. Start it once", ran.err)
         self.assertEqual(f"{FIRST}.1\n", self.queue("list", "-o", "ids").out)
 

@@ -159,4 +159,4 @@ class TroubleTests(Stage, TestCase):
         self.assertEqual(0, status, err)
         self.assertNotIn(" 0 were here", out)
         _, out, _ = await self.without_rights("spool", "check", "--deep")
-        self.assertIn("consistent: 30 messages, 30 deliveries, 8.6M of bodies", out)
+        self.assertIn("consistent: 30 messages, 30 deliveries, 9.0M of bodies", out)

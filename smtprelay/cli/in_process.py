@@ -126,7 +126,7 @@ class _Operator:
         from smtprelay.service.offline import build_desk  # noqa: PLC0415 -- slow to import
 
         config = configuration(self._settings, os.environ)
-        return build_desk(config, self._spool.admin, time.time, random.SystemRandom().getrandbits)
+        return build_desk(config, self._spool, time.time, random.SystemRandom().getrandbits)
 
     def check(self, provider: str) -> None:
         """Raise ``LookupError`` if the configuration does not have the provider."""

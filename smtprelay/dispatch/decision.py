@@ -1,41 +1,30 @@
 """
-The judgement: what the provider said of each recipient becomes one settlement.
+What follows from an attempt: the outcomes of its recipients become one settlement.
 
-Two tables hold it. ``_KINDS`` names each outcome, :func:`_kind` those of a request that is refused and not
-over; ``_ONWARD`` says, for the recipients that stay open, which kind decides how the delivery goes on when
-they differ: the first in that table that is present.
+Two tables hold it. ``_KINDS`` names each outcome, :func:`_kind` those of a request that is refused and goes
+again; ``_ONWARD`` tells how a delivery goes on whose open recipients differ: by the first kind that it has.
 Everything here is pure; time and chance come in with the :class:`DecisionInput`.
 """
 
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from attrs import evolve, field, frozen
 
+from smtprelay.dispatch.attempt import AttemptEnd
 from smtprelay.dispatch.failover import TOO_LARGE, Place
 from smtprelay.dispatch.retry import FIRST_RESOLVE, SPOOL_AGAIN, delay, honoured
 from smtprelay.model.attempt import Block, Claim, Settlement
 from smtprelay.model.message import Delivery
-from smtprelay.model.outcome import (
-    Blocked,
-    Deferred,
-    Delivered,
-    Failed,
-    Outcome,
-    Results,
-    Uncertain,
-)
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Results, Uncertain
 from smtprelay.model.route import Route
 
-#: So many unexpected exceptions in a row, and a delivery is held.
+#: A delivery is held after so many unexpected exceptions in a row.
 MOST_ERRORS: Final = 3
 
 _KINDS: Final[Mapping[type, str]] = {
-    Delivered: "delivered",
-    Deferred: "deferred",
-    Failed: "failed",
-    Blocked: "blocked",
-    Uncertain: "uncertain",
+    each: each.__name__.lower() for each in (Delivered, Deferred, Failed, Blocked, Uncertain)
 }
 
 _SILENCE: Final = Deferred("the provider said nothing about this recipient")
@@ -44,10 +33,10 @@ _SILENCE: Final = Deferred("the provider said nothing about this recipient")
 @frozen(kw_only=True)
 class DecisionInput:
     """
-    All that a judgement depends on besides the outcomes.
+    All that a decision depends on besides the outcomes.
 
     :ivar chance: from 0 to 1, for the jitter.
-    :ivar elsewhere: where the delivery could go instead; asked only when it matters. It may raise
+    :ivar elsewhere: returns where the delivery could go instead; called only when it matters. It may raise
         :class:`smtprelay.interfaces.Unmeasured`.
     :ivar roomier: the same for a mail that is too large here; the lane may be stopped.
     :ivar block: the lane that these outcomes stop, if they do.
@@ -73,6 +62,7 @@ class Decision:
         and ``oversize`` are refusals of the request that are not the end of the mail.
     :ivar report: the recipients that are closed and of whom the sender may want to hear.
     :ivar announced: those that the webhook shall hear of, by how they ended: ``failed`` or ``expired``.
+    :ivar error: the exception that nobody expected, if there was one.
     """
 
     settlement: Settlement
@@ -80,10 +70,23 @@ class Decision:
     groups: Mapping[str, Results] = field(factory=dict)
     report: Results = field(factory=dict)
     announced: Mapping[str, Results] = field(factory=dict)
+    error: Exception | None = None
+
+
+def decide(case: DecisionInput, end: AttemptEnd) -> Decision:
+    """Return what follows from the way in which an attempt ended."""
+    if end.fault is not None:
+        return unreadable(case, end.results or {}, end.fault)
+    if end.error is not None:
+        return crashed(case, end.results or {}, end.error)
+    if end.results is None:
+        return unresolved(case.claim) if end.resolved else provider_removed(case)
+    results = resolved(end.results) if end.resolved else end.results
+    return delivered(case.claim.delivery, results) or settle(case, results)
 
 
 def delivered(delivery: Delivery, results: Results) -> Decision | None:
-    """Return the verdict if every recipient is delivered, which is the usual case; else ``None``."""
+    """Return the decision if every recipient is delivered, which is the usual case; else ``None``."""
     if len(results) != len(delivery.envelope.recipients):
         return None
     closed, report = {}, {}
@@ -100,14 +103,12 @@ def delivered(delivery: Delivery, results: Results) -> Decision | None:
 
 def settle(case: DecisionInput, results: Results) -> Decision:
     """
-    Judge the outcome of each recipient.
+    Return what follows from the outcome of each recipient.
 
     A recipient that ``results`` leaves out is deferred; one that is not of this delivery is ignored.
     """
-    outcomes = {
-        recipient.address: results.get(recipient.address, _SILENCE)
-        for recipient in case.claim.delivery.envelope.recipients
-    }
+    recipients = case.claim.delivery.envelope.recipients
+    outcomes = {each.address: results.get(each.address, _SILENCE) for each in recipients}
     groups = _grouped(case, outcomes)
     ends = {"delivered": "close", "failed": case.route.on_failed, "expired": case.route.on_expired}
     ended = {kind: group for kind, group in groups.items() if ends.get(kind, "hold") != "hold"}
@@ -116,7 +117,7 @@ def settle(case: DecisionInput, results: Results) -> Decision:
         for kind, group in ended.items()
         for address in group
     }
-    wishes = {each.address for each in case.claim.delivery.envelope.recipients if each.notify}
+    wishes = {each.address for each in recipients if each.notify}
     report = {
         address: outcome
         for kind, group in ended.items()
@@ -124,11 +125,14 @@ def settle(case: DecisionInput, results: Results) -> Decision:
         if ends[kind] == "bounce" or (kind == "delivered" and address in wishes)
     }
     onward = _onward(case, {kind: group for kind, group in groups.items() if kind not in ended}, closed)
+    words = {
+        "throttled" if isinstance(each, Deferred) and each.throttled else _KINDS[type(each)]
+        for each in outcomes.values()
+    }
+    said = reasons(outcomes)
     return Decision(
-        settlement=evolve(
-            onward, outcomes=outcomes, closed=closed, reason=reasons(outcomes), block=case.block
-        ),
-        outcome="+".join(sorted({_word(outcome) for outcome in outcomes.values()})),
+        settlement=evolve(onward, outcomes=outcomes, closed=closed, reason=said, block=case.block),
+        outcome="+".join(sorted(words)),
         groups=groups,
         report=report,
         announced={kind: group for kind, group in ended.items() if ends[kind] == "webhook"},
@@ -136,45 +140,47 @@ def settle(case: DecisionInput, results: Results) -> Decision:
 
 
 def resolved(known: Results) -> Results:
-    """
-    Return what a provider that was asked for a lost attempt did say of it.
-
-    A lane that was found blocked when it was asked says nothing of the mail: the attempt stays uncertain.
-    Only one that ended the operation does.
-    """
+    """Return what a provider said of an attempt whose outcome was lost."""
+    # A lane that was found blocked meanwhile says nothing of the mail, unless the operation was ended.
     return {
         address: Uncertain(outcome.why) if isinstance(outcome, Blocked) and not outcome.closed else outcome
         for address, outcome in known.items()
     }
 
 
-def crashed(case: DecisionInput, reason: str) -> Decision:
-    """
-    Return the verdict on an attempt that ended in an exception that nobody expected.
+def crashed(case: DecisionInput, results: Results, error: Exception) -> Decision:
+    """Return the decision on an attempt that ended in an unexpected exception: again later, then held."""
+    outcomes = {address: each for address, each in results.items() if isinstance(each, Delivered)}
+    errors = case.claim.errors + 1
+    held = errors >= MOST_ERRORS
+    settlement = Settlement(
+        state="held" if held else "deferred",
+        outcomes=outcomes,
+        closed=dict.fromkeys(outcomes, "delivered"),
+        reason=in_a_line(error),
+        due=None if held else case.now + delay(case.route.retry, errors - 1, case.chance),
+        tries=case.claim.tries,
+        errors=errors,
+        uncertain=True,  # the body may have been sent before it happened
+    )
+    return Decision(settlement=settlement, outcome="crashed", error=error)
 
-    It may have happened after the body was sent, so the next attempt resolves this one first.
-    """
-    settlement = _in_trouble(case, reason)
-    return Decision(settlement=evolve(settlement, uncertain=True), outcome="crashed")
 
-
-def unreadable(case: DecisionInput, results: Results, reason: str, *, gone: bool) -> Decision:
+def unreadable(case: DecisionInput, results: Results, fault: Exception) -> Decision:
     """
-    Return the verdict on an attempt for which the stored body could not be read.
+    Return the decision on an attempt for which the stored body could not be read.
 
     Without its body the provider has not taken the mail, and what it said, except that somebody has it
-    already, is not about the mail.
-
-    :param gone: it will never be readable, and is held; else the spool is in trouble, which is no fault
-        of this mail: it is tried until that is over.
+    already, is not about the mail. A body that is gone (``LookupError``) never comes back: the delivery is
+    held. Else the spool is in trouble, which is no fault of this mail: it is tried until that is over.
     """
     outcomes = {address: each for address, each in results.items() if isinstance(each, Delivered)}
-    claim = case.claim
+    claim, gone = case.claim, isinstance(fault, LookupError)
     settlement = Settlement(
         state="held" if gone else "deferred",
         outcomes=outcomes,
         closed=dict.fromkeys(outcomes, "delivered"),
-        reason=f"the body cannot be read: {reason}",
+        reason=f"the body cannot be read: {in_a_line(fault)}",
         due=None if gone else case.now + delay(SPOOL_AGAIN, claim.times - 1, case.chance),
         tries=claim.tries,
         errors=claim.errors,
@@ -183,37 +189,20 @@ def unreadable(case: DecisionInput, results: Results, reason: str, *, gone: bool
     return Decision(settlement=settlement, outcome="unreadable")
 
 
-def _in_trouble(case: DecisionInput, reason: str) -> Settlement:
-    """Try it again later, but not for ever."""
-    errors = case.claim.errors + 1
-    held = errors >= MOST_ERRORS
-    return Settlement(
-        state="held" if held else "deferred",
-        outcomes={},
-        reason=reason,
-        due=None if held else case.now + delay(case.route.retry, errors - 1, case.chance),
-        tries=case.claim.tries,
-        errors=errors,
-    )
-
-
 def unresolved(claim: Claim) -> Decision:
-    """
-    Return the verdict on a lost answer that nobody can tell, where the route says ``hold``.
-
-    It is not marked ``uncertain`` any more: whoever releases it has decided to send it.
-    """
+    """Return the decision on a lost answer that nobody can tell, where the route says ``hold``."""
     reason = (
         f"it is not known whether {claim.delivery.provider} took this mail, and it cannot tell;"
         " release it to send it (again), delete it if it arrived"
     )
     outcomes = dict.fromkeys(claim.delivery.envelope.addresses, Uncertain(reason))
+    # It is not uncertain any more: whoever releases it has decided to send it.
     settlement = Settlement(state="held", outcomes=outcomes, reason=reason, tries=claim.tries)
     return Decision(settlement=settlement, outcome="uncertain", groups={"uncertain": outcomes})
 
 
 def provider_removed(case: DecisionInput) -> Decision:
-    """Return the verdict on a delivery whose provider the configuration no longer has."""
+    """Return the decision on a delivery whose provider the configuration no longer has."""
     claim = case.claim
     reason = f"the configuration has no provider {claim.delivery.provider!r} any more"
     place = case.elsewhere()
@@ -228,14 +217,8 @@ def provider_removed(case: DecisionInput) -> Decision:
 
 def returned(claim: Claim, now: float) -> Settlement:
     """Return the settlement that gives back a claim which was not begun: as if it had not been taken."""
-    return Settlement(
-        state="queued",
-        outcomes={},
-        due=now,
-        tries=claim.tries,
-        errors=claim.errors,
-        uncertain=claim.uncertain,
-    )
+    tries, errors, uncertain = claim.tries, claim.errors, claim.uncertain
+    return Settlement(state="queued", outcomes={}, due=now, tries=tries, errors=errors, uncertain=uncertain)
 
 
 def reasons(outcomes: Results) -> str:
@@ -244,9 +227,12 @@ def reasons(outcomes: Results) -> str:
     return " ".join("; ".join(said).split())
 
 
-def _word(outcome: Outcome) -> str:
-    throttled = isinstance(outcome, Deferred) and outcome.throttled
-    return "throttled" if throttled else _KINDS[type(outcome)]
+def in_a_line(exc: Exception) -> str:
+    """Say what happened and where, as the end of its traceback does."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    said = "".join(traceback.format_exception_only(exc))  # even of one that cannot be printed
+    return " ".join(f"{said.strip()}{where}".split())
 
 
 def _grouped(case: DecisionInput, outcomes: Results) -> dict[str, Results]:
@@ -273,68 +259,59 @@ def _kind(outcome: Outcome, *, several: bool) -> str:
 
 
 def _has_room_elsewhere(case: DecisionInput) -> bool:
-    """
-    Tell whether a mail that is too large here can go on.
-
-    After the last provider it begins again only for one that has not found it too large: one that deferred
-    the mail, or whose lane is stopped.
-    """
+    """Tell whether a mail that is too large here can go on."""
     place, claim = case.roomier(), case.claim
     if place is None or not place.wraps:
         return place is not None
-    if case.route.expire is not None and claim.age > case.route.expire:
-        return False
+    # The round begins again only for a provider that deferred the mail, or whose lane was stopped.
     passed = claim.times >= len(case.route.via) and not claim.deferrals
-    return not passed or case.elsewhere() is None
+    return not _is_old(case) and (not passed or case.elsewhere() is None)
+
+
+def _is_old(case: DecisionInput) -> bool:
+    return case.route.expire is not None and case.claim.age > case.route.expire
 
 
 def _spent(case: DecisionInput, deferred: Iterable[Outcome]) -> bool:
-    """Tell whether a delivery that is deferred now has come to the end of its patience."""
-    route, claim = case.route, case.claim
-    counted = _counted(deferred)
+    """Tell whether a delivery that is deferred now expires."""
+    claim, counted, most = case.claim, _counted(deferred), case.route.retry.attempts
     # The first refusal of one that came too fast says nothing of it: a whole queue may have waited for days.
-    if route.expire is not None and claim.age > route.expire and (counted or claim.tries):
+    if _is_old(case) and (counted or claim.tries):
         return True
-    most = route.retry.attempts
     return most is not None and claim.deferrals + counted >= most
 
 
 def _counted(deferred: Iterable[Outcome]) -> bool:
-    """Tell whether a deferral is one of the route's attempts: not if we only asked for too much."""
+    """Tell whether a deferral counts as an attempt: not if the request was only rate limited."""
     return not all(isinstance(each, Deferred) and each.throttled for each in deferred)
 
 
 def _onward(case: DecisionInput, still_open: Mapping[str, Results], closed: Mapping[str, str]) -> Settlement:
-    for kind, decide in _ONWARD.items():
-        if kind in still_open:
-            settlement = decide(case, still_open[kind])
-            if kind == "again":
-                # Whom the route holds would have the request refused again, without end: they go apart.
-                settlement = evolve(settlement, split=tuple(still_open.get("failed", ())))
-            return settlement
-    return Settlement(state="failed" if "failed" in closed.values() else "delivered", outcomes={})
+    """Return how the delivery goes on, by the first kind of :data:`_ONWARD` that is still open."""
+    kind = next((kind for kind in _ONWARD if kind in still_open), None)
+    if kind is None:
+        return Settlement(state="failed" if "failed" in closed.values() else "delivered", outcomes={})
+    settlement = _ONWARD[kind](case, still_open[kind])
+    if kind == "again":
+        # Whom the route holds would have the request refused again, without end: they go apart.
+        return evolve(settlement, split=tuple(still_open.get("failed", ())))
+    return settlement
 
 
 def _resolve_later(case: DecisionInput, _: Results) -> Settlement:
-    """
-    Ask the provider soon; it never fails over before it is known what happened.
-
-    When its time has run out an operator must look: to end it could lose it, to go on sends it ever again.
-    """
+    """Ask the provider soon; there is no failover before it is known what happened."""
     claim = case.claim
-    if case.route.expire is not None and claim.age > case.route.expire:
+    if _is_old(case):  # to end it could lose the mail, to go on could send it again for ever
         return Settlement(state="held", outcomes={}, tries=claim.tries, uncertain=True)
     # An uncertain claim is at least the second attempt; tries stays, for it counts deferrals only.
     wait = delay(case.route.retry, claim.times - 2, case.chance) if claim.uncertain else FIRST_RESOLVE
     return Settlement(state="deferred", outcomes={}, due=case.now + wait, tries=claim.tries, uncertain=True)
 
 
-def _leave_lane(case: DecisionInput, _: Results) -> Settlement:
-    """Go elsewhere at once, or wait where the lane is: it will not be claimed before it is open."""
+def _leave_lane(case: DecisionInput, group: Results) -> Settlement:
+    """Go elsewhere at once, or wait in the lane: it is not claimed before that is open."""
     place = case.elsewhere()
-    if place is None:
-        return Settlement(state="queued", outcomes={}, due=case.now, tries=case.claim.tries)
-    return _moved(case, place, case.now)
+    return _go_without(case, group) if place is None else _moved(case, place, case.now)
 
 
 def _go_again(case: DecisionInput, group: Results) -> Settlement:
@@ -355,7 +332,7 @@ def _go_again(case: DecisionInput, group: Results) -> Settlement:
 def _make_room(case: DecisionInput, _: Results) -> Settlement:
     """Go to a provider that takes larger mail: at once, or, when the round begins again, after a pause."""
     place = case.roomier()
-    assert place is not None  # so it is judged
+    assert place is not None  # else it has failed
     pause = delay(case.route.retry, case.claim.times - 1, case.chance) if place.wraps else 0.0
     return _moved(case, place, case.now + pause)
 
@@ -367,8 +344,7 @@ def _go_without(case: DecisionInput, _: Results) -> Settlement:
 
 def _halve(case: DecisionInput, group: Results) -> Settlement:
     """Go again at once in two halves; one of them is without the recipient at fault."""
-    addresses = tuple(group)
-    return evolve(_go_without(case, group), split=addresses[len(addresses) // 2 :])
+    return evolve(_go_without(case, group), split=tuple(group)[len(group) // 2 :])
 
 
 def _moved(case: DecisionInput, place: Place, due: float) -> Settlement:

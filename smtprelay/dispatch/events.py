@@ -1,5 +1,5 @@
 """
-What the log and the metrics hear of an attempt: the events of one verdict.
+What the log and the metrics hear of an attempt: the events of one decision.
 
 Each carries, beside what its sentence needs, ``count`` (recipients), ``age`` (seconds since the message was
 received) and ``seconds`` (how long the attempt took).
@@ -9,9 +9,9 @@ from typing import Any
 
 from smtprelay.dispatch.decision import Decision, reasons
 from smtprelay.interfaces import Events
-from smtprelay.model.attempt import Claim, NewMessage
+from smtprelay.model.attempt import Claim, NewMessage, Settlement
 from smtprelay.model.message import Delivery
-from smtprelay.model.outcome import Delivered, Results
+from smtprelay.model.outcome import Delivered
 from smtprelay.telemetry.log_format import flattened
 
 
@@ -20,45 +20,46 @@ def about(delivery: Delivery) -> dict[str, Any]:
     return {"message": delivery.message, "delivery": delivery.id, "provider": delivery.provider}
 
 
-def tell(events: Events, claim: Claim, verdict: Decision, now: float, seconds: float) -> None:
+def tell(events: Events, claim: Claim, decision: Decision, now: float, seconds: float) -> None:
     """Say what became of ``claim``, after it has been recorded."""
-    delivery = claim.delivery
-    events(
-        "attempt.ended",
-        attempt=claim.attempt,
-        outcome=verdict.outcome,
-        seconds=seconds,
-        **about(delivery),
-    )
-    fields = {**about(delivery), "age": now - delivery.received, "seconds": seconds}
-    for kind, group in verdict.groups.items():
-        _tell_group(
-            events, verdict, kind, now, {**fields, "recipients": ", ".join(group), "count": len(group)}
-        )
-    settlement = verdict.settlement
+    delivery, settlement = claim.delivery, decision.settlement
+    common = {**about(delivery), "seconds": seconds}
+    events("attempt.ended", attempt=claim.attempt, outcome=decision.outcome, **common)
+    for kind, group in decision.groups.items():
+        fields = {
+            **common,
+            "age": now - delivery.received,
+            "recipients": ", ".join(group),
+            "count": len(group),
+        }
+        if kind == "delivered":
+            ids = {each.id: None for each in group.values() if isinstance(each, Delivered) and each.id}
+            events("message.delivered", provider_id=", ".join(ids), **fields)
+        elif kind == "uncertain":
+            events("message.uncertain", reason=reasons(group), **fields)
+        elif kind not in ("failed", "expired"):
+            events("message.deferred", reason=reasons(group), delay=_delay(decision, now), **fields)
+        elif settlement.closed.keys() >= group.keys():
+            events(f"message.{kind}", reason=reasons(group), **fields)
+        # What failed or expired and stays open is told by message.held, when it comes to that.
+    if not decision.groups and settlement.state != "held":  # crashed, or its provider was removed
+        to = delivery.envelope.addresses
+        fields = {**common, "age": now - delivery.received, "recipients": ", ".join(to), "count": len(to)}
+        events("message.deferred", reason=settlement.reason, delay=_delay(decision, now), **fields)
+    if settlement.state == "held" or settlement.bounce is not None or settlement.event is not None:
+        tell_end(events, delivery, settlement, now, seconds)
+
+
+def tell_end(events: Events, delivery: Delivery, settlement: Settlement, now: float, seconds: float) -> None:
+    """Say whether ``delivery`` waits for an operator, and which messages of ours tell of it."""
     if settlement.state == "held":
-        held(events, delivery, settlement.reason, now, seconds)
-    elif not verdict.groups:  # crashed, or moved away from a provider that is gone
-        addresses = delivery.envelope.addresses
-        fields |= {"recipients": ", ".join(addresses), "count": len(addresses)}
-        events("message.deferred", reason=settlement.reason, delay=_delay(verdict, now), **fields)
-    ours(events, delivery, bounce=settlement.bounce, event=settlement.event)
-
-
-def ours(
-    events: Events, delivery: Delivery, *, bounce: NewMessage | None = None, event: NewMessage | None = None
-) -> None:
-    """Say which messages of ours tell of ``delivery``."""
-    if bounce is not None:
-        notified(events, delivery, bounce)
-    if event is not None:
-        events("webhook.queued", message=delivery.message, delivery=delivery.id, report=event.draft.id)
-
-
-def held(events: Events, delivery: Delivery, reason: str, now: float, seconds: float) -> None:
-    """Say that ``delivery`` waits for an operator."""
-    age = now - delivery.received
-    events("message.held", reason=reason, age=age, seconds=seconds, **about(delivery))
+        age = now - delivery.received
+        events("message.held", reason=settlement.reason, age=age, seconds=seconds, **about(delivery))
+    if settlement.bounce is not None:
+        notified(events, delivery, settlement.bounce)
+    if settlement.event is not None:
+        report = settlement.event.draft.id
+        events("webhook.queued", message=delivery.message, delivery=delivery.id, report=report)
 
 
 def notified(events: Events, delivery: Delivery, notice: NewMessage) -> None:
@@ -70,47 +71,15 @@ def notified(events: Events, delivery: Delivery, notice: NewMessage) -> None:
         events("dsn.queued", kind=notice.kind, notice=notice.draft.id, **fields)
 
 
-def lost(events: Events, claim: Claim, verdict: Decision) -> None:
-    """Say that an attempt's outcome could not be recorded, for the claim was not ours any more."""
-    events(
-        "relay.warning",
-        text=f"{claim.delivery.id}: attempt {claim.attempt} at {claim.delivery.provider} ended"
-        f" ({verdict.outcome}) after its claim had been lost; nothing was recorded",
-    )
+def crashed(events: Events, claim: Claim, exc: Exception) -> None:
+    """Tell of an attempt that ended in an exception that nobody expected, with its traceback."""
+    events("attempt.crashed", attempt=claim.attempt, exc=flattened(exc), **about(claim.delivery))
 
 
-def _tell_group(events: Events, verdict: Decision, kind: str, now: float, fields: dict[str, object]) -> None:
-    group = verdict.groups[kind]
-    if kind == "delivered":
-        events("message.delivered", provider_id=_provider_ids(group), **fields)
-    elif kind == "uncertain":
-        events("message.uncertain", reason=reasons(group), **fields)
-    elif kind in ("deferred", "blocked", "oversize", "again", "halved"):
-        events("message.deferred", reason=reasons(group), delay=_delay(verdict, now), **fields)
-    elif verdict.settlement.closed.keys() >= group.keys():
-        events(f"message.{kind}", reason=reasons(group), **fields)
-    # What failed or expired and stays open is told by message.held, when it comes to that.
-
-
-def _delay(verdict: Decision, now: float) -> float:
-    """After how many seconds it goes again; in a lane that was stopped not before it is probed."""
-    settlement = verdict.settlement
+def _delay(decision: Decision, now: float) -> float:
+    """Return after how many seconds it goes again; in a stopped lane not before that is probed."""
+    settlement = decision.settlement
     due = now if settlement.due is None else settlement.due
     if settlement.block is not None and not settlement.provider:
         due = max(due, settlement.block.until)
     return max(0.0, due - now)
-
-
-def _provider_ids(group: Results) -> str:
-    ids = {outcome.id: None for outcome in group.values() if isinstance(outcome, Delivered) and outcome.id}
-    return ", ".join(ids)
-
-
-def crashed(events: Events, claim: Claim, exc: Exception) -> None:
-    """Tell of an attempt that ended in an exception that nobody expected, with its traceback."""
-    events(
-        "attempt.crashed",
-        attempt=claim.attempt,
-        exc=flattened(exc),
-        **about(claim.delivery),
-    )

@@ -1,8 +1,7 @@
 """
-Where a delivery goes when its provider does not take it.
+Where a delivery goes when its provider does not take it: to the next one of ``via``, round and round.
 
-The order is the route's ``via``, round and round. A provider is passed over when the mail does not
-fit it, when its lane is known to be stopped, or when the configuration no longer has it.
+A provider is passed over when the mail does not fit it, when its lane is stopped, or when it was removed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,50 +21,49 @@ TOO_LARGE: Final = "5.3.4"
 
 @frozen(kw_only=True)
 class Place:
-    """
-    A provider to go to, and the lane within it.
-
-    :ivar wraps: every provider after the present one was passed: the round begins again.
-    """
+    """A provider to go to, and the lane within it; it ``wraps`` where the round of providers begins again."""
 
     provider: str
     lane: str
     wraps: bool = False
 
 
-def next_place(
-    delivery: Delivery,
-    via: Sequence[str],
-    providers: Mapping[str, Provider],
-    stopped: Callable[[str, str], bool],
-    measured: Mapping[str, int] | None = None,
-) -> Place | None:
-    """
-    Return the next place in ``via`` that can take ``delivery``, or ``None`` if there is no other.
+@frozen
+class Failover:
+    """A delivery's place among the providers of its route; it is before the first if its own is not there."""
 
-    A delivery whose provider is not in ``via`` (the configuration changed) starts at its beginning.
+    delivery: Delivery
+    via: Sequence[str]
+    providers: Mapping[str, Provider]
 
-    :param stopped: whether the lane (provider, key) is blocked or paused.
-    :param measured: the sizes of its requests that are known, by provider; ``None``: nothing can be measured,
-        and what might be too large for a provider does not go there.
-    :raises Unmeasured: it must be measured whether it fits a provider.
-    """
-    here = via.index(delivery.provider) if delivery.provider in via else -1
-    for position in range(here + 1, here + 1 + len(via)):
-        name = via[position % len(via)]
-        provider = providers.get(name)
-        if name == delivery.provider or provider is None:
-            continue
-        may_go = fits(delivery, provider, (measured or {}).get(name))
-        if may_go is False or (may_go is None and measured is None):
-            continue
-        lane = provider.lane(delivery.envelope)
-        if stopped(name, lane):
-            continue
-        if may_go is None:
-            raise Unmeasured(name, provider.measure)
-        return Place(provider=name, lane=lane, wraps=position >= len(via))
-    return None
+    def next_place(
+        self, stopped: Callable[[str, str], bool], measured: Mapping[str, int] | None = None
+    ) -> Place | None:
+        """
+        Return the next place that can take the delivery, or ``None`` if there is no other.
+
+        :param stopped: whether a lane (provider, key) is blocked or paused.
+        :param measured: the sizes of its requests that are known, by provider; ``None``: nothing can be
+            measured, and what might be too large for a provider does not go there.
+        :raises Unmeasured: it must be measured whether the mail fits a provider.
+        """
+        delivery, via = self.delivery, self.via
+        here = via.index(delivery.provider) if delivery.provider in via else -1
+        for position in range(here + 1, here + 1 + len(via)):
+            name = via[position % len(via)]
+            provider = self.providers.get(name)
+            if name == delivery.provider or provider is None:
+                continue
+            may_go = fits(delivery, provider, (measured or {}).get(name))
+            if may_go is False or (may_go is None and measured is None):
+                continue
+            lane = provider.lane(delivery.envelope)
+            if stopped(name, lane):
+                continue
+            if may_go is None:
+                raise Unmeasured(name, provider.measure)
+            return Place(provider=name, lane=lane, wraps=position >= len(via))
+        return None
 
 
 def fits(delivery: Delivery, provider: Provider, measured: int | None = None) -> bool | None:
@@ -73,19 +71,19 @@ def fits(delivery: Delivery, provider: Provider, measured: int | None = None) ->
     most = provider.limits.recipients
     if most is not None and len(delivery.envelope.recipients) > most:
         return False
-    return takes(provider, _shape(delivery), measured)
+    return takes(provider, delivery.shape or _worst_shape(delivery), measured)
 
 
 def too_large(delivery: Delivery, provider: Provider) -> Failed | None:
     """Return how a delivery fails that is too large for ``provider`` whatever its request becomes."""
-    if takes(provider, _shape(delivery)) is not False:
+    if takes(provider, delivery.shape or _worst_shape(delivery)) is not False:
         return None
-    limits = provider.limits
-    what = f"{limits.size} bytes" if limits.size is not None and delivery.size > limits.size else ""
-    what = what or f"requests of {limits.request} bytes"
+    most = provider.limits.size
+    what = f"{most} bytes" if most is not None and delivery.size > most else ""
+    what = what or f"requests of {provider.limits.request} bytes"
     return Failed(f"too large: {delivery.size} bytes, {provider.name} takes {what}", TOO_LARGE)
 
 
-def _shape(delivery: Delivery) -> Shape:
-    """Return the shape; the worst one for a message that an earlier version stored."""
-    return delivery.shape or Shape(size=delivery.size, eight_bit=delivery.size, long_lines=True)
+def _worst_shape(delivery: Delivery) -> Shape:
+    """Return what is assumed of a message that an earlier version stored."""
+    return Shape(size=delivery.size, eight_bit=delivery.size, long_lines=True)

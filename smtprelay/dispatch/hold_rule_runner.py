@@ -1,12 +1,12 @@
 """
-Sees to it that the rules which hold mail are carried out, and that they end in their time.
+Applies the rules that hold mail, and ends them in their time.
 
 The spool says when the next of them ends. Without a rule there is nothing to wait for.
 """
 
 from typing import Final
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from smtprelay.interfaces import Events
@@ -21,55 +21,47 @@ _LONGEST_SLEEP: Final = 86400.0
 
 
 class HoldRuleRunner:
-    """Tends the rules of one spool, from the first :meth:`kick` on."""
+    """Applies the rules of one spool, from the first :meth:`kick` until :meth:`stop`."""
 
     def __init__(self, spool: QueueAdmin, clock: IReactorTime, events: Events) -> None:
         self._spool = spool
         self._clock = clock
         self._events = events
         self._alarm: IDelayedCall | None = None
-        self._work: Deferred[None] | None = None
-        self._again = False
-        self._stopped = False
+        self._running = self._again = self._stopped = False
 
     def kick(self) -> None:
         """Look at the rules now."""
-        self._again = True
-        if self._work is not None or self._stopped:
-            return
-        self._cancel()
-        work = self._work = Deferred.fromCoroutine(self._tend())
-        work.addErrback(self._failed)
-        work.addBoth(self._done)
+        self._again = not self._stopped
+        if self._again and not self._running:
+            Deferred.fromCoroutine(self._apply_hold_rules())
 
     def stop(self) -> None:
         """Do nothing more; a step that is under way may end."""
-        self._stopped = True
-        self._cancel()
+        self._stopped, self._again = True, False
+        self._sleep(None)
 
-    async def _tend(self) -> None:
-        when: float | None = 0.0
-        while self._again and not self._stopped:
+    async def _apply_hold_rules(self) -> None:
+        """Take one step after the other until nothing is to be done now; nothing is raised."""
+        self._running = True
+        when: float | None = None
+        while self._again:
             self._again = False
-            when = await self._spool.apply_hold_rules()
-            self._again = self._again or when == 0.0
-        if when is not None and not self._stopped:
-            wait = min(_LONGEST_SLEEP, max(_SHORTEST, when - self._clock.seconds()))
-            self._alarm = self._clock.callLater(wait, self.kick)
+            try:
+                when = await self._spool.apply_hold_rules()
+                self._again = self._again or (when == 0.0 and not self._stopped)
+            except Exception as exc:  # noqa: BLE001 -- whatever the database raises
+                if self._stopped:
+                    break
+                reason = f"{type(exc).__name__}: {exc}"
+                self._events("spool.failed", operation="hold_rules", reason=reason)
+                when = self._clock.seconds() + _AFTER_A_FAULT
+        self._running = False
+        self._sleep(None if self._stopped else when)
 
-    def _failed(self, failure: object) -> None:
-        error = getattr(failure, "value", None)
-        if self._stopped or isinstance(error, CancelledError):
-            return
-        self._events("spool.failed", operation="hold_rules", reason=f"{type(error).__name__}: {error}")
-        self._alarm = self._clock.callLater(_AFTER_A_FAULT, self.kick)
-
-    def _done(self, _: object) -> None:
-        self._work = None
-        if self._again and not self._stopped:
-            self.kick()
-
-    def _cancel(self) -> None:
+    def _sleep(self, until: float | None) -> None:
         if self._alarm is not None and self._alarm.active():
             self._alarm.cancel()
-        self._alarm = None
+        if until is not None:
+            wait = min(_LONGEST_SLEEP, max(_SHORTEST, until - self._clock.seconds()))
+            self._alarm = self._clock.callLater(wait, self.kick)

@@ -1,10 +1,9 @@
 """
 What this process knows of the lanes that are stopped.
 
-The spool holds a stopped lane back; here is what it does not keep: how often in a row the
-lane was found blocked (the probes become rarer), and whether it is blocked at all or only paused
-because its provider asked us to wait. After a restart nothing is known, and a lane that was paused is probed
-as if it had been blocked.
+The spool claims nothing in a stopped lane. It does not keep how often in a row the lane was found blocked
+(the probes become rarer), nor whether it is only paused because its provider asked us to wait: that is here,
+until a restart. Then a lane that was paused is probed as if it had been blocked.
 """
 
 from collections.abc import Collection
@@ -19,7 +18,7 @@ from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome
 from smtprelay.model.queue import ASKED_TO_WAIT
 
-#: After a warning that a lane is throttled the next one comes so many seconds later at the earliest.
+#: The least time between two warnings that a lane is throttled, seconds.
 _SILENT: Final = 60.0
 
 
@@ -28,7 +27,7 @@ class _Stop:
     """
     A lane that does not run.
 
-    :ivar until: seconds since the epoch; what happens in the lane later tells whether it works again.
+    :ivar until: seconds since the epoch; what is sent later tells whether the lane works again.
     :ivar times: how often in a row it was found blocked; 0 for a pause.
     """
 
@@ -46,9 +45,7 @@ class LaneStates:
         self._suspended: frozenset[tuple[str, str]] = frozenset()
 
     def suspend(self, suspended: Collection[tuple[str, str]]) -> bool:
-        """Note which lanes are suspended by an operator now, and that no other is; tell if that is new."""
-        if not suspended and not self._suspended:
-            return False
+        """Note which lanes an operator has suspended, and that no other is; return whether that is new."""
         before, self._suspended = self._suspended, frozenset(suspended)
         for provider, lane in sorted(before - self._suspended):
             self._events("lane.unblocked", provider=provider, lane=lane)
@@ -64,14 +61,20 @@ class LaneStates:
 
         One that is only throttled does not stop: the spool slows it down.
         """
+        throttled: Deferred | None = None
+        asked: Deferred | None = None
         for outcome in outcomes:
             if isinstance(outcome, Blocked):
                 return self.block(delivery.provider, outcome.lane, outcome.why, now)
-        self._tell_throttled(delivery, outcomes, now)
-        asked = [each for each in outcomes if isinstance(each, Deferred) and each.retry_after]
-        if asked:
-            longest = max(asked, key=lambda each: each.retry_after or 0.0)
-            return self._pause(delivery, longest, now)
+            if isinstance(outcome, Deferred):
+                if outcome.throttled:
+                    throttled = throttled or outcome
+                if (outcome.retry_after or 0.0) > (asked.retry_after or 0.0 if asked else 0.0):
+                    asked = outcome
+        if throttled is not None:
+            self._tell_throttled(delivery, throttled.why, now)
+        if asked is not None:
+            return self._pause(delivery, asked, now)
         if self._stops and any(isinstance(each, Delivered | Failed) for each in outcomes):
             self._works(delivery, now)
         return None
@@ -80,8 +83,8 @@ class LaneStates:
         """
         Stop a lane, or keep it stopped.
 
-        :param probed: a probe found it so. Without it, what was under way when the lane was stopped
-            already does not stop it for longer.
+        :param probed: a probe found it blocked. What was under way when it was stopped, and finds the same,
+            does not stop it for longer.
         """
         why = why or "no reason was given"  # an empty one would open the lane
         stop = self._stops.get((provider, lane))
@@ -115,8 +118,6 @@ class LaneStates:
         """Tell whether a lane, or its whole provider, is stopped as far as we know."""
         if self._suspended and not self._suspended.isdisjoint({(provider, lane), (provider, "")}):
             return True
-        if not self._stops:
-            return False
         stops = (self._stops.get((provider, key)) for key in {lane, ""})
         return any(stop is not None and now < stop.until for stop in stops)
 
@@ -126,40 +127,29 @@ class LaneStates:
         return (provider, lane) in self._suspended or (stop is not None and stop.times > 0)
 
     def clock_stepped(self, seconds: float) -> None:
-        """Move all times by ``seconds``: the clock was put."""
+        """Move all times by ``seconds``: the system clock was changed."""
         self._stops = {key: evolve(stop, until=stop.until + seconds) for key, stop in self._stops.items()}
         self._told = {key: until + seconds for key, until in self._told.items()}
 
-    def _tell_throttled(self, delivery: Delivery, outcomes: Collection[Outcome], now: float) -> None:
-        """Warn of it, but not for each mail that is refused."""
-        reason = next((each.why for each in outcomes if isinstance(each, Deferred) and each.throttled), None)
+    def _tell_throttled(self, delivery: Delivery, reason: str, now: float) -> None:
+        """Warn, but not for each mail that is refused."""
         key = (delivery.provider, delivery.lane)
-        if reason is not None and now >= self._told.get(key, now):
+        if now >= self._told.get(key, now):
             self._told[key] = now + _SILENT
             self._events("lane.throttled", provider=key[0], lane=key[1], reason=reason)
 
     def _pause(self, delivery: Delivery, asked: Deferred, now: float) -> Block | None:
-        assert asked.retry_after is not None
         self._works(delivery, now)
-        key = (delivery.provider, delivery.lane)
+        provider, lane = key = (delivery.provider, delivery.lane)
         stop = self._stops.get(key, _Stop(now, 0))
         if stop.times:
-            return None  # blocked since: the probe will see
-        until = max(stop.until, now + honoured(asked.retry_after))
+            return None  # blocked meanwhile: the probe tells
+        until = max(stop.until, now + honoured(asked.retry_after or 0.0))
         self._stops[key] = _Stop(until, 0)
-        return Block(
-            provider=delivery.provider,
-            lane=delivery.lane,
-            until=until,
-            reason=f"{ASKED_TO_WAIT}: {asked.why}",
-        )
+        return Block(provider=provider, lane=lane, until=until, reason=f"{ASKED_TO_WAIT}: {asked.why}")
 
     def _works(self, delivery: Delivery, now: float) -> None:
-        """
-        Forget the stops of a lane in which a mail got an answer.
-
-        Not those that still last: what was under way when a lane was stopped proves nothing.
-        """
+        """Forget the stops of a lane that answered; not those that last, as before them it was under way."""
         for key in {delivery.lane, ""}:
             stop = self._stops.get((delivery.provider, key))
             if stop is not None and now >= stop.until:

@@ -1,20 +1,19 @@
 """
-An operator's hand on what the spool alone cannot know: providers, their lanes, and who is written to.
+What an operator may do that the spool alone cannot: it knows neither providers nor who is written to.
 
-The spool carries out the changes; here each of them is prepared: the lane that a rerouted mail goes in,
-and the bounce of one that is deleted. What stops or opens a lane by hand is here, too.
+The spool changes the queue; this prepares the changes: the lane of a rerouted delivery, the bounce of a
+deleted one. An operator probes, suspends and resumes providers here, too.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Final
 
-from attrs import define, evolve, field
+from attrs import define, evolve
 
+from smtprelay.dispatch.context import DispatchContext
+from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.failover import fits
-from smtprelay.dispatch.lane_state import LaneStates
-from smtprelay.interfaces import Events, Provider
-from smtprelay.interfaces.spool import QueueAdmin
+from smtprelay.dispatch.unreachable import ReachWatch
 from smtprelay.model.attempt import Block, Claim, NewMessage
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Failed
@@ -30,24 +29,16 @@ _NOTHING: Final = Prepared()
 @define(eq=False)
 class OperatorActions:
     """
-    See :class:`smtprelay.interfaces.Operator`.
+    Implements :class:`smtprelay.model.queue_admin.Operator`.
 
-    :param lanes: what this process knows of stopped lanes.
-    :param seconds: gives the time, since the epoch.
-    :param wake: has the spool asked for what may go now.
-    :param holds_changed: see there.
-    :param probe_unreachable: has a provider probed soon that cannot be reached.
+    :param dispatcher: hears of what was changed; ``None`` while no relay runs, as ``watch``.
+    :param watch: probes providers that cannot be reached.
     """
 
-    _spool: QueueAdmin
-    _providers: Mapping[str, Provider]
+    _context: DispatchContext
     _reporter: DsnReporter
-    _lanes: LaneStates
-    _seconds: Callable[[], float] = field(kw_only=True)
-    _events: Events = field(kw_only=True)
-    _wake: Callable[[], None] = field(kw_only=True)
-    holds_changed: Callable[[], None] = field(default=lambda: None, kw_only=True)
-    _probe_unreachable: Callable[[str], None] = field(default=lambda _provider: None, kw_only=True)
+    _dispatcher: Dispatcher | None = None
+    _watch: ReachWatch | None = None
 
     async def __call__(self, delivery: Delivery, edit: Edit) -> Prepared:
         """Return what this edit needs: the new place for a reroute, the bounce for a delete."""
@@ -59,33 +50,31 @@ class OperatorActions:
 
     def check(self, provider: str) -> None:
         """Raise ``LookupError`` for a provider that is not there."""
-        self._configured(provider)
+        if provider not in self._context.providers:
+            raise LookupError(f"there is no provider {provider!r}: {', '.join(self._context.providers)}")
 
     async def probe(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
-        """
-        Try a blocked lane, or a provider that cannot be reached, now.
-
-        :raises LookupError: there is no such provider.
-        :raises ValueError: it is suspended, not blocked, or asked us to wait and ``force`` is not given.
-        """
+        """Try a blocked lane, or a provider that cannot be reached, now."""
         state = await self._lane(provider, lane)
-        name = f"{provider} {lane}".rstrip()
         if (await self._lane(provider, "")).suspended:
             raise ValueError(f"{provider} is suspended: resume it")
         if state.state == "unreachable":
-            self._probe_unreachable(provider)
+            if self._watch is not None:
+                self._watch.probe_soon(provider)
             self._tell(provider, lane, "probe", who, "unreachable")
             return
+        name = f"{provider} {lane}".rstrip()
         if state.blocked_until is None:
             raise ValueError(f"{name} is not blocked")
         if state.blocked_reason.startswith(ASKED_TO_WAIT) and not force:
             raise ValueError(f"{name} {state.blocked_reason} (--force tries it all the same)")
-        block = Block(provider=provider, lane=lane, until=self._seconds(), reason=state.blocked_reason)
+        now = self._context.clock.seconds()
+        block = Block(provider=provider, lane=lane, until=now, reason=state.blocked_reason)
         await self._change(block, "probe", who, state.blocked_reason)
 
     async def suspend(self, provider: str, who: str, why: str, lasting: float | None = None) -> None:
         """Send nothing to ``provider`` until it is resumed; its mail goes on elsewhere or waits."""
-        self._configured(provider)
+        self.check(provider)
         if lasting is not None and not 0 < lasting <= LONGEST:
             raise ValueError("a provider is suspended for more than no time and less than a hundred years")
         reason = f"suspended by {who}" + (f": {why}" if why else "")
@@ -99,29 +88,30 @@ class OperatorActions:
             raise ValueError(f"{provider} is not suspended")
         await self._change(Block(provider=provider, operator=True), "resume", who, state.blocked_reason)
 
-    def _configured(self, name: str) -> Provider:
-        provider = self._providers.get(name)
-        if provider is None:
-            raise LookupError(f"there is no provider {name!r}: {', '.join(self._providers)}")
-        return provider
+    def holds_changed(self) -> None:
+        """Have the rules that hold mail applied now."""
+        if self._dispatcher is not None:
+            self._dispatcher.hold_rules.kick()
 
     async def _lane(self, provider: str, lane: str) -> LaneState:
-        self._configured(provider)
-        for each in (await self._spool.stock()).lanes:
+        self.check(provider)
+        for each in (await self._context.spool.admin.stock()).lanes:
             if (each.provider, each.lane) == (provider, lane):
                 return each
         raise LookupError(f"{provider} has no lane {lane!r}" if lane else f"{provider} has had no mail yet")
 
     async def _change(self, block: Block, action: str, who: str, why: str) -> None:
-        await self._spool.block(block)
+        await self._context.spool.admin.block(block)
         self._tell(block.provider, block.lane, action, who, why)
-        self._wake()
+        if self._dispatcher is not None:
+            self._dispatcher.lanes_changed()
 
     def _tell(self, provider: str, lane: str, action: str, who: str, why: str) -> None:
-        self._events("lane.changed", provider=provider, lane=lane, action=action, who=who, why=why)
+        self._context.events("lane.changed", provider=provider, lane=lane, action=action, who=who, why=why)
 
     def _rerouted(self, delivery: Delivery, name: str) -> Prepared:
-        provider = self._configured(name)
+        self.check(name)
+        provider = self._context.providers[name]
         if delivery.provider == name:
             return Prepared(refusal=f"goes to {name} already")
         if fits(delivery, provider) is False:
@@ -133,4 +123,5 @@ class OperatorActions:
         report = {address: Failed(why, _REMOVED) for address in delivery.envelope.addresses}
         # Nobody but the operator said so.
         told = Claim(delivery=evolve(delivery, provider="the operator"), node="", attempt=0)
-        return await self._reporter.bounce(told, report, self._spool.body(delivery), self._seconds())
+        body, now = self._context.spool.admin.body(delivery), self._context.clock.seconds()
+        return await self._reporter.bounce(told, report, body, now)

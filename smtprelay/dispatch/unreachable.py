@@ -1,9 +1,9 @@
 """
-The alarm about providers that cannot be reached.
+Reports providers that cannot be reached.
 
-It looks at what the providers' connections tell (:mod:`smtprelay.net.reachability`), and probes after a
-failure. So it comes as soon with a single mail in the queue as with many, and a provider that is mended is
-seen before its mail is due again, also after a restart.
+It reads what their connections tell (:mod:`smtprelay.net.reachability`), and probes after a failure: so it
+reports as soon with one mail in the queue as with many, and sees that a provider works again before its mail
+is due, also after a restart.
 """
 
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ from smtprelay.model.outcome import Blocked
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.net.reachability import Reach
 
-#: How often it is looked, seconds.
+#: How often to check, seconds.
 LOOK_EVERY: Final = 1.0
 
-#: So long after a failure a provider is probed, seconds, and then so often until it is reached.
+#: How long after a failure a provider is probed, and how often then until it is reached, seconds.
 _FIRST_PROBE: Final = 5.0
 _NEXT_PROBE: Final = 15.0
 
@@ -33,12 +33,12 @@ _NEXT_PROBE: Final = 15.0
 @define(eq=False)
 class ReachWatch:
     """
-    Tells ``provider.failing`` and ``provider.recovered``, each once for all nodes.
+    Tells ``provider.failing`` and ``provider.recovered``, each once for all nodes of the spool.
+
+    A provider that an operator has suspended is not probed, and nothing is told of it; one that answers a
+    probe by refusing us is blocked.
 
     :param reaches: by the name of the provider.
-    :param spool: has it for all nodes.
-    :param lanes: a provider that an operator has suspended is not probed, and nothing is told of it; one
-        that answers a probe by refusing us is blocked.
     """
 
     _reaches: Mapping[str, Reach]
@@ -47,26 +47,23 @@ class ReachWatch:
     _events: Events
     _spool: QueueAdmin = field(kw_only=True)
     _lanes: LaneStates = field(kw_only=True)
-    _begun: bool = field(default=False, init=False)
     _told: dict[str, Unreachable] = field(factory=dict, init=False)
-    #: To be probed once, whatever is known of them.
+    #: To be probed once; and not reached since the start, or since a suspension.
     _unprobed: set[str] = field(factory=set, init=False)
-    #: Not reached since the start, or since a suspension.
     _unproven: set[str] = field(default=Factory(lambda self: set(self._reaches), takes_self=True), init=False)
     _next_probe: dict[str, float] = field(factory=dict, init=False)
     _probes: dict[str, Deferred[Any]] = field(factory=dict, init=False)
 
-    async def look(self) -> None:
-        """Look at every provider; to be called about once a second. What the spool refuses it raises."""
-        if not self._begun:
-            await self.begin()
+    async def check_providers(self) -> None:
+        """Check every provider; to be called about once a second. It raises as the spool does."""
         for name, reach in self._reaches.items():
             suspended = self._lanes.is_suspended(name)
             if suspended:
                 reach.forget()
                 self._unproven.add(name)
-            trouble = reach.trouble()
-            if trouble is None and not suspended and self._asked_just_now(name):
+            trouble, now = reach.trouble(), self._clock.seconds()
+            asked_just_now = name in self._probes and now < self._next_probe.get(name, 0.0)
+            if trouble is None and not suspended and asked_just_now:
                 continue  # its mail goes on when it is known whether the provider takes any
             proven = name in self._unproven and reach.has_answered
             if trouble != self._told.get(name) or proven:
@@ -74,15 +71,18 @@ class ReachWatch:
                 self._change(name, trouble, aloud=first_or_last and not suspended)
             if proven:
                 self._unproven.discard(name)
-            self._probe(name, reach)
+            if reach.failure is None and name not in self._unprobed:
+                self._next_probe.pop(name, None)
+            elif not suspended:
+                self._probe(name, reach)
 
     def probe_soon(self, provider: str) -> None:
-        """Probe a provider at the next look, unless it is being probed."""
+        """Probe a provider at the next check, unless it is being probed."""
         if provider not in self._probes:
             self._unprobed.add(provider)
 
     def clock_stepped(self, seconds: float) -> None:
-        """Move all times by ``seconds``: the clock was put."""
+        """Move all times by ``seconds``: the system clock was changed."""
         for reach in self._reaches.values():
             reach.clock_stepped(seconds)
         self._next_probe = {name: due + seconds for name, due in self._next_probe.items()}
@@ -94,9 +94,9 @@ class ReachWatch:
 
     async def begin(self) -> None:
         """
-        Take over what was told before a restart; the first look probes what mail waits for now.
+        Take over what was told before a restart; the first check probes the providers that mail waits for.
 
-        With a corrected configuration that mail goes then. To be called before new mail comes in.
+        To be called once, before new mail comes in.
         """
         stock = await self._spool.stock()
         self._unprobed = {lane.provider for lane in stock.lanes if lane.waiting}
@@ -107,11 +107,9 @@ class ReachWatch:
             else:
                 reach.failure = self._told[told.provider] = told
                 self._unprobed.add(told.provider)
-        self._begun = True
 
     def _change(self, name: str, trouble: Unreachable | None, *, aloud: bool) -> None:
-        before = self._told.pop(name, None)
-        now = self._clock.seconds()
+        before, now = self._told.pop(name, None), self._clock.seconds()
         if trouble is not None:
             self._told[name] = trouble
             if aloud and before is None:
@@ -123,20 +121,13 @@ class ReachWatch:
     def _probe(self, name: str, reach: Reach) -> None:
         """Ask a provider of which nothing is known but a failure, unless something asks it already."""
         now = self._clock.seconds()
-        if reach.failure is None and name not in self._unprobed:
-            self._next_probe.pop(name, None)
-            return
         due = now if name in self._unprobed else self._next_probe.setdefault(name, now + _FIRST_PROBE)
-        if now < due or reach.waiting or name in self._probes or self._lanes.is_suspended(name):
+        if now < due or reach.waiting or name in self._probes:
             return
         self._unprobed.discard(name)
         self._next_probe[name] = now + _NEXT_PROBE
         probe = self._probes[name] = Deferred.fromCoroutine(self._ask(name, reach))
-        probe.addErrback(self._not_probed)
-        probe.addBoth(lambda _: self._probes.pop(name))
-
-    def _asked_just_now(self, name: str) -> bool:
-        return name in self._probes and self._clock.seconds() < self._next_probe.get(name, 0.0)
+        probe.addErrback(self._not_probed).addCallback(lambda _: self._probes.pop(name))
 
     async def _ask(self, name: str, reach: Reach) -> None:
         outcome = await ask(self._providers[name], name, "", self._events)

@@ -1,10 +1,9 @@
 """
-Telling a program what ended badly: the event that goes to the webhook.
+The event that tells a program of mail that failed or expired (``on_failed`` or ``on_expired``: ``webhook``).
 
-``on_failed: webhook`` and ``on_expired: webhook`` are for those who have something better than a bounce:
-a ticket, a database of addresses. The event is a message of our own in the spool, accepted in the transaction
-that closes the recipients it tells of, for the built-in provider ``webhook``: so it survives what mail
-survives, and is tried again as mail is. It names who and why, and never holds the mail's content.
+It is a message of our own in the spool, accepted in the transaction that closes the recipients it tells of,
+for the built-in provider ``webhook``: so it survives what mail survives, and is tried again as mail is. It
+names who and why, and never holds the mail's content.
 """
 
 import json
@@ -30,11 +29,7 @@ _EXPIRED = "4.4.7"
 
 @frozen(kw_only=True)
 class WebhookNotifier:
-    """
-    Makes events.
-
-    :ivar subjects: whether they may name the mail's subject.
-    """
+    """Makes events; ``subjects`` tells whether they may name the mail's subject."""
 
     post: PostEvent
     subjects: bool = True
@@ -42,11 +37,7 @@ class WebhookNotifier:
     async def announce(
         self, claim: Claim, ended: Mapping[str, Results], body: Body, now: float
     ) -> NewMessage | None:
-        """
-        Return the message that tells of ``ended``, the recipients by how they ended; ``None`` for nobody.
-
-        It raises what routing the message raises.
-        """
+        """Return what tells of ``ended``, the recipients by how they ended; ``None`` if they are none."""
         if not any(ended.values()):
             return None
         subject = await _subject(body) if self.subjects else None
@@ -56,8 +47,7 @@ class WebhookNotifier:
 
 def render(claim: Claim, ended: Mapping[str, Results], subject: str | None, now: float) -> bytes:
     """Return the event as JSON, in ASCII; ``subject`` is left out if it is ``None``."""
-    delivery = claim.delivery
-    envelope = delivery.envelope
+    delivery, envelope = claim.delivery, claim.delivery.envelope
     event = {
         "type": "delivery.ended",
         "time": now,
@@ -86,11 +76,10 @@ def _said(outcome: Outcome) -> dict[str, str]:
 
 
 async def _subject(body: Body) -> str:
-    """Return the mail's subject; ``""`` if it cannot be read: whatever is wrong, the event must be told."""
+    """Return the mail's subject; ``""`` if it cannot be read."""
     try:
-        head = head_of(await anext(body.chunks(), b""))
+        return subject_of(head_of(await anext(body.chunks(), b"")))
     except CancelledError:
         raise
-    except Exception:  # noqa: BLE001 -- the outcome is known
+    except Exception:  # noqa: BLE001 -- the outcome is known, and must be told
         return ""
-    return subject_of(head)

@@ -35,7 +35,7 @@ def written(archived: ArchivedMessage) -> dict[str, Any]:
 
 
 def read(values: object) -> ArchivedMessage:
-    """Return the message that :func:`written` made these values of; ``ValueError``: they are none, or unsound."""
+    """Return the message of which :func:`written` made these values; ``ValueError``: they are unsound."""
     archived = _with_deletions(structured(values, ArchivedMessage, SCHEMA))
     for fault in faults(archived):
         raise ValueError(fault)

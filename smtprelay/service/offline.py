@@ -13,17 +13,18 @@ from smtprelay.config.model import Config
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.operator import OperatorActions
-from smtprelay.interfaces.spool import QueueAdmin
+from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.model.message_id import new_id
 from smtprelay.policy.router import Router
 from smtprelay.service.build.bounces import OwnMessages, bounce_settings
+from smtprelay.service.build.dispatch import build_context
 from smtprelay.service.build.listeners import rule
 from smtprelay.service.build.providers import ProviderContext, build_providers
 
 
 def build_desk(
-    config: Config, spool: QueueAdmin, seconds: Callable[[], float], random_bits: Callable[[int], int]
+    config: Config, spool: Spool, seconds: Callable[[], float], random_bits: Callable[[int], int]
 ) -> OperatorActions:
     """Return what prepares an operator's changes of ``spool``."""
     clock = Clock()
@@ -38,15 +39,8 @@ def build_desk(
     providers = build_providers(config, context)
     router = Router([rule(route) for route in config.routes], providers)
     post = OwnMessages(config, router, providers, lambda: new_id(seconds(), random_bits), clock)
-    return OperatorActions(
-        spool,
-        providers,
-        DsnReporter(bounce_settings(config, providers), post),
-        LaneStates(_silence),
-        seconds=seconds,
-        events=_silence,
-        wake=lambda: None,
-    )
+    dispatch = build_context(config, spool, providers, LaneStates(_silence), clock, _silence)
+    return OperatorActions(dispatch, DsnReporter(bounce_settings(config, providers), post))
 
 
 def _silence(_event: str, /, **_fields: object) -> None:

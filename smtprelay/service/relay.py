@@ -19,6 +19,7 @@ from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.lane_state import LaneStates
+from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.unreachable import LOOK_EVERY, ReachWatch
 from smtprelay.interfaces import Events, Provider, Receive
@@ -32,7 +33,7 @@ from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.router import Router, Rule
 from smtprelay.service.build.bounces import OwnMessages, build_delays
-from smtprelay.service.build.dispatch import build_dispatcher
+from smtprelay.service.build.dispatch import build_context, build_dispatcher, build_notices
 from smtprelay.service.build.http import control_site, http_sites
 from smtprelay.service.build.listeners import ListenerFactory, policy_user, rule
 from smtprelay.service.build.providers import ProviderContext, build_providers
@@ -120,6 +121,7 @@ class Relay(Service):
         self._lanes = LaneStates(self._events)
         self._watch: ReachWatch | None = None
         self._dispatcher: Dispatcher | None = None
+        self._operator: OperatorActions | None = None
         self._drain: Drain | None = None
         self._synchronous: Synchronous | None = None
         self._clocks: list[LoopingCall] = []
@@ -206,30 +208,17 @@ class Relay(Service):
     def _build_delivery(self, permits: Spool, post: OwnMessages, watch: ReachWatch) -> None:
         """Build what takes mail to the providers: from the spool, and while its client waits."""
         config, spool = self.config, self.spool
-        notifier = build_announcer(config, self._new_id, self._clock)
-        self._dispatcher = build_dispatcher(
-            config,
-            permits,
-            self._providers,
-            lanes=self._lanes,
-            post=post,
-            notifier=notifier,
-            reactor=self._clock,
-            events=self._events,
-            probe_unreachable=watch.probe_soon,
-        )
+        context = build_context(config, permits, self._providers, self._lanes, self._clock, self._events)
+        notices = build_notices(config, context, post, build_announcer(config, self._new_id, self._clock))
+        self._dispatcher = build_dispatcher(config, context, notices)
+        self._operator = OperatorActions(context, notices.reporter, self._dispatcher, watch)
         shared = config.spool is not None and config.spool.engine == "postgres"
         self._drain = Drain(self._ports, self._dispatcher, permits.admin, shared=shared, events=self._events)
         self._synchronous = build_synchronous(
             config,
-            self._providers,
+            context,
+            notices,
             spool,
-            permits.permits,
-            self._lanes,
-            post=post,
-            notifier=notifier,
-            reactor=self._clock,
-            events=self._events,
             defer_to_thread=self._threads.work,
             budget=self._budget,
         )
@@ -258,7 +247,10 @@ class Relay(Service):
         assert self._dispatcher is not None
         assert self._permits is not None
         self._refusals.store = self._permits.refusals
-        chores: list[Chore] = [("reach", LOOK_EVERY, self._watch.look), ("log", LOOK_EVERY, self._log.look)]
+        chores: list[Chore] = [
+            ("reach", LOOK_EVERY, self._watch.check_providers),
+            ("log", LOOK_EVERY, self._log.look),
+        ]
         if self.spool is not None and self.config.spool is not None:
             self._keeping = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
             chores += [("hold_rules", SWEEP_EVERY, self._tend), *self._keeping.chores]
@@ -309,7 +301,7 @@ class Relay(Service):
             events=self._events,
             readiness=self._readiness,
             listeners=self._ports.described,
-            operator=None if self._dispatcher is None else self._dispatcher.operator,
+            operator=self._operator,
             mailbox=self._mailbox,
             draining=self._drain,
             permits=self._permits,
@@ -348,7 +340,7 @@ class Relay(Service):
     async def _tend(self) -> None:
         """Another node may have made a rule that holds mail, and be gone when it ends."""
         if self._dispatcher is not None:
-            self._dispatcher.operator.holds_changed()
+            self._dispatcher.hold_rules.kick()
 
     # --- stopping
 

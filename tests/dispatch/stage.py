@@ -1,6 +1,6 @@
 """Values and a whole dispatch station for its tests: a spool in memory, scripted providers, a clock."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attrs import evolve
@@ -8,9 +8,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.dsn.render import BounceSettings
+from smtprelay.dispatch.dsn.reporter import DsnReporter, Post
 from smtprelay.dispatch.lane_state import LaneStates
+from smtprelay.dispatch.notices import EndNotices
+from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Body
 from smtprelay.model.attempt import Claim, NewMessage
@@ -57,6 +61,21 @@ def make_claim(*addresses: str, delivery: Delivery | None = None, **changes: Any
     return Claim(**{**usual, **changes})
 
 
+def make_context(events: Recording, **more: Any) -> DispatchContext:
+    """Return a context of ``more``: the spool, the providers, the routes, the clock, perhaps the lanes."""
+    return DispatchContext(**{"lanes": LaneStates(events), "events": events, "jitter": lambda: 0.5, **more})
+
+
+def make_notices(
+    context: DispatchContext,
+    post: Post,
+    bounces: BounceSettings = BOUNCES,
+    notifier: WebhookNotifier | None = None,
+) -> EndNotices:
+    reporter = DsnReporter(bounces, post, context.clock)
+    return EndNotices(reporter=reporter, notifier=notifier, clock=context.clock, events=context.events)
+
+
 class Measured(ScriptedProvider):
     """Takes requests of 100 octets; only measuring tells how large one becomes."""
 
@@ -91,7 +110,6 @@ class Stage:
         events: Recording | None = None,
         *,
         notifier: WebhookNotifier | None = None,
-        probe_unreachable: Callable[[str], None] = lambda _provider: None,
     ) -> None:
         self.clock = Clock()
         self.clock.advance(MORNING)
@@ -104,7 +122,6 @@ class Stage:
         self._messages = 0
         self._bounces = bounces
         self._notifier = notifier
-        self._probe_unreachable = probe_unreachable
         self.dispatcher = self._make()
 
     def start(self) -> "Stage":
@@ -121,19 +138,18 @@ class Stage:
         self.start()
 
     def _make(self) -> Dispatcher:
-        return Dispatcher(
-            self.spool,
-            self.providers,
-            self.routes,
+        self.context = context = make_context(
+            self.events,
+            spool=self.spool,
+            providers=self.providers,
+            routes=self.routes,
             clock=self.clock,
-            events=self.events,
-            lanes=LaneStates(self.events),
-            jitter=lambda: 0.5,
-            post=self._post,
-            bounces=self._bounces,
-            notifier=self._notifier,
-            probe_unreachable=self._probe_unreachable,
         )
+        notices = make_notices(context, self._post, self._bounces, self._notifier)
+        dispatcher = Dispatcher(context, notices)
+        self.reporter = notices.reporter
+        self.operator = OperatorActions(context, notices.reporter, dispatcher)
+        return dispatcher
 
     def accept(
         self,

@@ -333,6 +333,16 @@ class SizeTests(DispatcherTestCase):
             self.assertEqual(((len(two.sent), len(three.sent)), two.measured), (sent, [MAIL]))
             self.stop()
 
+    def test_what_was_delivered_stays_delivered_when_measuring_fails(self) -> None:
+        """Only the recipient for whom another provider had to be asked about goes again."""
+        one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Failed("large", "5.3.4")}])
+        stage = self.stage(one, Measured("two", ValueError("a bug")))
+        message = stage.accept("a@x.org", "b@x.org")
+        self.assertEqual(len(stage.events.of("attempt.crashed")), 1)
+        self.assertIn("ValueError: a bug", stage.summary(message).reason)
+        stage.clock.advance(30)
+        self.assertEqual([delivery.envelope.addresses for delivery, _ in one.sent][1:], [("b@x.org",)])
+
 
 class ResolveTests(DispatcherTestCase):
     def test_credentials_that_fail_while_it_asks_leave_it_uncertain(self) -> None:

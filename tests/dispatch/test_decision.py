@@ -296,13 +296,13 @@ class OtherEndsTests(SynchronousTestCase):
 
     def test_a_crash_is_tried_again_and_resolved_first(self) -> None:
         """The exception may have come after the body was sent."""
-        settlement = crashed(make_case(make_claim(A, tries=2)), "KeyError: 'id'").settlement
+        settlement = crashed(make_case(make_claim(A, tries=2)), {}, KeyError("id")).settlement
         self.assertEqual((settlement.state, settlement.due), ("deferred", MORNING + 30))
         self.assertEqual((settlement.errors, settlement.tries, settlement.uncertain), (1, 2, True))
 
     def test_the_third_crash_in_a_row_holds(self) -> None:
         """With what was raised as its reason."""
-        settlement = crashed(make_case(make_claim(A, errors=2)), "KeyError: 'id'").settlement
+        settlement = crashed(make_case(make_claim(A, errors=2)), {}, KeyError("id")).settlement
         self.assertEqual(
             (settlement.state, settlement.due, settlement.reason), ("held", None, "KeyError: 'id'")
         )
@@ -316,19 +316,19 @@ class OtherEndsTests(SynchronousTestCase):
     def test_a_body_that_is_gone_is_held_at_once(self) -> None:
         """Whatever the provider said without it; who has the mail already keeps it."""
         case = make_case(make_claim(A, B, tries=2))
-        verdict = unreadable(case, {A: Delivered("1"), B: Failed("empty")}, "gone", gone=True)
+        verdict = unreadable(case, {A: Delivered("1"), B: Failed("empty")}, LookupError("gone"))
         settlement = verdict.settlement
         self.assertEqual((settlement.state, settlement.due, settlement.tries), ("held", None, 2))
         self.assertEqual((dict(settlement.closed), verdict.report), ({A: "delivered"}, {}))
-        self.assertEqual(settlement.reason, "the body cannot be read: gone")
+        self.assertEqual(settlement.reason, "the body cannot be read: LookupError: gone")
 
     def test_a_body_that_cannot_be_read_is_tried_again(self) -> None:
         """For as long as that takes: it is not this mail's fault, and it is as it was before."""
-        settlement = unreadable(make_case(make_claim(A)), {}, "busy", gone=False).settlement
+        settlement = unreadable(make_case(make_claim(A)), {}, OSError("busy")).settlement
         self.assertEqual((settlement.state, settlement.due), ("deferred", MORNING + 1))
         self.assertEqual((settlement.errors, settlement.uncertain), (0, False))
         later = make_claim(A, attempt=30, errors=2, uncertain=True)
-        last = unreadable(make_case(later), {}, "busy", gone=False).settlement
+        last = unreadable(make_case(later), {}, OSError("busy")).settlement
         self.assertEqual((last.state, last.due), ("deferred", MORNING + 60))
         self.assertEqual((last.errors, last.uncertain), (2, True))
 

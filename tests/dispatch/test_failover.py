@@ -1,11 +1,15 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.failover import Place, fits, next_place, too_large
+from smtprelay.dispatch.failover import Failover, Place, fits, too_large
 from smtprelay.interfaces import Unmeasured
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import make_delivery
+
+
+def next_place(delivery, via, providers, stopped, measured=None):
+    return Failover(delivery, via, providers).next_place(stopped, measured)
 
 
 def never(_provider: str, _lane: str) -> bool:

@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.lane_state import LaneStates
+from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.synchronous.permits import ClientPatience, SynchronousPermits, Turned
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
@@ -34,7 +35,7 @@ from smtprelay.spool.engines.sqlite import SqliteEngine
 from smtprelay.spool.engines.writer import run_group
 from smtprelay.spool.maintenance.check import check
 from smtprelay.spool.spool import QueueSpool
-from tests.dispatch.stage import BOUNCES, MORNING, make_delivery
+from tests.dispatch.stage import MORNING, make_context, make_delivery, make_notices
 from tests.recording import Recording
 
 PACES = {
@@ -137,17 +138,17 @@ class Play(RuleBasedStateMachine):
         self.providers = {"one": Moody("one", Limits()), "two": Moody("two", Limits(size=60))}
         self.number = 0
         lanes = LaneStates(self.events)
-        self.dispatcher = Dispatcher(
-            self.spool,
-            self.providers,
-            ROUTES,
+        context = make_context(
+            self.events,
+            spool=self.spool,
+            providers=self.providers,
+            routes=ROUTES,
             clock=self.clock,
-            events=self.events,
             lanes=lanes,
-            jitter=lambda: 0.5,
-            post=self.post,
-            bounces=BOUNCES,
         )
+        notices = make_notices(context, self.post)
+        self.dispatcher = Dispatcher(context, notices)
+        self.operator = OperatorActions(context, notices.reporter, self.dispatcher)
         self.shared = SynchronousPermits(self.spool.permits, lanes, self.clock, self.events)
         self.slots: list[Any] = []
         self.dispatcher.start()
@@ -228,11 +229,11 @@ class Play(RuleBasedStateMachine):
         to = name if action == "reroute" else ""
         change = Edit(action=action, who="ops", provider=to, bounce=action == "delete")
         chosen = Selection(states=("queued", "deferred", "held"), everything=True)
-        self.by_hand(self.spool.admin.edit(chosen, change, "", self.dispatcher.operator))
+        self.by_hand(self.spool.admin.edit(chosen, change, "", self.operator))
 
     @rule(name=NAMES, what=st.sampled_from(["suspend", "resume", "probe"]))
     def lane(self, name, what):
-        operator = self.dispatcher.operator
+        operator = self.operator
         works = {
             "suspend": lambda: operator.suspend(name, "ops", "x"),
             "resume": lambda: operator.resume(name, "ops"),
@@ -244,7 +245,7 @@ class Play(RuleBasedStateMachine):
     def hold(self, recipient, seconds):
         until = self.clock.seconds() + seconds
         self.by_hand(self.spool.admin.hold(HoldRule(recipient=recipient, reason="", who="ops", until=until)))
-        self.dispatcher.operator.holds_changed()
+        self.operator.holds_changed()
 
     def by_hand(self, work):
         """Do it whenever the spool gets to it, if it can be done then."""
@@ -258,7 +259,7 @@ class Play(RuleBasedStateMachine):
             self.writer.commit()
         for each in self.providers.values():
             each.verdicts.clear()
-            self.by_hand(self.dispatcher.operator.resume(each.name, "ops"))
+            self.by_hand(self.operator.resume(each.name, "ops"))
         for _ in range(3000):
             if not self.go_on():
                 break

@@ -5,12 +5,15 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.hold_rule_runner import HoldRuleRunner
+from smtprelay.dispatch.operator import OperatorActions
+from smtprelay.dispatch.unreachable import ReachWatch
 from smtprelay.model.outcome import Blocked
 from smtprelay.model.outcome import Deferred as Later
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.queue_admin import HoldRule
 from smtprelay.model.route import Limits
 from smtprelay.model.unreachable import Unreachable
+from smtprelay.net.reachability import Reach
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done
 from tests.recording import Recording
@@ -19,7 +22,7 @@ from tests.recording import Recording
 def change(stage: Stage, action: str, **more: object):
     """Carry out a change of everything, as the API does."""
     edit = Edit(action=action, who="ops", **more)
-    return done(stage.spool.admin.edit(Selection(everything=True), edit, "", stage.dispatcher.operator))
+    return done(stage.spool.admin.edit(Selection(everything=True), edit, "", stage.operator))
 
 
 class RerouteTests(DispatcherTestCase):
@@ -47,7 +50,7 @@ class RerouteTests(DispatcherTestCase):
         stage = self.stage(ScriptedProvider("one", [Later("busy")]))
         stage.accept()
         edit = Edit(action="reroute", provider="tow", who="ops")
-        work = stage.spool.admin.edit(Selection(everything=True), edit, "", stage.dispatcher.operator)
+        work = stage.spool.admin.edit(Selection(everything=True), edit, "", stage.operator)
         failure = self.failureResultOf(Deferred.fromCoroutine(work), LookupError)
         self.assertIn("there is no provider 'tow': one", str(failure.value))
 
@@ -72,9 +75,6 @@ class DeleteTests(DispatcherTestCase):
 
 
 class LaneTests(DispatcherTestCase):
-    def operator(self, stage: Stage):
-        return stage.dispatcher.operator
-
     def refusal(self, work, kind: type[Exception] = ValueError) -> str:
         return str(self.failureResultOf(Deferred.fromCoroutine(work), kind).value)
 
@@ -84,7 +84,7 @@ class LaneTests(DispatcherTestCase):
         stage = self.stage(one)
         stage.accept()
         self.assertEqual(len(one.sent), 1)
-        done(self.operator(stage).probe("one", "", "ops"))
+        done(stage.operator.probe("one", "", "ops"))
         stage.clock.advance(1)
         self.assertEqual(len(one.sent), 2)
         (told,) = stage.events.of("lane.changed")
@@ -92,13 +92,25 @@ class LaneTests(DispatcherTestCase):
 
     def test_an_unreachable_provider_is_probed_soon(self) -> None:
         """By whoever watches it; the operator's request itself asks nobody and stops no lane."""
-        one, asked = ScriptedProvider("one"), []
-        stage = self.stage(one, probe_unreachable=asked.append)
+        one = ScriptedProvider("one")
+        stage = self.stage(one)
         stage.accept()
+        watch = ReachWatch(
+            {"one": Reach("one", stage.clock.seconds)},
+            stage.providers,
+            stage.clock,
+            stage.events,
+            spool=stage.spool.admin,
+            lanes=stage.context.lanes,
+        )
+        done(watch.begin())
+        operator = OperatorActions(stage.context, stage.reporter, stage.dispatcher, watch)
         told = Unreachable(provider="one", since=1.0, host="x:443", stage="connect", reason="refused")
         done(stage.spool.admin.note_reach("one", told))
-        done(self.operator(stage).probe("one", "", "ops"))
-        self.assertEqual((asked, [call for call in one.calls if call[0] == "probe"]), (["one"], []))
+        done(operator.probe("one", "", "ops"))
+        self.assertEqual([call for call in one.calls if call[0] == "probe"], [])
+        done(watch.check_providers())
+        self.assertEqual([call for call in one.calls if call[0] == "probe"], [("probe", "")])
         self.assertEqual("probe", stage.events.of("lane.changed")[0]["action"])
         self.assertIsNone(done(stage.spool.admin.stock()).lanes[0].blocked_until)
 
@@ -109,8 +121,8 @@ class LaneTests(DispatcherTestCase):
         stage.accept()
         stage.accept()
         self.assertEqual(len(one.sent), 1)
-        self.assertIn("asked to wait", self.refusal(self.operator(stage).probe("one", "", "ops")))
-        done(self.operator(stage).probe("one", "", "ops", force=True))
+        self.assertIn("asked to wait", self.refusal(stage.operator.probe("one", "", "ops")))
+        done(stage.operator.probe("one", "", "ops", force=True))
         stage.clock.advance(1)
         self.assertEqual([delivery.message for delivery, _ in one.sent], ["M1", "M2"])
 
@@ -118,7 +130,7 @@ class LaneTests(DispatcherTestCase):
         """Each refusal says why."""
         stage = self.stage(ScriptedProvider("one"))
         stage.accept()
-        operator = self.operator(stage)
+        operator = stage.operator
         self.assertIn("not blocked", self.refusal(operator.probe("one", "", "ops")))
         self.assertIn("no lane 'box'", self.refusal(operator.probe("one", "box", "ops"), LookupError))
         self.assertIn("no provider", self.refusal(operator.suspend("two", "ops", ""), LookupError))
@@ -128,7 +140,7 @@ class LaneTests(DispatcherTestCase):
         """Not after days, not by a restart and not by a probe, until it is resumed."""
         one = ScriptedProvider("one")
         stage = self.stage(one)
-        done(self.operator(stage).suspend("one", "ops", "maintenance"))
+        done(stage.operator.suspend("one", "ops", "maintenance"))
         stage.accept()
         stage.clock.advance(7 * 86400)
         stage.dispatcher.stop(1)
@@ -136,8 +148,8 @@ class LaneTests(DispatcherTestCase):
         stage.clock.advance(86400)
         self.assertEqual(one.sent, [])
         self.assertEqual("suspended by ops: maintenance", stage.summary("M1").waiting_for)
-        self.assertIn("resume it", self.refusal(self.operator(stage).probe("one", "", "ops", force=True)))
-        done(self.operator(stage).resume("one", "ops"))
+        self.assertIn("resume it", self.refusal(stage.operator.probe("one", "", "ops", force=True)))
+        done(stage.operator.resume("one", "ops"))
         stage.clock.advance(1)
         self.assertEqual(len(one.sent), 1)
 
@@ -145,7 +157,7 @@ class LaneTests(DispatcherTestCase):
         """It goes on at that time without anybody's asking, and the log says so; a restart is no matter."""
         one = ScriptedProvider("one")
         stage = self.stage(one)
-        done(self.operator(stage).suspend("one", "ops", "maintenance", 7200.0))
+        done(stage.operator.suspend("one", "ops", "maintenance", 7200.0))
         stage.accept()
         stage.dispatcher.stop(1)
         stage.restart()
@@ -159,7 +171,7 @@ class LaneTests(DispatcherTestCase):
         """What is no time, or a slip of the hand, is refused."""
         stage = self.stage(ScriptedProvider("one"))
         for seconds in (0.0, -1.0, 9e12, float("nan")):
-            refusal = self.refusal(self.operator(stage).suspend("one", "ops", "", seconds))
+            refusal = self.refusal(stage.operator.suspend("one", "ops", "", seconds))
             self.assertIn("more than no time", refusal)
 
     def test_a_clock_that_is_put_moves_the_end(self) -> None:
@@ -167,7 +179,7 @@ class LaneTests(DispatcherTestCase):
         for seconds in (90_000.0, -180_000.0):
             one = ScriptedProvider("one")
             stage = self.stage(one)
-            done(self.operator(stage).suspend("one", "ops", "", 7200.0))
+            done(stage.operator.suspend("one", "ops", "", 7200.0))
             stage.accept()
             stage.clock.rightNow += seconds
             stage.dispatcher.clock_stepped(seconds)
@@ -180,7 +192,7 @@ class LaneTests(DispatcherTestCase):
         """However the clock is put, a suspended provider stays so."""
         one = ScriptedProvider("one")
         stage = self.stage(one)
-        done(self.operator(stage).suspend("one", "ops", ""))
+        done(stage.operator.suspend("one", "ops", ""))
         stage.accept()
         for seconds in (90_000.0, -180_000.0):
             stage.clock.rightNow += seconds
@@ -194,7 +206,7 @@ class LaneTests(DispatcherTestCase):
         one, two = ScriptedProvider("one", [Later("busy")]), ScriptedProvider("two")
         stage = self.stage(one, two)
         stage.accept()
-        done(self.operator(stage).suspend("one", "ops", ""))
+        done(stage.operator.suspend("one", "ops", ""))
         stage.accept()
         stage.clock.advance(60)
         self.assertEqual(sorted(delivery.message for delivery, _ in two.sent), ["M1", "M2"])
@@ -207,7 +219,7 @@ class LaneTests(DispatcherTestCase):
             one = ScriptedProvider("one", [answer])
             stage = self.stage(one)
             stage.accept()
-            done(self.operator(stage).suspend("one", "ops", "x"))
+            done(stage.operator.suspend("one", "ops", "x"))
             answer.callback(outcome)
             stage.clock.advance(3600)
             (lane,) = done(stage.spool.admin.stock()).lanes
@@ -215,14 +227,14 @@ class LaneTests(DispatcherTestCase):
             self.assertEqual(len(one.sent), 1)
 
 
-class TendingTests(DispatcherTestCase):
+class HoldRuleTests(DispatcherTestCase):
     def test_a_rule_ends_by_itself(self) -> None:
         """What it held is sent at that time, without anybody asking."""
         one = ScriptedProvider("one")
         stage = self.stage(one)
         until = MORNING + 600
         done(stage.spool.admin.hold(HoldRule(recipient="*", reason="", who="ops", until=until)))
-        stage.dispatcher.operator.holds_changed()
+        stage.operator.holds_changed()
         stage.accept()
         stage.clock.advance(599)
         self.assertEqual(one.sent, [])
@@ -253,12 +265,12 @@ class TendingTests(DispatcherTestCase):
                 await fail(RuntimeError("disk"))
 
         spool = Failing()
-        tending = HoldRuleRunner(spool, clock, events)
-        tending.kick()
+        rules = HoldRuleRunner(spool, clock, events)
+        rules.kick()
         clock.advance(61)
         self.assertEqual(spool.asked, 2)
         self.assertEqual(events.of("spool.failed")[0]["operation"], "hold_rules")
-        tending.stop()
+        rules.stop()
         self.assertEqual(clock.getDelayedCalls(), [])
 
 
@@ -271,6 +283,6 @@ class QuietTests(SynchronousTestCase):
             async def apply_hold_rules(self) -> None:
                 return None
 
-        tending = HoldRuleRunner(Empty(), clock, Recording())
-        tending.kick()
+        rules = HoldRuleRunner(Empty(), clock, Recording())
+        rules.kick()
         self.assertEqual(clock.getDelayedCalls(), [])

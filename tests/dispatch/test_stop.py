@@ -1,6 +1,7 @@
+import contextlib
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from smtprelay.model.outcome import Blocked, Delivered
 from smtprelay.model.outcome import Deferred as Retry
@@ -9,27 +10,28 @@ from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done
 
 
+def failing(stage: Stage, operation: str, times: int) -> list[float]:
+    """Let an operation of the spool fail so often; return the list of when it was called."""
+    real, calls = getattr(stage.spool, operation), []
+
+    async def fail(*args: Any) -> Any:
+        calls.append(stage.clock.seconds() - MORNING)
+        if len(calls) <= times:
+            raise OSError("disk on fire")
+        return await real(*args)
+
+    setattr(stage.spool, operation, fail)
+    return calls
+
+
 class SpoolTroubleTests(DispatcherTestCase):
-    def failing(self, stage: Stage, operation: str, times: int) -> list[float]:
-        """Let an operation of the spool fail so often; return the list of when it was called."""
-        real, calls = getattr(stage.spool, operation), []
-
-        async def fail(*args: Any) -> Any:
-            calls.append(stage.clock.seconds() - MORNING)
-            if len(calls) <= times:
-                raise OSError("disk on fire")
-            return await real(*args)
-
-        setattr(stage.spool, operation, fail)
-        return calls
-
     def test_a_claim_that_fails_is_repeated_ever_more_slowly(self) -> None:
         """The loop never ends, and says what is wrong."""
         one = ScriptedProvider("one")
         self.staged = stage = Stage([one], [Route(name="default", via=("one",))])
         self.addCleanup(self.stop)
         stage.accept()
-        calls = self.failing(stage, "claim", 3)
+        calls = failing(stage, "claim", 3)
         stage.start()
         stage.clock.pump([0.5] * 20)
         self.assertEqual(calls[:4], [0.0, 1.0, 3.0, 7.0])
@@ -42,7 +44,7 @@ class SpoolTroubleTests(DispatcherTestCase):
         """It is settled when that works again, and the mail is not sent twice."""
         one = ScriptedProvider("one")
         stage = self.stage(one)
-        calls = self.failing(stage, "settle", 2)
+        calls = failing(stage, "settle", 2)
         message = stage.accept()
         self.assertEqual(stage.summary(message).state, "active")
         stage.clock.pump([1.0, 2.0])
@@ -55,7 +57,7 @@ class SpoolTroubleTests(DispatcherTestCase):
         one.verdicts.extend([Delivered(), Delivered()])
         stage = self.stage(one)
         stage.accept()
-        self.failing(stage, "block", 1)
+        failing(stage, "block", 1)
         stage.clock.pump([30.0, 1.0])
         self.assertEqual([what for what, _ in one.calls], ["deliver", "probe", "probe", "deliver"])
 
@@ -101,6 +103,24 @@ class StopTests(DispatcherTestCase):
         stage.clock.advance(10)
         self.successResultOf(stopped)
         self.assertEqual((stage.clock.getDelayedCalls(), stage.events.of("spool.failed")), ([], []))
+
+    def test_an_answer_after_it_was_given_up(self) -> None:
+        """A provider that makes an outcome of being cancelled has it recorded, if the spool can; once."""
+
+        class Answering(ScriptedProvider):
+            async def deliver(self, *_: Any) -> Any:
+                with contextlib.suppress(CancelledError):
+                    await Deferred()
+                return {"a@x.org": Retry("cut")}
+
+        for times, state in ((0, "deferred"), (1, "active")):
+            stage = self.stage(Answering("one"))
+            failing(stage, "settle", times)
+            message = stage.accept()
+            stopped = stage.dispatcher.stop(10)
+            stage.clock.advance(10)
+            self.successResultOf(stopped)
+            self.assertEqual((stage.summary(message).state, stage.clock.getDelayedCalls()), (state, []))
 
     def test_after_stop_nothing_is_begun(self) -> None:
         """What an accept still claims is given back, untouched."""

@@ -67,7 +67,8 @@ class ReachWatchTests(SynchronousTestCase):
             spool=self.spool.admin,
             lanes=self.lanes,
         )
-        self.looking = every(self.clock, self.events, "reach", LOOK_EVERY, watch.look)
+        done(watch.begin())
+        self.looking = every(self.clock, self.events, "reach", LOOK_EVERY, watch.check_providers)
         return watch
 
     def pass_time(self, seconds: int) -> None:
@@ -255,8 +256,7 @@ class ReachWatchTests(SynchronousTestCase):
         waiting = evolve(nothing, lanes=[lane])
         for before, probes in ((nothing, 0), (waiting, 1)):
             self.spool.admin.stock = partial(succeed, before)
-            watch = self.watching()
-            done(watch.begin())
+            self.watching()
             self.spool.admin.stock = partial(succeed, waiting)
             self.pass_time(60)
             self.assertEqual(self.far.probes, probes)

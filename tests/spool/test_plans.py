@@ -32,6 +32,7 @@ from smtprelay.spool.engines.memory import InlineReader
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.sqlite import SqliteEngine
 from smtprelay.spool.engines.transaction import Cursor, Transaction
+from smtprelay.spool.location import now
 from smtprelay.spool.maintenance import retention
 from smtprelay.spool.operations import claim, dsn_accept, export, import_, permits, recover, settle
 from smtprelay.spool.operations.accept import Arrival, accept, forget_chunks, store_chunk

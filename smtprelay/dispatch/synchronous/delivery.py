@@ -10,6 +10,7 @@ own, by a generation below zero: what a spool may make of the rest later counts 
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import count
 from typing import Final
 
@@ -20,7 +21,7 @@ from twisted.internet.task import deferLater
 
 from smtprelay.dispatch import decision
 from smtprelay.dispatch import events as report
-from smtprelay.dispatch.failover import TOO_LARGE, Place, next_place
+from smtprelay.dispatch.failover import TOO_LARGE, Failover
 from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
 from smtprelay.dispatch.synchronous.permits import ClientPatience, Slot, SynchronousPermits, Turned
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy
@@ -89,11 +90,8 @@ class Direct:
         if not rest:
             return None
         narrowed = _narrowed(delivery, rest)
-        via = self.routes[delivery.route].via
-
-        def ask(sizes: Mapping[str, int]) -> Place | None:
-            return next_place(narrowed, via, self.providers, self.admission.stopped, sizes)
-
+        failover = Failover(narrowed, self.routes[delivery.route].via, self.providers)
+        ask = partial(failover.next_place, self.admission.stopped)
         place = await with_sizes(ask, narrowed.envelope, body)
         if place is None or place.wraps:
             return None

@@ -7,24 +7,22 @@ ends as all mail does. Without a spool the sender gets a bounce, and that is the
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from attrs import evolve, frozen
-from twisted.internet.defer import CancelledError
-from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.dispatch import events as report
+from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.decision import Decision, DecisionInput, settle
-from smtprelay.dispatch.dsn.reporter import DsnReporter
-from smtprelay.dispatch.failover import next_place
+from smtprelay.dispatch.failover import Failover
+from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy, final
-from smtprelay.dispatch.webhook import WebhookNotifier
-from smtprelay.interfaces import Body, Events, Provider
-from smtprelay.interfaces.spool import WorkQueue
+from smtprelay.interfaces import Body
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Claim, NewMessage, Settlement
 from smtprelay.model.fit import with_sizes
 from smtprelay.model.message import Delivery, Draft, Planned
 from smtprelay.model.outcome import Deferred, Delivered, Failed, Outcome, Results
-from smtprelay.model.route import Route
 
 
 class NotKept(Exception):  # noqa: N818 -- a plain fact, for the one caller
@@ -37,20 +35,13 @@ class PartialSuccess:
     Takes over what is left of a message.
 
     :ivar spool: ``None`` where all listeners are synchronous.
-    :ivar routes: by name.
-    :ivar providers: by name; for the next one of the route, with ``stopped``: see :func:`next_place`.
-    :ivar chance: gives a number from 0 to 1, for the jitter.
+    :ivar stopped: whether a lane (provider, key) is stopped.
     """
 
-    spool: WorkQueue | None
-    routes: Mapping[str, Route]
-    providers: Mapping[str, Provider]
+    spool: Spool | None
+    context: DispatchContext
     stopped: Callable[[str, str], bool]
-    reporter: DsnReporter
-    notifier: WebhookNotifier | None
-    clock: IReactorTime
-    events: Events
-    chance: Callable[[], float]
+    notices: EndNotices
 
     async def keep(
         self, draft: Draft, delivery: Delivery, results: Results, body: Body, last: Delivery
@@ -66,33 +57,33 @@ class PartialSuccess:
         """
         if self.spool is None:
             return False
-        now = self.clock.seconds()
+        now = self.context.clock.seconds()
         claim = Claim(delivery=delivery, node="", attempt=1, age=now - delivery.received)
         settlement = await self._settlement(claim, results, body)
         if settlement.uncertain:
             settlement = evolve(settlement, provider=last.provider, lane=last.lane)
         await self._accept(self.spool, draft, delivery, body, settlement)
-        self._tell(delivery, settlement)
+        report.tell_end(self.context.events, delivery, settlement, self.context.clock.seconds(), 0.0)
         return True
 
     async def _settlement(self, claim: Claim, results: Results, body: Body) -> Settlement:
-        delivery, route = claim.delivery, self.routes[claim.delivery.route]
+        delivery, context = claim.delivery, self.context
+        route = context.routes[delivery.route]
+        failover = Failover(delivery, route.via, context.providers)
         said = {address: _as_said(outcome) for address, outcome in results.items()}
 
         def ask(sizes: Mapping[str, int]) -> Decision:
             case = DecisionInput(
                 claim=claim,
                 route=route,
-                now=self.clock.seconds(),
-                chance=self.chance(),
-                elsewhere=lambda: next_place(delivery, route.via, self.providers, self.stopped, sizes),
+                now=context.clock.seconds(),
+                chance=context.jitter(),
+                elsewhere=partial(failover.next_place, self.stopped, sizes),
             )
             return settle(case, said)
 
-        verdict = await with_sizes(ask, delivery.envelope, body)
-        bounce = await self._bounce(claim, verdict.report, body) if verdict.report else None
-        event = await self._event(claim, verdict, body) if verdict.announced else None
-        return evolve(verdict.settlement, bounce=bounce, event=event)
+        decision = await with_sizes(ask, delivery.envelope, body)
+        return (await self.notices.added(claim, decision, body)).settlement
 
     async def report(self, delivery: Delivery, results: Results, body: Body) -> NewMessage | None:
         """
@@ -100,16 +91,16 @@ class PartialSuccess:
 
         ``None`` if nobody is to be told.
         """
-        discarded = self.routes[delivery.route].on_failed == "discard"
+        discarded = self.context.routes[delivery.route].on_failed == "discard"
         ended = {
             address: outcome if isinstance(outcome, Delivered) else final(outcome)
             for address, outcome in results.items()
             if not (discarded and isinstance(outcome, Failed))
         }
         # Before any attempt that a spool counts.
-        notice = await self._bounce(Claim(delivery=delivery, node="", attempt=0), ended, body)
+        notice = await self.notices.bounce(Claim(delivery=delivery, node="", attempt=0), ended, body)
         if notice is not None:
-            report.ours(self.events, delivery, bounce=notice)
+            report.notified(self.context.events, delivery, notice)
         return notice
 
     async def confirm(self, delivery: Delivery, results: Results, body: Body) -> NewMessage | None:
@@ -127,33 +118,8 @@ class PartialSuccess:
             return told
         return None
 
-    async def _bounce(self, claim: Claim, ended: Results, body: Body) -> NewMessage | None:
-        """Return the report to the sender, or ``None`` if there is to be none, or none could be made."""
-        try:
-            return await self.reporter.bounce(claim, ended, body, self.clock.seconds())
-        except CancelledError:
-            raise
-        except Exception as exc:  # noqa: BLE001 -- the log tells of the failure all the same
-            self._not_made(claim.delivery, "report to its sender", exc)
-            return None
-
-    async def _event(self, claim: Claim, verdict: Decision, body: Body) -> NewMessage | None:
-        try:
-            if self.notifier is None:
-                raise LookupError("the configuration has no webhook")  # noqa: TRY301 -- told like others
-            return await self.notifier.announce(claim, verdict.announced, body, self.clock.seconds())
-        except CancelledError:
-            raise
-        except Exception as exc:  # noqa: BLE001 -- so
-            self._not_made(claim.delivery, "event", exc)
-            return None
-
-    def _not_made(self, delivery: Delivery, what: str, exc: Exception) -> None:
-        text = f"{delivery.id}: no {what} could be made: {type(exc).__name__}: {exc}"
-        self.events("relay.warning", text=text)
-
     async def _accept(
-        self, spool: WorkQueue, draft: Draft, delivery: Delivery, body: Body, settlement: Settlement
+        self, spool: Spool, draft: Draft, delivery: Delivery, body: Body, settlement: Settlement
     ) -> None:
         planned = Planned(
             route=delivery.route,
@@ -173,11 +139,6 @@ class PartialSuccess:
         reply = await incoming.finish()
         if reply.code != 250:  # noqa: PLR2004 -- the spool's only success
             raise NotKept(reply.text)
-
-    def _tell(self, delivery: Delivery, settlement: Settlement) -> None:
-        report.ours(self.events, delivery, bounce=settlement.bounce, event=settlement.event)
-        if settlement.state == "held":
-            report.held(self.events, delivery, settlement.reason, self.clock.seconds(), 0.0)
 
 
 def _as_said(outcome: Outcome) -> Outcome:

@@ -86,7 +86,7 @@ class BounceTests(DispatcherTestCase):
         def refuse(*_: object) -> Any:
             raise LookupError("no route takes a bounce")
 
-        stage.dispatcher._attempts.reporter._post = refuse
+        stage.reporter._post = refuse
         message = stage.accept()
         self.assertEqual(stage.summary(message).state, "failed")
         self.assertIn("no route takes a bounce", str(stage.events.of("relay.warning")[0]["text"]))

@@ -8,7 +8,6 @@ from twisted.internet.defer import CancelledError, Deferred, execute, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.synchronous.delivery import Direct
 from smtprelay.dispatch.synchronous.incoming import Synchronous
@@ -27,7 +26,7 @@ from smtprelay.model.shape import Shape, shape_of
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.testing.provider import ScriptedProvider
-from tests.dispatch.stage import BOUNCES, MAIL, MORNING, Measured, done, recipients
+from tests.dispatch.stage import MAIL, MORNING, Measured, done, make_context, make_notices, recipients
 from tests.listed import listed
 from tests.recording import Recording
 
@@ -67,16 +66,19 @@ class Counter:
             clock=self.clock,
             events=self.events,
         )
+        self.context = make_context(
+            self.events,
+            spool=self.permits,
+            providers=self.providers,
+            routes=self.routes,
+            clock=self.clock,
+            lanes=self.lanes,
+        )
         remainder = PartialSuccess(
             spool=self.spool,
-            routes=self.routes,
-            providers=self.providers,
+            context=self.context,
             stopped=self.admission.stopped,
-            reporter=DsnReporter(BOUNCES, self._post),
-            notifier=None,
-            clock=self.clock,
-            events=self.events,
-            chance=lambda: 0.5,
+            notices=make_notices(self.context, self._post),
         )
         self.synchronous = Synchronous(
             direct,

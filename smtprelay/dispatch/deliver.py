@@ -1,0 +1,45 @@
+"""The request of an attempt: to send the mail, or to find out what became of an attempt before it."""
+
+from collections.abc import Callable
+
+from smtprelay.dispatch.attempt import AttemptEnd, DeliveryAttempt
+from smtprelay.dispatch.context import DispatchContext
+from smtprelay.dispatch.events import about
+from smtprelay.dispatch.failover import too_large
+from smtprelay.model.outcome import Results
+
+
+async def deliver(
+    context: DispatchContext, attempt: DeliveryAttempt, release_slot: Callable[[], None]
+) -> AttemptEnd:
+    """
+    Make the one request of an attempt; nothing is raised.
+
+    A mail is only sent to a provider whose limits it fits: they may have changed while it waited.
+
+    :param release_slot: see :meth:`smtprelay.interfaces.Provider.deliver`.
+    """
+    claim, provider, body = attempt.claim, attempt.provider, attempt.body
+    delivery = claim.delivery
+    context.events("attempt.started", attempt=claim.attempt, **about(delivery))
+    if provider is None:
+        return AttemptEnd(results=None)
+    results: Results | None = None
+    try:
+        if claim.uncertain:
+            results = await provider.resolve(delivery)
+            if results is None and not provider.idempotent and attempt.route.on_uncertain == "hold":
+                return AttemptEnd(results=None, resolved=True)
+        resolved = results is not None
+        if results is None:
+            refusal = too_large(delivery, provider)
+            if refusal is None:
+                results = await provider.deliver(delivery, body, release_slot)
+            else:
+                results = dict.fromkeys(delivery.envelope.addresses, refusal)
+        if body.fault is not None:
+            return AttemptEnd(results=results, fault=body.fault)
+        block = context.lanes.learn(delivery, results.values(), context.clock.seconds())
+    except Exception as exc:  # noqa: BLE001 -- whatever a provider's code raises
+        return AttemptEnd(fault=body.fault, error=exc)
+    return AttemptEnd(results=results, resolved=resolved, block=block)

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve
-from smtprelay.spool.offline import now
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 

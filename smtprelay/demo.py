@@ -28,7 +28,7 @@ from smtprelay.service.command import begin_log, load_or_exit, run_service, stop
 from smtprelay.service.errors import UNAVAILABLE
 from smtprelay.service.relay import Relay
 from smtprelay.service.signals import at_hangup, end_at_second
-from smtprelay.telemetry.log import Ear
+from smtprelay.telemetry.log import Handler
 from smtprelay.testing.acs import FakeAcs, Operation
 from smtprelay.web.captured_mail import CapturedAttachment, CapturedMail
 from smtprelay.web.site import NamelessRequest
@@ -188,7 +188,7 @@ class CloudMailbox:
         if hear is not None:
             hear(fields)
 
-    def handler_for(self, event: str) -> Ear | None:
+    def handler_for(self, event: str) -> Handler | None:
         """Return what hears ``event``; see :class:`smtprelay.telemetry.log.Fanout`."""
         return {"message.queued": self._queued, "message.delivered": self._delivered}.get(event)
 

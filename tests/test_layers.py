@@ -29,7 +29,7 @@ IMPORTERS = {
     "smtprelay.service": (
         "smtprelay.service",
         "smtprelay.cli.commands.run",
-        "smtprelay.cli.offline",
+        "smtprelay.cli.in_process",
         "smtprelay.demo",
         "smtprelay.entry",
     ),

@@ -47,7 +47,7 @@ PLAIN = """
     summary summed supervise suspect suspension synchronous systemd table taken talk tar targets
     task tcp telemetry testing text the thread throttle time timeout tls to token too traceback
     transaction transfer transports tree trouble trust turn twisted type unanswered unavailable
-    uncertain unfinishable unix unmeasured unreachable unreadable unsendable unverified upload url
+    uncertain unfinishable unit unix unmeasured unreachable unreadable unsendable unverified upload url
     usage user value vault verified version view visible walk watch web webhook when who window word
     wrapper write yaml
 """

@@ -1,9 +1,7 @@
 """
-``smtprelay``, the command: what an operator types at the relay.
+The command ``smtprelay``: a client of the relay's own API.
 
-It is a thin client of the relay's own API, and it starts fast: the commands are
-imported one by one, when they are asked for, and none but ``run`` and ``demo``
-imports a reactor.
+It starts fast: each command is imported when it is asked for, and only ``run`` and ``demo`` import a reactor.
 """
 
 import io
@@ -15,25 +13,25 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    Carry out ``argv`` (the command line by default) and return the exit status.
+    Carry out ``argv`` (by default the command line) and return the exit status.
 
-    Whatever goes wrong is one line on stderr; see :mod:`smtprelay.cli.exit_codes` for the status.
+    An error is one line on stderr; :mod:`smtprelay.cli.exit_codes` has the statuses.
     """
     if "run" in (sys.argv if argv is None else argv):
-        # Until the relay has a use for it: to import that takes a second.
+        # SIGHUP must not end a relay that is still being imported, which takes a second.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Here, so that ``import smtprelay.cli`` costs nothing.
     from smtprelay.cli import app, exit_codes  # noqa: PLC0415
     from smtprelay.cli.text import printable  # noqa: PLC0415
 
-    # A terminal that cannot show a character shall show another one, not an error.
+    # A character that the terminal cannot show is replaced.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:
         status = app.invoke(argv)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Somebody reads no further (``| head``); Python would complain once more when it exits.
+        # The reader has gone (``| head``); without this Python would complain again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.FAILED
     except exit_codes.CliError as error:

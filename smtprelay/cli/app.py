@@ -1,8 +1,8 @@
 """
 The tree of commands, each imported when it is asked for.
 
-A command returns its exit status, or ``None`` for 0; errors of usage, of the
-system and of ours leave here as :class:`smtprelay.cli.exit_codes.CliError`.
+A command returns its exit status, or ``None`` for 0; an error of usage, of the system or of ours is raised as
+:class:`smtprelay.cli.exit_codes.CliError`.
 """
 
 import errno
@@ -13,11 +13,11 @@ import click
 
 from smtprelay.cli import output
 from smtprelay.cli.exit_codes import FAILED, OK, PERMISSION, SOFTWARE, USAGE, CliError
-from smtprelay.cli.options import LazyGroup, RelayCommand
+from smtprelay.cli.options import Group, RelayCommand
 from smtprelay.telemetry.crash_report import unexpected
 from smtprelay.version import VERSION
 
-root = LazyGroup(
+root = Group(
     "smtprelay",
     help="Accepts mail over SMTP, stores it, and delivers it through a provider's HTTP API or by SMTP.",
     commands_at={
@@ -52,8 +52,8 @@ def invoke(argv: Sequence[str] | None) -> int:
     """
     Carry out one command line and return its exit status.
 
-    Raises :class:`CliError`; ``BrokenPipeError`` passes. What nobody foresaw becomes a
-    sentence too, with the file of its traceback; under ``python -X dev`` that is shown.
+    Raises :class:`CliError`; ``BrokenPipeError`` passes. An unexpected error becomes a sentence that names
+    the file with its traceback; ``python -X dev`` shows the traceback instead.
     """
     try:
         status = root.main(argv, prog_name="smtprelay", standalone_mode=False)

@@ -1,8 +1,7 @@
 """
-Speaks to the running relay: HTTP over its control socket, or over a URL.
+Asks the running relay: HTTP over its control socket, or over a URL.
 
-Standard library only, because the health check of a container runs this every
-few seconds and every command waits for it to be imported.
+Standard library only: a container's health check runs this every few seconds.
 """
 
 import http.client
@@ -15,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 from smtprelay.cli.exit_codes import FAILED, PERMISSION, TEMPFAIL, UNAVAILABLE, USAGE, CliError
 
-#: Bytes that are read at a time of what is long.
+#: A long answer is read in pieces of this size, bytes.
 _PIECE: Final = 256 * 1024
 
 _STATUS_OF: Final[dict[int, int]] = {
@@ -41,11 +40,10 @@ class ApiClient:
     """
     The API of one relay.
 
-    :param endpoint: the path of a UNIX socket (``unix:`` before it is fine) or an
-        ``http://`` or ``https://`` URL.
-    :param token: sent as bearer token, if there is one.
-    :param timeout: seconds for each step on the network.
-    :ivar running: there is a relay that answers.
+    :param endpoint: the path of a UNIX socket, also with ``unix:`` in front, or an ``http(s)://`` URL.
+    :param token: the bearer token, or ``""``.
+    :param timeout: time limit of each network operation, seconds.
+    :ivar running: a relay answers.
     :ivar delivers: a relay, perhaps another one, may be delivering the mail.
     """
 
@@ -65,7 +63,7 @@ class ApiClient:
         return not self.endpoint.startswith(("http://", "https://"))
 
     def listening(self) -> bool:
-        """Return whether somebody takes connections there; ``True`` too if we may not know."""
+        """Return whether the endpoint accepts connections; ``True`` too if this user may not know."""
         connection = self._connection()
         try:
             connection.connect()
@@ -78,15 +76,15 @@ class ApiClient:
         return True
 
     def get(self, path: str, query: Mapping[str, str | Sequence[str]] | None = None) -> Any:
-        """Return the JSON at ``path``; raises :class:`CliError`, with 69 if nobody answers."""
+        """Return the JSON at ``path``; raises :class:`CliError`, with 69 if there is no answer."""
         parameters = urlencode(query or {}, doseq=True)
         return self._json("GET", f"{path}?{parameters}" if parameters else path)
 
     def post(self, path: str, body: object, invalid: int = FAILED) -> Any:
         """
-        Send ``body``, bytes or what becomes JSON, and return the answer's JSON; raises as :meth:`get`.
+        Post ``body``, bytes or a value for JSON, and return the answer's JSON; raises as :meth:`get`.
 
-        :param invalid: the exit status if the relay finds something wrong in it.
+        :param invalid: the exit status if the relay answers 400.
         """
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self._json("POST", path, content, invalid)
@@ -99,7 +97,7 @@ class ApiClient:
         return self.refuse(code, content, invalid)
 
     def refuse(self, code: int, content: bytes, invalid: int = FAILED) -> NoReturn:
-        """Raise what an answer that is not the wanted one means; see :meth:`post`."""
+        """Raise :class:`CliError` for an answer that is an error; ``invalid`` as in :meth:`post`."""
         answer = _parsed(content)
         reason = http.client.responses.get(code, "an unknown status")
         words = answer.get("error") if isinstance(answer, dict) else None
@@ -108,12 +106,12 @@ class ApiClient:
         raise CliError(status, sentence)
 
     def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """Return the status and the content of the answer, whatever they are; raises as :meth:`get`."""
+        """Return the status and the content of any answer; raises as :meth:`get`."""
         with self._asking(method, path, body) as response:
             return response.status, response.read()
 
     def pieces(self, path: str) -> Iterator[bytes]:
-        """Give the content at ``path`` as it arrives; raises as :meth:`get`, also if its end is missing."""
+        """Give the content at ``path`` as it arrives; raises as :meth:`get`, also if it ends too early."""
         with self._asking("GET", path, None) as response:
             if response.status != http.client.OK:
                 self.refuse(response.status, response.read())
@@ -123,13 +121,12 @@ class ApiClient:
                 left = None if left is None else left - len(piece)
             if left:
                 raise CliError(
-                    UNAVAILABLE,
-                    f"{self.endpoint}: the relay's answer ended {left} bytes too early. Try again",
+                    UNAVAILABLE, f"{self.endpoint}: {left} bytes of the relay's answer are missing. Try again"
                 )
 
     @contextmanager
     def _asking(self, method: str, path: str, body: bytes | None) -> Iterator[http.client.HTTPResponse]:
-        """Send a request; within the block its answer can be read."""
+        """Send a request and give its answer."""
         connection = self._connection()
         headers = self._headers
         if body is not None:
@@ -154,7 +151,7 @@ class ApiClient:
             ) from error
         except (OSError, http.client.HTTPException) as error:
             why = str(error) or type(error).__name__
-            raise CliError(UNAVAILABLE, f"{self.endpoint} cannot be asked: {why}") from error
+            raise CliError(UNAVAILABLE, f"{self.endpoint}: no answer: {why}") from error
         finally:
             connection.close()
 

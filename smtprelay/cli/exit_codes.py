@@ -1,8 +1,7 @@
 """
-How the command ends: the exit statuses, and the error that carries one.
+The exit statuses of the command, and the error that carries one.
 
-From 64 on they are those of ``sysexits.h``, which init systems and scripts around
-mail know.
+From 64 on they are those of ``sysexits.h``.
 """
 
 from typing import Final
@@ -20,9 +19,9 @@ CONFIG: Final = 78
 
 class CliError(Exception):
     """
-    The end of a command: an exit status and one sentence for the person.
+    Ends a command with one sentence for the operator.
 
-    :ivar status: one of this module's numbers.
+    :ivar status: the exit status.
     """
 
     def __init__(self, status: int, sentence: str) -> None:

@@ -1,31 +1,29 @@
 """
 Finds the relay that a command is meant for: its control socket, and its spool.
 
-The configuration says where they are, but reading it takes longer than asking the
-relay. So the machine's own relay, the one that is meant when nobody names another, is
-first looked for where its socket usually lies.
+Reading the configuration takes longer than asking the relay. So if no relay is named, the socket of this
+machine's own relay is looked for first. In a container a relay that was started with ``-c`` or ``--set`` is
+found by the command line of process 1: the relay itself, or an init program that starts it.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from smtprelay.cli.client import ApiClient
-from smtprelay.cli.container import settings_in_container
-from smtprelay.cli.exit_codes import CONFIG, PERMISSION, CliError
+from smtprelay.cli.exit_codes import CONFIG, PERMISSION, USAGE, CliError
 from smtprelay.cli.options import CliSettings
-from smtprelay.cli.reading import token_of
+from smtprelay.cli.text import text_of
 
 if TYPE_CHECKING:
     from smtprelay.config import Config
     from smtprelay.spool.location import SpoolLocation
 
-#: Where packages and container images put the socket and the spool.
-RUNTIME: Final = "/run/smtprelay"
-SPOOL: Final = "/var/lib/smtprelay"
+#: Where packages and container images put the spool and the socket.
+FOLDERS: Final = ("/var/lib/smtprelay", "/run/smtprelay")
 
 #: A configuration in the working folder is meant before the machine's.
 HERE: Final = "smtprelay.yaml"
@@ -35,18 +33,20 @@ def client(settings: CliSettings, environ: Mapping[str, str], timeout: float = 3
     """
     Return the client of the relay that ``settings`` mean.
 
-    Raises :class:`CliError` (78) if only the configuration could tell, and it is wrong.
+    Raises :class:`CliError` (78) if the socket is only in the configuration, and that is wrong.
     """
     settings = settings_in_container(settings)
-    token = token_of(settings.token_file) if settings.token_file else ""
-    return ApiClient(_endpoint(settings, environ), token, timeout)
+    words = text_of(settings.token_file).split() if settings.token_file else [""]
+    if len(words) != 1:
+        raise CliError(USAGE, f"{settings.token_file}: expected one word, the token")
+    return ApiClient(settings.endpoint or _socket(settings, environ), words[0], timeout)
 
 
 def instead(client: ApiClient, settings: CliSettings, environ: Mapping[str, str]) -> "SpoolLocation | None":
     """
-    Return where the spool lies that is opened because the relay does not answer, and say so on stderr.
+    Return where the spool is that is opened because the relay does not answer, and say so on stderr.
 
-    ``None``: it does answer, or there is no such spool.
+    ``None``: the relay answers, or there is no such spool.
     """
     found = None if client.listening() else location(settings, environ)
     if found is not None:
@@ -56,18 +56,18 @@ def instead(client: ApiClient, settings: CliSettings, environ: Mapping[str, str]
 
 def location(settings: CliSettings, environ: Mapping[str, str]) -> "SpoolLocation | None":
     """
-    Return where the relay's spool lies, or ``None`` if that is no folder of this machine, and no database.
+    Return where the relay's spool is, or ``None`` if it is neither in a folder here nor in a database.
 
-    ``None`` too for an endpoint without a configuration: the spool that lies here may be another relay's.
-    Raises :class:`CliError` if the configuration is wrong, or what it takes to open the spool is not here.
+    ``None`` too for an endpoint without a configuration: the spool on this machine may be another relay's.
+    Raises :class:`CliError` if the configuration is wrong, or the database's driver or URL is missing.
     """
     settings = settings_in_container(settings)
-    if settings.endpoint and (_remote(settings.endpoint) or not settings.config):
+    if settings.endpoint and not (settings.config and ApiClient(settings.endpoint).local):
         return None
-    spool = configuration(settings, environ).spool
+    spool = configuration(settings, environ, only_place=True).spool
     if spool is None or spool.engine == "memory":
         return None
-    from smtprelay.spool.location import DriverMissing, SqliteLocation, in_database  # noqa: PLC0415 -- dear
+    from smtprelay.spool.location import DriverMissing, SqliteLocation, in_database  # noqa: PLC0415 -- slow to import
 
     if spool.engine == "sqlite":
         return SqliteLocation(Path(spool.path))
@@ -82,41 +82,50 @@ def location(settings: CliSettings, environ: Mapping[str, str]) -> "SpoolLocatio
         raise CliError(PERMISSION if forbidden else CONFIG, f"spool.url: {error}") from error
 
 
-def _usual(environ: Mapping[str, str], spool: str) -> str:
-    """Return the socket that lies where one does when no ``control_socket`` is set, or ``""``."""
-    folders = filter(None, (environ.get("RUNTIME_DIRECTORY", ""), spool, RUNTIME))
-    sockets = [f"{folder}/control.sock" for folder in folders]
-    return next(filter(os.path.lexists, sockets), "")
-
-
-def _endpoint(settings: CliSettings, environ: Mapping[str, str]) -> str:
-    if settings.endpoint:
-        return settings.endpoint
-    named = settings.config or settings.sets or environ.get("SMTPRELAY_CONFIG") or Path(HERE).exists()
-    socket = "" if named else _usual(environ, SPOOL)
-    if socket:
-        return socket
-    config = configuration(settings, environ)
-    beside = _spool_of(config)
-    return str(config.control_socket or _usual(environ, beside) or f"{beside or RUNTIME}/control.sock")
-
-
-def _remote(endpoint: str) -> bool:
-    return not ApiClient(endpoint).local
-
-
-def _spool_of(config: "Config") -> str:
-    spool = config.spool
-    return spool.path if spool is not None and spool.engine == "sqlite" else ""
-
-
-def configuration(settings: CliSettings, environ: Mapping[str, str]) -> "Config":
-    """Read the configuration; raises :class:`CliError` (78) if it is wrong."""
-    from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- dear: see the module's docstring
+def configuration(settings: CliSettings, environ: Mapping[str, str], *, only_place: bool = False) -> "Config":
+    """Read the configuration, or only where the relay is; raises :class:`CliError` (78) if it is wrong."""
+    from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- slow to import
 
     settings = settings_in_container(settings)
     try:
-        return load(settings.config, environ, settings.sets, alone=True).config
+        return load(settings.config, environ, settings.sets, alone=True, only_place=only_place).config
     except ConfigError as error:
-        more = " (smtprelay config check shows all)" if len(error.problems) > 1 else ""
-        raise CliError(CONFIG, f"{error.problems[0]}{more}") from error
+        raise CliError(CONFIG, f"{error.problems[0]} (smtprelay config check shows all)") from error
+
+
+def settings_in_container(settings: CliSettings, process: Path = Path("/proc/1/cmdline")) -> CliSettings:
+    """Return ``settings``, or, if they name no relay, those that process 1 got if it is one."""
+    if settings.config or settings.sets or settings.endpoint:
+        return settings
+    try:
+        words = process.read_bytes().decode("utf-8", "surrogateescape").split("\0")
+    except OSError:
+        return settings
+    names = [word.rpartition("/")[2] for word in words]
+    if "smtprelay" not in names:
+        return settings
+    given = words[names.index("smtprelay") + 1 :]
+    configs = _values(given, "-c", "--config")
+    return settings._replace(config=configs[-1] if configs else None, sets=tuple(_values(given, "--set")))
+
+
+def _values(words: Sequence[str], *names: str) -> list[str]:
+    """Return the values of an option: each is the next word, or in the same one."""
+    found = []
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if word in names:
+            found.append(following)
+        elif equals and name in names:
+            found.append(value)
+        elif names[0] == "-c" and word.startswith("-c"):
+            found.append(word[2:])
+    return found
+
+
+def _socket(settings: CliSettings, environ: Mapping[str, str]) -> str:
+    if not (settings.config or settings.sets or environ.get("SMTPRELAY_CONFIG") or Path(HERE).exists()):
+        for folder in filter(None, (environ.get("RUNTIME_DIRECTORY", ""), *FOLDERS)):
+            if os.path.lexists(f"{folder}/control.sock"):
+                return f"{folder}/control.sock"
+    return configuration(settings, environ, only_place=True).control_socket

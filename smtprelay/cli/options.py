@@ -1,22 +1,21 @@
 """
 The options that every command takes, before its name or after it.
 
-People write ``smtprelay -o json queue list`` and ``smtprelay queue list -o json``
-and are right both times: each command and group carries these options, and the
-innermost that is given wins. ``--set`` adds up.
+``smtprelay -o json queue list`` and ``smtprelay queue list -o json`` are the same: each command and group has
+these options, and the last one that is given wins. ``--set`` adds up.
 """
 
 import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 import click
 from click.core import ParameterSource
 
-from smtprelay.cli.commands.renamed import renamed
 from smtprelay.cli.exit_codes import USAGE, CliError
 from smtprelay.program import program
 
@@ -26,6 +25,20 @@ _META: Final = "smtprelay.cli.options"
 _FILES: Final = frozenset({"attachments", "body", "file", "password_file", "place", "tls_ca"})
 
 
+#: Commands that had another name, and the new one. No help shows them.
+RENAMED: Final[Mapping[str, str]] = {
+    "check-config": "config check",
+    "queue redirect": "queue reroute",
+    "queue check": "spool check",
+    "queue compact": "spool compact",
+    "queue hold --for": "hold-rules add",
+    "queue holds": "hold-rules list",
+    "queue unhold": "hold-rules remove",
+    "queue cat": "queue show --raw",
+    "providers retry": "providers probe",
+}
+
+
 def why_option(help_: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return the option for the reason of a change."""
     return click.option("--why", "--reason", default="", metavar="TEXT", help=help_)
@@ -33,9 +46,9 @@ def why_option(help_: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
 class CliSettings(NamedTuple):
     """
-    What the options and the environment say; a named tuple because attrs costs 30 ms of start-up.
+    The options that every command takes; a named tuple because attrs costs 30 ms of start-up.
 
-    :ivar config: the configuration file, or ``None`` to look in the usual places.
+    :ivar config: the configuration file, or ``None`` for the usual places.
     :ivar sets: the ``a.b=c`` of each ``--set``.
     :ivar endpoint: the path of a control socket, or an ``http://`` URL; ``""`` to find it.
     :ivar token_file: holds the bearer token for a URL; ``""`` for none.
@@ -52,12 +65,12 @@ class CliSettings(NamedTuple):
 
 
 def chosen(ctx: click.Context) -> CliSettings:
-    """Return what was chosen on the command line of ``ctx``."""
+    """Return the options that every command takes, as they were given."""
     return CliSettings(**ctx.meta.get(_META, {}))
 
 
 def again(ctx: click.Context) -> str:
-    """Return how a command begins that means the same relay: ``smtprelay -c FILE``."""
+    """Return the beginning of a command for the same relay: ``smtprelay -c FILE``."""
     settings = chosen(ctx)
     typed = settings.endpoint != os.environ.get("SMTPRELAY_ENDPOINT")
     given = (("-c", settings.config), ("--endpoint", settings.endpoint if typed else ""))
@@ -65,13 +78,13 @@ def again(ctx: click.Context) -> str:
 
 
 def reaching(text: str) -> str:
-    """Return ``text`` with the commands in it as they reach the same relay."""
+    """Return ``text`` with the commands in it changed so that they reach the same relay."""
     command = again(click.get_current_context())
     return re.sub(r"\bsmtprelay (?=drain|providers|queue|refused)", lambda _: f"{command} ", text)
 
 
 def _remember(ctx: click.Context, option: click.Parameter, value: Any) -> None:
-    # A default, or the environment, must not undo what stood before the command's name.
+    # A default, or the environment, must not replace what was given before the command's name.
     name = str(option.name)
     known = ctx.meta.setdefault(_META, {})
     given = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
@@ -82,26 +95,22 @@ def _remember(ctx: click.Context, option: click.Parameter, value: Any) -> None:
 
 
 def _global_options() -> list[click.Parameter]:
-    def option(*declarations: str, **attributes: Any) -> click.Option:
-        return click.Option(declarations, expose_value=False, callback=_remember, **attributes)
-
+    endpoint = "The relay's control socket, or an http:// URL of its API."
+    option = partial(click.Option, expose_value=False, callback=_remember)
     return [
-        option("-c", "--config", metavar="FILE", help="The configuration file."),
-        option("--set", "sets", multiple=True, metavar="A.B=C", help="Override one setting; repeatable."),
+        option(["-c", "--config"], metavar="FILE", help="The configuration file."),
+        option(["--set", "sets"], multiple=True, metavar="A.B=C", help="Override one setting; repeatable."),
+        option(["--endpoint"], metavar="SOCKET|URL", envvar="SMTPRELAY_ENDPOINT", help=endpoint),
+        option(["--token-file"], metavar="FILE", help="File with the API token, for a URL."),
         option(
-            "--endpoint",
-            metavar="SOCKET|URL",
-            envvar="SMTPRELAY_ENDPOINT",
-            help="The relay's control socket, or an http:// URL of its API.",
+            ["-o", "--output"], type=click.Choice(["table", "json", "jsonl", "ids"]), help="Output format."
         ),
-        option("--token-file", metavar="FILE", help="File with the API token, for a URL."),
-        option("-o", "--output", type=click.Choice(["table", "json", "jsonl", "ids"]), help="Output format."),
-        option("--color", type=click.Choice(["auto", "always", "never"]), help="When to use colours."),
+        option(["--color"], type=click.Choice(["auto", "always", "never"]), help="When to use colours."),
     ]
 
 
-def _check_texts(ctx: click.Context) -> None:
-    """Complain of an argument that is not UTF-8, unless it names a file."""
+def _expect_utf8(ctx: click.Context) -> None:
+    """Refuse an argument that is not UTF-8, unless it names a file."""
     for parameter in ctx.command.params:
         value = ctx.params.get(str(parameter.name))
         for text in value if isinstance(value, tuple) else (value,):
@@ -124,26 +133,29 @@ class RelayCommand(click.Command):
         try:
             left = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            sentence = renamed(ctx.command_path, error.option_name)
-            if sentence:
-                raise CliError(USAGE, sentence) from error
+            _refuse_old_name(ctx, error.option_name)
             raise
-        _check_texts(ctx)
+        _expect_utf8(ctx)
         return left
 
 
 class Group(click.Group):
-    """A group with the global options, whose commands have them too."""
+    """
+    A group with the global options, whose commands have them too.
+
+    :param commands_at: commands that are imported when they are asked for: ``{name: "module:attribute"}``.
+    """
 
     command_class = RelayCommand
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, commands_at: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += _global_options()
+        self._commands_at = commands_at or {}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:  # noqa: D102 -- as click's
         if not args:
-            # Somebody who looks around; click's versions differ in how they end then.
+            # click's versions differ in how they end here.
             click.echo(ctx.get_help(), err=True)
             ctx.exit(USAGE)
         return super().parse_args(ctx, args)
@@ -151,36 +163,24 @@ class Group(click.Group):
     def resolve_command(  # noqa: D102 -- as click's
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        sentence = renamed(ctx.command_path, args[0])
-        if sentence:
-            raise CliError(USAGE, sentence)
+        _refuse_old_name(ctx, args[0])
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of the source, which begins with what is used most."""
+        """Return the names in the order of the source: what is used most comes first."""
         del ctx
-        return list(self.commands)
-
-
-class LazyGroup(Group):
-    """A group that imports a command when it is asked for: ``{name: "module:attribute"}``."""
-
-    def __init__(self, *args: Any, commands_at: Mapping[str, str], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._commands_at = commands_at
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of the table, which is that of a newcomer's days."""
-        del ctx
-        return list(self._commands_at)
+        return [*self._commands_at, *self.commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command, or return ``None`` for an unknown name."""
-        del ctx
-        place = self._commands_at.get(cmd_name)
-        if place is None:
-            return None
-        module, _, attribute = place.partition(":")
-        command = getattr(import_module(module), attribute)
-        assert isinstance(command, click.Command)
+        """Return the command, ``None`` for an unknown name."""
+        module, _, attribute = self._commands_at.get(cmd_name, "").partition(":")
+        if not module:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(import_module(module), attribute)
         return command
+
+
+def _refuse_old_name(ctx: click.Context, word: str) -> None:
+    old = f"{ctx.command_path} {word}".partition(" ")[2]
+    if old in RENAMED:
+        raise CliError(USAGE, f'"{old}" is now called "{RENAMED[old]}"')

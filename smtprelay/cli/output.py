@@ -1,9 +1,8 @@
 """
 Prints what a command found: as JSON for programs, as a table for people.
 
-rich draws the table on a terminal; elsewhere it is plain columns, whole and never
-cut, and rich is not even imported. Tables may change from version to version;
-JSON carries the version of its schema.
+On a terminal rich draws the table; elsewhere it is plain columns of any width. Tables may change from version
+to version; JSON carries the version of its schema.
 """
 
 import json
@@ -19,7 +18,7 @@ from smtprelay.cli.exit_codes import USAGE, CliError
 from smtprelay.cli.options import chosen
 from smtprelay.cli.text import printable
 
-#: The version of what ``-o json`` prints: raised when something in it goes away or changes its meaning.
+#: The version of the JSON: raised when something in it goes away or changes its meaning.
 SCHEMA: Final = 1
 
 #: The style of a cell, by the state in it.
@@ -32,7 +31,6 @@ STYLES = {
     "deleted": "dim",
     "blocked": "red",
 }
-
 
 #: A column up to this wide is never narrowed.
 _SHORT = 8
@@ -47,13 +45,13 @@ def result(
     ids: Iterable[object] | None = None,
 ) -> None:
     """
-    Print what the command of ``ctx`` found, in the form that ``-o`` asks for.
+    Print what the command of ``ctx`` found, in the format of ``-o``.
 
-    ``json`` is the same object for every command: ``schema``, ``command``, and what was found as ``data``.
+    ``json`` is the same object for every command: ``schema``, ``command`` and ``data``.
 
     :param people: prints it as text.
-    :param rows: for ``jsonl``, one line each; by default ``data`` is the only line.
-    :param ids: for ``ids``, one line each; without them that is the text, or an error for a list of rows.
+    :param rows: the lines of ``jsonl``; by default ``data`` is the only line.
+    :param ids: the lines of ``ids``; without them ``ids`` prints the text, or is an error for a list of rows.
     """
     output = chosen(ctx).output
     command = ctx.command_path.partition(" ")[2]
@@ -77,22 +75,22 @@ def as_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def colored(color: str) -> bool:
-    """Return whether to print for a terminal: ``color`` is ``auto``, ``always`` or ``never``."""
+def _colored() -> bool:
+    color = chosen(click.get_current_context()).color
     if color == "auto":
         return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return color == "always"
 
 
-def room(color: str) -> int | None:
+def room() -> int | None:
     """Return how many columns a table may have; ``None`` off a terminal: as many as it needs."""
-    return shutil.get_terminal_size().columns if colored(color) else None
+    return shutil.get_terminal_size().columns if _colored() else None
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]], color: str) -> None:
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print ``rows`` under ``headings``; every cell is made printable, a list is a cell of several lines."""
     cells = [[_cell(cell) for cell in row] for row in rows]
-    if colored(color):
+    if _colored():
         _rich(headings, cells)
     else:
         _plain([list(headings), *cells])
@@ -117,10 +115,9 @@ def _rich(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for heading, column in zip(headings, zip(*rows, strict=True), strict=True):
         width = max(map(len, (heading, *column)))
-        # Where it is narrow, addresses and errors give way; the id and what is short stay whole.
+        # On a narrow terminal the id and short columns keep their width.
         whole = heading is headings[0] or width <= _SHORT
         drawn.add_column(heading, min_width=width if whole else None, overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-    # click's stream, not the console's own: it is the one that tests and pagers see.
-    Console(file=sys.stdout, force_terminal=True, width=room("always")).print(drawn)
+    Console(file=sys.stdout, force_terminal=True, width=room()).print(drawn)

@@ -1,8 +1,5 @@
 """
-One SMTP session, step by step, each told as it happens.
-
-The standard library speaks; this module says what was done and how long it took,
-and gives the server's own words where it refused.
+One SMTP session by :mod:`smtplib`, each step reported with its duration and the server's reply.
 """
 
 import smtplib
@@ -12,21 +9,23 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from smtprelay.cli.exit_codes import USAGE, CliError
+
 #: X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH.
 _OTHER_NAME: Final = frozenset({62, 64})
 _TAKEN: Final = range(200, 300)
 
 
-class Stopped(Exception):  # noqa: N818 -- it was told already; this only ends the session
-    """A step failed, and was told."""
+class Stopped(Exception):  # noqa: N818 -- the error was reported already; this only ends the session
+    """A step failed, and was reported."""
 
 
 class DialogStep(NamedTuple):
     """
     One step of a session.
 
-    :ivar words: what came of it; the server's own words where it gave an answer.
-    :ivar ms: how long it took.
+    :ivar words: the result; the server's own words if it answered.
+    :ivar ms: its duration.
     """
 
     name: str
@@ -35,57 +34,64 @@ class DialogStep(NamedTuple):
     ms: float
 
 
-class DialogLogin(NamedTuple):
-    """Whom to log in as; never printed."""
-
-    user: str
-    password: str
-
-
-class Server(NamedTuple):
+class SendOptions(NamedTuple):
     """
-    Where to connect and how.
+    The options of ``smtprelay send``.
 
+    :ivar server: ``host``, ``host:port`` or ``[v6]:port``; the port is 25, or 465 for implicit TLS.
     :ivar tls: ``none``, ``starttls`` or ``implicit``.
-    :ivar ca: a file of certificates to trust beside the system's, or ``""``.
+    :ivar tls_ca: a file with certificates to trust in addition to the system's, or ``""``.
     :ivar timeout: seconds for each step.
     """
 
-    host: str
-    port: int
-    tls: str = "none"
-    ca: str = ""
-    verify: bool = True
-    timeout: float = 30.0
+    server: str
+    sender: str
+    recipients: tuple[str, ...]
+    subject: str
+    body: str
+    attachments: tuple[str, ...]
+    tls: str
+    tls_ca: str
+    insecure: bool
+    user: str
+    password_file: str
+    number: int
+    timeout: float
 
 
 class SmtpDialog:
     """
-    A session with ``server``: :meth:`open`, any number of :meth:`send`, :meth:`close`.
+    A session: :meth:`open`, any number of :meth:`send`, :meth:`close`.
 
-    A step that ends the session raises :class:`Stopped`.
+    A step that ends the session raises :class:`Stopped`; a wrong ``server`` is a :class:`CliError`.
 
-    :param tell: is told each step when it has ended.
+    :param tell: called with each step when it has ended.
     """
 
-    def __init__(self, server: Server, tell: Callable[[DialogStep], object]) -> None:
-        self._server = server
+    def __init__(self, options: SendOptions, tell: Callable[[DialogStep], object]) -> None:
+        host, colon, digits = options.server.rpartition(":")
+        if not colon or options.server.endswith("]"):
+            host, digits = options.server, "465" if options.tls == "implicit" else "25"
+        if not digits.isdecimal() or not 0 < int(digits) < 65536:  # noqa: PLR2004
+            raise CliError(USAGE, f"--server {options.server}: not HOST:PORT")
+        self._host, self._port = host.strip("[]"), int(digits)
+        self._options = options
         self._tell = tell
         self._smtp: smtplib.SMTP
 
-    def open(self, login: DialogLogin | None) -> None:
-        """Connect, say EHLO, start TLS and log in, as far as asked for."""
+    def open(self, password: str) -> None:
+        """Connect and say EHLO; start TLS and log in if the options say so."""
         self._step("resolve", self._resolve)
         self._step("connect", self._connect)
         self._step("EHLO", self._ehlo)
-        if self._server.tls == "starttls":
+        if self._options.tls == "starttls":
             self._step("STARTTLS", self._starttls)
             self._step("EHLO", self._ehlo)
-        if login is not None:
-            self._step("AUTH", lambda: _words(self._smtp.login(*login)))
+        if self._options.user:
+            self._step("AUTH", lambda: _words(self._smtp.login(self._options.user, password)))
 
     def send(self, sender: str, recipients: Sequence[str], content: bytes) -> tuple[str, bool]:
-        """Send one mail to those whom the server takes; return its reply, and whether it took all."""
+        """Send one mail to the accepted recipients; return the reply, and whether all were accepted."""
         smtp = self._smtp
         plain = all(map(str.isascii, (sender, *recipients)))
         options = [] if plain else ["SMTPUTF8"]
@@ -98,11 +104,11 @@ class SmtpDialog:
         return self._step("DATA", lambda: _accepted(smtp.data(content))), not refused
 
     def close(self) -> None:
-        """Say QUIT and hang up."""
+        """Say QUIT and close the connection."""
         self._step("QUIT", lambda: _words(self._smtp.quit()))
 
     def _step(self, name: str, act: Callable[[], str]) -> str:
-        """Do ``act`` and tell it; return its words, or raise :class:`Stopped` when it fails."""
+        """Carry out ``act`` and report it; return its words, or raise :class:`Stopped` if it fails."""
         began = time.perf_counter()
         failed = True
         try:
@@ -115,9 +121,7 @@ class SmtpDialog:
             advice = "give --server a name of the certificate" if other else "--tls-ca FILE trusts it"
             words = f"{error.verify_message} ({advice}, --insecure takes any)"
         except ConnectionRefusedError:
-            words = (
-                f"connection refused by {self._server.host} port {self._server.port}: nothing listens there"
-            )
+            words = f"connection refused by {self._host} port {self._port}: nothing listens there"
         except (smtplib.SMTPException, OSError, ValueError) as error:
             words = getattr(error, "strerror", None) or str(error) or type(error).__name__
             words += self._advice(name, error)
@@ -128,7 +132,7 @@ class SmtpDialog:
 
     def _advice(self, step: str, error: Exception) -> str:
         if step == "connect" and isinstance(error, smtplib.SMTPServerDisconnected):
-            return "" if self._server.tls == "implicit" else " (does this port need --tls implicit?)"
+            return "" if self._options.tls == "implicit" else " (does this port need --tls implicit?)"
         if step == "AUTH" and isinstance(error, smtplib.SMTPNotSupportedError):
             return " (it offers STARTTLS: try --tls starttls)" if self._smtp.has_extn("starttls") else ""
         return ""
@@ -141,18 +145,17 @@ class SmtpDialog:
         return True
 
     def _resolve(self) -> str:
-        found = socket.getaddrinfo(self._server.host, self._server.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         addresses = dict.fromkeys(str(address[0]) for *_, address in found)
-        return f"{self._server.host} → {' '.join(addresses)}"
+        return f"{self._host} → {' '.join(addresses)}"
 
     def _connect(self) -> str:
-        host, port, tls, _, _, timeout = self._server
-        # Its own idea of our name would be a look-up in the DNS.
-        name = socket.gethostname()
-        if tls == "implicit":
-            self._smtp = smtplib.SMTP_SSL(host, port, name, timeout=timeout, context=self._context())
+        # Without a name smtplib would look ours up in the DNS.
+        where, timeout = (self._host, self._port, socket.gethostname()), self._options.timeout
+        if self._options.tls == "implicit":
+            self._smtp = smtplib.SMTP_SSL(*where, timeout=timeout, context=self._context())
         else:
-            self._smtp = smtplib.SMTP(host, port, name, timeout=timeout)
+            self._smtp = smtplib.SMTP(*where, timeout=timeout)
         assert self._smtp.sock is not None
         address = self._smtp.sock.getpeername()
         return f"{address[0]} port {address[1]}{self._tls()}"
@@ -171,14 +174,14 @@ class SmtpDialog:
         if not isinstance(sock, ssl.SSLSocket):
             return ""
         cipher = sock.cipher()
-        trust = "" if self._server.verify else ", certificate not verified"
+        trust = ", certificate not verified" if self._options.insecure else ""
         return f", {sock.version()} {cipher[0] if cipher else ''}{trust}"
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
-        if self._server.ca:
-            context.load_verify_locations(self._server.ca)
-        if not self._server.verify:
+        if self._options.tls_ca:
+            context.load_verify_locations(self._options.tls_ca)
+        if self._options.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context

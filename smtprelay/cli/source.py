@@ -1,9 +1,8 @@
 """
-The queue as the commands see it, by the API of the relay.
+The relay's API as the commands use it.
 
-When nobody listens, :class:`smtprelay.cli.offline.InProcess` calls the same API in this process, on the
-spool: reading needs nothing but the right to, an edit of a spool that is a file needs the lock that a running
-relay would hold.
+While no relay runs, :class:`smtprelay.cli.in_process.InProcess` calls the same API in this process, on its
+spool. A change then needs the lock that a running relay holds.
 """
 
 import os
@@ -12,10 +11,12 @@ from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import quote
 
+import click
+
 from smtprelay.cli import locate
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import FAILED, PERMISSION, UNAVAILABLE, CliError
-from smtprelay.cli.options import CliSettings
+from smtprelay.cli.options import chosen
 from smtprelay.model.filters import FILTERS
 
 API = "/api/v1"
@@ -24,10 +25,10 @@ ARCHIVE = f"{API}/archive"
 #: Seconds for an answer about an export or an import: the disk may be busy.
 PATIENCE = 300.0
 
-#: Which deliveries are meant: what is given of the fields of :class:`smtprelay.model.queue.Selection`.
+#: Which deliveries are meant: the given fields of :class:`smtprelay.model.queue.Selection`.
 Filters = Mapping[str, Any]
 
-#: How a field is called in a query.
+#: The name of each field in a query.
 _PARAMETERS = {each.name: each.parameter for each in FILTERS} | {"newest": "order"}
 
 
@@ -42,39 +43,44 @@ def listed(relay: ApiClient, filters: Filters, mark: str = "") -> dict[str, Any]
 
 
 def path_of(message: str) -> str:
-    """Return the path of a message by its id, of which a slash would make another one."""
+    """Return the API's path of a message; raises :class:`CliError` for what is no id."""
     if not message or "/" in message:
         raise CliError(FAILED, f"{message!r} is not the id of a message: queue list and history show them")
     return f"{API}/queue/{quote(message, safe='')}"
 
 
+def running(ctx: click.Context, timeout: float = 30.0) -> ApiClient:
+    """Return the client of a relay that must be running; ``timeout`` is that of an answer, seconds."""
+    return locate.client(chosen(ctx), os.environ, timeout)
+
+
 @contextmanager
 def api(
-    settings: CliSettings, *, timeout: float = 30.0, keep: bool = False, new: bool = False
+    ctx: click.Context, *, timeout: float = 30.0, keep: bool = False, new: bool = False
 ) -> Iterator[ApiClient]:
     """
-    Give the API of the relay that ``settings`` mean; if it does not run, on its spool, which stderr says.
+    Give the API of the relay; while it does not run, that of its spool, which stderr says.
 
     :param timeout: seconds for an answer of the relay.
     :param keep: nobody else changes that spool meanwhile.
-    :param new: for an import: so, and make the spool if there is none.
+    :param new: for an import: as ``keep``, and create the spool if there is none.
 
     Raises :class:`CliError` if there is neither a relay nor a spool.
     """
-    client = locate.client(settings, os.environ, timeout)
-    location = locate.instead(client, settings, os.environ)
+    client = running(ctx, timeout)
+    location = locate.instead(client, chosen(ctx), os.environ)
     if location is None:
         yield client
         return
-    from smtprelay.cli.offline import InProcess  # noqa: PLC0415 -- only when nobody listens
+    from smtprelay.cli.in_process import InProcess  # noqa: PLC0415 -- only while no relay runs
 
-    with closing(InProcess(location, settings, keep=keep, new=new)) as in_process:
+    with closing(InProcess(location, chosen(ctx), keep=keep, new=new)) as in_process:
         yield in_process
 
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """Have what a spool raises become :class:`CliError`."""
+    """Turn what a spool raises into :class:`CliError`."""
     import sqlite3  # noqa: PLC0415
 
     from smtprelay.spool.engines.sqlite_lock import SpoolBusy  # noqa: PLC0415

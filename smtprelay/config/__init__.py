@@ -1,20 +1,20 @@
 """
-One YAML file becomes one frozen :class:`Config`, or one list of all that is wrong with it.
+From a YAML file to a frozen :class:`Config`, or to a list of all problems.
 
 The way of a setting: :mod:`.yaml_source` (YAML to a tree that knows its places) → :mod:`.env_overlay`
 (variables and ``--set`` over it) → :mod:`.from_tree` (the classes of :mod:`.model`, :mod:`.listeners` and
-:mod:`.providers`) → :mod:`.defaults` (those that depend on others) → :mod:`.checks`. Keys that there are not:
-:mod:`.unknown_keys`. Back to text: :mod:`.effective`, and what a key means: :mod:`.reference`,
-:mod:`.json_schema`, :mod:`.example`.
+:mod:`.provider_settings`) → :mod:`.defaults` (those that depend on others) → :mod:`.checks`. Unknown keys:
+:mod:`.problem`; settings that the roadmap promises: :mod:`.unavailable`. Back to text, and what a key
+means:
+:mod:`.reference`, :mod:`.json_schema`, :mod:`.example`.
 """
 
-from smtprelay.config.effective import effective
 from smtprelay.config.example import example
 from smtprelay.config.json_schema import json_schema
 from smtprelay.config.load import Loaded, load
 from smtprelay.config.model import Config
 from smtprelay.config.problem import ConfigError, Problem, render
-from smtprelay.config.reference import Setting, explain
+from smtprelay.config.reference import Setting, effective, explain
 from smtprelay.config.worker_share import shares, worker_share
 
 __all__ = [

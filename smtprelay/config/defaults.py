@@ -1,7 +1,5 @@
 """
-The defaults that depend on other settings, or on the machine.
-
-After this no station needs to know that something was not given.
+The defaults that depend on other settings or on the machine.
 """
 
 import os
@@ -11,28 +9,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from attrs import evolve
+from attrs import asdict, evolve
 
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config, RouteSettings, SpoolSettings, Supervise
-from smtprelay.config.providers import Provider, SmarthostSettings
+from smtprelay.config.provider_settings import Provider, SmarthostSettings
 from smtprelay.model.route import Limits
 
-#: What the providers take in one message by their documentation (Graph's size depends on its settings).
-_LIMITS: Final[Mapping[str, Limits]] = {
-    "acs": Limits(request=10_000_000, recipients=50),
-    "graph": Limits(recipients=500),
-    "ses": Limits(size=40 << 20, recipients=50),
-}
+#: The limits of one message that providers document.
+_LIMITS: Final[Mapping[str, Limits]] = {"acs": Limits(request=10_000_000, recipients=50)}
 
-#: Where the socket lies without a spool's folder, if the user may; the CLI looks there, too.
+#: The folder of the control socket without a spool's folder, if the user may write there; the CLI looks
+#: there.
 RUNTIME: Final = "/run/smtprelay"
 
 _PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
 
 
 def complete(config: Config, environ: Mapping[str, str]) -> Config:
-    """Return ``config`` with everything filled in that was not given."""
+    """Return ``config`` with these defaults."""
     hostname = config.hostname or socket.gethostname()
     config = evolve(config, spool=_spool(config))
     return evolve(
@@ -48,7 +43,7 @@ def complete(config: Config, environ: Mapping[str, str]) -> Config:
 
 
 def _control(config: Config, environ: Mapping[str, str]) -> str:
-    # systemd gives several folders with colons between them; the first is as good as any.
+    # systemd may give several folders with colons between them.
     folder = environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     spool = config.spool
     if not folder and spool is not None and spool.engine == "sqlite":
@@ -57,20 +52,20 @@ def _control(config: Config, environ: Mapping[str, str]) -> str:
 
 
 def runtime_folders(environ: Mapping[str, str]) -> list[str]:
-    """Return the folders for a control socket beside no spool; the first that the user can use is taken."""
+    """Return the folders for a control socket without a spool's folder; the first usable one is taken."""
     own = environ.get("XDG_RUNTIME_DIR", "")
     users = [f"{own}/smtprelay"] if own.startswith("/") else []
     return [RUNTIME, *users, f"{tempfile.gettempdir()}/smtprelay-{os.getuid()}"]
 
 
 def _is_ours(folder: str) -> bool:
-    """Whether this user can make a socket in ``folder``, or the folder itself."""
+    """Return whether this user can create a socket in ``folder``, or the folder itself."""
     there = folder if os.path.lexists(folder) else str(Path(folder).parent)
     return os.access(there, os.W_OK | os.X_OK)
 
 
 def _spool(config: Config) -> SpoolSettings | None:
-    """Return the spool, which is not needed where each client waits for the provider's verdict."""
+    """Return the spool; ``None`` if all listeners are synchronous and none is configured."""
     needed = not config.listeners or any(listener.delivery == "spool" for listener in config.listeners)
     return config.spool or (SpoolSettings() if needed else None)
 
@@ -83,14 +78,9 @@ def _listener(listener: Listener, config: Config) -> Listener:
 
 
 def _provider(provider: Provider, hostname: str) -> Provider:
-    known = _LIMITS.get(provider.type, Limits())
-    given = provider.limits
-    limits = Limits(
-        size=known.size if given.size is None else given.size,
-        request=known.request if given.request is None else given.request,
-        recipients=known.recipients if given.recipients is None else given.recipients,
-    )
-    provider = evolve(provider, limits=limits)
+    known, given = _LIMITS.get(provider.type, Limits()), provider.limits
+    filled = {name: value for name, value in asdict(given).items() if value is not None}
+    provider = evolve(provider, limits=evolve(known, **filled))
     if isinstance(provider, SmarthostSettings):
         return evolve(provider, port=provider.port or _PORTS[provider.tls], helo=provider.helo or hostname)
     return provider

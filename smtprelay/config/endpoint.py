@@ -1,8 +1,7 @@
 """
-Where to listen, as Twisted spells it (``tcp:2525:interface=127.0.0.1``), seen from outside.
+Checks Twisted's server endpoint strings (``tcp:2525:interface=127.0.0.1``) before anything listens.
 
-Twisted decides what an endpoint string means; this module only asks it, before
-anything listens, and finds out whether others than this machine could connect.
+It also tells whether other machines can connect.
 """
 
 import re
@@ -11,11 +10,11 @@ from ipaddress import ip_address
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-#: What the address of a UNIX socket has room for on Linux, bytes; the zero byte at its end not counted.
+#: The longest path of a UNIX socket on Linux, bytes; the zero byte at its end is not counted.
 LONGEST_SOCKET: Final = 107
 
 _PORT: Final = re.compile(r"[0-9]{1,5}")
-#: What other programs take.
+#: The notation of other programs.
 _ADDRESS_AND_PORT: Final = re.compile(
     r"(?:tcp:(?://)?)?([0-9]+(?:\.[0-9]+){3}|\[[0-9a-fA-F:]+\]|localhost|\*|):([0-9]{1,5})"
 )
@@ -54,29 +53,31 @@ def complaint(endpoint: str) -> str:
     """Return why Twisted makes no server endpoint of ``endpoint``; ``""`` if it does."""
     kind, arguments = _split(endpoint)
     if kind == "systemd":
-        # Only under systemd does Twisted know which sockets there are.
+        # Twisted knows the sockets only when systemd has passed them.
         known = arguments.keys() <= {"domain", "name", "index"} and arguments.get("domain") in _DOMAINS
         one = ("name" in arguments) != arguments.get("index", "").isdecimal()
         return "" if known and one else "expected one such as systemd:domain=INET:name=smtp"
-    # Takes 100 ms to import, which a command that only wants to know the daemon's place need not wait for.
+    # It takes 100 ms to import.
     from twisted.internet.endpoints import serverFromString  # noqa: PLC0415
 
     try:
         serverFromString(None, endpoint)
-    except Exception as error:  # noqa: BLE001 -- each kind of endpoint has its own parser, other people's too
+    except Exception as error:  # noqa: BLE001 -- plugins have parsers of their own
         return reason(endpoint, error)
     return ""
 
 
 def reason(endpoint: str, error: Exception) -> str:
-    """Return in words why Twisted makes no server endpoint of ``endpoint``, for which it raised ``error``."""
+    """Return in words why Twisted raised ``error`` for the server endpoint ``endpoint``."""
     if _split(endpoint)[0] == "systemd" and isinstance(error, LookupError):
-        return "systemd has passed no such socket: start the relay by its socket unit, or listen elsewhere"
+        return (
+            "systemd has passed no such socket: start the relay by its socket unit, or use another endpoint"
+        )
     return re.sub(r"^_\w+\(\) ", "", str(error)) or type(error).__name__
 
 
 def is_local(endpoint: str) -> bool:
-    """Whether only this machine can connect to ``endpoint``; what is not known is not local."""
+    """Return whether only this machine can connect to ``endpoint``; an unknown kind is not local."""
     kind, arguments = _split(endpoint)
     if kind == "unix":
         return True
@@ -84,7 +85,7 @@ def is_local(endpoint: str) -> bool:
 
 
 def is_anywhere(endpoint: str) -> bool:
-    """Whether the system chooses the port (``tcp:0``), so that no other endpoint can be the same."""
+    """Return whether the system chooses the port (``tcp:0``)."""
     kind, arguments = _split(endpoint)
     return kind in _TCP and int(_port(kind, arguments)) == 0
 
@@ -96,17 +97,17 @@ def socket_path(endpoint: str) -> str:
 
 
 def is_encrypted(endpoint: str) -> bool:
-    """Whether the endpoint itself speaks TLS."""
+    """Return whether the endpoint itself uses TLS."""
     return _split(endpoint)[0] in {"ssl", "tls"}
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine, by its name or address."""
+    """Return whether ``host`` is a loopback name or address."""
     return host in {"localhost", "::1"} or bool(re.fullmatch(r"127(?:\.[0-9]{1,3}){3}", host))
 
 
 def is_plain_remote(url: str) -> bool:
-    """Whether ``url`` would carry secrets in clear text beyond this machine."""
+    """Return whether ``url`` sends secrets in clear text to another machine."""
     try:
         parts = urlsplit(url)
         return parts.scheme.lower() == "http" and not is_loopback((parts.hostname or "").lower())
@@ -115,7 +116,7 @@ def is_plain_remote(url: str) -> bool:
 
 
 def _unescaped(endpoint: str) -> str:
-    """Return the IPv6 address of an interface whose colons are not escaped, as it stands there, or ``""``."""
+    """Return the IPv6 address of an interface whose colons are not escaped, or ``""``."""
     parts = endpoint.partition("interface=")[2].split(":")
     for count in range(len(parts), 2, -1):
         address = ":".join(parts[:count])
@@ -135,12 +136,12 @@ def _is_address(text: str) -> bool:
 
 
 def _port(kind: str, arguments: Mapping[str, str]) -> str:
-    """Return the port: behind the folder of certificates for ``tls:``, else in front."""
+    """Return the port; in ``tls:`` it follows the folder of certificates."""
     return arguments.get("port", arguments.get("1" if kind == "tls" else "0", ""))
 
 
 def _split(endpoint: str) -> tuple[str, dict[str, str]]:
-    """Return the kind of ``endpoint``, that inside of ``haproxy:``, and its arguments."""
+    """Return the kind of ``endpoint``, without ``haproxy:``, and its arguments."""
     parts = [part.replace("\\", "") for part in re.split(r"(?<!\\):", endpoint)]
     while len(parts) > 1 and parts[0].lower() == "haproxy":
         parts = parts[1:]

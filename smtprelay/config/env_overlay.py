@@ -1,8 +1,8 @@
 """
-Settings from outside of the file: ``SMTPRELAY_A__B=value`` and ``--set a.b=value``.
+Settings from outside the file: ``SMTPRELAY_A__B=value`` and ``--set a.b=value``.
 
-They are laid over the tree before it is given a meaning, so they are checked as
-the file is, and a wrong one is told by its own name.
+They are put into the tree before it is structured, so they are checked as the file is; a wrong one is
+reported by its own name.
 """
 
 import re
@@ -12,22 +12,21 @@ from typing import Any, Final
 from attrs import fields_dict
 
 from smtprelay.config.model import Config
-from smtprelay.config.problem import Problem, did_you_mean, make_problem
+from smtprelay.config.problem import Problem, did_you_mean, make_problem, renamed
 from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Node, Scalar, Table, below, child, unfit
-from smtprelay.config.unknown_keys import renamed
 
 PREFIX: Final = "SMTPRELAY_"
 
-#: The settings whose name is one word.
-_SECTIONS: Final = frozenset(name.rstrip("_") for name in fields_dict(Config))
+#: The keys at the top of the configuration.
+SECTIONS: Final = frozenset(name.rstrip("_") for name in fields_dict(Config))
 
-#: Variables with this prefix that are no settings: they say where to look.
+#: Variables with this prefix that are not settings.
 _OTHERS: Final = frozenset({"SMTPRELAY_CONFIG", "SMTPRELAY_ENDPOINT"})
 
-#: Of a name that is too long, characters that are told.
+#: The characters of a too long name that are shown.
 _SHOWN: Final = 60
 
-#: Kubernetes sets these in every container beside a Service that is called smtprelay….
+#: Kubernetes sets these in every container if there is a Service called smtprelay….
 _SERVICE_LINK: Final = re.compile(
     r"SMTPRELAY_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
 )
@@ -35,18 +34,21 @@ _SERVICE_LINK: Final = re.compile(
 
 def overlay(root: Table, environ: Mapping[str, str], sets: Sequence[str]) -> list[Problem]:
     """
-    Lay the variables of ``environ``, then ``sets``, over ``root``; return what could not be.
+    Put the variables of ``environ``, then ``sets``, into ``root``; return the problems.
 
-    A variable without ``__`` that is no setting may be somebody else's (``SMTPRELAY_IMAGE_TAG``): a warning.
+    An unknown variable without ``__`` may belong to something else (``SMTPRELAY_IMAGE_TAG``): it is a
+    warning.
 
-    Keys of a variable are found without regard to case, and ``_`` also finds ``-``; what is in a list has its
-    name, or its position as a number; the one after the last appends. What is set replaces what was there.
+    Keys of a variable are matched without regard to case, and ``_`` also matches ``-``. An entry of a list
+    has its name or its position as a number; the position after the last one appends. A value replaces the
+    one before.
     """
     problems: list[Problem] = []
     for name in _variables(environ):
         keys = name.removeprefix(PREFIX).lower().split("__")
-        if len(keys) == 1 and keys[0] not in _SECTIONS and not renamed("", keys[0]):
-            problems.append(_not_ours(name, keys[0]))
+        if len(keys) == 1 and keys[0] not in SECTIONS and not renamed("", keys[0]):
+            text = f"not a setting, and ignored{did_you_mean(keys[0], SECTIONS)}"
+            problems.append(make_problem(Mark(name), text, "CFG-VARIABLE", (), "warning"))
         else:
             problems += _set(root, keys, environ[name], name)
     for assignment in sets:
@@ -61,16 +63,11 @@ def overlay(root: Table, environ: Mapping[str, str], sets: Sequence[str]) -> lis
 def _variables(environ: Mapping[str, str]) -> Iterable[str]:
     # Sorted, so that X__FILE comes after X and wins.
     for name in sorted(environ):
-        # The port of a provider is one, too: PROVIDERS__HOST__PORT.
-        setting = "__" in name and name.removeprefix(PREFIX).partition("__")[0].lower() in _SECTIONS
+        # PROVIDERS__HOST__PORT is a setting although it ends as a service link does.
+        setting = "__" in name and name.removeprefix(PREFIX).partition("__")[0].lower() in SECTIONS
         linked = not setting and _SERVICE_LINK.fullmatch(name)
         if name.startswith(PREFIX) and name not in _OTHERS and not linked:
             yield name
-
-
-def _not_ours(name: str, key: str) -> Problem:
-    text = f"no setting, and ignored{did_you_mean(key, _SECTIONS)}"
-    return make_problem(Mark(name), text, "CFG-VARIABLE", (), "warning")
 
 
 def _unset(origin: str, text: str) -> Problem:
@@ -79,7 +76,7 @@ def _unset(origin: str, text: str) -> Problem:
 
 def _set(root: Table, keys: Sequence[str], value: str, origin: str) -> list[Problem]:
     if not all(keys):
-        return [_unset(origin, "names no setting: a part of the name is empty")]
+        return [_unset(origin, "not a setting: a part of the name is empty")]
     if len(keys) > MAXIMUM_DEPTH:
         return [_unset(f"{origin[:_SHOWN]}…", f"nested deeper than {MAXIMUM_DEPTH} levels")]
     if flaw := next(filter(None, map(unfit, (*keys, value))), ""):
@@ -118,7 +115,7 @@ def _step(node: Node, key: str) -> str | int | None:
 
 
 def _name(entry: Node) -> str:
-    """Return what an entry of a list calls itself, or ``""``."""
+    """Return the name of an entry of a list, or ``""``."""
     name = child(entry, "name")
     return name.text if isinstance(name, Scalar) else ""
 

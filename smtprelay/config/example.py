@@ -1,5 +1,5 @@
 """
-The commented configuration, which shows every setting; ``etc/smtprelay.yaml`` is a copy of it.
+The commented configuration with every setting; ``etc/smtprelay.yaml`` is a copy of it.
 """
 
 import re
@@ -9,24 +9,24 @@ from typing import Final
 from smtprelay.config.tree import Items, Node, Scalar, Table
 from smtprelay.config.yaml_source import parse
 
-#: What begins the part that shows every setting.
+#: The beginning of the part with every setting.
 _MARKER: Final = "## Every setting"
 
 
 def example() -> str:
-    """Return it as it is: a small configuration that works, then every setting in comments."""
+    """Return the file: a small configuration that works, then every setting in comments."""
     return Path(__file__).with_name("example.yaml").read_text("utf-8")
 
 
 def reference() -> str:
-    """Return the part that shows every setting, as settings and not as comments; lines keep their numbers."""
+    """Return the part with every setting, uncommented; lines keep their numbers."""
     before, after = example().split(_MARKER)
     lines = [re.sub("^##.*", "", line).removeprefix("#") for line in after.splitlines()]
     return "\n" * before.count("\n") + "\n".join(["", *lines[1:]]) + "\n"
 
 
 def example_of(key: str) -> str:
-    """Return what the example says for ``key`` (``listeners.*.auth``), on one line; ``""`` if nothing."""
+    """Return the example of ``key`` (``listeners.*.auth``) on one line, or ``""``."""
     found: list[Node] = [parse(reference().encode(), "example.yaml", {}).root]
     for word in key.split("."):
         found = [node for each in found for node in _children(each, word)]

@@ -1,14 +1,12 @@
 """
-From the tree to the values of :mod:`smtprelay.config.model`, with everything that is wrong in it.
+From the tree to the values of :mod:`smtprelay.config.model`, and to a list of all that is wrong.
 
-cattrs walks the classes; the hooks here decide what a node may mean for each type,
-and raise :class:`Invalid`, which knows its place in the file. What is wrong is cut
-out of the tree and the rest is structured again, so that there is a configuration
-whose parts can be checked against each other even when some of it is wrong.
+cattrs walks the classes; the hooks decide what a node means for each type and raise :class:`Invalid`, which
+knows the place in the file. What is wrong is removed from the tree and the rest is structured again, so that
+the rest can be checked as a whole.
 """
 
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
@@ -18,29 +16,30 @@ from cattrs.errors import ClassValidationError
 from cattrs.gen import make_dict_structure_fn, override
 
 from smtprelay.config import values
-from smtprelay.config.checks.unavailable import available, not_there, unavailable_types
-from smtprelay.config.finding import (
+from smtprelay.config.listeners import Checker
+from smtprelay.config.model import Config
+from smtprelay.config.problem import (
     Finding,
     Invalid,
+    did_you_mean,
     expect_items,
     expect_one_of,
     expect_table,
     expect_word,
+    unknown_keys,
     words_of,
     wrong,
 )
-from smtprelay.config.listeners import Checker
-from smtprelay.config.model import Config
-from smtprelay.config.problem import did_you_mean
-from smtprelay.config.providers import Provider
+from smtprelay.config.provider_settings import Provider
 from smtprelay.config.tree import Node, Scalar, Table, below, without
-from smtprelay.config.unknown_keys import unknown_keys
+from smtprelay.config.unavailable import unavailable
 from smtprelay.model import route as model_route
+from smtprelay.model.units import Misspelt
 
-#: What a hook is to cattrs: a node and the type it shall become.
+#: A hook of cattrs: takes a node and its type.
 Hook = Callable[[Node, Any], Any]
 
-#: The values of smtprelay.model.message say float and int; in the file they have units.
+#: Values of smtprelay.model are float and int; in the file they have units.
 UNITS: Final[Mapping[Any, Mapping[str, Any]]] = {
     model_route.Limits: {"size": values.Size, "request": values.Size, "recipients": values.Count},
     model_route.Schedule: {
@@ -53,35 +52,53 @@ UNITS: Final[Mapping[Any, Mapping[str, Any]]] = {
 }
 
 
-def structure(root: Table, converter: Converter) -> tuple[Config, Table, list[Finding]]:
-    """Return the configuration of what is right in ``root``, that part of it, and what is wrong."""
-    findings = unavailable_types(root)
-    root = expect_table(without(root, {id(finding.culprit) for finding in findings}))
+def structure(root: Node, converter: Converter) -> tuple[Config, Table, list[Finding]]:
+    """Return the configuration of what is right in ``root``, that part of ``root``, and what is wrong."""
+    root = expect_table(root)
+    new: Sequence[Finding] = unavailable(root)
+    findings: list[Finding] = []
     while True:
+        findings += (finding for finding in new if not finding.follows)
+        root = expect_table(without(root, {id(finding.culprit) for finding in new}))
         try:
             return converter.structure(root, Config), root, findings
         except Invalid as invalid:
-            findings += (finding for finding in invalid.findings if not finding.follows)
-            root = expect_table(without(root, {id(finding.culprit) for finding in invalid.findings}))
+            new = invalid.findings
 
 
 def make_converter(hooks: Mapping[Any, Hook]) -> Converter:
-    """Return what structures a tree; ``hooks`` are for the types that need to know where they are."""
+    """Return the converter of trees; ``hooks`` are for the types that depend on the environment."""
     converter = Converter(detailed_validation=True)
-    converter.register_structure_hook_factory(has, lambda cls: _table_hook(cls, converter))
-    converter.register_structure_hook_factory(_is(tuple), lambda kind: _list_hook(kind, converter))
-    converter.register_structure_hook_factory(_is(Mapping), lambda kind: _map_hook(kind, converter))
-    converter.register_structure_hook_factory(_is(Literal), _choice_hook)
-    converter.register_structure_hook_factory(_is(Annotated), lambda kind: word_hook(_parser(kind)))
-    for union in (Provider, Checker):
-        converter.register_structure_hook_func(_same(union), _type_hook(union, converter))
-    for kind, hook in hooks.items():
-        converter.register_structure_hook_func(_same(kind), hook)
+    by_type = (Provider, Checker)
+
+    def hook_of(kind: Any) -> Hook:
+        origin, parts = get_origin(kind), get_args(kind)
+        if kind in hooks:
+            return hooks[kind]
+        if kind in by_type:
+            return _type_hook(kind, converter)
+        if origin is Literal:
+            return lambda node, _: expect_one_of(node, parts)
+        if origin is Annotated:
+            return word_hook(parts[1])
+        if origin is tuple:
+            return _list_hook(parts[0], converter)
+        return _map_hook(parts[0], parts[1], converter) if origin is Mapping else _table_hook(kind, converter)
+
+    converter.register_structure_hook_factory(
+        lambda kind: (
+            kind in hooks
+            or kind in by_type
+            or has(kind)
+            or get_origin(kind) in {Literal, Annotated, tuple, Mapping}
+        ),
+        hook_of,
+    )
     return converter
 
 
 def word_hook(parse: Callable[[str], Any]) -> Hook:
-    """Return the hook of a type that is one word and may be refused with ``ValueError``."""
+    """Return the hook of a type that is one value; ``parse`` may raise ``ValueError``."""
 
     def hook(node: Node, _: Any) -> Any:
         text = expect_word(node)
@@ -93,44 +110,26 @@ def word_hook(parse: Callable[[str], Any]) -> Hook:
     return hook
 
 
-def _parser(kind: Any) -> Callable[[str], Any]:
-    parse: Callable[[str], Any] = get_args(kind)[1]
-    return parse
-
-
-def _same(kind: Any) -> Callable[[Any], bool]:
-    return lambda other: bool(other == kind)
-
-
-def _is(origin: Any) -> Callable[[Any], bool]:
-    return lambda kind: get_origin(kind) is origin
-
-
-def _choice_hook(kind: Any) -> Hook:
-    return lambda node, _: expect_one_of(node, get_args(kind))
-
-
-def _type_hook(union: Any, converter: Converter) -> Hook:
-    classes = {get_args(fields(cls).type.type)[0]: cls for cls in get_args(union)}
+def _type_hook(kind: Any, converter: Converter) -> Hook:
+    """Return the hook that makes one of the classes in ``kind``, by the key "type"."""
+    classes = {get_args(fields(cls).type.type)[0]: cls for cls in get_args(kind) or (kind,)}
+    hooks = {word: _table_hook(cls, converter) for word, cls in classes.items()}
 
     def hook(node: Node, _: Any) -> Any:
-        kind = expect_table(node).get("type")
-        kinds = available(classes, node.where.partition(".")[0])
-        if kind is None:
-            raise wrong(node, f'"type" is missing: expected {" or ".join(kinds)}', "CFG-MISSING")
-        return converter.structure(node, classes[expect_one_of(kind, kinds, "type", culprit=node)])
+        word = expect_table(node).get("type")
+        if word is None:
+            raise wrong(node, f'"type" is missing: expected {" or ".join(classes)}', "CFG-MISSING")
+        return hooks[expect_one_of(word, classes, "type", culprit=node)](node, None)
 
     return hook
 
 
-def _list_hook(kind: Any, converter: Converter) -> Hook:
-    element = get_args(kind)[0]
-
+def _list_hook(element: Any, converter: Converter) -> Hook:
     def hook(node: Node, _: Any) -> tuple[Any, ...]:
         findings: list[Finding] = []
         made = []
         if isinstance(node, Scalar) and get_origin(element) is Annotated:
-            _expect_good_words(node, _parser(element))
+            _expect_good_words(node, get_args(element)[1])
         for item in expect_items(node):
             try:
                 made.append(converter.structure(item, element))
@@ -144,13 +143,13 @@ def _list_hook(kind: Any, converter: Converter) -> Hook:
 
 
 def _expect_good_words(node: Scalar, parse: Callable[[str], Any]) -> None:
-    """Complain of words (with commas between them) that are wrong in a list, too; the hint is all of it."""
+    """Raise for words, with commas between them, that would be wrong in a list, too."""
     what, written = "", []
     for word in words_of(node):
         try:
             parse(word)
             written.append(word)
-        except values.Misspelt as error:
+        except Misspelt as error:
             what = what or error.what
             written.append(error.instead)
         except ValueError as error:
@@ -159,9 +158,8 @@ def _expect_good_words(node: Scalar, parse: Callable[[str], Any]) -> None:
         raise wrong(node, f"{what}: write [{', '.join(written)}]")
 
 
-def _map_hook(kind: Any, converter: Converter) -> Hook:
-    key_kind, element = get_args(kind)
-    parse_key = _parser(key_kind)
+def _map_hook(key_kind: Any, element: Any, converter: Converter) -> Hook:
+    parse_key = get_args(key_kind)[1]
 
     def hook(node: Node, _: Any) -> dict[Any, Any]:
         findings: list[Finding] = []
@@ -185,10 +183,9 @@ def _map_hook(kind: Any, converter: Converter) -> Hook:
 
 def _table_hook(cls: Any, converter: Converter) -> Hook:
     units = UNITS.get(cls, {})
-    # A key that Python reserves has an underscore at its end.
     keys = {name: name.rstrip("_") for name in fields_dict(cls)}
     overrides = {
-        name: override(rename=key, struct_hook=word_hook(_parser(units[name])) if name in units else None)
+        name: override(rename=key, struct_hook=word_hook(get_args(units[name])[1]) if name in units else None)
         for name, key in keys.items()
     }
     make = make_dict_structure_fn(cls, converter, **overrides)  # type: ignore[arg-type]
@@ -196,7 +193,7 @@ def _table_hook(cls: Any, converter: Converter) -> Hook:
     def hook(node: Node, _: Any) -> Any:
         entries = expect_table(node)
         findings = unknown_keys(entries, keys.values(), partial(_home, cls, entries.where))
-        # Null is as good as absent: the default holds.
+        # For null the default applies.
         given = {
             key: value for key, value in entries.items() if not (isinstance(value, Scalar) and value.null)
         }
@@ -225,35 +222,29 @@ def _findings(group: ClassValidationError, node: Table, meant: Collection[str]) 
 
 def _missing(key: str, node: Table, meant: Collection[str]) -> Finding:
     text = f'{node.where}: "{key}" is missing' if node.where else f'"{key}" is missing'
-    # What was cut out because it is wrong is not missing, nor what has a wrong name.
+    # A key that was removed because it is wrong, or that has a wrong name, is not missing.
     follows = key in node.cut or below(node.where, key) in meant
     return Finding(node.mark, text, "CFG-MISSING", node, follows=follows)
 
 
 def _home(cls: Any, where: str, key: str) -> str:
-    """Return the hint in which sections a ``key`` that is none of ``cls`` belongs, or what is expected."""
+    """Return a hint for an unknown ``key`` of ``cls``: the sections that have it, or what is expected."""
     within, anywhere = _sections(cls), _sections(Config)
     hint, known = ": it", within if key in within else anywhere
     if key not in known:
         hint, known = f"{did_you_mean(key, within)} It", within
         key = next((name for name in within if f'"{name}"' in hint), "")
     places = " or ".join(f'"{section}"' for section in known.get(key, ()))
-    return f"{hint} belongs under {places}" if places else _expected(cls, where)
-
-
-def _expected(cls: Any, where: str) -> str:
-    entry = re.sub(r"\[\d+\]", ".*", re.sub(r"^(providers|checkers)\.[^.]+", r"\1.*", where))
-    keys = [name.rstrip("_") for name in fields_dict(cls)]
-    names = [key for key in keys if not not_there(f"{entry}.{key}", ())]
-    return f": expected {' or '.join(names)}" if where else ""
+    expected = " or ".join(name.rstrip("_") for name in fields_dict(cls)) if where else ""
+    return f"{hint} belongs under {places}" if places else f": expected {expected}" if expected else ""
 
 
 def _sections(cls: Any) -> dict[str, dict[str, None]]:
-    """Return all keys below those of ``cls``, each with its sections."""
+    """Return the keys in the sections of ``cls``, each with its sections."""
     from smtprelay.config.reference import keys_of  # noqa: PLC0415 -- it needs the units of this module
 
     found: dict[str, dict[str, None]] = {}
     for section, _, name in (path.rpartition(".") for path in keys_of(cls, "")):
-        if section and not not_there(f"{section}.{name}", ()):
+        if section:
             found.setdefault(name, {})[section] = None
     return found

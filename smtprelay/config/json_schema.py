@@ -1,5 +1,5 @@
 """
-The JSON Schema of the configuration, for editors, made from the settings classes.
+The JSON Schema of the configuration, made from the settings classes.
 """
 
 from collections.abc import Mapping
@@ -9,25 +9,18 @@ from attrs import NOTHING, fields, has
 
 from smtprelay.config import values
 from smtprelay.config.model import Config
-from smtprelay.config.reference import (
-    WORDS,
-    default_of,
-    help_of,
-    key_of,
-    kind_of,
-    summary_of,
-)
+from smtprelay.config.reference import WORDS, default_of, help_of, key_of, kind_of, summary_of
 from smtprelay.config.secret import Secret
 
-#: What YAML itself would make of such words.
+#: The types that YAML has for these values.
 _NUMBERS: Final = {values.Count: "integer", values.Port: "integer", values.Factor: "number"}
 
-#: A word that the environment decides may be any: ``${NAME}``.
+#: A value from the environment: ``${NAME}``.
 _REFERENCE: Final = {"type": "string", "pattern": r"\$\{"}
 
 
 def json_schema() -> dict[str, Any]:
-    """Return it, by draft 2020-12."""
+    """Return the schema, by draft 2020-12."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The configuration of smtprelay",
@@ -58,7 +51,9 @@ def _type(kind: Any) -> dict[str, Any]:
     if has(kind):
         return _section(kind)
     if origin is Literal:
-        return {"anyOf": [{"enum": _choices(parts)}, _REFERENCE]}
+        # For an editor a word of digits is a number.
+        numbers = (int(word) for word in parts if str(word).isdecimal())
+        return {"anyOf": [{"enum": [*parts, *numbers]}, _REFERENCE]}
     if origin is tuple:
         return {"type": "array", "items": _type(parts[0])}
     if origin is Mapping:
@@ -74,13 +69,8 @@ def _word(kind: Any) -> dict[str, Any]:
         return {**described, "anyOf": [{"type": "boolean"}, _REFERENCE]}
     if kind in _NUMBERS:
         return {**described, "anyOf": [{"type": _NUMBERS[kind]}, _REFERENCE]}
-    # To an editor 512 and 0.05 are numbers.
+    # For an editor 512 and 0.05 are numbers.
     return {**described, "type": ["string", "number"]}
-
-
-def _choices(words: tuple[Any, ...]) -> list[Any]:
-    """Return ``words``, and the number that an editor makes of a word of digits."""
-    return [*words, *(int(word) for word in words if str(word).isdecimal())]
 
 
 _SECRET: Final = {

@@ -1,7 +1,5 @@
 """
-Settings of the way in: listeners, users, and what checks a login.
-
-Names are the keys of the file. Durations are seconds, sizes are bytes.
+Settings of listeners, users and checkers.
 """
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -9,23 +7,8 @@ from typing import Final, Literal
 
 from attrs import field, frozen
 
+from smtprelay.config import values
 from smtprelay.config.endpoint import Endpoint
-from smtprelay.config.values import (
-    Address,
-    Count,
-    Duration,
-    FilePath,
-    Flag,
-    Name,
-    Network,
-    PasswordHash,
-    Pattern,
-    Rate,
-    Size,
-    Text,
-    TimeLimit,
-    Url,
-)
 
 #: The checker of the users in the configuration.
 USERS: Final = "users"
@@ -45,16 +28,14 @@ class TlsSettings:
     :ivar profile: ``modern`` is TLS 1.2 and later with forward secrecy; ``legacy`` also takes TLS 1.0 and 1.1
         and RSA key exchange, for old devices. Most of them need a certificate with an RSA key.
     :ivar ciphers: OpenSSL cipher list, for TLS 1.2 and older. Default: that of the profile.
-    :ivar client_ca: PEM file; clients must present a certificate signed by one of these authorities.
     """
 
     mode: Literal["starttls", "implicit", "off"] = "starttls"
-    certificate: FilePath | None = None
-    key: FilePath | None = None
+    certificate: values.FilePath | None = None
+    key: values.FilePath | None = None
     require: Literal["never", "auth", "always"] = "auth"
     profile: Literal["modern", "legacy"] = "modern"
-    ciphers: Text | None = None
-    client_ca: FilePath | None = None
+    ciphers: values.Text | None = None
 
 
 @frozen(kw_only=True)
@@ -65,29 +46,14 @@ class Auth:
     :ivar checkers: what checks a password: ``users``, or names from the section ``checkers``.
         One of the type ``any`` is the last. Default: ``users``, if there are any.
     :ivar mechanisms: the SASL mechanisms offered.
-    :ivar required: clients must log in before they send, also those in ``allow_from``.
+    :ivar required: clients must log in before they send, even those in ``allow_from``.
     :ivar allow_plaintext: allow logging in without TLS, so that passwords cross the network in clear text.
     """
 
-    checkers: tuple[Name, ...] | None = None
-    mechanisms: tuple[Literal["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256"], ...] = ("PLAIN", "LOGIN")
-    required: Flag = False
-    allow_plaintext: Flag = False
-
-
-@frozen(kw_only=True)
-class MessageRate:
-    """
-    Rate limit for messages that a listener accepts.
-
-    :ivar rate: messages per time.
-    :ivar burst: this many messages may arrive at once.
-    :ivar per: what has the limit: each client address, each user, or the listener as a whole.
-    """
-
-    rate: Rate
-    burst: Count = 1
-    per: Literal["client", "user", "listener"] = "client"
+    checkers: tuple[values.Name, ...] | None = None
+    mechanisms: tuple[Literal["PLAIN", "LOGIN"], ...] = ("PLAIN", "LOGIN")
+    required: values.Flag = False
+    allow_plaintext: values.Flag = False
 
 
 @frozen(kw_only=True)
@@ -102,12 +68,11 @@ class ListenerLimits:
     :ivar command_time: a client must send a whole command within this time, or some of its message.
     """
 
-    size: Size = 25 << 20
-    recipients: Count = 1000
-    connections: Count = 1000
-    connections_per_client: Count = 50
-    command_time: TimeLimit = 300.0
-    messages: MessageRate | None = None
+    size: values.Size = 25 << 20
+    recipients: values.Count = 1000
+    connections: values.Count = 1000
+    connections_per_client: values.Count = 50
+    command_time: values.TimeLimit = 300.0
 
 
 @frozen(kw_only=True)
@@ -120,7 +85,6 @@ class Listener:
     :ivar banner: the text of the 220 greeting. Default: ``<hostname> ESMTP``.
     :ivar allow_from: clients in these networks may send without logging in.
     :ivar open_relay: ``accepted`` lets any client send to any recipient; for tests.
-    :ivar proxy_trust: networks of the load balancers whose PROXY header is believed.
     :ivar allow_senders: allowed envelope senders. Default: any.
     :ivar allow_recipients: allowed recipients. Default: any.
     :ivar bare_newlines: what happens to a message with bare CR or LF, or with NUL: repair or refuse it.
@@ -131,19 +95,18 @@ class Listener:
     """
 
     endpoint: Endpoint
-    name: Name = ""
-    banner: Text | None = None
-    allow_from: tuple[Network, ...] = LOOPBACK
+    name: values.Name = ""
+    banner: values.Text | None = None
+    allow_from: tuple[values.Network, ...] = LOOPBACK
     open_relay: Literal["accepted"] | None = None
-    proxy_trust: tuple[Network, ...] = ()
     tls: TlsSettings = TlsSettings(mode="off")
     auth: Auth = Auth()
-    allow_senders: tuple[Pattern, ...] = ()
-    allow_recipients: tuple[Pattern, ...] = ()
+    allow_senders: tuple[values.Pattern, ...] = ()
+    allow_recipients: tuple[values.Pattern, ...] = ()
     bare_newlines: Literal["fix", "refuse", "accept"] = "fix"
     limits: ListenerLimits = ListenerLimits()
     delivery: Literal["spool", "synchronous"] = "spool"
-    reply_deadline: TimeLimit = 60.0
+    reply_deadline: values.TimeLimit = 60.0
 
 
 @frozen(kw_only=True)
@@ -156,15 +119,13 @@ class UserSettings:
     :ivar senders: allowed envelope senders. Default: any.
     :ivar recipients: allowed recipients. Default: any.
     :ivar force_from: use this envelope sender, whatever the client says.
-    :ivar rate: most messages per time.
     """
 
-    name: Name
-    password_hash: PasswordHash = field(repr=False)
-    senders: tuple[Pattern, ...] = ()
-    recipients: tuple[Pattern, ...] = ()
-    force_from: Address | None = None
-    rate: Rate | None = None
+    name: values.Name
+    password_hash: values.PasswordHash = field(repr=False)
+    senders: tuple[values.Pattern, ...] = ()
+    recipients: tuple[values.Pattern, ...] = ()
+    force_from: values.Address | None = None
 
 
 @frozen(kw_only=True)
@@ -173,30 +134,11 @@ class AnyChecker:
     Accepts every user name and password, from clients in ``allow_from`` only.
 
     For devices that insist on a login where none is needed.
+
+    :ivar type: the kind of checker.
     """
 
     type: Literal["any"]
 
 
-@frozen(kw_only=True)
-class EntraChecker:
-    """User names are ``tenant@client``, passwords are client secrets of Microsoft Entra."""
-
-    type: Literal["entra"]
-    delimiter: Literal["@", ":", "|"] = "@"
-    cloud: Literal["global", "usgov", "usgov-dod", "china"] = "global"
-
-
-@frozen(kw_only=True)
-class AzureTableChecker:
-    """Looks users up in an Azure table."""
-
-    type: Literal["azure_table"]
-    url: Url
-    partition: Text = "user"
-    required: Flag = False
-    cache: Duration = 300.0
-    credential: Literal["default"] = "default"
-
-
-Checker = AnyChecker | EntraChecker | AzureTableChecker
+Checker = AnyChecker

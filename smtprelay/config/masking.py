@@ -1,8 +1,9 @@
 """
-Hides the secrets of a line that is quoted in an error. Pure.
+Hides the secrets in a line of the configuration that an error quotes. Pure.
 
-The line may be no YAML at all, so this goes by the names of keys: from the first secret on the line is dots,
-one for each character, so that a caret below it stays where it was. Paths, endpoints and networks are shown.
+The line may not be valid YAML, so secrets are found by the names of keys. From the first secret on, each
+character is replaced by a dot, so that a caret below the line keeps its place. Paths, endpoints and networks
+are shown.
 """
 
 import re
@@ -10,19 +11,19 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Final
 
-#: Of a longer line no more is shown.
+#: The most characters of a line that are shown.
 LONGEST: Final = 300
 
-#: So many lines above are looked through for the key that a line belongs to.
+#: The most lines above that are searched for the key that a line belongs to.
 _FAR: Final = 100
 
-#: A key with one of these words has a secret; one that is misspelt, too.
+#: A key with one of these words, also misspelt, has a secret.
 _SECRETS: Final = (
     *("password", "passphrase", "secret", "token", "hash", "key", "keys", "sas", "url"),
     "connection_string",
 )
 
-#: Keys of users, of tokens, and of the place of a secret. Any other there may be a name before its password.
+#: Keys of users, tokens and secrets. Any other key there may be a user name in front of a password.
 _WITHIN: Final = (
     *("name", "password_hash", "senders", "recipients", "force_from", "rate", "hash", "role"),
     *("file", "env", "credential", "expires"),
@@ -33,11 +34,11 @@ _KEY: Final = re.compile(r"""(?P<key>[\w-]+)["']?\s*:(?=\s|["'\[]|[^\s:/]*$|[^\s
 #: A key without its colon, at the beginning of a line.
 _TORN: Final = re.compile(r"""\s*(?:-\s+)?[{\["']*(?P<key>[\w-]+)["']?[\s=;,]+(?=[^\s:=])""")
 
-#: What may be seen behind such a key: nothing, the place of the secret, or a map, which has its own keys.
+#: What is shown behind such a key: nothing, the place of the secret, or a map, which has its own keys.
 _PLACE: Final = r"""["']?(?:(?:~|\.{0,2})/[\w./~-]+|[\w.-]+\.(?:pem|key|crt|cer|txt))["']?|\$\{\w+\}"""
 _SEEN: Final = re.compile(rf"(?:{_PLACE})?\s*(?:[,}}\]]|$)|\[?\s*\{{")
 
-#: Of a URL the host may be seen, if no login stands before it.
+#: The host of a URL is shown if no login precedes it.
 _HOST: Final = re.compile(r"""["']?[a-z][\w+.-]*://(?:[^\s/?#"'@]*(?![^\s/?#"']))?""", re.IGNORECASE)
 _LOGIN: Final = re.compile(r"(?<=://)[^\s/@]+(?=@)")
 
@@ -69,26 +70,26 @@ def masked(lines: Sequence[str], number: int) -> str:
 
 
 def _is_within_secret(lines: Sequence[str], number: int) -> bool:
-    """Tell whether a line without a key belongs to a secret's, or to somebody's name."""
+    """Return whether a line without a key belongs to the key of a secret or to a user name."""
     owner, place = _owner(lines, number)
     return is_secret(owner) or owner == "users" or _is_name(owner, _owner(lines, place, far="")[0])
 
 
 def _is_name(key: str, holder: str) -> bool:
-    """Tell whether ``key`` is somebody's name, with a password behind it, in what belongs to ``holder``."""
+    """Return whether ``key``, below ``holder``, is a user name in front of a password."""
     within = holder == "users" or is_secret(holder)
     return within and not get_close_matches(key.lower(), _WITHIN, cutoff=0.8)
 
 
 def is_secret(key: str) -> bool:
-    """Tell whether a key of this name has a secret."""
+    """Return whether a key of this name has a secret."""
     whole = key.lower().replace("-", "_")
     words = (*whole.split("_"), whole)
     return any(get_close_matches(word, _SECRETS, cutoff=0.87) for word in words)
 
 
 def _owner(lines: Sequence[str], number: int, far: str = _SECRETS[0]) -> tuple[str, int]:
-    """Return the key that a line belongs to, and its line; ``""`` for none, ``far`` if it is too far."""
+    """Return the key that a line belongs to, and its line; ``""`` for none, ``far`` if it is too far up."""
     depth, item = _depth(lines[number]), _is_item(lines[number])
     for place in range(number - 1, max(-1, number - _FAR), -1):
         line = lines[place][:LONGEST]

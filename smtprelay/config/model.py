@@ -1,9 +1,8 @@
 """
-The whole configuration, as values.
+The whole configuration as values, and the help of each setting.
 
-Names are the keys of the file (``from`` is ``from_``), lists are tuples, durations
-are seconds and sizes are bytes; where another station has a value for it already
-(:class:`smtprelay.model.route.Schedule`, :class:`smtprelay.model.route.Window`), it is that one.
+Names are the keys of the file (``from`` is ``from_``), lists are tuples, durations are seconds and sizes are
+bytes. Values that the stations share come from :mod:`smtprelay.model.route`.
 """
 
 from collections.abc import Mapping
@@ -11,46 +10,15 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from smtprelay.config import values
 from smtprelay.config.endpoint import Endpoint
 from smtprelay.config.listeners import Checker, Listener, UserSettings
-from smtprelay.config.providers import Provider
+from smtprelay.config.provider_settings import Provider
 from smtprelay.config.secret import Secret
-from smtprelay.config.values import (
-    Address,
-    Count,
-    Domain,
-    Duration,
-    Expiry,
-    FilePath,
-    Flag,
-    Name,
-    Network,
-    PasswordHash,
-    Pattern,
-    SenderOrAddress,
-    Share,
-    Size,
-    Sizes,
-    Text,
-    TimeLimit,
-)
 from smtprelay.model import route as model_route
 
 Failure = Literal["bounce", "hold", "discard", "webhook"]
 Level = Literal["debug", "info", "warn", "error", "critical"]
-
-
-@frozen(kw_only=True)
-class Dkim:
-    """The DKIM signature for one sender domain."""
-
-    domain: Domain
-    selector: Domain
-    key: Secret
-    canonicalization: Literal["relaxed/relaxed", "relaxed/simple", "simple/relaxed", "simple/simple"] = (
-        "relaxed/relaxed"
-    )
-    required: Flag = False
 
 
 @frozen(kw_only=True)
@@ -67,33 +35,23 @@ class Match:
     :ivar size: range of the message's size.
     """
 
-    client: tuple[Network, ...] = ()
-    listener: tuple[Name, ...] = ()
-    user: tuple[Text, ...] = ()
-    sender: tuple[Pattern, ...] = ()
-    recipient: tuple[Pattern, ...] = ()
-    header: Mapping[Text, Text] = field(factory=dict)
-    size: Sizes | None = None
-
-
-@frozen(kw_only=True)
-class Rewrite:
-    """Changes to a message when it is delivered."""
-
-    from_: Address | None = None
-    keep_from_domains: tuple[Domain, ...] = ()
-    reply_to: Text | None = None
-    recipients: Mapping[Address, Address] = field(factory=dict)
-    add_headers: Mapping[Text, Text] = field(factory=dict)
-    remove_headers: tuple[Text, ...] = ()
+    client: tuple[values.Network, ...] = ()
+    listener: tuple[values.Name, ...] = ()
+    user: tuple[values.Text, ...] = ()
+    sender: tuple[values.Pattern, ...] = ()
+    recipient: tuple[values.Pattern, ...] = ()
+    header: Mapping[values.Text, values.Text] = field(factory=dict)
+    size: values.Sizes | None = None
 
 
 @frozen(kw_only=True)
 class WebhookSettings:
     """
-    The HTTP endpoint that is told of failed or expired mail (``on_failed`` or ``on_expired``: ``webhook``).
+    The HTTP endpoint that gets events of failed or expired mail (``on_failed`` or ``on_expired``:
+    ``webhook``).
 
-    :ivar url: ``https://``, or ``http://`` on loopback. A secret: often, knowing it is enough to post to it.
+    :ivar url: ``https://``, or ``http://`` on loopback. It is a secret, because whoever knows it can often
+        post.
     :ivar secret: signs the requests.
     :ivar timeout: time limit for each step of a request: connect, wait for the answer, read it.
     :ivar ca: PEM file with certificates to trust in addition to those of the system.
@@ -101,8 +59,8 @@ class WebhookSettings:
 
     url: Secret
     secret: Secret | None = None
-    timeout: TimeLimit = 30.0
-    ca: FilePath | None = None
+    timeout: values.TimeLimit = 30.0
+    ca: values.FilePath | None = None
 
 
 @frozen(kw_only=True)
@@ -121,13 +79,12 @@ class RouteSettings:
     :ivar webhook: used instead of the relay's ``webhook``.
     """
 
-    name: Name = ""
+    name: values.Name = ""
     match: Match = Match()
-    rewrite: Rewrite | None = None
-    via: tuple[Name, ...]
-    failover_after: Count = 3
+    via: tuple[values.Name, ...]
+    failover_after: values.Count = 3
     retry: model_route.Schedule = field(factory=model_route.Schedule)
-    expire: Expiry = 2 * 86400.0
+    expire: values.Expiry = 2 * 86400.0
     on_failed: Failure = "bounce"
     on_expired: Failure = "bounce"
     on_uncertain: Literal["resend", "hold"] = "resend"
@@ -135,7 +92,7 @@ class RouteSettings:
 
     @property
     def rules(self) -> model_route.Route:
-        """What dispatch must know of this route."""
+        """The route as ``dispatch`` uses it."""
         return model_route.Route(
             name=self.name,
             via=self.via,
@@ -149,7 +106,7 @@ class RouteSettings:
 
     @property
     def announces(self) -> bool:
-        """Whether a webhook may hear of its mail."""
+        """Whether its mail may become an event for a webhook."""
         return "webhook" in (self.on_failed, self.on_expired)
 
 
@@ -165,11 +122,11 @@ class Bounces:
     :ivar delay_notice: also tell the sender when mail has been waiting for this long. Default: do not.
     """
 
-    from_: Address | None = None
-    to: SenderOrAddress = "sender"
-    copy: Address | None = None
-    via: tuple[Name, ...] = ()
-    delay_notice: Duration | None = None
+    from_: values.Address | None = None
+    to: values.SenderOrAddress = "sender"
+    copy: values.Address | None = None
+    via: tuple[values.Name, ...] = ()
+    delay_notice: values.Duration | None = None
 
 
 @frozen(kw_only=True)
@@ -183,9 +140,9 @@ class SpoolLimit:
     :ivar free: share of the file system that stays free; for the engine ``sqlite`` only.
     """
 
-    bytes: Size = 10 << 30
-    deliveries: Count = 1_000_000
-    free: Share = 0.05
+    bytes: values.Size = 10 << 30
+    deliveries: values.Count = 1_000_000
+    free: values.Share = 0.05
 
 
 @frozen(kw_only=True)
@@ -197,8 +154,8 @@ class RetentionSettings:
     :ivar bodies: how long the content of delivered mail is kept; ``0`` deletes it at once.
     """
 
-    history: Duration = 3 * 86400.0
-    bodies: Duration = 0.0
+    history: values.Duration = 3 * 86400.0
+    bodies: values.Duration = 0.0
 
 
 @frozen(kw_only=True)
@@ -210,16 +167,14 @@ class SpoolSettings:
         ``memory`` only until the relay stops.
     :ivar path: the folder, for the engine ``sqlite``.
     :ivar url: URL of the database, for the engine ``postgres``.
-    :ivar seal_key: key that encrypts stored credentials.
     :ivar lease: time after which other nodes take over the deliveries of a node that has stopped responding.
     """
 
     engine: Literal["sqlite", "postgres", "memory"] = "sqlite"
-    path: FilePath = "/var/lib/smtprelay"
+    path: values.FilePath = "/var/lib/smtprelay"
     url: Secret | None = None
     limit: SpoolLimit = SpoolLimit()
-    lease: TimeLimit = 60.0
-    seal_key: Secret | None = None
+    lease: values.TimeLimit = 60.0
     retention: RetentionSettings = RetentionSettings()
 
 
@@ -233,8 +188,8 @@ class TokenSettings:
     :ivar role: a ``viewer`` reads, an ``operator`` changes, too.
     """
 
-    name: Name
-    hash: PasswordHash = field(repr=False)
+    name: values.Name
+    hash: values.PasswordHash = field(repr=False)
     role: Literal["viewer", "operator"] = "viewer"
 
 
@@ -261,7 +216,7 @@ class Supervise:
     :ivar restarts_per_hour: stop the relay, with exit status 1, if workers die more often than this.
     """
 
-    restarts_per_hour: Count = 5
+    restarts_per_hour: values.Count = 5
 
 
 @frozen(kw_only=True)
@@ -276,35 +231,22 @@ class Logging:
     """
 
     level: Level = "info"
-    levels: Mapping[Text, Level] = field(factory=dict)
+    levels: Mapping[values.Text, Level] = field(factory=dict)
     format: Literal["auto", "json", "text"] = "auto"
-    file: FilePath | None = None
+    file: values.FilePath | None = None
 
 
 @frozen(kw_only=True)
 class Privacy:
     """
-    What the log and the history record about a mail.
+    What the log and the history record about mail.
 
-    :ivar subjects: record subjects.
-    :ivar addresses: record addresses in full, or masked.
+    :ivar subjects: record subjects; ``false`` is not available in this version.
+    :ivar addresses: record addresses in full; ``masked`` is not available in this version.
     """
 
-    subjects: Flag = True
+    subjects: values.Flag = True
     addresses: Literal["full", "masked"] = "full"
-
-
-@frozen(kw_only=True)
-class Sandbox:
-    """
-    For staging: mail to recipients not in ``allow`` goes to one provider.
-
-    :ivar via: the name of that provider.
-    :ivar allow: recipients whose mail takes its usual route.
-    """
-
-    via: Name
-    allow: tuple[Pattern, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -325,20 +267,18 @@ class Config:
     :ivar supervise: restart workers that die. Default: only with several workers.
     """
 
-    hostname: Domain = ""
-    control_socket: FilePath = ""
+    hostname: values.Domain = ""
+    control_socket: values.FilePath = ""
     listeners: tuple[Listener, ...] = ()
     users: tuple[UserSettings, ...] = ()
-    checkers: Mapping[Name, Checker] = field(factory=dict)
-    providers: Mapping[Name, Provider] = field(factory=dict)
-    dkim: tuple[Dkim, ...] = ()
+    checkers: Mapping[values.Name, Checker] = field(factory=dict)
+    providers: Mapping[values.Name, Provider] = field(factory=dict)
     routes: tuple[RouteSettings, ...] = ()
     bounces: Bounces = Bounces()
     webhook: WebhookSettings | None = None
     spool: SpoolSettings | None = None
-    workers: Count = 1
+    workers: values.Count = 1
     supervise: Supervise | None = None
     http: tuple[HttpSite, ...] = ()
     logging: Logging = Logging()
     privacy: Privacy = Privacy()
-    sandbox: Sandbox | None = None

@@ -1,36 +1,53 @@
 """
-What is wrong with a configuration, where, and how a person reads it.
+What is wrong with a configuration, where, and how it is told.
 
-All problems of a file are told at once, each with its place, so that an
-operator corrects the file once and not once for each mistake.
+All problems of a file are reported at once, each with its place. A :class:`Finding` names the node that must
+be removed for the rest to be usable; so all mistakes are found in one pass.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final
 
 from attrs import field, frozen
 
-from smtprelay.config.masking import LONGEST, masked
-from smtprelay.config.tree import Mark
+from smtprelay.config.masking import LONGEST, is_secret, masked
+from smtprelay.config.tree import Items, Mark, Node, Scalar, Table, below
 
-#: What would break a line of the log, or cannot be printed at all.
+#: The keys to an old name, and the new name of its last key; ``*`` is every entry of a map or list.
+RENAMED: Final[Mapping[str, str]] = {
+    "control": "control_socket",
+    "listeners.*.line_ends": "bare_newlines",
+    "listeners.*.auth.without_tls": "allow_plaintext",
+    "providers.*.pace": "rate",
+    "spool.keep": "retention",
+    "spool.limit.messages": "deliveries",
+}
+
+_PATTERNS: Final = tuple(
+    (re.compile(re.escape(old).replace(r"\*", ".+")), new) for old, new in RENAMED.items()
+)
+
+#: What is said of a file that is no configuration.
+NO_SETTINGS: Final = 'expected settings such as "listeners:", each in a line'
+
+#: Characters that would break a line of the log, or cannot be printed.
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @frozen(kw_only=True)
 class Problem:
     """
-    One mistake, or one warning.
+    One error or warning.
 
-    :ivar file: the configuration file, or the name of the variable or option that is wrong.
-    :ivar line: from 1; 0 where there are no lines.
-    :ivar column: from 1; 0 where there are no columns.
+    :ivar file: the configuration file, or the name of the variable or option.
+    :ivar line: from 1; 0 for a variable or option.
+    :ivar column: from 1; 0 for a variable or option.
     :ivar severity: ``"error"`` or ``"warning"``.
     :ivar text: one sentence, without the place.
-    :ivar code: stable, for ``smtprelay explain`` (``"CFG-UNKNOWN-KEY"``).
-    :ivar snippet: the line and the one before it with a caret under the column, or ``""``.
+    :ivar code: stable, for programs (``"CFG-UNKNOWN-KEY"``).
+    :ivar snippet: the line and the one before it, with a caret below the column, or ``""``.
     """
 
     file: str
@@ -50,8 +67,8 @@ class ConfigError(Exception):
     """
     The configuration cannot be used.
 
-    :ivar problems: all that was found, warnings too, in the order of their places.
-    :ivar status: the exit status that says so to a service manager (``EX_CONFIG`` of sysexits.h).
+    :ivar problems: errors and warnings, in the order of their places.
+    :ivar status: the exit status (``EX_CONFIG`` of sysexits.h).
     """
 
     status: Final = 78
@@ -75,12 +92,12 @@ def make_problem(mark: Mark, text: str, code: str, lines: Sequence[str], severit
 
 
 def render(problem: Problem) -> str:
-    """Return ``problem`` as several lines: the sentence, then the snippet if there is one."""
+    """Return the sentence of ``problem``, and its snippet if there is one."""
     return f"{problem}\n{problem.snippet}" if problem.snippet else str(problem)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``' - did you mean "x"?'`` for what of ``known`` is close to ``word``, or ``""``."""
+    """Return ``' - did you mean "x"?'`` for the one of ``known`` that is close to ``word``, or ``""``."""
     by_fold = {name.casefold(): name for name in known}
     close = get_close_matches(word.casefold(), by_fold, n=1)
     return f' - did you mean "{by_fold[close[0]]}"?' if close else ""
@@ -90,7 +107,150 @@ def _snippet(mark: Mark, lines: Sequence[str]) -> str:
     if not 1 <= mark.line <= len(lines) or mark.column > LONGEST:
         return ""
     numbers = range(max(1, mark.line - 1), mark.line + 1)
-    # A line may hold a secret beside the mistake.
+    # There may be a secret on the same line.
     visible = (_UNPRINTABLE.sub("�", masked(lines, number - 1)) for number in numbers)
     shown = [f"{number:5d} | {line}" for number, line in zip(numbers, visible, strict=True)]
     return "\n".join([*shown, f"      | {' ' * (mark.column - 1)}^"])
+
+
+@frozen(eq=False)
+class Finding:
+    """
+    One mistake.
+
+    :ivar culprit: the node that is removed from the tree.
+    :ivar follows: it only follows from another mistake, and is not reported.
+    :ivar meant: the name, as :func:`.tree.below` has it, that an unknown key probably means.
+    """
+
+    mark: Mark
+    text: str
+    code: str
+    culprit: Node
+    follows: bool = False
+    meant: str = ""
+
+
+class Invalid(Exception):  # noqa: N818 -- it carries findings, several at once
+    """A node is not what is expected."""
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        super().__init__()
+        self.findings = tuple(findings)
+
+
+def wrong(node: Node, text: str, code: str = "CFG-VALUE", culprit: Node | None = None) -> Invalid:
+    """Return the error that ``node`` is wrong; the ``culprit`` is by default the node itself."""
+    sentence = f"{node.where}: {text}" if node.where else text
+    return Invalid([Finding(node.mark, sentence, code, node if culprit is None else culprit)])
+
+
+def expect_word(node: Node) -> str:
+    """Return the text of ``node``, which must be one value."""
+    if not isinstance(node, Scalar) or node.null:
+        raise wrong(node, f"expected one value, not {_kind(node)}", "CFG-TYPE")
+    return node.text
+
+
+def expect_table(node: Node) -> Table:
+    """Return ``node``, which must be a map."""
+    if not isinstance(node, Table):
+        hint = ': write "name:" in place of each "- "' if isinstance(node, Items) else ""
+        raise wrong(node, f"expected settings (key: value), not {_kind(node)}{hint}", "CFG-TYPE")
+    return node
+
+
+def expect_items(node: Node) -> Items:
+    """Return ``node``, which must be a list."""
+    if not isinstance(node, Items):
+        hint = f": write {_list_of(node)}" if isinstance(node, Scalar) and node.literal else ""
+        if isinstance(node, Table):
+            hint = ': begin each entry with "- "'
+        if not node.mark.line:
+            hint = f": its first entry is {node.where}.0"
+        raise wrong(node, f"expected a list, not {_kind(node)}{hint}", "CFG-TYPE")
+    return node
+
+
+def expect_one_of(
+    node: Node, choices: Iterable[str], what: str = "value", culprit: Node | None = None
+) -> str:
+    """Return the text of ``node``, which must be one of ``choices``."""
+    text = expect_word(node)
+    known = list(choices)
+    if text not in known:
+        hint = did_you_mean(text, known) or f": expected {' or '.join(known)}"
+        raise wrong(node, f'unknown {what} "{text}"{hint}', f"CFG-UNKNOWN-{what.upper()}", culprit)
+    return text
+
+
+def words_of(node: Scalar) -> list[str]:
+    """Return the words of ``node`` between its commas."""
+    return [word.strip() for word in node.text.split(",")]
+
+
+def _list_of(node: Scalar) -> str:
+    """Return these words as a YAML list, in which ``*@example.com`` and ``::1`` need quotes."""
+    plain = re.compile(r"[\w./@$-]+")
+    words = [word if plain.fullmatch(word) else f'"{word}"' for word in words_of(node)]
+    return f"[{', '.join(words)}]"
+
+
+def _kind(node: Node) -> str:
+    if isinstance(node, Table):
+        return "a map"
+    if isinstance(node, Items):
+        return "a list"
+    return "nothing" if node.null else "one value"
+
+
+def renamed(where: str, key: str) -> str:
+    """Return the new name of ``key`` within ``where`` (``listeners[0].auth``), or ``""`` if it has none."""
+    path = re.sub(r"\[(\d+)\]", r".\1", below(where, key))
+    return next((new for pattern, new in _PATTERNS if pattern.fullmatch(path)), "")
+
+
+def unknown_keys(
+    node: Table, known: Iterable[str], homes: Callable[[str], str] = lambda _key: ""
+) -> list[Finding]:
+    """
+    Return a finding for each key of ``node`` that is not ``known``; for an old name it has the new one.
+
+    :param homes: returns a hint where a key belongs, or ``""``.
+    """
+    names = list(known)
+    torn = _torn(node, names)
+    return [
+        torn.get(key) or _unknown(key, node, did_you_mean(key, names) or homes(key))
+        for key in node
+        if key not in names
+    ]
+
+
+def _torn(node: Table, known: Iterable[str]) -> dict[str, Finding]:
+    """Return findings for the parts of a secret without quotes that contains commas; they are not shown."""
+    found: dict[str, Finding] = {}
+    owner, first = "", True
+    for key, value in node.items():
+        rest = key not in known and isinstance(value, Scalar) and value.null
+        if rest and is_secret(owner):
+            what = "hash" if "hash" in owner else "value"
+            text = f'{below(node.where, owner)}: put the {what} in quotes: a comma ends it within "{{…}}"'
+            found[key] = Finding(node.key_marks[key], text, "CFG-SYNTAX", value, follows=not first)
+        owner, first = (owner, False) if rest else (key, True)
+    return found
+
+
+def _unknown(key: str, node: Table, hint: str) -> Finding:
+    new = renamed(node.where, key)
+    text = f'the key "{key}" is now called "{new}"' if new else f'unknown key "{key}"{hint}'
+    meant = new or "".join(re.findall(r'did you mean "(\w+)"', hint))
+    if not (node.where or new) and _is_alone(node.key_marks[key], node):
+        text = f"unknown key{hint}" if hint else NO_SETTINGS
+    code = "CFG-RENAMED-KEY" if new else "CFG-UNKNOWN-KEY"
+    return Finding(node.key_marks[key], text, code, node[key], meant=below(node.where, meant))
+
+
+def _is_alone(mark: Mark, node: Table) -> bool:
+    """Return whether the file has one key only: then it may be a file with a secret."""
+    return mark.line > 0 and [other.file for other in node.key_marks.values()].count(mark.file) == 1

@@ -1,8 +1,9 @@
 """
-What each setting is: its help, type, default and an example, read from the settings classes.
+The help, type, default and example of each setting, from the settings classes; and values as the file has
+them.
 
-``smtprelay config explain`` prints it, the JSON Schema is made from it, and :func:`spelled` writes values as
-the file does.
+:func:`explain` is for ``smtprelay config explain`` and the JSON Schema, :func:`effective` for ``config show``
+and the log.
 """
 
 import re
@@ -14,19 +15,18 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from attrs import NOTHING, Attribute, Factory, evolve, fields, frozen, has
 
 from smtprelay.config import values
-from smtprelay.config.checks.unavailable import available, not_there
 from smtprelay.config.endpoint import Endpoint
 from smtprelay.config.example import example_of
 from smtprelay.config.from_tree import UNITS
 from smtprelay.config.model import Config
-from smtprelay.config.problem import did_you_mean
+from smtprelay.config.problem import RENAMED, did_you_mean, renamed
 from smtprelay.config.secret import Secret
 from smtprelay.config.tree import below
-from smtprelay.config.unknown_keys import RENAMED, renamed
+from smtprelay.config.unavailable import why_unknown
 from smtprelay.config.values import FilePath
 from smtprelay.model.route import Window
 
-#: What people call the types that are one word.
+#: The types in words.
 WORDS: Final[Mapping[Any, str]] = {
     values.Duration: "duration (30s, 5m, 4h, 2d)",
     values.TimeLimit: "duration (30s, 5m, 4h)",
@@ -34,7 +34,6 @@ WORDS: Final[Mapping[Any, str]] = {
     values.Size: "size (10MB, 25MiB)",
     values.Sizes: "range of sizes (<2MiB, >=2MiB)",
     values.Rate: "rate (30/min, 100/h, 25/10s)",
-    values.LaneRate: "rate (25/10s, 150MB/5min)",
     values.Share: "share (5%, 0.05)",
     values.Count: "number from 1",
     values.Port: "port",
@@ -43,9 +42,9 @@ WORDS: Final[Mapping[Any, str]] = {
     values.Network: "network (10.0.0.0/8, ::1)",
     values.Address: "mail address",
     values.SenderOrAddress: "sender, or mail address",
-    values.Mailbox: "envelope, header, or mail address",
     values.Pattern: "pattern (*, *@example.com), or mail address",
     values.Domain: "host or domain name",
+    values.Host: "host name or IP address",
     values.Name: "name without spaces",
     values.PasswordHash: 'hash by "smtprelay hash-password"',
     values.Url: "URL",
@@ -72,13 +71,11 @@ class Setting:
     """
     One key of the configuration.
 
-    :ivar key: the way to it, with ``*`` for each entry of a list or map.
-    :ivar type: as people call it.
-    :ivar required: it must be given.
-    :ivar default: as the file spells it; ``None`` also for what depends on other settings.
-    :ivar example: from the commented configuration, on one line; ``""`` if it has none.
-    :ivar keys: of a section, each with its help; not those of types that are not available.
-    :ivar notes: what of it is not available in this version, each as a sentence.
+    :ivar key: its full name, with ``*`` for each entry of a list or map.
+    :ivar type: in words.
+    :ivar default: as in the file; ``None`` also if it depends on other settings.
+    :ivar example: from the commented configuration, on one line, or ``""``.
+    :ivar keys: those of a section, each with its help.
     """
 
     key: str
@@ -88,14 +85,13 @@ class Setting:
     default: Any
     example: str
     keys: Mapping[str, str]
-    notes: Sequence[str]
 
 
 def explain(key: str) -> Setting:
     """
-    Return what is known of ``key``: ``providers.acs.rate``, ``listeners.0.auth``, ``spool.limit``.
+    Return the setting ``key``: ``providers.acs.rate``, ``listeners.0.auth``, ``spool.limit``.
 
-    The names and numbers of entries may be left out. Raises ``LookupError`` with a sentence for people.
+    Names and numbers of entries are optional. Raises ``LookupError`` with a sentence for people.
     """
     kind: Any = Config
     classes: list[Any] = [Config]
@@ -116,12 +112,12 @@ def explain(key: str) -> Setting:
         else:
             raise _unknown(where, word, classes)
     assert found is not None
-    setting = _setting(where, *found, not_there(where, types))
-    return evolve(setting, type=_types(where, types)) if word == "type" and types else setting
+    setting = _setting(where, *found)
+    return evolve(setting, type=" or ".join(sorted(types))) if word == "type" and types else setting
 
 
 def classes_of(kind: Any) -> list[Any]:
-    """Return the settings classes in ``kind``: those of a union, a list or a map too."""
+    """Return the settings classes in ``kind``, also those of a union, list or map."""
     if kind is Secret:
         return []
     if has(kind):
@@ -131,17 +127,17 @@ def classes_of(kind: Any) -> list[Any]:
 
 
 def key_of(attribute: "Attribute[Any]") -> str:
-    """Return the key of an attribute: one that Python reserves has an underscore at its end."""
+    """Return the key of an attribute; ``from_`` is ``from``."""
     return attribute.name.rstrip("_")
 
 
 def kind_of(cls: Any, attribute: "Attribute[Any]") -> Any:
-    """Return the type of an attribute as the file has it, with its unit."""
+    """Return the type of an attribute in the file, with its unit."""
     return UNITS.get(cls, {}).get(attribute.name, attribute.type)
 
 
 def help_of(cls: Any, attribute: "Attribute[Any]") -> str:
-    """Return what the docstrings of ``cls`` say of an attribute, else what its own class says of itself."""
+    """Return the help of an attribute, from the docstrings of ``cls`` or of the attribute's class."""
     for each in cls.__mro__:
         found = re.search(
             rf":ivar {attribute.name}: (.+?)(?=\n:|\n\n|\Z)", cleandoc(each.__doc__ or ""), re.DOTALL
@@ -158,7 +154,7 @@ def summary_of(cls: Any) -> str:
 
 
 def type_of(kind: Any) -> str:
-    """Return what people call a type."""
+    """Return a type in words."""
     if kind in WORDS:
         return WORDS[kind]
     origin, parts = get_origin(kind), get_args(kind)
@@ -172,7 +168,7 @@ def type_of(kind: Any) -> str:
 
 
 def default_of(cls: Any, attribute: "Attribute[Any]") -> Any:
-    """Return the default as JSON can hold it; ``None``: a section, or none; ``NOTHING``: it must be given."""
+    """Return the default for JSON: ``None`` for a section or none, ``NOTHING`` if the setting is required."""
     default: Any = attribute.default
     if default is NOTHING:
         return NOTHING
@@ -185,14 +181,13 @@ def default_of(cls: Any, attribute: "Attribute[Any]") -> Any:
     return spelled(kind_of(cls, attribute), dict(default) if isinstance(default, Mapping) else default)
 
 
-def _setting(key: str, cls: Any, attribute: "Attribute[Any]", notes: Sequence[str]) -> Setting:
+def _setting(key: str, cls: Any, attribute: "Attribute[Any]") -> Setting:
     kind = kind_of(cls, attribute)
     default = default_of(cls, attribute)
-    words = ((part, {_type_word(part)} - {""}) for part in classes_of(kind))
-    parts = [part for part, types in words if not (types and not_there(key, types))]
+    parts = classes_of(kind)
     keys = {key_of(each): help_of(part, each) for part in parts for each in fields(part)}
     if "type" in keys:
-        keys["type"] = _types(key, map(_type_word, parts))
+        keys["type"] = " or ".join(sorted(map(_type_word, parts)))
     return Setting(
         key=key,
         help=help_of(cls, attribute),
@@ -201,19 +196,18 @@ def _setting(key: str, cls: Any, attribute: "Attribute[Any]", notes: Sequence[st
         default=None if default is NOTHING else default,
         example=example_of(key),
         keys=keys,
-        notes=notes,
     )
 
 
 def _is_entry(hits: Iterable[tuple[Any, Any]], following: str) -> bool:
-    """Tell whether a word is an entry's name, and no key: the word behind it is none of that key's."""
+    """Return whether a word is the name of an entry, because ``following`` is no key of that setting."""
     kinds = [kind_of(*hit) for hit in hits]
     below_it = {key_of(each) for kind in kinds for cls in classes_of(kind) for each in fields(cls)}
     return following not in below_it and not any(map(_entries, kinds))
 
 
 def _entries(kind: Any) -> bool:
-    """Whether ``kind`` is a list or a map, whose entries may be named."""
+    """Return whether ``kind`` is a list or a map."""
     return get_origin(kind) in {tuple, Mapping}
 
 
@@ -223,30 +217,22 @@ def _type_word(cls: Any) -> str:
     return str(get_args(kind)[0]) if kind is not None else ""
 
 
-def _types(where: str, types: Iterable[str]) -> str:
-    """Return those of the types that are available, as one chooses of them."""
-    return " or ".join(available(sorted(types), where.partition(".")[0]))
-
-
 def _unknown(where: str, word: str, classes: Iterable[Any]) -> LookupError:
     new = renamed(where, word)
     if new:
         return LookupError(f'the key "{word}" is now called "{new}"')
+    if why := why_unknown(below(where, word)):
+        return LookupError(why)
     known = [key_of(each) for cls in classes for each in fields(cls)]
     place = f' in "{where}"' if where else ""
     full = [] if where else _full_keys(word)
-    hint = _any_of(full) if full else did_you_mean(word, known)
+    quoted = " or ".join(f'"{key}"' for key in full)
+    hint = f" - did you mean {quoted}?" if full else did_you_mean(word, known)
     return LookupError(f'there is no setting "{word}"{place}{hint}')
 
 
-def _any_of(keys: Sequence[str]) -> str:
-    """Return ``' - did you mean "a.x" or "b.x"?'``."""
-    quoted = " or ".join(f'"{key}"' for key in keys)
-    return f" - did you mean {quoted}?"
-
-
 def _full_keys(word: str) -> Sequence[str]:
-    """Return every key whose last word is ``word``; for an old name of a key, the new key."""
+    """Return all keys that end in ``word``; for the old name of a key, the new key."""
     renames = {old: f"{old.rpartition('.')[0]}.{new}".lstrip(".") for old, new in RENAMED.items()}
     new = [path for old, path in renames.items() if old.rpartition(".")[2] == word]
     return list(
@@ -255,7 +241,7 @@ def _full_keys(word: str) -> Sequence[str]:
 
 
 def keys_of(cls: Any, where: str) -> Iterator[str]:
-    """Give every key in ``cls``, as :func:`explain` takes them."""
+    """Give every key in ``cls``, as :func:`explain` accepts it."""
     for attribute in fields(cls):
         kind = kind_of(cls, attribute)
         path = below(where, key_of(attribute))
@@ -265,12 +251,12 @@ def keys_of(cls: Any, where: str) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """Return a docstring's text without its markup, on one line."""
+    """Return the text of a docstring without markup, on one line."""
     return re.sub(r":\w+:`~?([^`]*)`|``", r"\1", " ".join(text.split()))
 
 
 def spelled(kind: Any, value: Any) -> Any:
-    """Return a ``value`` of type ``kind`` as the file spells it, if it has a unit; else as it is."""
+    """Return a ``value`` of type ``kind`` as the file has it, with its unit."""
     if value is None:
         return "never" if kind == values.Expiry else None
     spell = _SPELLED.get(given(kind))
@@ -318,6 +304,39 @@ _SPELLED: Final[Mapping[Any, Callable[[Any], str]]] = {
     values.Size: _size,
     values.Sizes: _sizes,
     values.Rate: _rate,
-    values.LaneRate: _rate,
     values.Share: lambda value: f"{value * 100:g}%",
 }
+
+
+#: Settings that are hidden although they are no :class:`Secret`.
+_HIDDEN: Final = frozenset({"hash", "password_hash"})
+
+
+def effective(section: Any) -> dict[str, Any]:
+    """
+    Return the configuration, or a section of it, as JSON can hold it, with the keys and units of the file.
+
+    Of a secret only its place is shown: ``‹file /run/secrets/x›``.
+    """
+    shown = {}
+    for attribute in fields(type(section)):
+        key, item = key_of(attribute), getattr(section, attribute.name)
+        kind = kind_of(type(section), attribute)
+        shown[key] = "‹hidden›" if key in _HIDDEN and item else _shown(item, kind)
+    return shown
+
+
+def _shown(value: Any, kind: Any) -> Any:
+    value, kind = spelled(kind, value), given(kind)
+    if isinstance(value, Secret):
+        return f"‹{value.place}›"
+    if has(type(value)):
+        return effective(value)
+    if isinstance(value, Mapping):
+        return {str(key): _shown(item, get_args(kind)[1]) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_shown(item, get_args(kind)[0]) for item in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    # A URL may hold a login: https://user:password@host.
+    return re.sub(r"//[^/@\s]*@", "//‹hidden›@", str(value))

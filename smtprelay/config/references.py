@@ -1,8 +1,7 @@
 """
-The settings that point outside of the file: paths and secrets.
+The settings that refer to something outside the file: paths and secrets.
 
-Nothing is read here: a setting only becomes the place it names, so that a
-configuration can be loaded by somebody who may not see its secrets.
+Nothing is read here, so a configuration can be loaded by a user who may not read its secrets.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,11 +9,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-from smtprelay.config.finding import Finding, Invalid, expect_word, wrong
 from smtprelay.config.from_tree import Hook, word_hook
+from smtprelay.config.problem import Finding, Invalid, expect_word, unknown_keys, wrong
 from smtprelay.config.secret import Secret, fixed, flaw, in_file, in_variable, missing
 from smtprelay.config.tree import Node, Scalar, Table
-from smtprelay.config.unknown_keys import unknown_keys
 from smtprelay.config.values import FilePath, resolve
 
 _KINDS: Final = ("file", "env", "credential")
@@ -23,7 +21,7 @@ _KINDS: Final = ("file", "env", "credential")
 def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook]:
     """Return the hooks for :class:`Secret` and ``FilePath``; ``folder`` is that of the file."""
     makers: dict[str, Callable[[str, date | None], Secret]] = {
-        "file": lambda text, expires: _file(resolve(text, folder), expires),
+        "file": lambda text, expires: in_file(path := resolve(text, folder), f"file {path}", expires),
         "env": lambda text, expires: _variable(text, environ, expires),
         "credential": lambda text, expires: _credential(text, environ, expires),
     }
@@ -44,7 +42,7 @@ def _from_table(node: Table, makers: Mapping[str, Callable[[str, date | None], S
     given = [kind for kind in _KINDS if kind in node]
     if len(given) != 1:
         text = f"{node.where}: expected one of file, env and credential"
-        # One that was cut out because it is wrong was given.
+        # A wrong one was removed, but given.
         findings.append(Finding(node.mark, text, "CFG-VALUE", node, follows=not node.cut.isdisjoint(_KINDS)))
     expires = None
     if "expires" in node:
@@ -66,11 +64,7 @@ def _day(node: Node) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise wrong(node, f'"{text}" is not a day: expected one such as 2027-01-31') from None
-
-
-def _file(path: str, expires: date | None) -> Secret:
-    return in_file(path, f"file {path}", expires)
+        raise wrong(node, f'"{text}" is not a date: expected one such as 2027-01-31') from None
 
 
 def _variable(name: str, environ: Mapping[str, str], expires: date | None) -> Secret:
@@ -85,7 +79,7 @@ def _credential(name: str, environ: Mapping[str, str], expires: date | None) -> 
     place = f"credential {name}"
     if not folder:
         return missing(
-            place, f"credential {name}: CREDENTIALS_DIRECTORY is not set: not started by systemd", expires
+            place, f"credential {name}: CREDENTIALS_DIRECTORY is not set: systemd sets it", expires
         )
     if "/" in name or name in {".", ".."}:
         return missing(place, f"credential {name}: a name without slashes is expected", expires)

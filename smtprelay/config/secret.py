@@ -1,8 +1,8 @@
 """
-Secrets that live outside of the configuration and may be renewed while the relay runs.
+Secrets outside the configuration, which may be renewed while the relay runs.
 
-A secret is kept as the place where it is, and only :meth:`Secret.reveal` gives its
-value; so whatever prints a configuration cannot print a password.
+The configuration has only the place of a secret; :meth:`Secret.reveal` returns its value. So whatever prints
+a configuration cannot print a password.
 """
 
 import os
@@ -26,9 +26,9 @@ class Secret:
     """
     A password, a key, a token.
 
-    :ivar place: where it comes from, for people: ``file /run/secrets/acs``, ``env P``,
-        ``credential acs`` or ``inline``.
-    :ivar expires: the day on which it stops working, if that is known.
+    :ivar place: where it is, for people: ``file /run/secrets/acs``, ``env P``, ``credential acs`` or
+        ``inline``.
+    :ivar expires: the day on which it stops working, if known.
     """
 
     place: str
@@ -38,21 +38,21 @@ class Secret:
 
     def reveal(self) -> str:
         """
-        Return the value; what editors put around it does not belong to it, see :func:`cleaned`.
+        Return the value, as :func:`cleaned` returns it.
 
-        A file is looked at each time (one ``stat``) and read again when it changed. If it
-        cannot be read any more the value before holds, until the provider says otherwise.
-        Raises ``ValueError``, with a sentence for people, if there never was one.
+        A file is checked each time (one ``stat``) and read again when it changed. If it cannot be read any
+        more, the last value is returned. Raises ``ValueError``, with a sentence for people, if there never
+        was a value.
         """
         return self._read()
 
     def warnings(self) -> Sequence[str]:
-        """Return what an operator should know of where the secret is, each as a sentence."""
+        """Return warnings about the place of the secret, each as a sentence."""
         return self._look()
 
 
 def in_file(path: str, place: str, expires: date | None = None) -> Secret:
-    """Return the secret that the file at ``path`` holds; nothing is read yet."""
+    """Return the secret in the file at ``path``; nothing is read yet."""
     file = _File(Path(path))
     return Secret(place, expires=expires, read=file.text, look=file.warnings)
 
@@ -63,7 +63,7 @@ def fixed(value: str, place: str, expires: date | None = None) -> Secret:
 
 
 def in_variable(value: str, place: str, expires: date | None = None) -> Secret:
-    """Return the secret that a variable holds: docker and others leave the quotes of an env file in it."""
+    """Return the secret in a variable; Docker leaves the quotes of an env file in the value."""
     text, removed = cleaned(value)
     if why := flaw(text):
         return missing(place, f"{place}: {why}", expires)
@@ -73,10 +73,10 @@ def in_variable(value: str, place: str, expires: date | None = None) -> Secret:
 
 def cleaned(text: str) -> tuple[str, str]:
     """
-    Return a secret without what does not belong to it, and that in words.
+    Return a secret without what editors and shells add to it, and what was removed, in words.
 
-    A byte order mark, quotes around it and newlines at its end are from editors and shells; one newline is
-    usual, and is not worth a word.
+    That is a byte order mark, quotes around it and newlines at its end; one newline is usual and not
+    reported.
     """
     removed = []
     if text.startswith("\ufeff"):
@@ -91,13 +91,13 @@ def cleaned(text: str) -> tuple[str, str]:
 
 
 def flaw(text: str) -> str:
-    """Return why a cleaned ``text`` can be no secret, or ``""``; a key in PEM form may have several lines."""
+    """Return why a cleaned ``text`` is not a secret, or ``""``; a key in PEM form may have several lines."""
     lines = text.splitlines()
     if not text.strip():
-        return "only blanks" if text else "empty"
+        return "it has only blanks" if text else "it is empty"
     if len(lines) > 1 and not text.startswith("-----BEGIN "):
-        return f"{len(lines)} lines, and a secret is one"
-    return "a control character in it" if any(map(unfit, lines)) else ""
+        return f"it has {len(lines)} lines, a secret has one"
+    return "it has a control character" if any(map(unfit, lines)) else ""
 
 
 def missing(place: str, why: str, expires: date | None = None) -> Secret:
@@ -110,7 +110,7 @@ def missing(place: str, why: str, expires: date | None = None) -> Secret:
 
 
 def complaint(path: Path, error: OSError) -> str:
-    """Say why ``path`` cannot be used, with what an operator needs to correct it."""
+    """Return why ``path`` cannot be used, with its mode and owner."""
     reason = (error.strerror or str(error)).lower()
     try:
         status = path.stat()
@@ -121,7 +121,7 @@ def complaint(path: Path, error: OSError) -> str:
 
 
 class _File:
-    """The text of a small file, as new as the file."""
+    """The text of a small file, which is read again when it changes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -164,11 +164,11 @@ class _File:
         told = [f"file {self._path}: {self._removed} removed"] if self._removed else []
         with suppress(OSError):
             if self._is_open():
-                told.append(f"file {self._path}: every user of this machine can read it: chmod o-r")
+                told.append(f"file {self._path}: every user of this machine can read it: run chmod o-r")
         return told
 
     def _is_open(self) -> bool:
-        """Whether others can read the file, and come that far."""
+        """Return whether others can read the file and its folders."""
         folders = self._path.absolute().parents
         return bool(self._path.stat().st_mode & stat.S_IROTH) and all(
             folder.stat().st_mode & stat.S_IXOTH for folder in folders

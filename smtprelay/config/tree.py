@@ -1,9 +1,9 @@
 """
-A configuration before it means anything: maps, lists and words that know where they stand.
+A configuration as maps, lists and words that know their place in the file.
 
-What a word means is decided by the setting it is given to, never by its looks:
-``off`` is a word where a mode is expected, ``0123`` keeps its zero in a name, and
-``10:30`` is no number at all. So YAML's implicit types never come into play.
+The setting decides what a word means, not YAML's implicit types: ``off`` is a word where a mode is expected,
+and
+``0123`` keeps its zero in a name.
 """
 
 import re
@@ -12,16 +12,16 @@ from typing import Final
 
 from attrs import frozen
 
-#: Deeper nesting than any setting has, far from Python's recursion limit.
+#: Deeper than any setting, and far from Python's recursion limit.
 MAXIMUM_DEPTH: Final = 32
 
-#: Characters that no setting needs and that a log, a path or SMTP must never meet.
+#: Characters that no setting needs and that must not get into a log, a path or SMTP.
 CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 @frozen
 class Mark:
-    """A place: ``line`` and ``column`` from 1; both 0 for a variable or option named by ``file``."""
+    """A place: ``line`` and ``column`` from 1; both are 0 if ``file`` is a variable or option."""
 
     file: str
     line: int = 0
@@ -33,9 +33,9 @@ class Scalar:
     """
     One word.
 
-    :ivar plain: written without quotes, so that it may be ``null``.
-    :ivar where: ``listeners[0].endpoint``, for people.
-    :ivar literal: it stands in the file as it is, and did not come from the environment.
+    :ivar plain: written without quotes, so that it can be ``null``.
+    :ivar where: its name for people: ``listeners[0].endpoint``.
+    :ivar literal: written in the file, not taken from the environment.
     """
 
     text: str
@@ -46,7 +46,7 @@ class Scalar:
 
     @property
     def null(self) -> bool:
-        """Whether this says that there is nothing (YAML 1.2 core schema), so that the default holds."""
+        """Whether it is null (YAML 1.2 core schema), so that the default applies."""
         return self.plain and self.text in {"", "~", "null", "Null", "NULL"}
 
 
@@ -54,8 +54,8 @@ class Table(dict[str, "Node"]):
     """
     A map.
 
-    :ivar key_marks: where each key stands.
-    :ivar cut: keys that were there and were wrong, see :func:`without`.
+    :ivar key_marks: the place of each key.
+    :ivar cut: keys that were removed by :func:`without`.
     """
 
     def __init__(self, mark: Mark, where: str = "") -> None:
@@ -66,7 +66,7 @@ class Table(dict[str, "Node"]):
         self.cut: set[str] = set()
 
     def put(self, key: str, node: "Node", mark: Mark) -> None:
-        """Set ``key``, which stands at ``mark``."""
+        """Set ``key``, whose place is ``mark``."""
         self[key] = node
         self.key_marks[key] = mark
 
@@ -82,12 +82,12 @@ class Items(list["Node"]):
 
 Node = Scalar | Table | Items
 
-#: The way to a node from the root: keys and positions.
+#: The path of a node from the root: keys and positions.
 Path = tuple[str | int, ...]
 
 
 def below(where: str, key: str | int) -> str:
-    """Return the name, for people, of what ``key`` is within ``where``."""
+    """Return the name, for people, of ``key`` within ``where``."""
     if isinstance(key, int):
         return f"{where}[{key}]"
     return f"{where}.{key}" if where else key
@@ -102,7 +102,7 @@ def spelled(path: Path) -> str:
 
 
 def unfit(text: str) -> str:
-    """Return why no setting can have ``text``, in a clause, or ``""``."""
+    """Return a clause that says why no setting can be ``text``, or ``""``."""
     found = CONTROL.search(text)
     if found is None:
         return ""
@@ -111,7 +111,7 @@ def unfit(text: str) -> str:
 
 
 def child(node: "Node | None", key: str | int) -> "Node | None":
-    """Return what ``key`` is within ``node``, or ``None``."""
+    """Return the node at ``key`` within ``node``, or ``None``."""
     if isinstance(node, Table) and isinstance(key, str):
         return node.get(key)
     if isinstance(node, Items) and isinstance(key, int) and 0 <= key < len(node):
@@ -120,7 +120,7 @@ def child(node: "Node | None", key: str | int) -> "Node | None":
 
 
 def nearest(root: Node, path: Path) -> Node:
-    """Return the node at ``path``, or as much of the way to it as there is."""
+    """Return the node at ``path``, or the last one that exists on the way to it."""
     node = root
     for key in path:
         following = child(node, key)
@@ -131,7 +131,7 @@ def nearest(root: Node, path: Path) -> Node:
 
 
 def without(node: Node, removed: Collection[int]) -> Node:
-    """Return a copy of ``node`` without those below it whose :func:`id` is in ``removed``."""
+    """Return a copy of ``node`` without the nodes below it whose :func:`id` is in ``removed``."""
     if isinstance(node, Table):
         table = Table(node.mark, node.where)
         table.cut |= node.cut

@@ -6,9 +6,9 @@ from typing import Any
 
 from attrs import evolve
 
-from smtprelay.config.effective import plain
 from smtprelay.config.model import Config
-from smtprelay.config.providers import Provider
+from smtprelay.config.provider_settings import Provider
+from smtprelay.config.reference import effective
 from smtprelay.model.route import Window
 
 
@@ -39,7 +39,7 @@ def shares(config: Config) -> dict[str, Any]:
     return {
         name: {
             "concurrency": [each[name].concurrency for each in workers],
-            "rate": plain(workers[0][name])["rate"],
+            "rate": effective(workers[0][name])["rate"],
         }
         for name in config.providers
     }

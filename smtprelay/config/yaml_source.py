@@ -1,26 +1,27 @@
 """
-From the text of a file to a :mod:`tree <smtprelay.config.tree>`: YAML, but only its safe core.
+From the text of a file to a :mod:`tree <smtprelay.config.tree>`: the safe core of YAML.
 
-PyYAML finds the structure and the places; the rest of YAML is kept out because
-each part of it has surprised operators: a second key of the same name silently
-wins, an alias can make a small file huge, a tag can ask for a Python object.
+PyYAML finds the structure and the places. The rest of YAML is refused because each part of it has surprised
+operators: a repeated key silently wins, an alias can make a small file huge, a tag can ask for a Python
+object. PyYAML's errors are put into words for operators who do not know YAML.
+
+``${NAME}`` and its forms are replaced within words that the parser has already separated, so the value of a
+variable can never become a key, a list or a comment.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import yaml
 from attrs import field, fields, frozen
 
-from smtprelay.config.finding import NO_SETTINGS
-from smtprelay.config.interpolate import interpolate
+from smtprelay.config.masking import masked
 from smtprelay.config.model import Config
-from smtprelay.config.problem import Problem, make_problem
+from smtprelay.config.problem import NO_SETTINGS, Problem, make_problem
 from smtprelay.config.tree import CONTROL, MAXIMUM_DEPTH, Items, Mark, Node, Scalar, Table, below, unfit
-from smtprelay.config.yaml_errors import plain_error
 
-#: Larger is no configuration that a person wrote.
+#: The largest file that is read.
 MAXIMUM_BYTES: Final = 1 << 20
 
 
@@ -29,9 +30,9 @@ class YamlFile:
     """
     A file that was read.
 
-    :ivar root: an empty map where the file is empty or could not be understood.
+    :ivar root: an empty map if the file is empty or broken.
     :ivar lines: for snippets.
-    :ivar broken: the structure itself could not be read: nothing can be said about settings.
+    :ivar broken: the file is not valid YAML, or uses what is refused here.
     """
 
     root: Table
@@ -40,15 +41,20 @@ class YamlFile:
     broken: bool = False
 
 
-#: A line of a configuration, indented or as JSON; any other file may be somebody's secret.
+#: References to variables: ``${NAME}``.
+_REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
+_INSIDE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::([-?])(.*))?", re.DOTALL)
+
+
+#: A line of a configuration, indented or as JSON; any other file may be a secret.
 _OURS: Final = re.compile(
     rf"""^[ \t{{]*["']?(?:{"|".join(each.name for each in fields(Config))})["']?\s*:(?:\s|$|["'\[{{])""",
     re.MULTILINE,
 )
 
 
-class _Unreadable(Exception):  # noqa: N818 -- carries what is told to the operator
-    """The structure cannot be read, or uses a part of YAML that a configuration does not need."""
+class _Unreadable(Exception):  # noqa: N818 -- carries what the operator reads
+    """The file is not valid YAML, or uses what is refused here."""
 
     def __init__(self, text: str, line: int = 1, column: int = 1) -> None:
         super().__init__(text)
@@ -57,7 +63,7 @@ class _Unreadable(Exception):  # noqa: N818 -- carries what is told to the opera
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes; refuses aliases, tags and deep nesting where they stand."""
+    """Composes nodes; refuses aliases, tags and deep nesting."""
 
     depth = 0
 
@@ -77,7 +83,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def parse(content: bytes, name: str, environ: Mapping[str, str]) -> YamlFile:
-    """Return what ``content`` says; ``name`` is what problems call the file. Never raises."""
+    """Parse ``content``; problems call the file ``name``. Never raises."""
     lines: list[str] = []
     try:
         text = _decode(content)
@@ -125,7 +131,7 @@ def _refused(event: yaml.Event, text: str) -> _Unreadable:
 
 
 class _YamlReader:
-    """Makes the tree of one file and keeps what is wrong in it."""
+    """Makes the tree of one file and collects its problems."""
 
     def __init__(self, name: str, environ: Mapping[str, str], lines: list[str]) -> None:
         self.name = name
@@ -190,3 +196,89 @@ class _YamlReader:
             self._complain(mark, f"{where}: the value {flaw}{hint}", "CFG-VALUE")
             text = CONTROL.sub("", text)
         return Scalar(text, mark, where, plain=node.style is None, literal=text == node.value)
+
+
+def interpolate(text: str, environ: Mapping[str, str]) -> str:
+    """
+    Return ``text`` with its references replaced.
+
+    * ``${NAME}``: the variable's value; it must be set.
+    * ``${NAME:-default}``: ``default`` if the variable is not set or empty.
+    * ``${NAME:?message}``: an error with ``message`` if it is not set or empty.
+    * ``$$``: one ``$``. Any other ``$`` is unchanged, so a hash (``$scrypt$…``) needs no escape.
+
+    References in values and defaults are not replaced. Raises ``ValueError`` with a sentence for people.
+    """
+    return _REFERENCE.sub(lambda match: _replace(match, environ), text)
+
+
+def _replace(match: re.Match[str], environ: Mapping[str, str]) -> str:
+    if match[0] == "$$":
+        return "$"
+    inside = _INSIDE.fullmatch(match[1])
+    if not match[2] or not inside:
+        raise ValueError(
+            f'"{match[0]}" is not a reference to a variable; write ${{NAME}}, or $${{ for a plain ${{'
+        )
+    name, form, rest = inside.groups()
+    value = environ.get(name)
+    if form is None:
+        if value is None:
+            raise ValueError(f"the variable {name} is not set; ${{{name}:-default}} would give it a default")
+        return value
+    if value:
+        return value
+    if form == "?":
+        raise ValueError(f"the variable {name} is not set: {rest or 'it is required'}")
+    return str(rest)
+
+
+def _unquoted(line: str, column: int) -> str:
+    words = re.finditer(r"[^\s\[\]{},]+", masked([line], 0))
+    word = next((each[0] for each in words if each.start() <= column <= each.end()), "")
+    quotable = word and not set(word) & set('"•')
+    return f'quotes are missing: write "{word}"' if quotable else "a value that begins so needs quotes"
+
+
+def _two_colons(line: str, column: int) -> str:
+    if re.search(r":\s", line[:column]):
+        return 'a value that has ": " in it needs quotes'
+    return "wrongly indented, or the line before has no colon and blank behind its key"
+
+
+#: Patterns for PyYAML's message, what is said instead, and whether it is about the beginning of the context.
+_TABLE: Final[Sequence[tuple[str, str | Callable[[str, int], str], bool]]] = (
+    (r"'\\t'", "a tab cannot indent YAML: use spaces", False),
+    (r"node content, but found ':' .*flow", _unquoted, False),
+    (r"alphabetic or numeric character.*(?:alias|anchor)", _unquoted, False),
+    (r"unexpected (?:end of stream|document sep).*quoted", "this quote is never closed", True),
+    (r"expected ',' or '\]'", 'this list is not closed: "]" or a comma is missing', True),
+    (r"expected ',' or '\}'", 'this map is not closed: "}}" or a comma is missing', True),
+    (r"mapping values are not allowed", _two_colons, False),
+    (r"<block end>, but found '<scalar>'", "nothing may follow a closing quote", False),
+    (r"<block end>, but found ','", "no comma may follow here", False),
+    (r"expected <block end>", "wrongly indented: on no level of the lines above", False),
+    (r"'(.+)' that cannot start any token", "a value cannot begin with {} unless it is in quotes", False),
+    (r"escape (?:character|sequence)", r"in double quotes \ begins an escape: use single quotes", False),
+    (r"expected '<document start>'", NO_SETTINGS, False),
+    (r"another document", 'a second document ("---"): a configuration is one', False),
+    (r"sequence entries are not allowed", 'the first "- " of a list begins a line of its own', False),
+    (r"node content, but found '(.+?)'", "{} is where a value is expected", False),
+    (r"could not find expected ':'", "a colon is missing behind this key", True),
+    (r"(.+) \(", "this is no YAML: {}", False),
+)
+
+
+def plain_error(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> tuple[str, int, int]:
+    """Return a sentence about ``error``, and the line and column that it is about, from 1."""
+    context, end = error.context or "", error.problem_mark or error.context_mark
+    said = f"{error.problem or 'not understood'} ({context})"
+    found = ((re.search(pattern, said), told, at_begin) for pattern, told, at_begin in _TABLE)
+    match, told, at_begin = next(row for row in found if row[0])
+    if "flow" in context and end is not None and "${" in "".join(lines[end.line : end.line + 1]):
+        told, at_begin = 'inside of {{ }} and [ ] a reference needs quotes: "${{NAME}}"', False
+    mark = error.context_mark if at_begin and error.context_mark else end
+    row, column = (0, 0) if mark is None else (mark.line, mark.column)
+    line = "".join(lines[row : row + 1])
+    assert match is not None
+    return told(line, column) if callable(told) else told.format(*match.groups()), row + 1, column + 1

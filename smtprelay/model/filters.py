@@ -65,7 +65,7 @@ FILTERS: Final = (
     _text("error", "--error", "TEXT", "Part of the last error.", "d.reason", "r.reason", part=True),
     _text("client", "--client", "ADDRESS", "Only from this client's IP address; * is anything.", "c.address"),
     _text("user", "--user", "NAME", "Only from this logged-in user.", "c.user"),
-    Filter("min_size", "size", "--larger", "SIZE", "At least this size: 2M.", ("m.size >= ?",)),
+    Filter("min_size", "size", "--larger", "SIZE", "At least this size: 2MB, 2MiB.", ("m.size >= ?",)),
     Filter("since", "time", "--since", "WHEN", f"Received at or after: {_TIMES}.", ("m.received >= ?",)),
     Filter("until", "time", "--until", "WHEN", "Received before this time.", ("m.received < ?",)),
 )

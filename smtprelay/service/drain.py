@@ -12,7 +12,7 @@ from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.service.ports import Ports
-from smtprelay.web.drain import Drained
+from smtprelay.web.context import Drained
 
 #: The states of deliveries that wait in the spool.
 _WAITING: Final = ("queued", "deferred", "held")

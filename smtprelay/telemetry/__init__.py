@@ -1,5 +1,6 @@
 """
-What the relay tells of itself: events, the log that writes them, and the metrics that count them.
+What the relay reports: events, the log that writes them, and the metrics that count them.
 
-Every station gets one function, ``events``; :class:`.log.Log` and :class:`.metrics.Metrics` hear it.
+Every station gets one function, ``events``, which passes each event to :class:`.log.Log` and
+:class:`.metrics.Metrics`.
 """

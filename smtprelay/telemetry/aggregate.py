@@ -1,10 +1,9 @@
 """
 The metrics of several processes as those of one relay.
 
-The process in front asks its workers for their exposition, at each scrape and every few seconds, and adds up.
-That is exact at the scrape; of a worker that is killed, what it counted since it was last asked is missing.
-The multiprocess mode of prometheus-client would need its own counters, an environment variable before its
-first import, and a folder to empty after a crash.
+The supervisor reads the exposition of its workers at each scrape and every few seconds, and adds up. A scrape
+is exact; of a killed worker, what it counted since the last reading is missing. The multiprocess mode of
+prometheus-client would need its own counters, an environment variable, and a folder to clean after a crash.
 """
 
 from collections import defaultdict
@@ -16,10 +15,10 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-#: What only grows, and is kept when its process is gone.
+#: Types that only grow; they are kept when their process has ended.
 _GROWING: Final = ("counter", "histogram", "summary")
 
-#: What a worker's own site was asked, it was asked by us.
+#: Not added: the workers' own sites are only read by the supervisor.
 _OURS: Final = "smtprelay_http_requests"
 
 #: The gauges that are added up.
@@ -31,7 +30,7 @@ _SUMS: Final = {
     "process_open_fds",
 }
 
-#: The gauges of which the smallest counts; of all others it is the largest.
+#: The gauges whose smallest value is shown; of all others it is the largest.
 _LEAST: Final = {
     "smtprelay_provider_up",
     "smtprelay_spool_filesystem_free_bytes",
@@ -43,9 +42,9 @@ _LEAST: Final = {
 
 class Gathered(Collector):
     """
-    All that several processes count.
+    The metrics of several processes.
 
-    :param own: what this process counts itself.
+    :param own: those of this process.
     """
 
     def __init__(self, own: CollectorRegistry) -> None:
@@ -54,12 +53,12 @@ class Gathered(Collector):
         self._departed: list[Metric] = []
 
     def take(self, worker: int, exposition: str) -> None:
-        """Take what a worker tells, in Prometheus' text format, in place of what it told before."""
+        """Replace what is known of a worker by its exposition, in Prometheus' text format."""
         told = text_string_to_metric_families(exposition)
         self._told[worker] = [metric for metric in told if metric.name != _OURS]
 
     def depart(self, worker: int) -> None:
-        """Keep what a worker that is gone has counted; its gauges are gone with it."""
+        """Keep the counters of a worker that has ended, and drop its gauges."""
         counted = [each for each in self._told.pop(worker, ()) if each.type in _GROWING]
         self._departed = list(_added([*self._departed, *counted]))
 

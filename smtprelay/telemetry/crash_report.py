@@ -1,5 +1,5 @@
 """
-What a person is told of an error that nobody foresaw: one line, and where its traceback is.
+What is said of an unexpected error: one line that names where the traceback is.
 
 Standard library only: the commands import it, too.
 """
@@ -17,9 +17,9 @@ SOFTWARE: Final = 70
 
 def unexpected(error: BaseException | None, *, logged: bool = False) -> str:
     """
-    Return the sentence; the traceback is put into a file, which only its user can read.
+    Return the sentence. The traceback is written into a file that only this user can read.
 
-    :param logged: the traceback is in the log already, and needs no file.
+    :param logged: the traceback is in the log, and is not written into a file.
     """
     said = " ".join(f"{type(error).__name__}: {error}".split())
     where = "the traceback in the log" if logged else _kept(error)
@@ -34,13 +34,13 @@ def _kept(error: BaseException | None) -> str:
 
 
 def _written(error: BaseException | None) -> Path:
-    """Write the one file that each user has: what fails again and again shall not fill the disk."""
+    """Write the one file of each user: repeated errors must not fill the disk."""
     descriptor, name = tempfile.mkstemp(".txt", "smtprelay-traceback-")
     new = Path(name)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             traceback.print_exception(error, file=file)
-        # Whatever has this name is replaced, a link too; what is another user's is left, and an error.
+        # This replaces a file or link of this user; one of another user is an error.
         return new.replace(new.with_name(f"smtprelay-traceback-{os.getuid()}.txt"))
     except OSError:
         with suppress(OSError):

@@ -1,14 +1,13 @@
 """
-How the metrics leave: as Prometheus text, as OpenMetrics, or as the JSON of smtp-acs-bridge.
+The formats of the metrics: Prometheus text, OpenMetrics, and the JSON of smtp-acs-bridge.
 
-What lies in the spool is not counted along but asked for when somebody scrapes,
-so it stays right after a crash and with several nodes on one spool.
+The contents of the spool are read at each scrape, so they are right after a crash and with several nodes.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -18,9 +17,14 @@ from prometheus_client.samples import Sample
 
 from smtprelay.model.queue import FINAL, STATES, QueueStats
 
+_SIZE: Final = (
+    "Size of the spool. Near smtprelay_spool_limit_bytes, raise the limit or deliver or delete mail."
+)
+_FREE: Final = "Free space on the spool's file system. Make room before it holds less than a day of mail."
+
 
 class StockCollector(Collector):
-    """The spool's gauges, out of the last :class:`QueueStats`; nothing before there is one."""
+    """The spool's gauges, from the last :class:`QueueStats`; nothing before there is one."""
 
     def __init__(self) -> None:
         self.stock: QueueStats | None = None
@@ -39,18 +43,16 @@ class StockCollector(Collector):
         yield _gauge(
             "provider_waiting_deliveries", "Deliveries that wait for the provider.", provider=waiting
         )
-        text = "Lanes that go slower because the provider asked for it; they speed up again by themselves."
+        text = "Throttled lanes: their provider asked for fewer requests. They recover by themselves."
         yield _gauge("provider_throttled_lanes", text, provider=throttled)
-        text = (
-            "Size of the spool's files; near smtprelay_spool_limit_bytes, raise the limit or empty the queue."
-        )
-        yield GaugeMetricFamily("smtprelay_spool_bytes", text, stock.bytes)
-        if stock.free is not None:
-            text = "Free space on the spool's file system; make room before it holds less than a day of mail."
-            yield GaugeMetricFamily("smtprelay_spool_filesystem_free_bytes", text, stock.free)
-        if stock.oldest is not None:
-            text = "When the oldest message that waits was received. If it is long ago, see smtprelay status."
-            yield GaugeMetricFamily("smtprelay_spool_oldest_message_timestamp_seconds", text, stock.oldest)
+        oldest = "When the oldest message that waits was received. If it is long ago, see smtprelay status."
+        for name, text, value in (
+            ("bytes", _SIZE, stock.bytes),
+            ("filesystem_free_bytes", _FREE, stock.free),
+            ("oldest_message_timestamp_seconds", oldest, stock.oldest),
+        ):
+            if value is not None:
+                yield GaugeMetricFamily(f"smtprelay_spool_{name}", text, value)
 
 
 def _gauge(name: str, text: str, **values: Mapping[str, float]) -> Metric:
@@ -69,7 +71,7 @@ def render(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
 
 
 def bridge_numbers(registry: CollectorRegistry) -> dict[str, Any]:
-    """Return the numbers that smtp-acs-bridge had, under its names; a recipient is a mail to it."""
+    """Return the numbers of smtp-acs-bridge under its names; it counts each recipient as a mail."""
     total = partial(_total, [sample for family in registry.collect() for sample in family.samples])
     sent = total("delivery_recipients_total", result="delivered")
     failed = sum(total("delivery_recipients_total", result=each) for each in ("failed", "expired"))

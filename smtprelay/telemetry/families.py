@@ -1,11 +1,11 @@
 """
-Which metrics the relay has, and how they count.
+The relay's metrics, and how they count.
 
-Dashboards and alerts are written against this list: a metric is renamed or dropped only with an entry in the
-release notes. The text is what Prometheus shows: what is counted, when, and what to do about it.
+Dashboards and alerts depend on this list: a metric is renamed or removed only with an entry in the release
+notes. The help says what is counted, when, and what to do when it is high.
 
-A mail is some thirty additions, all on the reactor's thread. The counters of prometheus-client take a lock
-for each; a mail would cost twice as much. So numbers are kept here, and shown by custom collectors.
+A mail takes about thirty additions, all on the reactor's thread. The counters of prometheus-client take a
+lock for each, which costs twice as much; so the numbers are kept here and shown by custom collectors.
 """
 
 import re
@@ -24,45 +24,45 @@ from prometheus_client.utils import floatToGoString
 
 Fields = Mapping[str, Any]
 
-#: Every metric but those of the spool's contents; each name begins with ``smtprelay_``.
+#: All metrics but those of the spool's contents; each name begins with ``smtprelay_``.
 METRICS: Final = """
-gauge build_info{version,python,twisted}: Always 1; the labels are the versions that run.
+gauge build_info{version,python,twisted}: Always 1; the labels are the versions in use.
 gauge ready: 1 while /readyz answers 200. If it is 0, /readyz?verbose gives the reason.
 gauge draining: 1 while a drain refuses new mail; smtprelay drain --undo ends it.
-counter worker_deaths{worker}: Workers that ended unexpectedly; worker.died in the log gives the reason.
-gauge smtp_connections_open{listener}: SMTP sessions open now. At the listener's limit more clients are
-    refused.
-counter smtp_connections{listener,result}: Connections, when they open. One that is refused is accepted first,
-    for the reply, and counts twice.
-counter smtp_replies{listener,command,code}: Replies sent. For many 4xx or 5xx see
+counter worker_deaths{worker}: Workers that ended unexpectedly. worker.died in the log gives the reason.
+gauge smtp_connections_open{listener}: SMTP sessions open now. At limits.connections of the listener new
+    clients are refused: raise it, or look for clients that do not say QUIT.
+counter smtp_connections{listener,result}: Connections, when they open. A refused one counts as accepted, too,
+    because it gets a reply. If many are refused, see smtprelay refused.
+counter smtp_replies{listener,command,code}: Replies, when they are sent. If many are 4xx or 5xx, see
     smtprelay_smtp_rejections_total.
 counter smtp_rejections{listener,stage,rule}: Negative replies, by the rule that refused. smtprelay refused
-    lists the clients and the setting that would let them in.
-counter smtp_messages_aborted{listener}: Messages that their clients began and did not end. If there are many,
-    look for a firewall or a timeout on the way.
-counter smtp_auth_attempts{listener,mechanism,result}: Logins, when they are decided. Many failed: a wrong
-    password in a device, or somebody guesses; auth.failed in the log names the client.
+    lists the clients and the setting that would allow them.
+counter smtp_messages_aborted{listener}: Messages that clients began and did not end. If there are many, look
+    for a firewall or a timeout between client and relay.
+counter smtp_auth_attempts{listener,mechanism,result}: Logins, when they succeed or fail. If many fail, a
+    device has a wrong password, or somebody guesses; auth.failed in the log names the client.
 counter smtp_tls_sessions{listener,version}: TLS handshakes that succeeded, by protocol version.
-counter messages_received{listener}: Messages accepted, when they are safe in the spool.
+counter messages_received{listener}: Messages accepted, when they are committed to the spool.
 counter message_recipients_received{listener}: Recipients of accepted messages.
 histogram message_size_bytes{listener}: Sizes of accepted messages.
-histogram spool_commit_duration_seconds: Time for a commit and its sync. If it is long, the disk or database
-    is slow and so are clients' replies.
-histogram spool_commit_operations: Operations that share a commit; more under load is normal.
-counter spool_errors{operation}: Operations on the spool that failed; spool.failed in the log gives the
+histogram spool_commit_duration_seconds: Duration of a commit with its sync. If it is long, the disk or the
+    database is slow, and clients wait longer for their 250.
+histogram spool_commit_operations: Operations that share a commit. It is higher under load, which is normal.
+counter spool_errors{operation}: Operations on the spool, when they fail. spool.failed in the log gives the
     reason.
-gauge spool_full: 1 while new mail is refused because a limit of the spool is reached. Raise the limit or
-    empty the queue.
+gauge spool_full: 1 while new mail is refused because a limit of the spool is reached. Raise spool.limit, or
+    deliver or delete mail.
 gauge spool_limit_bytes: The limit of smtprelay_spool_bytes.
-gauge spool_limit_deliveries: The limit of deliveries that wait.
-counter spool_recovered_deliveries{outcome}: Deliveries taken up again after a crash: requeued of this node,
-    reclaimed of another one.
-counter delivery_attempts{provider,result}: Attempts, when they end. For many that are not delivered see
-    smtprelay status and the log.
+gauge spool_limit_deliveries: The limit of waiting deliveries.
+counter spool_recovered_deliveries{outcome}: Deliveries taken up again after a crash: requeued after one of
+    this node, reclaimed after one of another node.
+counter delivery_attempts{provider,result}: Attempts, when they end. If many do not deliver, see smtprelay
+    status and the log.
 counter delivery_recipients{provider,result}: Recipients, each time they are delivered, deferred, failed or
     expired.
-histogram delivery_attempt_duration_seconds{provider}: Duration of attempts. If it is long, the provider is
-    slow.
+histogram delivery_attempt_duration_seconds{provider}: Duration of attempts. If it is long, the provider
+    answers slowly.
 histogram delivery_latency_seconds{provider}: Time from received to delivered. If it is long, mail waits for
     retries, rates or a blocked provider.
 counter deliveries_expired{provider}: Deliveries given up because their route's time was over.
@@ -73,21 +73,21 @@ gauge provider_up{provider}: 0 while the provider cannot be reached, or a lane o
     status gives the reason.
 gauge provider_failing{provider}: 1 while the provider cannot be reached; smtprelay status gives its host and
     the error.
-gauge provider_blocked_lanes{provider}: Lanes stopped by a refused login, permission or certificate. Correct
-    it, then smtprelay providers probe.
-gauge provider_in_flight{provider}: Attempts under way. At the provider's concurrency, mail waits for it.
+gauge provider_blocked_lanes{provider}: Lanes blocked by a refused login, permission or certificate. Correct
+    the cause, then run smtprelay providers probe.
+gauge provider_in_flight{provider}: Attempts under way. At the provider's concurrency, more mail waits.
 gauge provider_last_success_timestamp_seconds{provider}: When the provider took the last message.
 counter provider_requests{provider,operation,code}: Requests, when they end; code is the answer's status, or
     "no answer".
 histogram provider_request_duration_seconds{provider,operation}: Duration of requests to the provider.
 counter http_requests{handler,method,code}: Requests to the relay's own HTTP sites.
-counter log_events{level}: Events of a level, also those below the level that is logged. Read the log if there
-    are many of warn or error.
-histogram reactor_lag_seconds: How late the reactor's timer was, each second. If it is long, the process is
-    out of CPU, and everything waits.
+counter log_events{level}: Events, also those below the level that is logged. If many are warn or error, read
+    the log.
+histogram reactor_lag_seconds: Delay of the reactor's timer, measured every second. If it is long, the process
+    lacks CPU time and everything waits.
 """
 
-#: Beyond so many sets of labels a metric counts under ``other``.
+#: More sets of labels than this are counted as ``other``.
 MOST_CHILDREN: Final = 2000
 
 _REQUEST_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -101,7 +101,7 @@ _BUCKETS: Final[Mapping[str, Sequence[float]]] = {
     "message_size_bytes": tuple(1024 * 4.0**power for power in range(9)),
 }
 
-#: The words that may become these labels: clients send anything.
+#: The only values of these labels: clients send anything.
 _KNOWN: Final = {
     "command": frozenset(
         {"EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "QUIT", "AUTH"}
@@ -149,12 +149,12 @@ class Spread(Number):
         self._counts = [0] * (len(bounds) + 1)
 
     def add(self, value: float) -> None:
-        """Count ``value`` in the first bucket that is wide enough."""
+        """Count ``value`` in its bucket."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self.value += value
 
     def show(self, labels: Sequence[object], family: Any) -> None:
-        """Show how many values each bound is not below."""
+        """Show the cumulated buckets."""
         bounds = map(floatToGoString, (*self._bounds, inf))
         family.add_metric(labels, list(zip(bounds, accumulate(self._counts), strict=True)), self.value)
 
@@ -171,7 +171,7 @@ class Family(Collector):
             self.series()
 
     def series(self, *labels: object) -> Number:
-        """Return the series with these labels; beyond :data:`MOST_CHILDREN` one for all others."""
+        """Return the series with these labels, or ``other`` beyond :data:`MOST_CHILDREN`."""
         return self._series.get(labels) or self._look_up(labels)
 
     def _look_up(self, labels: Sequence[object]) -> Number:
@@ -182,9 +182,9 @@ class Family(Collector):
 
     def counting(self, by: str | float = 1, **fixed: str) -> Callable[[Fields], None]:
         """
-        Return what takes an event's fields and counts it in the series that they name.
+        Return a function that counts an event in the series that its fields name.
 
-        A field that the event lacks is an empty label, one recipient (``count``) or zero.
+        A missing field is an empty label, one recipient (``count``) or zero.
 
         :param by: how much is added: a number, or the field that has it.
         :param fixed: labels that do not come from fields.

@@ -1,11 +1,11 @@
 """
-What the relay says of itself: one line an event, with stable names.
+The relay's events: their names, levels, texts and fields, and how they get to the log.
 
-The stations report through :class:`smtprelay.interfaces.Events`; this module
-says how important each event is and how a person reads it. Fields that make
-no good sentence still go into the JSON line.
+The stations report events through :class:`smtprelay.interfaces.Events`. Each becomes one line of the log; all
+its fields are in the JSON line.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -30,8 +30,6 @@ class EventKind:
     :ivar level: ``None`` for what only the metrics hear.
     :ivar text: a format string over the event's fields, for people.
     :ivar unsaid: the fields that ``text`` does not have, divided by blanks.
-
-    A mail is ``message``, the id in its 250; what became of one of its deliveries has ``delivery``, too.
     """
 
     level: LogLevel | None
@@ -40,145 +38,104 @@ class EventKind:
 
     @property
     def fields(self) -> frozenset[str]:
-        """All fields that it may have beside ``worker``: the number of the worker that tells it."""
+        """All fields that it may have beside ``worker``, the number of the worker that reports it."""
         said = {name for _, name, _, _ in Formatter().parse(self.text) if name}
         return frozenset({*said, *self.unsaid.split()} - {"worker"})
 
 
-#: Every event there is, by name. The part before the dot is its logger (``smtprelay.<part>``).
+#: All events: level, name, text, and behind the bar the fields that the text does not have. Of the level
+#: ``count`` is what only the metrics hear. The part of the name before the dot is its logger
+#: (``smtprelay.<part>``). ``message`` is the id in the 250; an event of one delivery also has ``delivery``.
+_EVENTS: Final = """
+info relay.start: smtprelay {version} starts with {config}
+info relay.ready: ready: {listeners}
+error relay.failed: the relay cannot start: {reason} | status exc
+info relay.stop: stopping: {reason}
+info relay.drain: draining, no new mail is accepted: {who}
+info relay.undrain: the drain is undone: {who}
+count worker.waiting: worker {worker} waits for the spool's database
+info worker.ready: worker {worker} is ready (process {pid})
+error worker.unresponsive: worker {worker} (process {pid}) does not respond and is killed
+error worker.died: worker {worker} (process {pid}) ended: {reason}; number {deaths} within an hour
+info log.reopened: SIGHUP: the log continues in {file}
+warn log.writable: the log can be written again, {lines} lines are missing
+warn relay.warning: {text} | exc
+info config.effective: the effective configuration | settings
+
+debug session.open: {listener}: {client} connected
+debug session.close: {listener}: {client} left after {seconds:.1f} s: {reason}
+debug session.helo: {listener}: {client} calls itself '{helo}', which is not a name
+debug session.tls: {listener}: {client} uses {version}
+error session.failed: {listener}: {client}: unexpected error: {exc}
+count smtp.reply: {listener}: {command} {code}
+debug auth.ok: {listener}: {client} is {user} ({mechanism})
+info smtp.refused: {listener}: {client} refused at {stage}: {status} {text} [{rule}], count {count}: {command}
+    | user domain
+warn auth.failed: {listener}: {client} failed login as {user} ({mechanism}): {status} {text}, count {count}
+    | stage command domain rule
+
+info message.queued: {message}: queued from <{sender}> to {recipients} ({size} bytes, {client} on {listener})
+    | count user tls message_id
+warn message.aborted: {listener}: {client} aborted its message from <{sender}> after {size} bytes: {reason}
+    | user
+error spool.unavailable: the spool is tried again in {seconds:.0f} s: {reason}
+count spool.commit: {operations} operations committed in {seconds:.3f} s
+info spool.recovered: {deliveries} deliveries taken up again after a crash
+warn spool.reclaimed: {deliveries} deliveries taken over from a node that has stopped
+warn history.pruned: the history of {messages} messages is removed early: the spool is too large
+error spool.failed: spool: {operation}: {reason} | message
+info spool.writable: the spool can be written again
+error spool.full: the spool is full: {reason}
+info spool.accepting: the spool has room again
+info queue.exported: {who}: {count} messages read for an export: {ids}
+info queue.moved: {who}: {count} messages moved to another spool: {ids}
+info queue.imported: {who}: {count} messages imported: {ids}
+info hold_rule.added: {who}: hold rule {rule} is in force: {why}
+info hold_rule.removed: hold rule {rule} has ended, its mail is released: {who}
+info queue.read: {who}: read {part} of {message}
+info refused.cleared: {who}: {count} rows of refused mail cleared
+info queue.edited: {who}: {action} of {ids}: {why} | count
+
+debug attempt.started: {delivery}: attempt {attempt} at {provider} | message
+debug attempt.ended: {delivery}: attempt {attempt} at {provider}: {outcome} after {seconds:.3f} s | message
+error attempt.crashed: {delivery}: attempt {attempt} at {provider}: unexpected error: {exc} | message
+info message.delivered: {delivery}: delivered to {recipients} by {provider} ({provider_id})
+    | message count age seconds
+info message.deferred: {delivery}: deferred by {provider} for {delay:.0f} s: {reason} ({recipients})
+    | message count age seconds
+warn message.failed: {delivery}: failed at {provider}: {reason} ({recipients}) | message count age seconds
+warn message.expired: {delivery}: expired: {reason} ({recipients}) | message provider count age seconds
+warn message.held: {delivery}: held: {reason} | message provider age seconds
+warn message.uncertain: {delivery}: uncertain at {provider}: {reason} | message recipients count age seconds
+info message.bounced: {delivery}: bounced to <{to}> as {bounce} | message provider
+info dsn.queued: {delivery}: {kind} report to <{to}> queued as {notice} | message provider
+info webhook.queued: {delivery}: event for the webhook queued as {report} | message
+info message.corrected: {delivery}: {field} corrected for {provider}: {reason} | message
+error lane.blocked: {provider} {lane} is blocked: {reason} | until
+info lane.changed: {who}: {provider} {lane}: {action}: {why}
+warn lane.throttled: {provider} {lane} is throttled: {reason}
+info lane.unblocked: {provider} {lane} is open again
+warn provider.failing: {provider} cannot be reached, for {seconds:.0f} s: {reason} | host stage
+info provider.recovered: {provider} is reached again after {seconds:.0f} s
+debug provider.request: {provider}: {operation} {code} in {seconds:.3f} s
+debug mime.started: the MIME worker runs (process {pid})
+warn mime.ended: the MIME worker (process {pid}) ended: {reason}
+debug http.request: {client}: {method} {path} {code} | route
+"""
+
+_DECLARATION: Final = re.compile(r"^(\w+) ([\w.]+): (.+?)(?:\s+\| (.+))?$", re.MULTILINE)
+
+#: Every event, by its name.
 EVENTS: Final[dict[str, EventKind]] = {
-    "relay.start": EventKind(LogLevel.info, "smtprelay {version} starts with {config}"),
-    "relay.ready": EventKind(LogLevel.info, "ready: {listeners}"),
-    "relay.failed": EventKind(LogLevel.error, "the relay cannot start: {reason}", "status exc"),
-    "relay.stop": EventKind(LogLevel.info, "stopping: {reason}"),
-    "relay.drain": EventKind(LogLevel.info, "draining, nothing new is taken: {who}"),
-    "relay.undrain": EventKind(LogLevel.info, "not draining any more: {who}"),
-    "worker.waiting": EventKind(None, "worker {worker} waits for the spool's database"),
-    "worker.ready": EventKind(LogLevel.info, "worker {worker} is ready (process {pid})"),
-    "worker.unresponsive": EventKind(
-        LogLevel.error, "worker {worker} (process {pid}) stands still: it is killed"
-    ),
-    "worker.died": EventKind(
-        LogLevel.error, "worker {worker} (process {pid}) ended: {reason}; number {deaths} within an hour"
-    ),
-    "log.reopened": EventKind(LogLevel.info, "SIGHUP: the log goes on in {file}"),
-    "log.writable": EventKind(LogLevel.warn, "the log can be written again, {lines} lines are missing"),
-    "relay.warning": EventKind(LogLevel.warn, "{text}", "exc"),
-    "config.effective": EventKind(LogLevel.info, "the effective configuration", "settings"),
-    # smtp
-    "session.open": EventKind(LogLevel.debug, "{listener}: {client} connected"),
-    "session.close": EventKind(LogLevel.debug, "{listener}: {client} left after {seconds:.1f} s: {reason}"),
-    "session.helo": EventKind(LogLevel.debug, "{listener}: {client} calls itself '{helo}', which is no name"),
-    "session.tls": EventKind(LogLevel.debug, "{listener}: {client} speaks {version}"),
-    "session.failed": EventKind(LogLevel.error, "{listener}: {client}: unexpected error: {exc}"),
-    "smtp.reply": EventKind(None, "{listener}: {command} {code}"),
-    "auth.ok": EventKind(LogLevel.debug, "{listener}: {client} is {user} ({mechanism})"),
-    "smtp.refused": EventKind(
-        LogLevel.info,
-        "{listener}: {client} refused at {stage}: {status} {text} [{rule}], count {count}: {command}",
-        "user domain",
-    ),
-    "auth.failed": EventKind(
-        LogLevel.warn,
-        "{listener}: {client} failed to log in as {user} ({mechanism}): {status} {text}, count {count}",
-        "stage command domain rule",
-    ),
-    # spool
-    "message.queued": EventKind(
-        LogLevel.info,
-        "{message}: queued from <{sender}> to {recipients} ({size} bytes, {client} on {listener})",
-        "count user tls message_id",
-    ),
-    "message.aborted": EventKind(
-        LogLevel.warn,
-        "{listener}: {client} did not end its message from <{sender}>, {size} bytes came: {reason}",
-        "user",
-    ),
-    "spool.unavailable": EventKind(LogLevel.error, "the spool is tried again in {seconds:.0f} s: {reason}"),
-    "spool.commit": EventKind(None, "{operations} operations committed in {seconds:.3f} s"),
-    "spool.recovered": EventKind(LogLevel.info, "{deliveries} deliveries taken up again after a crash"),
-    "spool.reclaimed": EventKind(
-        LogLevel.warn, "{deliveries} deliveries taken over from a node that has stopped"
-    ),
-    "history.pruned": EventKind(
-        LogLevel.warn, "the history of {messages} messages is removed early: the spool is too large"
-    ),
-    "spool.failed": EventKind(LogLevel.error, "spool: {operation}: {reason}", "message"),
-    "spool.writable": EventKind(LogLevel.info, "the spool can be written again"),
-    "spool.full": EventKind(LogLevel.error, "the spool is full: {reason}"),
-    "spool.accepting": EventKind(LogLevel.info, "the spool has room again"),
-    "queue.exported": EventKind(LogLevel.info, "{who}: {count} messages read for an export: {ids}"),
-    "queue.moved": EventKind(LogLevel.info, "{who}: {count} messages moved to another spool: {ids}"),
-    "queue.imported": EventKind(LogLevel.info, "{who}: {count} messages imported: {ids}"),
-    "hold_rule.added": EventKind(LogLevel.info, "{who}: hold rule {rule} is in force: {why}"),
-    "hold_rule.removed": EventKind(LogLevel.info, "hold rule {rule} has ended, its mail is released: {who}"),
-    "queue.read": EventKind(LogLevel.info, "{who}: read {part} of {message}"),
-    "refused.cleared": EventKind(LogLevel.info, "{who}: {count} rows of refused mail cleared"),
-    "queue.edited": EventKind(LogLevel.info, "{who}: {action} of {ids}: {why}", "count"),
-    # dispatch
-    "attempt.started": EventKind(LogLevel.debug, "{delivery}: attempt {attempt} at {provider}", "message"),
-    "attempt.ended": EventKind(
-        LogLevel.debug,
-        "{delivery}: attempt {attempt} at {provider}: {outcome} after {seconds:.3f} s",
-        "message",
-    ),
-    "attempt.crashed": EventKind(
-        LogLevel.error, "{delivery}: attempt {attempt} at {provider}: unexpected error: {exc}", "message"
-    ),
-    "message.delivered": EventKind(
-        LogLevel.info,
-        "{delivery}: delivered to {recipients} by {provider} ({provider_id})",
-        "message count age seconds",
-    ),
-    "message.deferred": EventKind(
-        LogLevel.info,
-        "{delivery}: deferred by {provider} for {delay:.0f} s: {reason} ({recipients})",
-        "message count age seconds",
-    ),
-    "message.failed": EventKind(
-        LogLevel.warn,
-        "{delivery}: failed at {provider}: {reason} ({recipients})",
-        "message count age seconds",
-    ),
-    "message.expired": EventKind(
-        LogLevel.warn, "{delivery}: expired: {reason} ({recipients})", "message provider count age seconds"
-    ),
-    "message.held": EventKind(LogLevel.warn, "{delivery}: held: {reason}", "message provider age seconds"),
-    "message.uncertain": EventKind(
-        LogLevel.warn, "{delivery}: uncertain at {provider}: {reason}", "message recipients count age seconds"
-    ),
-    "message.bounced": EventKind(
-        LogLevel.info, "{delivery}: bounced to <{to}> as {bounce}", "message provider"
-    ),
-    "dsn.queued": EventKind(
-        LogLevel.info, "{delivery}: {kind} report to <{to}> queued as {notice}", "message provider"
-    ),
-    "webhook.queued": EventKind(LogLevel.info, "{delivery}: reported to the webhook as {report}", "message"),
-    "message.corrected": EventKind(
-        LogLevel.info, "{delivery}: {field} corrected for {provider}: {reason}", "message"
-    ),
-    "lane.blocked": EventKind(LogLevel.error, "{provider} {lane} is blocked: {reason}", "until"),
-    "lane.changed": EventKind(LogLevel.info, "{who}: {provider} {lane}: {action}: {why}"),
-    "lane.throttled": EventKind(LogLevel.warn, "{provider} {lane} slows down: {reason}"),
-    "lane.unblocked": EventKind(LogLevel.info, "{provider} {lane} is open again"),
-    "provider.failing": EventKind(
-        LogLevel.warn, "{provider} cannot be reached, for {seconds:.0f} s: {reason}", "host stage"
-    ),
-    "provider.recovered": EventKind(LogLevel.info, "{provider} is reached again after {seconds:.0f} s"),
-    # work on mail
-    "mime.started": EventKind(LogLevel.debug, "the MIME worker runs (process {pid})"),
-    "mime.ended": EventKind(LogLevel.warn, "the MIME worker (process {pid}) ended: {reason}"),
-    # providers, web
-    "provider.request": EventKind(LogLevel.debug, "{provider}: {operation} {code} in {seconds:.3f} s"),
-    "http.request": EventKind(LogLevel.debug, "{client}: {method} {path} {code}", "route"),
+    name: EventKind(None if level == "count" else LogLevel.levelWithName(level), text, unsaid)
+    for level, name, text, unsaid in _DECLARATION.findall(_EVENTS)
 }
 
-
 #: Takes the fields of one kind of event.
-Ear = Callable[[Mapping[str, object]], object]
+Handler = Callable[[Mapping[str, object]], object]
 
 #: Writes an event: its message and its fields.
-_Way = Callable[[str, Mapping[str, object]], object]
+_Write = Callable[[str, Mapping[str, object]], object]
 
 #: A text that no fields fit, so that :func:`_message` lists them.
 _ALL_FIELDS: Final = "{}"
@@ -186,12 +143,12 @@ _ALL_FIELDS: Final = "{}"
 
 class Log:
     """
-    The :class:`smtprelay.interfaces.Events` that hands events on to :mod:`twisted.logger`.
+    The :class:`smtprelay.interfaces.Events` that passes events on to :mod:`twisted.logger`.
 
-    What is below its level costs one look into a dictionary.
+    An event below its level costs one look into a dictionary.
 
-    :param observer: who gets them; by default whoever listens to Twisted's own log.
-    :param more: what each of them has beside its own fields.
+    :param observer: what gets the events; by default the observers of Twisted's own log.
+    :param more: fields that are added to each event.
     """
 
     def __init__(
@@ -203,31 +160,31 @@ class Log:
 
     def use(self, levels: Levels) -> None:
         """Write by ``levels`` from now on."""
-        self._targets: dict[str, tuple[_Way, str]] = {
-            event: (self._way(event, kind.level), kind.text)
+        self._targets: dict[str, tuple[_Write, str]] = {
+            event: (self._writer(event, kind.level), kind.text)
             for event, kind in EVENTS.items()
             if kind.level is not None and kind.level >= levels.of(namespace(event))
         }
 
     def reopen(self) -> str:
-        """Write on in the file that has the log's name now; return it, ``""`` for what is no file."""
+        """Continue in the file that has the log's name now; return it, ``""`` if the log is no file."""
         return self._observer.reopen() if isinstance(self._observer, LogWriter) else ""
 
     @property
     def trouble(self) -> LogTrouble | None:
-        """Why it cannot be written, if so."""
+        """Why the log cannot be written, if so."""
         return self._observer.trouble if isinstance(self._observer, LogWriter) else None
 
     def recovered(self) -> int | None:
-        """Say once, and only when it can be written again, how many of its lines are missing."""
+        """Return how many lines are missing: once, when the log can be written again; else ``None``."""
         return self._observer.recovered() if isinstance(self._observer, LogWriter) else None
 
     def __call__(self, event: str, /, **fields: object) -> None:
-        """Write one line, unless nobody asked for its level; an unknown event is a warning."""
+        """Write one line if the event's level is logged; an unknown event is a warning."""
         self._hear(event, fields)
 
-    def handler_for(self, event: str) -> Ear | None:
-        """Return what writes events of this kind, or ``None`` if they never are; see :class:`Fanout`."""
+    def handler_for(self, event: str) -> Handler | None:
+        """Return what writes events of this kind, ``None`` if they are never written."""
         kind = EVENTS.get(event)
         return None if kind is not None and kind.level is None else partial(self._hear, event)
 
@@ -236,7 +193,7 @@ class Log:
         if known is None:
             if event in EVENTS:
                 return
-            known = (self._way(event, LogLevel.warn), _ALL_FIELDS)
+            known = (self._writer(event, LogLevel.warn), _ALL_FIELDS)
         write, text = known
         open_fields = redacted({**fields, **self._more} if self._more else fields)
         told = open_fields
@@ -245,8 +202,8 @@ class Log:
             told = {**open_fields, "exc": whole.rpartition("\n")[2]}
         write(_message(event, text, told), open_fields)
 
-    def _way(self, event: str, level: Any) -> "_Way":
-        """Return what writes ``event``: straight to the lines, if they are all that listens."""
+    def _writer(self, event: str, level: Any) -> "_Write":
+        """Return what writes ``event``; a :class:`LogWriter` is called directly, which is faster."""
         observer: Any = self._observer
         if isinstance(observer, LogWriter):
             return lambda msg, fields: observer.write(level.name, event, msg, fields, time.time())
@@ -273,32 +230,32 @@ def _message(event: str, text: str, fields: Mapping[str, object]) -> str:
 
 class Fanout:
     """
-    An :class:`smtprelay.interfaces.Events` that tells several, and survives all of them.
+    An :class:`smtprelay.interfaces.Events` that passes each event on to several listeners.
 
     A listener that has a method ``handler_for(event)`` is asked once for each kind of event: it returns what
-    takes the fields, all listeners the same mapping, or ``None`` if such events are nothing to it.
+    takes the fields, which all listeners share, or ``None`` if it does not want such events.
     """
 
     _log = Logger()
 
     def __init__(self, listeners: Iterable[Events]) -> None:
         self._listeners = tuple(listeners)
-        self._ears: dict[str, Sequence[tuple[Events, Ear]]] = {}
+        self._handlers: dict[str, Sequence[tuple[Events, Handler]]] = {}
         self._broken: set[tuple[int, str]] = set()
 
     def __call__(self, event: str, /, **fields: object) -> None:
-        """Tell every listener; one that raises is reported once for each kind of event."""
-        for listener, hear in self._ears.get(event) or self._listen(event):
+        """Call every listener; one that raises is reported once for each kind of event."""
+        for listener, handler in self._handlers.get(event) or self._listen(event):
             try:
-                hear(fields)
-            except Exception:  # noqa: BLE001 -- mail must not stop because of who listens
+                handler(fields)
+            except Exception:  # noqa: BLE001 -- a listener must not stop the mail
                 self._report(listener, event)
 
-    def _listen(self, event: str) -> "Sequence[tuple[Events, Ear]]":
-        ears = [(listener, _ear(listener, event)) for listener in self._listeners]
-        listening = [(listener, handler_for) for listener, handler_for in ears if handler_for is not None]
-        if event in EVENTS:  # there is an end to those
-            self._ears[event] = listening
+    def _listen(self, event: str) -> "Sequence[tuple[Events, Handler]]":
+        handlers = [(listener, _handler(listener, event)) for listener in self._listeners]
+        listening = [(listener, handler) for listener, handler in handlers if handler is not None]
+        if event in EVENTS:  # other names may be without number
+            self._handlers[event] = listening
         return listening
 
     def _report(self, listener: Events, event: str) -> None:
@@ -307,7 +264,7 @@ class Fanout:
             self._log.failure("{listener} cannot take {event}", listener=listener, event=event)
 
 
-def _ear(listener: Events, event: str) -> Ear | None:
-    """Return what hears ``event`` in ``listener``; to spread the fields anew costs as much as to count."""
-    ask: Callable[[str], Ear | None] | None = getattr(listener, "handler_for", None)
+def _handler(listener: Events, event: str) -> Handler | None:
+    """Return what takes ``event`` in ``listener``; if it can, without the cost of keyword arguments."""
+    ask: Callable[[str], Handler | None] | None = getattr(listener, "handler_for", None)
     return ask(event) if ask is not None else lambda fields: listener(event, **fields)

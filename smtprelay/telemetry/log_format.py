@@ -1,9 +1,8 @@
 """
-How one event becomes one line, for machines and for people.
+The lines of the log, as JSON and as text.
 
-A log is searched line by line and trusted: so whatever a client or a provider
-puts into a name, an address or an error text, it can neither begin a line of its own
-nor move the terminal's cursor, and what is named like a secret is not written.
+Text from clients and providers can neither begin a new line nor control the terminal; fields that are named
+like a secret are not written.
 """
 
 import json
@@ -20,11 +19,11 @@ import orjson
 #: Types of values in which nothing is hidden.
 _OPEN: Final = frozenset({str, int, float, bool, type(None)})
 
-#: Of a traceback, calls and characters that are told.
+#: The most calls and characters of a traceback that are written.
 _FRAMES: Final = 20
 _LONGEST: Final = 8000
 
-#: What stands in the place of a secret.
+#: Written instead of a secret.
 REDACTED: Final = "[redacted]"
 
 _SECRET = re.compile(
@@ -45,12 +44,12 @@ _PLAIN: Final = "\x1b[0m"
 
 @lru_cache(maxsize=1024)
 def is_secret(name: str) -> bool:
-    """Tell whether a field called ``name`` may hold a secret."""
+    """Return whether a field called ``name`` may hold a secret."""
     return _SECRET.search(name) is not None
 
 
 def redacted(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``fields`` without what is named like a secret, in dictionaries within them too."""
+    """Return ``fields`` without those that are named like a secret, also in dictionaries within them."""
     if not _secrets(tuple(fields)) and _OPEN.issuperset(map(type, fields.values())):
         return dict(fields)
     return {
@@ -61,7 +60,7 @@ def redacted(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=1024)
 def _secrets(names: tuple[Any, ...]) -> bool:
-    """Tell whether one of ``names``, which are the same for all events of a kind, may be that of a secret."""
+    """Return whether one of ``names`` may be that of a secret; events of one kind have the same names."""
     return any(is_secret(str(name)) for name in names)
 
 
@@ -77,9 +76,9 @@ def printable(text: str) -> str:
 
 def flattened(error: object) -> str:
     """
-    Return the traceback of an exception or a ``Failure`` as one string; a string is that of one already.
+    Return the traceback of an exception or a ``Failure`` as one string; a string is returned as it is.
 
-    It is short, however deep the calls and however much the exception says: its end says what happened.
+    A long one is cut in the middle: its end says what happened.
     """
     if hasattr(error, "getTraceback"):  # a Failure is an exception, too, but hides the traceback
         text = str(error.getTraceback())
@@ -94,23 +93,15 @@ def flattened(error: object) -> str:
 
 def timestamp(seconds: float) -> str:
     """Return seconds since the epoch as ISO 8601 in UTC, with milliseconds."""
-    # A float may be a little below the millisecond that is meant.
-    whole, milliseconds = divmod(int(seconds * 1000 + 0.001), 1000)
-    return f"{_second(whole)}.{milliseconds:03}Z"
-
-
-@lru_cache(maxsize=8)
-def _second(whole: int) -> str:
-    """Many lines are written in one second."""
-    return datetime.fromtimestamp(whole, UTC).isoformat().removesuffix("+00:00")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def json_line(ts: str, level: str, event: str, msg: str, fields: Mapping[str, Any]) -> str:
     """
     Return one flat JSON object, in ASCII, with its line end.
 
-    A field cannot take the place of ``ts``, ``level``, ``event`` or ``msg``: it gets
-    an underscore behind its name. Values that JSON does not know are written as text.
+    A field called ``ts``, ``level``, ``event`` or ``msg`` gets an underscore behind its name. Values that
+    JSON does not have are written as text.
     """
     line: dict[str, Any] = {"ts": ts, "level": level, "event": event, "msg": msg}
     if _HEAD.isdisjoint(fields):
@@ -131,8 +122,7 @@ def text_line(ts: str, level: str, event: str, msg: str, exc: str, *, colour: bo
     """
     Return the line for a terminal: time, level, event and message in columns.
 
-    A traceback follows on lines of its own, each behind a bar, so that none of
-    them looks like an event.
+    A traceback follows, each of its lines behind a bar, so that none looks like an event.
     """
     start, end = (_COLOURS.get(level, ""), _PLAIN) if colour else ("", "")
     line = f"{start}{ts} {level:<8} {event:<18} {printable(msg)}{end}\n"

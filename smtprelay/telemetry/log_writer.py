@@ -1,9 +1,8 @@
 """
-The observer that writes the log, and the levels that it writes by.
+The observer that writes the log, and its levels.
 
-:mod:`twisted.logger` carries our own events as well as those of Twisted and
-other libraries; its own JSON format nests level and logger in a way that log
-collectors cannot use, so the lines are ours.
+It writes our own events as well as those of Twisted and other libraries. The JSON format of
+:mod:`twisted.logger` nests level and logger, which log collectors cannot use, so the lines are ours.
 """
 
 import errno
@@ -24,10 +23,10 @@ from smtprelay.telemetry.log_format import flattened, json_line, text_line, time
 #: Seconds that a line waits for others, to be written with them by one system call.
 DELAY: Final = 0.05
 
-#: So much is kept of what cannot be written, bytes.
+#: The most bytes that are kept while the log cannot be written.
 MOST_KEPT: Final = 1 << 18
 
-#: Which station a logger's events come from, where it is not called like it.
+#: The station of each logger that is not called like its station.
 STATIONS: Final = {
     "smtprelay.session": "smtprelay.smtp",
     "smtprelay.auth": "smtprelay.smtp",
@@ -43,15 +42,16 @@ STATIONS: Final = {
 @frozen
 class Levels:
     """
-    From which level on something is written.
+    The lowest level that is written, for each logger.
 
-    An event belongs to the logger ``smtprelay.<part before its dot>``, and that one to its
-    station: ``smtprelay.smtp: debug`` is about ``smtp.*``, ``session.*`` and ``auth.*``,
-    ``smtprelay.session: debug`` about ``session.*`` alone. The longest name that is given wins.
+    An event belongs to the logger ``smtprelay.<part before its dot>``, which belongs to its station:
+    ``smtprelay.smtp: debug`` covers ``smtp.*``, ``session.*`` and ``auth.*``, ``smtprelay.session: debug``
+    only
+    ``session.*``. The longest name wins.
 
-    :ivar level: for whatever ``loggers`` does not name: debug, info, warn, error or critical. At
-        ``info`` the others' chatter (ports opened, connections made) is left out: theirs begins at ``warn``.
-    :ivar loggers: levels by the beginning of a logger's dotted name; Twisted's loggers too.
+    :ivar level: for all loggers that ``loggers`` does not name: debug, info, warn, error or critical. At
+        ``info``, events of Twisted and other libraries are written from ``warn`` on.
+    :ivar loggers: levels by the beginning of a logger's dotted name, also of Twisted's.
     """
 
     level: str = "info"
@@ -85,16 +85,16 @@ class LogTrouble(NamedTuple):
 @implementer(ILogObserver)
 class LogWriter:
     """
-    Writes each event of :mod:`twisted.logger` as one line: ours, and those of Twisted and others.
+    Writes each event of :mod:`twisted.logger` as one line.
 
-    Ours were measured against the levels by :class:`Log`. The others are called
-    ``twisted`` and carry their logger's name as ``namespace``.
+    Our events have been filtered by :class:`Log`. Those of Twisted and others are called ``twisted`` and have
+    their logger's name as ``namespace``.
 
-    What cannot be written, on a full disk, is kept and tried again with each line that follows, up to
-    :data:`MOST_KEPT`; a line on the standard error says so, once.
+    Lines that cannot be written, for example on a full disk, are kept up to :data:`MOST_KEPT` and tried again
+    with each further line; one line on stderr says so.
 
-    :param stream: an unbuffered file of bytes, and ``file`` where it lies; ``""`` for what is no file.
-    :param complain: called with that line.
+    :param stream: an unbuffered binary file, and ``file`` its path; ``""`` if it is no file.
+    :param complain: called with the line for stderr.
     :ivar trouble: ``None`` while the log can be written.
     """
 
@@ -113,13 +113,13 @@ class LogWriter:
         self._levels = levels
         self._complain = complain
         self._clock: IReactorTime | None = None
-        # Others log from their threads, and the garbage collector from anywhere, this module included.
+        # Other threads log, too, and the garbage collector logs from anywhere, also from this module.
         self._lock = RLock()
         self._writing = False
         self._unwritten = bytearray()
         self._lost = 0
         self._recovered = False
-        self._called = False  # a write is due
+        self._called = False  # flush is scheduled
 
     def use(self, levels: Levels) -> None:
         """Write by ``levels`` from now on."""
@@ -127,28 +127,27 @@ class LogWriter:
 
     def reopen(self) -> str:
         """
-        Write on in the file that has the name of ours now: ours was renamed, by whoever rotates logs.
+        Continue in the file that has the log's name now, after a log rotation has renamed the old one.
 
-        Returns that name, ``""`` for what is no file.
+        Returns that name, ``""`` if the log is no file.
 
-        :raises OSError: it cannot be opened: the lines go where they went.
+        :raises OSError: it cannot be opened; the old file stays in use.
         """
         self.flush()
         if self._file:
             number = opened(self._file)
-            # Beneath the stream, so that a line that another thread writes goes to one of the two.
+            # Below the stream, so that a line of another thread goes to one of the two files.
             os.dup2(number, self._stream.fileno(), inheritable=False)
             os.close(number)
         return self._file
 
     def delay(self, clock: IReactorTime | None) -> None:
         """
-        Write the lines of :data:`DELAY` seconds at once.
+        Write the lines of :data:`DELAY` seconds together.
 
-        A system call for each line is more than the line costs. A process that is killed without warning
-        loses the lines that wait.
+        A system call for each line would cost more than the line. A killed process loses the lines that wait.
 
-        :param clock: the reactor, as long as it runs; ``None``: write each line at once, as in the beginning.
+        :param clock: the reactor while it runs; ``None``: write each line at once, which is the default.
         """
         self._clock = clock
         self.flush()
@@ -163,24 +162,37 @@ class LogWriter:
         if level >= self._levels.of(namespace):
             self._write_foreign(event, level, namespace, when)
 
-    def write(self, level: str, event: str, msg: str, fields: Mapping[str, Any], when: float) -> None:
+    def write(
+        self,
+        level: str,
+        event: str,
+        msg: str,
+        fields: Mapping[str, Any],
+        when: float,
+        *,
+        at_once: bool = False,
+    ) -> None:
         """
         Write one of our events, within :data:`DELAY` seconds.
 
-        What :class:`Log` tells comes this way when nobody else is to hear it: to make an event of
-        :mod:`twisted.logger` for it costs as much as the line.
+        :class:`Log` calls this directly: an event of :mod:`twisted.logger` would cost as much as the line.
 
         :param when: seconds since the epoch.
         """
-        self._keep(self._line(timestamp(when), level, event, msg, fields))
-        if self._clock is None:
+        line = self._line(timestamp(when), level, event, msg, fields)
+        with self._lock:
+            if self.trouble is not None and len(self._unwritten) > MOST_KEPT:
+                self._lost += 1
+            else:
+                self._unwritten += line.encode("utf-8", "backslashreplace")
+        if at_once or self._clock is None:
             self.flush()
         elif not self._called:
             self._called = True
             self._clock.callLater(DELAY, self.flush)
 
     def recovered(self) -> int | None:
-        """Try what could not be written; when all is, say once how many lines were too many to be kept."""
+        """Write what was kept; once, when all of it is written, return how many lines are lost."""
         self.flush()
         if not self._recovered:
             return None
@@ -208,13 +220,6 @@ class LogWriter:
             finally:
                 self._writing = False
 
-    def _keep(self, line: str) -> None:
-        with self._lock:
-            if self.trouble is not None and len(self._unwritten) > MOST_KEPT:
-                self._lost += 1
-            else:
-                self._unwritten += line.encode("utf-8", "backslashreplace")
-
     def _fail(self, reason: str) -> None:
         if self.trouble is not None:
             return
@@ -226,13 +231,12 @@ class LogWriter:
         fields = {"namespace": namespace}
         if "log_failure" in event:
             fields["exc"] = flattened(event["log_failure"])
-        # At once: it may come from another thread, which may not ask for the end of the turn.
-        self._keep(self._line(timestamp(when), level.name, "twisted", formatEvent(event), fields))
-        self.flush()
+        # At once: another thread may not call the reactor.
+        self.write(level.name, "twisted", formatEvent(event), fields, when, at_once=True)
 
 
 def opened(file: str) -> int:
-    """Return a descriptor that appends to a log; a new one is for its owner and group."""
+    """Open a log for appending and return its descriptor; a new file is for its owner and group."""
     return os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
 
@@ -245,7 +249,7 @@ def make_observer(
     """
     Return the observer that writes the log to ``stream``.
 
-    :param file: where ``stream`` lies, to be opened again; an absolute path.
+    :param file: the absolute path of ``stream``, to be opened again.
     :param format: ``"json"``, ``"text"``, or ``"auto"``: text if ``stream`` is a terminal.
     """
     terminal = stream.isatty()

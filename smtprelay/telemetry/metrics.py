@@ -1,9 +1,8 @@
 """
-The relay's numbers for Prometheus, kept by listening to its events.
+The relay's metrics for Prometheus, counted from its events.
 
-No station knows about metrics: whoever tells an event has said enough. Labels are
-bounded: names from the configuration, protocol words and codes; never an address, an
-id or an error's text. Each relay has a registry of its own, so that two fit in one process.
+Labels are bounded: names from the configuration, protocol words and codes; never an address, an id or the
+text of an error. Each relay has a registry of its own, so that two can run in one process.
 """
 
 import platform
@@ -27,7 +26,7 @@ from smtprelay.version import VERSION
 _Handler = Callable[[Fields], None]
 
 
-#: What is added: an event, a metric, by how much (or which field says it), labels that are no fields.
+#: What an event adds to: the event, a metric, how much (or the field that has it), labels that are no fields.
 _ADDED: Final[Sequence[tuple[str, str, str | float, Mapping[str, str]]]] = (
     ("worker.died", "worker_deaths", 1, {}),
     ("session.open", "smtp_connections", 1, {"result": "accepted"}),
@@ -45,6 +44,8 @@ _ADDED: Final[Sequence[tuple[str, str, str | float, Mapping[str, str]]]] = (
     ("message.queued", "message_size_bytes", "size", {}),
     ("spool.recovered", "spool_recovered_deliveries", "deliveries", {"outcome": "requeued"}),
     ("spool.reclaimed", "spool_recovered_deliveries", "deliveries", {"outcome": "reclaimed"}),
+    ("spool.commit", "spool_commit_duration_seconds", "seconds", {}),
+    ("spool.commit", "spool_commit_operations", "operations", {}),
     ("spool.failed", "spool_errors", 1, {}),
     ("attempt.started", "provider_in_flight", 1, {}),
     ("attempt.ended", "delivery_attempts", 1, {}),
@@ -69,8 +70,7 @@ class Metrics:
     """
     An :class:`smtprelay.interfaces.Events` that counts.
 
-    :param registry: where the metrics are registered; by default one of its own, which
-        then has the process's metrics too.
+    :param registry: by default one of its own, with the metrics of the process, too.
     :param seconds: the wall clock, seconds since the epoch.
     """
 
@@ -87,8 +87,6 @@ class Metrics:
         self._in_flight: dict[tuple[object, object], Fields] = {}
         self._blocked: dict[str, set[str]] = {}
         self._failing: set[str] = set()
-        self._commit_seconds = self._families["spool_commit_duration_seconds"].series().add
-        self._commit_operations = self._families["spool_commit_operations"].series().add
         self._landed = self._families["provider_in_flight"].counting(-1)
         self._handlers: dict[str, list[_Handler]] = {event: [] for event in EVENTS}
         for event, metric, by, labels in _ADDED:
@@ -101,7 +99,7 @@ class Metrics:
         self._set("build_info", 1, VERSION, platform.python_version(), version("twisted"))
 
     def _special(self) -> Mapping[str, _Handler]:
-        """Return what events do to metrics beside adding."""
+        """Return what events do to metrics other than adding."""
         return {
             "relay.drain": lambda _: self._set("draining", 1),
             "relay.undrain": lambda _: self._set("draining", 0),
@@ -109,7 +107,6 @@ class Metrics:
             "spool.accepting": lambda _: self._set("spool_full", 0),
             "smtp.refused": self._refused,
             "auth.failed": self._refused,
-            "spool.commit": self._committed,
             "attempt.started": self._started,
             "attempt.ended": self._ended,
             "attempt.crashed": self._ended,
@@ -121,13 +118,13 @@ class Metrics:
         }
 
     def __call__(self, event: str, /, **fields: object) -> None:
-        """Count ``event``; one that has no metric counts by its level alone."""
+        """Count ``event``; one without a metric is only counted by its level."""
         handler = self.handler_for(event)
         if handler is not None:
             handler(fields)
 
     def handler_for(self, event: str) -> _Handler | None:
-        """Return what counts an event of this kind, or ``None``; see :class:`.log.Fanout`."""
+        """Return what counts an event of this kind, or ``None``."""
         handlers = self._handlers.get(event)
         if not handlers:
             return None
@@ -139,22 +136,20 @@ class Metrics:
         return count if len(handlers) > 1 else handlers[0]
 
     def observe(self, event: LogEvent) -> None:
-        """Count, as an ``ILogObserver``, what others than the relay's own events log."""
+        """Count, as an ``ILogObserver``, what is logged beside the relay's own events."""
         if "relay_event" not in event and "log_level" in event:
             self._log_event(event["log_level"].name)({})
 
-    # what is asked for, not heard
-
     def ready(self, ok: bool) -> None:
-        """Note whether the relay is ready."""
+        """Set whether the relay is ready."""
         self._set("ready", int(ok))
 
     def stock(self, stock: QueueStats | None) -> None:
         """
-        Note what lies in the spool; ``None`` is unknown.
+        Set what is in the spool; ``None`` is unknown.
 
-        It also decides which lanes are blocked, and what cannot be reached: another node may have found that,
-        or this one before it was started again.
+        It also says which lanes are blocked and which providers cannot be reached: another node may have
+        found that, or this one before its last start.
         """
         self._stock.stock = stock
         if stock is None:
@@ -172,19 +167,19 @@ class Metrics:
                 self._set("provider_blocked_lanes", lane.blocked, lane.provider)
 
     def known(self, providers: tuple[str, ...]) -> None:
-        """Show these providers before anything happened at them."""
+        """Show these providers before their first event."""
         for provider in providers:
             self._blocked.setdefault(provider, set())
             self._set_up(provider)
             self._set("provider_in_flight", 0, provider)
 
     def limits(self, size: int, deliveries: int) -> None:
-        """Show the limits of the spool."""
+        """Set the limits of the spool."""
         self._set("spool_limit_bytes", size)
         self._set("spool_limit_deliveries", deliveries)
 
     def lag(self, seconds: float) -> None:
-        """Note by how much the reactor was late."""
+        """Count how late the reactor was."""
         self._families["reactor_lag_seconds"].series().add(seconds)
 
     def _set(self, gauge: str, value: float, *labels: str) -> None:
@@ -199,15 +194,11 @@ class Metrics:
             connections = self._families["smtp_connections"]
             connections.series(fields.get("listener", ""), "refused").add(fields.get("count", 1))
 
-    def _committed(self, fields: Fields) -> None:
-        self._commit_seconds(fields.get("seconds", 0.0))
-        self._commit_operations(fields.get("operations", 0))
-
     def _started(self, fields: Fields) -> None:
         self._in_flight[fields.get("delivery"), fields.get("attempt")] = fields
 
     def _ended(self, fields: Fields) -> None:
-        """Whether it crashed, ended or both: it is in flight no more."""
+        """An attempt that crashed also ends: it is counted down once."""
         started = self._in_flight.pop((fields.get("delivery"), fields.get("attempt")), None)
         if started is not None:
             self._landed(started)
@@ -232,9 +223,7 @@ class Metrics:
 
 
 def watch_lag(clock: IReactorTime, metrics: Metrics, period: float = 1.0) -> LoopingCall:
-    """
-    Measure each ``period`` seconds how late the reactor calls; stop the call that is returned to end it.
-    """
+    """Measure every ``period`` seconds how late the reactor calls, until the returned call is stopped."""
     last = clock.seconds()
 
     def measure() -> None:

@@ -1,5 +1,5 @@
 """
-The relay over HTTP: its health, its metrics, its queue, and a page to look at them.
+The relay over HTTP: health, metrics, the API and the page.
 
-:func:`smtprelay.web.site.build_site` puts together what one endpoint serves.
+:func:`smtprelay.web.site.build_site` builds the site of one endpoint.
 """

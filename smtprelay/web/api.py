@@ -1,8 +1,7 @@
 """
-The API under ``/api/v1``: what the CLI and the page ask and do.
+The API under ``/api/v1``, for the command line and the page.
 
-Everything is JSON; an error is ``{"error": sentence}`` with the status that fits. The
-rest of the relay answers, this package only translates.
+Everything is JSON; an error is ``{"error": sentence}`` with a fitting status.
 """
 
 from collections.abc import Sequence
@@ -15,19 +14,19 @@ from smtprelay.web.archive import archive_routes, check_routes
 from smtprelay.web.attention import attention
 from smtprelay.web.auth import COOKIE
 from smtprelay.web.captured_mail import mailbox_routes
-from smtprelay.web.context import Sources
-from smtprelay.web.drain import drain_routes
+from smtprelay.web.context import Draining, Sources
 from smtprelay.web.messages import ApiRequest, ApiResponse, json_answer
-from smtprelay.web.queue import plain, provider_routes, queue_routes
+from smtprelay.web.query_params import FLAG, signed
+from smtprelay.web.queue_routes import plain, provider_routes, queue_routes
 from smtprelay.web.refused import refused_routes
 from smtprelay.web.router import Endpoint
 
-#: Refused mail is told in the status for so long, seconds.
+#: The status counts the refused mail of this time, seconds.
 DAY: Final = 86_400.0
 
 
 def api_routes(sources: Sources) -> Sequence[Endpoint]:
-    """Return the API's routes; those of the mailbox only where there is one."""
+    """Return the routes of the API."""
 
     async def status(request: ApiRequest) -> ApiResponse:
         return await _status(sources, request)
@@ -51,10 +50,22 @@ def api_routes(sources: Sources) -> Sequence[Endpoint]:
     if sources.permits is not None and sources.operator is not None:
         routes += provider_routes(sources.permits.admin, sources.operator)
     if sources.draining is not None:
-        routes += drain_routes(sources.draining)
+        routes += _drain_routes(sources.draining)
     if sources.mailbox is not None:
         routes += mailbox_routes(sources.mailbox)
     return routes
+
+
+def _drain_routes(draining: Draining) -> Sequence[Endpoint]:
+    async def show(_asked: ApiRequest) -> ApiResponse:
+        return json_answer(plain(await draining.state()))
+
+    async def turn(request: ApiRequest) -> ApiResponse:
+        wanted, who = signed(request, {"undo": FLAG})
+        await draining.turn(not wanted.get("undo", False), who)
+        return await show(request)
+
+    return [Endpoint("GET", "/api/v1/drain", show), Endpoint("POST", "/api/v1/drain", turn, "operator")]
 
 
 def _with_cookie(request: ApiRequest, value: str, age: int) -> ApiResponse:

@@ -1,5 +1,5 @@
 """
-What needs a person: the lines of ``attention`` in the answer about the relay's state.
+The lines of ``attention`` in the status: what an operator has to look at.
 """
 
 from collections import Counter
@@ -14,19 +14,19 @@ def attention(
     stock: QueueStats | None, log: LogTrouble | None = None, silent: str = ""
 ) -> list[Mapping[str, Any]]:
     """
-    Return what needs a person, each with a sentence.
+    Return what an operator has to look at, each with a sentence.
 
     ``about`` is a provider with its lane, a delivery, the spool, or the log. ``since`` is when it began and
     ``until`` when it is tried again, seconds since the epoch or ``None``.
 
-    :param log: why the log cannot be written, if so.
-    :param silent: why the spool does not answer, if so.
+    :param log: why the log cannot be written, if it cannot.
+    :param silent: why the spool does not answer, if it does not.
     """
     lines: list[Mapping[str, Any]] = []
     if log is not None:
         lines.append(_line("log", "log", f"the log cannot be written: {log.reason}", since=log.since))
     if silent:
-        lines.append(_line("spool", "spool", f"the spool does not answer, all else is shown: {silent}"))
+        lines.append(_line("spool", "spool", f"the spool does not answer: {silent}"))
     if stock is None:
         return lines
     for each in stock.unreachable:

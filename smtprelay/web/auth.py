@@ -1,17 +1,15 @@
 """
-Who may ask what, over HTTP.
+Who may ask what over HTTP.
 
-Three kinds of endpoint: the control socket, where the file's permissions have
-already decided; an endpoint with tokens; and one without, which answers the machine it runs
-on alone. A browser on that machine opens any page in the world, so two things are checked
-that look superfluous: the Host (against DNS rebinding) and a header on everything that
-changes something (against forged requests).
+There are three kinds of endpoint: the control socket, whose file mode decides; an endpoint with tokens; and
+one without, which answers this machine only. A browser on this machine opens any page in the world, so the
+Host is checked (against DNS rebinding), and a header is required for each change (against forged requests).
 """
 
 import hashlib
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from http.cookies import CookieError, SimpleCookie
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -21,36 +19,35 @@ from twisted.web.server import Request
 
 from smtprelay.web.messages import ApiProblem, ApiRequest
 
-#: Which roles include which.
+#: A role includes those with a lower rank.
 RANK: Final = {"viewer": 1, "operator": 2}
 
-#: Holds a browser's token; HttpOnly, so that no script can read it.
+#: Has the token of a browser; HttpOnly, so that no script can read it.
 COOKIE: Final = "smtprelay_token"
 
-#: How long a verified token is believed without hashing it again, and for how long
-#: wrong ones are counted, seconds.
+#: Seconds for which a verified token is not hashed again, and in which wrong ones are counted.
 REMEMBER: Final = 300.0
 WINDOW: Final = 60.0
 
-#: So many wrong tokens in one window, from one client, before none is looked at.
+#: Wrong tokens of one client in this time, after which no more are checked.
 PATIENCE: Final = 10
 MOST_REMEMBERED: Final = 1000
 
-#: In what a front passes on: who asks, and as what.
+#: Headers in which the supervisor passes on who asks, and with which role.
 WHO: Final = "X-Smtprelay-Who"
 ROLE: Final = "X-Smtprelay-Role"
 
-#: Tells whether a password belongs to a ``$scrypt$…`` hash, off the reactor thread.
+#: Returns whether a password matches a ``$scrypt$…`` hash; off the reactor thread.
 Verify = Callable[[str, str], Awaitable[bool]]
 
 
 @frozen(kw_only=True)
 class Token:
     """
-    A bearer token that opens the API.
+    A bearer token for the API.
 
     :ivar hash: ``$scrypt$ln=…,r=…,p=…$salt$hash``.
-    :ivar role: ``"viewer"`` (asks) or ``"operator"`` (also changes the queue and reads mail).
+    :ivar role: ``"viewer"`` (reads) or ``"operator"`` (also changes the queue and reads mail).
     """
 
     name: str
@@ -64,13 +61,13 @@ async def _nobody(_password: str, _hash: str) -> bool:
 
 class Access:
     """
-    Decides for each request, before its action is called.
+    Decides about each request before its action is called.
 
-    :param tokens: without any only clients on a loopback address are let in, as operators.
+    :param tokens: without any, only clients on loopback are admitted, as operators.
     :param verify: called as ``verify(password, hash)``.
-    :param hosts: names under which the site is reached, beside loopback names and IP addresses.
-    :param control: the endpoint is the control socket: everybody is an operator.
-    :param admitted: the requests come from our own front, which has decided and says who asks.
+    :param hosts: names of the site, in addition to loopback names and IP addresses.
+    :param control: the endpoint is the control socket: every client is an operator.
+    :param admitted: requests come from the supervisor, which has decided and says who asks.
     """
 
     def __init__(
@@ -127,7 +124,7 @@ class Access:
     def _check_host(self, request: Request) -> None:
         host = _host_name(request.getHeader("host") or "")
         local = host == "localhost" or host.endswith(".localhost")
-        if not local and host not in self._hosts and not _is_address(host):
+        if not local and host not in self._hosts and not _address(host):
             text = (
                 f"the host {host!r} is unknown here: use an IP address, localhost, or the configured hostname"
             )
@@ -137,12 +134,12 @@ class Access:
         client = getattr(request.getClientAddress(), "host", "")
         if not self._tokens:
             if not _is_loopback(client) or _is_forwarded(request):
-                text = "this endpoint answers this machine only, and no proxy: give it tokens under http"
+                text = "this endpoint answers only this machine, and no proxy: set tokens for it under http"
                 raise ApiProblem(403, text)
             return evolve(api_request, who="local", role="operator")
         offered = _offered(request)
         if not offered:
-            text = "a token is needed: send Authorization: Bearer TOKEN (smtprelay --token-file FILE)"
+            text = "a token is required: send Authorization: Bearer TOKEN (smtprelay --token-file FILE)"
             raise ApiProblem(401, text, {"WWW-Authenticate": "Bearer"})
         token = self._remembered(offered) or await self._check(client, offered)
         return evolve(api_request, who=token.name, role=token.role, token=offered)
@@ -160,7 +157,7 @@ class Access:
             wait = int(since + WINDOW - now) + 1
             text = f"too many wrong tokens from {client}: try again in {wait} s"
             raise ApiProblem(429, text, {"Retry-After": str(wait)})
-        # Counted before it is checked: many at once must not get past the limit.
+        # Counted before it is checked: many at once must not exceed the limit.
         _remember(self._wrong, client, (since, wrong + 1))
         for token in self._tokens:
             if await self._verify(offered, token.hash):
@@ -201,17 +198,13 @@ def _host_name(host: str) -> str:
     return name.lower().rstrip(".")
 
 
-def _is_address(host: str) -> bool:
+def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
-        ip_address(host)
+        return ip_address(host)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _is_loopback(host: str) -> bool:
-    if not _is_address(host):
-        return False
-    address = ip_address(host)
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
+    address = _address(host)
+    return address is not None and (getattr(address, "ipv4_mapped", None) or address).is_loopback

@@ -1,8 +1,5 @@
 """
-The mails that reached the provider, where the provider lets us look.
-
-Only the demo's embedded provider does: the page then shows what a person at the
-other end got, which is the proof that it arrived.
+The mail that the demo's provider has accepted: the page shows what the recipients got.
 """
 
 import base64
@@ -23,13 +20,13 @@ MAIL_POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 
-# Elements for which a browser opens a connection before it looks at the policy. HTML begins a tag
-# by "<" and its name, nothing between them, so that this finds them all.
+# Elements for which a browser connects before it applies the policy. In HTML nothing may be between "<"
+# and the name, so this finds them all.
 _CONNECTING = re.compile(r"<(?=(?:link|i?frame|frameset|fencedframe|portal|object|embed)\b)", re.IGNORECASE)
 
 _CID = re.compile(r"cid:([^\"'\s)>]+)", re.IGNORECASE)
 
-#: Characters of a text that are shown, and octets of the images in it: to show a mail takes but a moment.
+#: The most characters of a text that are shown, and octets of the images in it.
 LONGEST_TEXT = 256 * 1024
 MOST_IMAGES = 4 * 1024 * 1024
 
@@ -37,10 +34,10 @@ MOST_IMAGES = 4 * 1024 * 1024
 @frozen
 class CapturedAttachment:
     """
-    One attachment, or inline image.
+    An attachment or inline image.
 
     :ivar type: its media type, as the provider got it.
-    :ivar content_id: without angle brackets; ``""`` if the HTML does not show it.
+    :ivar content_id: without angle brackets; ``""`` if the HTML does not refer to it.
     """
 
     name: str
@@ -52,12 +49,11 @@ class CapturedAttachment:
 @frozen(kw_only=True)
 class CapturedMail:
     """
-    One mail as the provider has it.
+    A mail as the provider has it.
 
     :ivar id: the provider's.
-    :ivar message: the id that the client got in its 250; ``""`` if it is not known.
-    :ivar received: when the provider took it, seconds since the epoch.
-    :ivar recipients: all that it went to; ``to``, ``cc`` and ``bcc`` say how.
+    :ivar message: the id in the client's 250; ``""`` if it is not known.
+    :ivar received: when the provider accepted it, seconds since the epoch.
     :ivar size: of the message as the relay stored it, bytes; 0 if it is not known.
     """
 
@@ -77,21 +73,21 @@ class CapturedMail:
 
     @property
     def recipients(self) -> Sequence[str]:
-        """Everybody it went to."""
+        """All recipients."""
         return (*self.to, *self.cc, *self.bcc)
 
 
 class Mailbox(Protocol):
-    """What a provider has taken, as far as it still knows."""
+    """The mail that a provider has accepted and still has."""
 
     def list(self) -> Sequence[CapturedMail]:
-        """Return the mails, the newest first."""
+        """Return the mails, newest first."""
 
     def get(self, id: str) -> CapturedMail | None:  # noqa: A002
-        """Return one mail by either of its ids, ``None`` if there is none."""
+        """Return the mail with this ``id`` or ``message``, or ``None``."""
 
     def delete(self, ids: Iterable[str]) -> int:
-        """Remove the mails with these ids of the provider; return how many there were."""
+        """Remove the mails with these ids of the provider; return how many were removed."""
 
 
 def mailbox_routes(mailbox: Mailbox) -> Sequence[Endpoint]:

@@ -1,9 +1,9 @@
-"""What the site reads from: the rest of the relay, as far as HTTP shows it."""
+"""The parts of the relay that HTTP shows and changes."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 from prometheus_client import CollectorRegistry
 from twisted.internet.interfaces import IReactorTime
 
@@ -16,23 +16,50 @@ from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics
 from smtprelay.version import VERSION
 from smtprelay.web.captured_mail import Mailbox
-from smtprelay.web.drain import Draining
 
 #: Each check by name, with the reason why the relay is not ready, or ``None``.
 Checks = Mapping[str, str | None]
 
 
-def _no_listeners() -> Sequence[Mapping[str, Any]]:
-    return ()
+@frozen(kw_only=True)
+class Drained:
+    """
+    How far a drain is.
+
+    :ivar sessions: clients with a message on its way.
+    :ivar attempts: deliveries under way.
+    :ivar waiting: deliveries that wait in the spool.
+    :ivar shared: other nodes deliver them.
+    """
+
+    draining: bool
+    sessions: int
+    attempts: int
+    waiting: int
+    shared: bool
+
+
+class Draining(Protocol):
+    """What can be drained: a relay, or all its workers."""
+
+    async def turn(self, on: bool, who: str) -> None:
+        """
+        Stop accepting and delivering mail, or start again.
+
+        :param who: for the record.
+        """
+
+    async def state(self) -> Drained:
+        """Return how far it is."""
 
 
 @define
 class SpoolState:
     """
-    What the spool tells of itself; what it does not answer is ``None`` or empty.
+    What the spool says of itself; what it does not answer is ``None`` or empty.
 
-    :ivar refused: how many rows the ledger of refused mail has.
-    :ivar silent: why it does not answer; ``""`` if it does.
+    :ivar refused: the number of rows of refused mail.
+    :ivar silent: why the spool does not answer; ``""`` if it does.
     """
 
     stock: QueueStats | None = None
@@ -48,16 +75,16 @@ class Sources:
     :ivar started: when the relay started, by ``clock``.
     :ivar clock: seconds since the epoch, as a reactor counts them.
     :ivar listeners: one JSON object for each listener.
-    :ivar readiness: the checks behind ``/readyz``. One that is called ``recovery`` is behind
-        ``/startupz``, too: the spool is being put in order after a crash.
+    :ivar readiness: the checks of ``/readyz``. The one called ``recovery`` is also that of ``/startupz``: the
+        spool is being recovered after a crash.
     :ivar operator: what an operator may do beside changing the queue; ``None`` if nothing is delivered here.
-    :ivar mailbox: what the demo's provider has taken.
-    :ivar draining: what ``smtprelay drain`` turns; ``None`` where nothing can be drained.
-    :ivar exposition: gives the metrics that are shown, brought up to date.
-    :ivar targets: which way mail can go that is imported.
-    :ivar permits: has the lanes: the spool, or without one what counts in memory.
+    :ivar mailbox: the mail that the demo's provider has accepted.
+    :ivar draining: what ``smtprelay drain`` drains; ``None`` if nothing can be drained.
+    :ivar exposition: returns the current metrics.
+    :ivar targets: the routes and providers of imported mail.
+    :ivar permits: has the lanes: the spool, or a memory spool in a relay without one.
     :ivar log_trouble: why the log cannot be written, if so.
-    :ivar refusals: what clients were refused.
+    :ivar refusals: refused mail.
     """
 
     spool: Spool | None
@@ -67,23 +94,17 @@ class Sources:
     events: Events
     readiness: Callable[[], Awaitable[Checks]]
     refusals: RefusedMail
-    listeners: Callable[[], Sequence[Mapping[str, Any]]] = _no_listeners
+    listeners: Callable[[], Sequence[Mapping[str, Any]]] = lambda: ()
     version: str = VERSION
     operator: Operator | None = None
-    mailbox: Mailbox | None = field(default=None)
-    draining: Draining | None = field(default=None)
+    mailbox: Mailbox | None = None
+    draining: Draining | None = None
     targets: RoutingTargets = field(factory=RoutingTargets)
     log_trouble: Callable[[], LogTrouble | None] = lambda: None
-    permits: Spool | None = field()
-    exposition: Callable[[], Awaitable[CollectorRegistry]] = field()
-
-    @permits.default
-    def _spool(self) -> Spool | None:
-        return self.spool
-
-    @exposition.default
-    def _own_metrics(self) -> Callable[[], Awaitable[CollectorRegistry]]:
-        return self._counted
+    permits: Spool | None = field(default=Factory(lambda sources: sources.spool, takes_self=True))
+    exposition: Callable[[], Awaitable[CollectorRegistry]] = field(
+        default=Factory(lambda sources: sources._counted, takes_self=True)  # noqa: SLF001
+    )
 
     async def _counted(self) -> CollectorRegistry:
         self.metrics.ready(not any((await self.readiness()).values()))
@@ -92,14 +113,14 @@ class Sources:
         return self.metrics.registry
 
     async def counted(self) -> QueueStats | None:
-        """Return what lies in the spool; ``None`` where it cannot tell: all else is worth knowing then."""
+        """Return what is in the spool; ``None`` if it does not answer."""
         return (await self.of_spool()).stock
 
     async def of_spool(self, since: float | None = None) -> SpoolState:
         """
-        Return what the spool tells of itself, up to the first question that it does not answer.
+        Return what the spool says of itself, up to the first question that it does not answer.
 
-        :param since: also its nodes, and how many rows of refused mail there are of this time or later.
+        :param since: also ask for its nodes, and for the rows of refused mail from this time on.
         """
         told = SpoolState()
         try:

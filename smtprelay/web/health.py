@@ -1,9 +1,8 @@
 """
-Whether the relay lives, is ready, and how it does, for orchestrators and monitoring.
+Health checks and metrics, for orchestrators and monitoring.
 
-Open to anyone who reaches the endpoint, and under any Host: a kubelet asks an IP address
-and has no token. Readiness never depends on a provider: an outage in the cloud must not
-take away the listeners while the spool can still take mail.
+Anyone may ask, under any Host: a kubelet uses an IP address and has no token. Readiness never depends on a
+provider: while the spool accepts mail, an outage in the cloud must not take the listeners away.
 """
 
 from collections.abc import Sequence
@@ -19,16 +18,17 @@ from smtprelay.web.router import Endpoint
 
 
 def health_routes(sources: Sources) -> Sequence[Endpoint]:
-    """Return the probes, in their own spelling and in those of the relays that we replace."""
+    """Return the health checks, also under the paths of the relays that this one replaces."""
 
     async def live(_asked: ApiRequest) -> ApiResponse:
-        return text_answer("ok\n")  # a reactor that does not turn would not have answered
+        return text_answer("ok\n")  # the reactor runs, or there would be no answer
 
     async def ready(request: ApiRequest) -> ApiResponse:
         checks = await _checks(sources, request.query.get("exclude", ()))
         lines = [f"[-]{name} {why}" if why else f"[+]{name} ok" for name, why in checks.items()]
         if "verbose" in request.query:
-            lines += await _providers(sources)
+            providers = [each for each in attention(await sources.counted()) if each["kind"] != "crash_loop"]
+            lines += [f"[i]provider {each['text']}" for each in providers]
         else:
             lines = [line for line in lines if line.startswith("[-]")]
         good = not any(checks.values())
@@ -48,7 +48,7 @@ def health_routes(sources: Sources) -> Sequence[Endpoint]:
 
 
 def metrics_routes(sources: Sources) -> Sequence[Endpoint]:
-    """Return ``/metrics``: text, OpenMetrics, or JSON for whoever asks for ``application/json``."""
+    """Return ``/metrics``: text or OpenMetrics, or JSON on request (``application/json``)."""
 
     async def metrics(request: ApiRequest) -> ApiResponse:
         registry = await sources.exposition()
@@ -64,11 +64,6 @@ async def _checks(sources: Sources, exclude: Sequence[str] = ()) -> Checks:
     checks = await sources.readiness()
     sources.metrics.ready(not any(checks.values()))
     return {name: why for name, why in checks.items() if name not in exclude}
-
-
-async def _providers(sources: Sources) -> list[str]:
-    lines = attention(await sources.counted())
-    return [f"[i]provider {line['text']}" for line in lines if line["kind"] != "crash_loop"]
 
 
 def _health(sources: Sources, good: bool, registry: CollectorRegistry) -> dict[str, object]:

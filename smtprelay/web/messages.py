@@ -1,8 +1,5 @@
 """
-What an answering function gets and returns: a request and an answer as plain values.
-
-Reading a request is validation: what is not understood is refused with a sentence
-that names it, because a filter that is silently ignored deletes the wrong mail.
+The requests and answers of the API as plain values.
 """
 
 import json
@@ -20,10 +17,11 @@ MAX_BODY = 1024 * 1024
 @frozen(kw_only=True)
 class ApiResponse:
     """
-    An HTTP answer. ``headers`` beside the content type and those that all answers have.
+    An HTTP answer.
 
-    :ivar pieces: instead of a ``body`` that is too long to be held in memory.
+    :ivar pieces: instead of a ``body`` that is too long for memory.
     :ivar length: of all pieces together, bytes.
+    :ivar headers: in addition to the content type and the headers of all answers.
     """
 
     status: int = 200
@@ -45,7 +43,7 @@ def text_answer(text: str, status: int = 200) -> ApiResponse:
 
 
 class ApiProblem(Exception):  # noqa: N818 -- an answer, as Refused is
-    """What is raised to answer with ``status`` and ``{"error": sentence}``."""
+    """Raised to answer with ``status`` and ``{"error": sentence}``."""
 
     def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(sentence)
@@ -57,12 +55,12 @@ class ApiRequest:
     """
     One request.
 
-    :ivar path: what stood for the ``{names}`` of the route.
-    :ivar query: every value of every query parameter.
-    :ivar body: as sent, at most :data:`MAX_BODY`.
+    :ivar path: the values of the ``{names}`` in the path of the route.
+    :ivar query: all values of each parameter.
+    :ivar body: at most :data:`MAX_BODY`.
     :ivar who: the name of the token, or ``"control"`` or ``"local"``; for the record.
-    :ivar role: what that one may do: ``""``, ``"viewer"`` or ``"operator"``.
-    :ivar secure: whether it came over TLS.
+    :ivar role: ``""``, ``"viewer"`` or ``"operator"``.
+    :ivar secure: it came over TLS.
     """
 
     path: Mapping[str, str]
@@ -77,7 +75,7 @@ class ApiRequest:
 
     @classmethod
     def of(cls, request: Request, path: Mapping[str, str]) -> "ApiRequest":
-        """Read ``request``, all but who it is from."""
+        """Read ``request``, except who it is from."""
         _, _, query = request.uri.partition(b"?")
         return cls(
             path=path,
@@ -89,7 +87,7 @@ class ApiRequest:
         )
 
     def signed(self, claimed: str) -> str:
-        """Return the name for the record: over the socket the caller says it, a token proves its own."""
+        """Return the name for the record: the client's own over the control socket, else the token's."""
         if self.who == "control":
             return claimed or self.who
         return f"{self.who} ({claimed})" if claimed else self.who

@@ -1,8 +1,7 @@
 """
-What a request about the queue asks for: its query or its body as a selection and a change.
+Reads the query or the body of a request as a selection and a change.
 
-What is not understood is refused with a sentence that names it, for a filter that is silently left
-out deletes the wrong mail.
+An unknown parameter is refused by name: a filter that is silently ignored would delete the wrong mail.
 """
 
 import math
@@ -19,15 +18,15 @@ from smtprelay.web.messages import ApiProblem, ApiRequest
 MOST_LISTED: Final = 10_000
 
 _LONGEST_NOTE: Final = 500
-#: Of what every part counts exactly, and can show as a time.
+#: The largest number that JSON and JavaScript keep exactly.
 _LARGEST: Final = 2**53 - 1
 
-#: As the only state that is asked for in a list: all there are.
+#: As the only state: all states.
 _ANY: Final = ["any"]
 
 
 class ValueKind(NamedTuple):
-    """What a value must be: what says so, and how that is called."""
+    """What a value must be: a test, and its name."""
 
     fits: Callable[[object], bool]
     name: str
@@ -42,7 +41,7 @@ def _is_number(value: object) -> bool:
 
 
 TEXT: Final = ValueKind(lambda value: isinstance(value, str), "a string")
-#: Who changes something, and why: both are stored with each delivery.
+#: Who changes something, and why; both are stored with each delivery.
 NOTE: Final = ValueKind(
     lambda value: isinstance(value, str) and len(value) <= _LONGEST_NOTE,
     f"a string of at most {_LONGEST_NOTE} characters",
@@ -55,7 +54,7 @@ OBJECT: Final = ValueKind(lambda value: isinstance(value, dict), "an object")
 _KINDS: Final = {"texts": STRINGS, "text": TEXT, "time": NUMBER, "size": NUMBER}
 _FILTERS: Final[Mapping[str, ValueKind]] = {each.name: _KINDS[each.kind] for each in FILTERS}
 
-#: What an action takes beside the filters and who, why and dry_run; ``to`` is the provider of a reroute.
+#: The options of an action; ``to`` is the provider of a reroute.
 _OPTIONS: Final[Mapping[str, Mapping[str, ValueKind]]] = {
     "retry": {"at": NUMBER},
     "delete": {"bounce": FLAG},
@@ -64,14 +63,14 @@ _OPTIONS: Final[Mapping[str, Mapping[str, ValueKind]]] = {
 
 _EDIT: Final[Mapping[str, ValueKind]] = {
     **_FILTERS,
-    **dict.fromkeys(("who", "why"), NOTE),
+    "why": NOTE,
     "mark": TEXT,
     **dict.fromkeys(("everything", "dry_run"), FLAG),
 }
 
 
 def listed(query: Mapping[str, list[str]]) -> tuple[Selection, str]:
-    """Return what a query asks to be listed, and the mark where to begin. Raises :class:`ApiProblem`."""
+    """Return the selection of a query, and the mark to begin at. Raises :class:`ApiProblem`."""
     known = {*(each.parameter for each in FILTERS), "limit", "order", "after"}
     unknown = sorted(set(query) - known)
     if unknown:
@@ -88,34 +87,35 @@ def listed(query: Mapping[str, list[str]]) -> tuple[Selection, str]:
 
 
 def filtered(given: Mapping[str, Any]) -> Selection:
-    """Return what an object of filters means. Raises :class:`ApiProblem`."""
+    """Return the selection of an object of filters. Raises :class:`ApiProblem`."""
     return _selection(checked(given, _FILTERS))
 
 
 def changed(request: ApiRequest, action: str) -> tuple[Selection, Edit, str]:
-    """Return what is to be changed, how, and the mark of the step before. Raises :class:`ApiProblem`."""
+    """Return the selection, the change, and the mark of the last step. Raises :class:`ApiProblem`."""
     options = _OPTIONS.get(action, {})
-    wanted = checked(request.json(), {**_EDIT, **options})
+    wanted, who = signed(request, {**_EDIT, **options})
     filters = {name: wanted[name] for name in _FILTERS if wanted.get(name)}
     if not filters and not wanted.get("everything"):
         raise ApiProblem(400, "give ids or a filter, or everything: true")
     selection = _selection(filters, everything=bool(wanted.get("everything")))
-    edit = Edit(
-        action=action,
-        who=request.signed(wanted.get("who", "")),
-        why=wanted.get("why", ""),
-        dry_run=wanted.get("dry_run", False),
-    )
+    edit = Edit(action=action, who=who, why=wanted.get("why", ""), dry_run=wanted.get("dry_run", False))
     given = {name: wanted[name] for name in options if name in wanted}
     if action == "reroute":
         if not given.get("to"):
-            raise ApiProblem(400, "to must be the provider where the mail shall go")
+            raise ApiProblem(400, "to must be the provider to send the mail through")
         given["provider"] = given.pop("to")
     return selection, evolve(edit, **given), wanted.get("mark", "")
 
 
+def signed(request: ApiRequest, kinds: Mapping[str, ValueKind]) -> tuple[Mapping[str, Any], str]:
+    """Return the body of a change, as :func:`checked` does, and who makes the change."""
+    wanted = checked(request.json(), {**kinds, "who": NOTE})
+    return wanted, request.signed(wanted.get("who", ""))
+
+
 def checked(wanted: Mapping[str, Any], kinds: Mapping[str, ValueKind]) -> Mapping[str, Any]:
-    """Return ``wanted`` if all its keys are known and their values of the right kind; else raise."""
+    """Return ``wanted``; raises :class:`ApiProblem` for unknown keys and values of the wrong kind."""
     for name, value in wanted.items():
         if name not in kinds:
             raise ApiProblem(400, f"unknown key {name!r}: known are {', '.join(sorted(kinds))}")
@@ -125,7 +125,7 @@ def checked(wanted: Mapping[str, Any], kinds: Mapping[str, ValueKind]) -> Mappin
 
 
 def number(text: str, name: str) -> float:
-    """Return the number that ``text`` is, the value of the parameter ``name``; else raise."""
+    """Return the number in ``text``, the value of the parameter ``name``. Raises :class:`ApiProblem`."""
     try:
         value = float(text)
     except ValueError:
@@ -136,7 +136,7 @@ def number(text: str, name: str) -> float:
 
 
 def _value(query: Mapping[str, list[str]], wanted: Filter) -> Any:
-    """Return the value of a filter in a query; without one what is false."""
+    """Return the value of a filter in a query; a false value if it is not given."""
     if wanted.kind == "texts":
         return query.get(wanted.parameter)
     text = _one(query, wanted.parameter)

@@ -1,5 +1,5 @@
 """
-Refused mail under ``/api/v1/refused``: looking at the ledger, and clearing it.
+Refused mail under ``/api/v1/refused``: list it and clear it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from attrs import asdict, fields
 from smtprelay.interfaces import Events, RefusedMail
 from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
-from smtprelay.web.query_params import FLAG, NOTE, NUMBER, TEXT, ValueKind, checked, number
+from smtprelay.web.query_params import FLAG, NUMBER, TEXT, ValueKind, checked, number, signed
 from smtprelay.web.remedies import remedy
 from smtprelay.web.router import Endpoint
 
-#: Where the process in front of workers has written down what it has refused itself.
+#: The supervisor sends here what it has refused itself.
 RECORD: Final = "/api/v1/refused/record"
 
 _TEXTS: Final = ("client", "user", "rule")
@@ -27,19 +27,19 @@ _FILTERS: Final = {**dict.fromkeys(_TEXTS, TEXT), "since": NUMBER}
 
 
 def refused_routes(refusals: RefusedMail, events: Events) -> Sequence[Endpoint]:
-    """Return the routes of the ledger."""
+    """Return the routes of refused mail."""
 
     async def show(request: ApiRequest) -> ApiResponse:
         rows = await refusals.refused(_wanted(request.query))
-        return json_answer({"refused": [_row(row) for row in rows]})
+        return json_answer({"refused": [asdict(row) | remedy(row)._asdict() for row in rows]})
 
     async def clear(request: ApiRequest) -> ApiResponse:
-        given = checked(request.json(), {**_FILTERS, "who": NOTE, "everything": FLAG})
+        given, who = signed(request, {**_FILTERS, "everything": FLAG})
         filters = {name: given[name] for name in _FILTERS if given.get(name)}
         if not filters and not given.get("everything"):
             raise ApiProblem(400, "give a filter (client, user, rule, since), or everything: true")
         count = await refusals.clear(RefusalFilter(**filters))
-        events("refused.cleared", who=request.signed(given.get("who", "")), count=count)
+        events("refused.cleared", who=who, count=count)
         return json_answer({"count": count})
 
     return [
@@ -49,31 +49,23 @@ def refused_routes(refusals: RefusedMail, events: Events) -> Sequence[Endpoint]:
 
 
 def record_route(refusals: RefusedMail) -> Endpoint:
-    """Return the route that a worker has for the process in front of it."""
+    """Return the route that a worker has for the supervisor."""
 
     async def record(request: ApiRequest) -> ApiResponse:
-        rows = _rows(request.json().get("rows"))
+        value = request.json().get("rows")
+        if not isinstance(value, list) or not all(
+            isinstance(row, dict) and {*row} == {*_ROW} for row in value
+        ):
+            raise ApiProblem(400, f"rows must be a list of objects with {', '.join(_ROW)}")
+        rows = [RefusalRow(**checked(row, _ROW)) for row in value]
         await refusals.record(rows)
         return json_answer({"count": len(rows)})
 
     return Endpoint("POST", RECORD, record, "operator")
 
 
-def _rows(value: object) -> Sequence[RefusalRow]:
-    """Return rows as they were sent; what is none is refused."""
-    if not isinstance(value, list) or not all(isinstance(row, dict) and {*row} == {*_ROW} for row in value):
-        raise ApiProblem(400, f"rows must be a list of objects with {', '.join(_ROW)}")
-    return [RefusalRow(**checked(row, _ROW)) for row in value]
-
-
-def _row(row: RefusalRow) -> dict[str, Any]:
-    """Return a row with the setting that would let it in."""
-    found = remedy(row)
-    return {**asdict(row), "setting": found.setting, "advice": found.advice}
-
-
 def _wanted(query: Mapping[str, list[str]]) -> RefusalFilter:
-    """Return what a query asks for; what is not understood is refused."""
+    """Return the filter of a query. Raises :class:`ApiProblem`."""
     unknown = sorted(set(query) - {*_FILTERS, "limit"})
     if unknown:
         raise ApiProblem(400, f"unknown parameter: {', '.join(unknown)}")

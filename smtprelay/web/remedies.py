@@ -1,5 +1,5 @@
 """
-Which setting would let in what was refused, by the rule that refused it, and what else can be done. Pure.
+The setting that would allow what was refused, by the rule that refused it, and what else can be done. Pure.
 """
 
 import json
@@ -17,19 +17,19 @@ _DECLARED: Final = re.compile(r"\bSIZE=(\d{1,20})\b", re.IGNORECASE)
 _SPOOL_LIMIT: Final = re.compile(r"(spool\.limit\.(\w+)) is (\S+)")
 _TAKES: Final = re.compile(r"(\S+) takes (\d+)")
 _LOGIN: Final = re.compile(r"AUTH (PLAIN|LOGIN)", re.IGNORECASE)
-#: What stands in a configuration as it is.
+#: A value that needs no quotes in a configuration.
 _PLAIN: Final = re.compile(r"\w[\w.+@-]*", re.ASCII)
 
-#: Where a number is only known to the configuration.
+#: If only the configuration has the number.
 _MORE: Final = "more than `smtprelay config show` says"
 
 
 class Remedy(NamedTuple):
     """
-    What lets in what was refused.
+    What would allow what was refused.
 
-    :ivar setting: changes of the configuration, all of them together; ``""`` if there are none.
-    :ivar advice: what else can be done; unless it begins with "or" it is better than the setting.
+    :ivar setting: changes of the configuration, all of them needed; ``""`` if there are none.
+    :ivar advice: what else can be done; if it does not begin with "or", it is better than the setting.
     """
 
     setting: str
@@ -37,7 +37,7 @@ class Remedy(NamedTuple):
 
 
 def remedy(row: RefusalRow) -> Remedy:
-    """Return what would let in what a row tells of."""
+    """Return what would allow what a row is about."""
     setting, advice = REMEDIES.get(row.rule, REMEDIES["other"])
     values = {name: _VALUES[name](row) for _, name, _, _ in Formatter().parse(setting) if name}
     setting = setting.format_map(values) if all(values.values()) else ""
@@ -51,43 +51,28 @@ def _network(row: RefusalRow) -> str:
 
 
 def _written(text: str) -> str:
-    """Return what a client gave as a value of the configuration: it stands for itself, and ends nothing."""
+    """Return a client's text as a value of the configuration, quoted if necessary."""
     return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
 def _address(row: RefusalRow) -> str:
-    """Return the address that the reply, or the command, names, if a list of patterns can mean it alone."""
+    """Return the address in the reply or the command, if a pattern can match only that."""
     found = _IN_BRACKETS.search(row.text) or _IN_BRACKETS.search(row.command)
     return _written(found[1]) if found and "@" in found[1] and "*" not in found[1] else ""
 
 
-def _twice(row: RefusalRow) -> str:
-    found = _LIMIT.search(row.text)
-    return f"{2 * int(found[1])}" if found else _MORE
-
-
 def _size(row: RefusalRow) -> str:
-    """Return the size that the message has, as far as it was said, or else twice the limit."""
+    """Return the size of the message if it is known, else twice the limit."""
     told = [int(number) for number in _SIZES.findall(row.text)]
     declared = _DECLARED.search(row.command)
     enough = max([2 * min(told, default=0), *told, int(declared[1]) if declared else 0])
     return f"{enough}B" if enough else _MORE
 
 
-def _provider(row: RefusalRow) -> str:
-    found = _TAKES.search(row.text)
-    return found[1] if found else ""
-
-
 def _spool_limit(row: RefusalRow) -> str:
-    """Return the limit of the spool that was reached, and on which side of it the new one lies."""
+    """Return the limit of the spool that was reached, with "more" or "less"."""
     found = _SPOOL_LIMIT.search(row.text)
     return f"{found[1]}: {'less' if found[2] == 'free' else 'more'} than {found[3]}" if found else ""
-
-
-def _mechanism(row: RefusalRow) -> str:
-    found = _LOGIN.fullmatch(row.command)
-    return found[1].upper() if found else ""
 
 
 _VALUES: Final[Mapping[str, Callable[[RefusalRow], str]]] = {
@@ -95,20 +80,22 @@ _VALUES: Final[Mapping[str, Callable[[RefusalRow], str]]] = {
     "network": _network,
     "user": lambda row: _written(row.user or "NAME"),
     "address": _address,
-    "twice": _twice,
+    "twice": lambda row: f"{2 * int(found[1])}" if (found := _LIMIT.search(row.text)) else _MORE,
     "size": _size,
-    "provider": _provider,
-    "mechanism": _mechanism,
+    "provider": lambda row: found[1] if (found := _TAKES.search(row.text)) else "",
+    "mechanism": lambda row: found[1].upper() if (found := _LOGIN.fullmatch(row.command)) else "",
     "spool_limit": _spool_limit,
-    # The text of a failed handshake says whether the other profile takes the client.
+    # The text of a failed handshake says whether the other profile accepts the client.
     "profile": lambda row: "legacy" if "tls.profile: legacy" in row.text else "",
 }
 
-_NO_VALUE: Final = "no setting is named: what the client gave would be no value, or one for others too"
+_NO_VALUE: Final = (
+    "no setting is named: what the client sent is not a valid value, or would match others, too"
+)
 _DEVICE: Final = "no setting helps: the client must follow RFC 5321"
-_PASSES: Final = "it passes by itself: the client tries again"
+_PASSES: Final = "temporary: the client tries again"
 _REST: Final = "or have the client send the rest in another transaction, as most do"
-_DEFAULT: Final = "where allow_from is not written it is [127.0.0.0/8, ::1]: write these, too"
+_DEFAULT: Final = "if allow_from is not set it is [127.0.0.0/8, ::1]: include these, too"
 _LOG_IN: Final = f"have the client log in: that is safer than a network; {_DEFAULT}"
 _HASH: Final = "the output of `smtprelay hash-password`"
 _ALLOW: Final = "listeners[{listener}].allow_from: add {network}"
@@ -129,9 +116,9 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "auth-user": (_ADD_USER, "or correct the user name at the client; if there are many, somebody guesses"),
     "auth": (f"users[{{user}}].password_hash: set {_HASH}", "correct the password at the client"),
     "auth-unavailable": ("", "the log says what prevented the login; the client tries again"),
-    "login-throttle": ("", "it passes by itself; the rows of wrong logins say who guesses"),
-    "base64": ("", "no setting helps: what the client sends to log in is no base64"),
-    "cancelled": ("", "no setting helps: the client gave up its login"),
+    "login-throttle": ("", "temporary; the rows of wrong logins say who guesses"),
+    "base64": ("", "no setting helps: the client's login is not base64"),
+    "cancelled": ("", "no setting helps: the client cancelled its login"),
     "mechanism": (
         "listeners[{listener}].auth.mechanisms: add {mechanism}",
         "or have the client log in by PLAIN or LOGIN, as the listener offers",
@@ -192,18 +179,18 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "utf-16": ("", "no setting helps: the client must send text as UTF-8"),
     "header-size": ("", "no setting helps: the client must send a shorter header"),
     "measure": ("", "no setting helps: the message cannot be converted for its provider"),
-    "hops": ("", "the mail runs in a circle: look where its Received fields say it came from"),
+    "hops": ("", "the mail loops: its Received fields say where it came from"),
     "timeout": (
         "listeners[{listener}].limits.command_time: more than now (5m unless it is set)",
-        "or have the client say its next command sooner, and QUIT when it has no more to say",
+        "or have the client send its next command sooner, and QUIT at the end",
     ),
     "data-rate": ("", "no setting helps: the client, or its network, is too slow"),
     "unfinished": (
         "",
-        "no setting helps: the client, or its network, ended the connection within the message",
+        "no setting helps: the client or its network closed the connection within the message",
     ),
     "errors": ("", "no setting helps: the other rows of this client say what was wrong"),
-    "commands": ("", "no setting helps: the client says too many commands in one session"),
+    "commands": ("", "no setting helps: the client sends too many commands in one session"),
     "spool-full": (
         "{spool_limit}",
         "or make room: deliver, delete, or a larger disk; `smtprelay status` says what is full",
@@ -213,11 +200,11 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "memory": ("", f"{_PASSES} when less mail arrives at once"),
     "shutdown": ("", _PASSES),
     "not-ready": ("", _PASSES),
-    "command": ("", f"{_DEVICE}: this is no command of SMTP"),
+    "command": ("", f"{_DEVICE}: this is not an SMTP command"),
     "syntax": ("", f"{_DEVICE}: the command is not well formed"),
-    "parameter": ("", f"{_DEVICE}: it asks for what EHLO did not offer"),
+    "parameter": ("", f"{_DEVICE}: it uses a parameter that EHLO did not offer"),
     "sequence": ("", f"{_DEVICE}: the command came out of order"),
-    "address": ("", f"{_DEVICE}: it must give an address that mail can go to"),
+    "address": ("", f"{_DEVICE}: it must give an address that can receive mail"),
     "non-ascii": ("", "no setting helps: addresses are ASCII here (the domain as xn--…)"),
     "line-length": ("", "no setting helps: a command line has at most 2048 octets"),
     "other": ("", "the reply is not one of the relay's own"),

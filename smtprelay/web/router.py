@@ -1,10 +1,7 @@
 """
-From a request to the coroutine that answers it.
+The routes of a site: each path is answered by one ``async`` function that returns a value.
 
-Twisted Web's resources are trees of objects that write to a request; what this
-site does is a short list of paths, each answered by one ``async`` function that returns
-a value. Here, once, are the things that each of them would otherwise have to remember: who
-may ask, HEAD and 405, a client that went away, and an error that nobody expected.
+The router checks who may ask, and handles HEAD, 405, clients that disconnect, and unexpected errors.
 """
 
 import re
@@ -25,7 +22,7 @@ from smtprelay.web.auth import Access
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
 from smtprelay.web.streaming import PacedWriter
 
-#: In the headers of every answer; an answer's own win.
+#: The headers of every answer; an answer's own headers replace them.
 HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -40,18 +37,14 @@ HEADERS: Final = {
 Action = Callable[[ApiRequest], Awaitable[ApiResponse]]
 
 
-def _pattern(path: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
-
-
 @frozen
 class Endpoint:
     """
-    One path and how it is answered.
+    A path and the action that answers it.
 
-    :ivar path: ``{name}`` stands for one segment; it becomes :attr:`ApiRequest.path`'s ``name``.
-    :ivar role: who may ask: ``"anyone"`` (no token, any Host), ``"visitor"`` (no token),
-        ``"viewer"`` or ``"operator"``.
+    :ivar path: ``{name}`` stands for one segment, which is ``name`` in :attr:`ApiRequest.path`.
+    :ivar role: who may ask: ``"anyone"`` (no token, any Host), ``"visitor"`` (no token), ``"viewer"`` or
+        ``"operator"``.
     """
 
     method: str
@@ -62,11 +55,11 @@ class Endpoint:
 
     @pattern.default
     def _compiled(self) -> re.Pattern[str]:
-        return _pattern(self.path)
+        return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path))
 
 
 class ApiRouter(Resource):
-    """The root resource of a site: looks the path up and waits for the answer."""
+    """The root resource of a site."""
 
     isLeaf = True
 
@@ -77,7 +70,7 @@ class ApiRouter(Resource):
         self._events = events
 
     def render(self, request: Request) -> int:
-        """Begin to answer; the rest happens when the answer is there."""
+        """Start the action; its answer is written when it is there."""
         gone: list[object] = []
         request.notifyFinish().addErrback(gone.append)
         answered = Deferred.fromCoroutine(self._answer(request, gone))
@@ -95,7 +88,7 @@ class ApiRouter(Resource):
             answer = problem.answer
         except SpoolUnavailable as error:
             answer = ApiProblem(503, f"the spool does not answer now: {error}: try again").answer
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the client gets an answer
+        except Exception as error:  # noqa: BLE001 -- the client gets an answer in every case
             answer = self._unexpected(path, error)
         if not gone:
             await self._write(request, answer)
@@ -115,7 +108,7 @@ class ApiRouter(Resource):
             if route.method == ("GET" if method == "HEAD" else method):
                 return route, ApiRequest.of(request, found.groupdict())
         if not matching:
-            raise ApiProblem(404, f"there is nothing at {path}: the API begins with /api/v1/")
+            raise ApiProblem(404, f"nothing is at {path}: the API begins with /api/v1/")
         allowed = ", ".join(sorted({route.method for route, _ in matching}))
         raise ApiProblem(405, f"{path} takes {allowed} only", {"Allow": allowed})
 
@@ -123,7 +116,7 @@ class ApiRouter(Resource):
         number = uuid.uuid4().hex[:12]
         text = f"unexpected error {number} while answering {path}"
         self._events("relay.warning", text=text, exc=flattened(error))
-        return ApiProblem(500, f"an unexpected error happened; the log has it as {number}").answer
+        return ApiProblem(500, f"unexpected error; the log has it as {number}").answer
 
     async def _write(self, request: Request, answer: ApiResponse) -> None:
         request.setResponseCode(answer.status)
@@ -140,5 +133,5 @@ class ApiRouter(Resource):
 
     def _crashed(self, request: Request, failure: object) -> None:
         self._unexpected(repr(request.path), failure)
-        # Whoever waits for the rest of an answer must see that it does not come.
+        # The client must see that the rest of the answer does not come.
         request.loseConnection()

@@ -1,10 +1,13 @@
 """
-One HTTP endpoint of the relay: what it serves, put together.
+One HTTP endpoint of the relay, and what it serves.
 
-The configuration names parts (``serve: [health, metrics]``); each part is a list of routes.
+The configuration names parts (``serve: [health, metrics]``); each part is a list of routes. The part
+``dashboard`` is the page: static files that use the API. Anybody may load them: they contain no data, and the
+page asks for a token.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -15,24 +18,54 @@ from smtprelay.web.api import api_routes
 from smtprelay.web.auth import Access
 from smtprelay.web.context import Sources
 from smtprelay.web.health import health_routes, metrics_routes
-from smtprelay.web.messages import MAX_BODY
-from smtprelay.web.page import page_routes
+from smtprelay.web.messages import MAX_BODY, ApiRequest, ApiResponse
 from smtprelay.web.router import ApiRouter, Endpoint
 
-#: Makes the routes of each part.
+#: Returns the routes of each part.
 Parts = Mapping[str, Callable[[Sources], Sequence[Endpoint]]]
+
+PAGE_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+_TYPES: Final = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+_FILES: Final = (
+    "index.html",
+    "page.js",
+    "show.js",
+    "buttons.js",
+    "search.js",
+    "source.js",
+    "unread.js",
+    "page.css",
+)
+
+
+def _static(name: str) -> Endpoint:
+    answer = ApiResponse(
+        body=(Path(__file__).parent / "static" / name).read_bytes(),
+        type=f"{_TYPES[name.rpartition('.')[2]]}; charset=utf-8",
+        headers={"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"},
+    )
+
+    async def send(_asked: ApiRequest) -> ApiResponse:
+        return answer
+
+    return Endpoint("GET", f"/{name.removeprefix('index.html')}", send, "visitor")
+
 
 #: What ``serve`` may name.
 PARTS: Final[Parts] = {
     "health": health_routes,
     "metrics": metrics_routes,
     "api": api_routes,
-    "dashboard": page_routes,
+    "dashboard": lambda _: [_static(name) for name in _FILES],
 }
 
 
 class NamelessRequest(Request):
-    """A request whose answer does not tell which version of Twisted serves it."""
+    """A request whose answer does not name the version of Twisted."""
 
     def render(self, resrc: IResource) -> None:
         """Answer."""
@@ -44,7 +77,7 @@ class _SiteRequest(NamelessRequest):
     _excessive = False
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
-        # Twisted collects the whole body before anybody sees the request.
+        # Twisted collects the whole body before it processes the request.
         assert self.content is not None  # made by gotLength
         if self._excessive or self.content.tell() + len(data) > MAX_BODY:
             self._excessive = True
@@ -53,7 +86,7 @@ class _SiteRequest(NamelessRequest):
             super().handleContentChunk(data)
 
     def process(self) -> None:
-        if not self._excessive:  # its end may have come in the same read
+        if not self._excessive:  # the end may have come in the same read
             super().process()
 
 
@@ -61,14 +94,14 @@ class _Site(Site):
     noisy = False
 
     def log(self, request: Any) -> None:
-        """Write nothing: the router tells ``http.request``, without the query and its secrets."""
+        """Log nothing: the router reports ``http.request``, without the query."""
 
 
 def build_site(serve: Collection[str], sources: Sources, access: Access, parts: Parts = PARTS) -> Site:
     """
     Return the factory for one endpoint.
 
-    :param serve: of ``parts``; anything else is a ``KeyError``.
+    :param serve: names of ``parts``; any other raises ``KeyError``.
     """
     routes = [route for part in serve for route in parts[part](sources)]
     clock: IReactorTime = sources.clock

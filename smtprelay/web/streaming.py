@@ -1,5 +1,5 @@
 """
-Answers that are too long to be held in memory: each piece waits for the client to take the one before.
+Answers that are too long for memory: each piece is written when the client has read the one before.
 """
 
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 
 async def begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Return ``pieces`` when the first one is there: what prevents it can still be told here."""
+    """Return ``pieces`` when the first one is there; until then an error can still be the answer."""
     return _behind(await anext(pieces, b""), pieces)
 
 
@@ -36,7 +36,7 @@ class PacedWriter:
         request.registerProducer(self, True)
 
     async def send(self, pieces: AsyncIterator[bytes]) -> bool:
-        """Write all of ``pieces``; ``False`` if the client went away. Raises what they raise."""
+        """Write all of ``pieces``; return ``False`` if the client disconnected. Raises what they raise."""
         try:
             async for piece in pieces:
                 if self._room is not None:
@@ -50,24 +50,24 @@ class PacedWriter:
         return True
 
     def pauseProducing(self) -> None:
-        """Wait: the client does not read as fast."""
+        """Pause: the client reads more slowly."""
         if self._room is None:
             self._room = Deferred()
 
     def resumeProducing(self) -> None:
-        """Go on."""
+        """Continue."""
         room, self._room = self._room, None
         if room is not None:
             room.callback(None)
 
     def stopProducing(self) -> None:
-        """End: the client has gone."""
+        """Stop: the client has disconnected."""
         self._gone = True
         self.resumeProducing()
 
 
 class BodyReader(Protocol):
-    """Takes what arrives from another server, no faster than it is asked for."""
+    """Reads the body of another server's answer, as fast as it is consumed."""
 
     transport: Any
 
@@ -77,7 +77,7 @@ class BodyReader(Protocol):
         self._news: Deferred[None] = Deferred()
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Give what arrives, to its end; raises what comes instead of the end."""
+        """Give what arrives; raises the error that ends it early."""
         try:
             while self._arrived or self._end is None:
                 if not self._arrived:
@@ -94,13 +94,13 @@ class BodyReader(Protocol):
                 self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Keep it until it is asked for."""
+        """Keep it until it is consumed."""
         self._arrived.append(data)
         self.transport.pauseProducing()
         self._tell()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Note how it ended."""
+        """Record how it ended."""
         self._end = reason
         self._tell()
 

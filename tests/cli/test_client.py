@@ -54,7 +54,9 @@ class ClientTests(CommandCase):
         )
         cut = ApiClient(FakeRelay(self, {"GET /x": (200, whole)}, missing=10).endpoint).pieces("/x")
         error = self.assertRaises(CliError, list, cut)
-        self.assertEqual((error.status, "ended 10 bytes too early" in str(error)), (69, True))
+        self.assertEqual(
+            (error.status, "10 bytes of the relay's answer are missing" in str(error)), (69, True)
+        )
 
     def test_nobody(self) -> None:
         """No socket, or one that nobody listens at, is exit 69 and not listening."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.cli.container import settings_in_container
+from smtprelay.cli.locate import settings_in_container
 from smtprelay.cli.options import CliSettings
 
 

@@ -74,6 +74,19 @@ class PlaceTests(SynchronousTestCase):
         self.assertEqual(error.status, 78)
         self.assertTrue(str(error).startswith(f"{self.file}:4:1: error: "), str(error))
 
+    def test_another_setting_is_wrong(self) -> None:
+        """What is wrong in another setting does not matter to a command that only looks for the relay."""
+        self.configured(f"spool: {{path: {self.folder}}}\nworkers: none\nroutes: [{{via: [x]}}]\n")
+        self.assertRaises(ConfigError, load, str(self.file), {}, alone=True)
+        self.assertEqual(self.endpoint(), f"{self.folder}/control.sock")
+        self.assertEqual(str(locate.location(self.settings, {})), str(self.folder))
+
+    def test_without_a_spool(self) -> None:
+        """A relay whose listeners are all synchronous has no spool, and its socket is not beside one."""
+        self.file.write_text(CONFIG.replace("name: lan,", "name: lan, delivery: synchronous,"))
+        self.assertEqual(locate.location(self.settings, {}), None)
+        self.assertNotIn("/var/lib", self.endpoint())
+
     def test_secrets_that_are_not_ours(self) -> None:
         """The secrets that the configuration names need not be readable for whoever only asks."""
         secret = "password: {file: /no/such/file}"

@@ -17,8 +17,8 @@ class WordsTests(SynchronousTestCase):
 
     def test_size(self) -> None:
         """Sizes have two figures at least, and no fraction of a byte."""
-        told = [text.size(count) for count in (0, 1023, 1024, 14_000, 2_200_000, 3e9, 5e12)]
-        self.assertEqual(told, ["0B", "1023B", "1.0K", "14K", "2.1M", "2.8G", "4.5T"])
+        told = [text.size(count) for count in (0, 999, 1000, 14_000, 2_200_000, 3e9, 5e12)]
+        self.assertEqual(told, ["0B", "999B", "1.0K", "14K", "2.2M", "3.0G", "5.0T"])
 
     def test_printable(self) -> None:
         """Control characters, line breaks, lone surrogates and text direction marks are made visible."""

@@ -205,7 +205,7 @@ class ArchiveTests(TransferCase):
         for move in ((), ("--move",)):
             ran = self.queue("export", self.file, *move)
             self.assertEqual((1, "mine"), (ran.status, place.read_text()), ran)
-            self.assertIn("exists already", ran.err)
+            self.assertIn("exists: --overwrite", ran.err)
         self.assertEqual(2, self.queue("export", self.file, "--move", "--overwrite").status)
         self.assertEqual(0, self.queue("export", self.file, "--overwrite").status)
         self.assertNotEqual(b"mine", place.read_bytes())
@@ -218,18 +218,18 @@ class ArchiveTests(TransferCase):
         for more in ((), ("--move",), ("--overwrite",)):
             ran = self.queue("export", self.file, *more)
             self.assertEqual((1, "theirs"), (ran.status, unfinished.read_text()), ran)
-            self.assertIn(f"{unfinished} exists: another export writes it", ran.err)
+            self.assertIn(f"{unfinished} exists: another export is writing it", ran.err)
         self.assertFalse(Path(self.file).exists())
         self.assertIn("consistent: 2 messages, ", self.sound(self.config))
 
     def test_move(self) -> None:
         """What moves is gone from the spool when the file is there, and nothing is left of it."""
         ran = self.queue("export", self.file, "--move", FIRST)
-        self.assertEqual("exported 1 message\ntook 1 message out of the spool\n", ran.out)
+        self.assertEqual("exported 1 message\nremoved 1 message from the spool\n", ran.out)
         self.assertEqual(f"{SECOND}.1\n", self.queue("list", "-o", "ids").out)
         self.assertIn("consistent: 1 message, ", self.sound(self.config))
         again = self.queue("export", self.file, "--move")
-        self.assertEqual((1, True), (again.status, "exists already" in again.err))
+        self.assertEqual((1, True), (again.status, "exists: --overwrite" in again.err))
         self.assertEqual(f"{SECOND}.1\n", self.queue("list", "-o", "ids").out)
         self.assertIn("imported 1 message,", self.queue("import", self.file).out)
         self.assertEqual("queued", self.shown(self.config, FIRST)["summary"]["state"])
@@ -240,7 +240,7 @@ class ArchiveTests(TransferCase):
             writer._engine.paces = {"local": RateLimit(concurrency=1)}
             writer.run(lambda tx: claim(tx, 1))
         ran = self.queue("export", self.file, "--move")
-        self.assertEqual((75, True), (ran.status, "took 1 message out" in ran.out))
+        self.assertEqual((75, True), (ran.status, "removed 1 message from" in ran.out))
         self.assertIn("1 message stayed: the relay died during an attempt. Start it once", ran.err)
         self.assertEqual(f"{FIRST}.1\n", self.queue("list", "-o", "ids").out)
 
@@ -254,7 +254,7 @@ class ArchiveTests(TransferCase):
         for folder in (f"{self.folder}/nowhere", self.config):
             ran = self.queue("export", f"{folder}/out.tar", "--move")
             self.assertEqual(73, ran.status)
-            self.assertIn(f"smtprelay: {folder}/out.tar cannot be made in {folder}: No", ran.err)
+            self.assertIn(f"smtprelay: {folder}/out.tar cannot be created in {folder}: No", ran.err)
             self.assertNotIn(".part", ran.err)
         self.assertEqual(2, len(self.queue("list", "-o", "ids").out.split()))
 

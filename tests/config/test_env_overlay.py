@@ -2,7 +2,7 @@ from ipaddress import ip_network
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.providers import AcsSettings, SmarthostSettings
+from smtprelay.config.provider_settings import AcsSettings, SmarthostSettings
 from tests.config.loading import SMALL, codes, load_text, problems_of
 
 
@@ -103,9 +103,9 @@ class OverlayTests(SynchronousTestCase):
     def test_not_ours(self) -> None:
         """A variable of one word that is no setting may be somebody else's: a warning, with a suggestion."""
         for name, hint in {
-            "SMTPRELAY_IMAGE_TAG": "no setting, and ignored",
-            "SMTPRELAY_HOSTNAM": 'no setting, and ignored - did you mean "hostname"?',
-            "SMTPRELAY_": "no setting, and ignored",
+            "SMTPRELAY_IMAGE_TAG": "not a setting, and ignored",
+            "SMTPRELAY_HOSTNAM": 'not a setting, and ignored - did you mean "hostname"?',
+            "SMTPRELAY_": "not a setting, and ignored",
         }.items():
             [problem] = problems_of(SMALL, {name: "x"})
             self.assertEqual((problem.file, problem.severity, problem.text), (name, "warning", hint))
@@ -146,9 +146,9 @@ class WrongTests(SynchronousTestCase):
             "listeners=x": "listeners: expected a list, not one value: its first entry is listeners.0",
             "users.ann.name=x": "users: expected a list, not a map: its first entry is users.0",
             "hostname.x=y": "hostname: expected one value, not a map",
-            "a..b=c": "names no setting: a part of the name is empty",
+            "a..b=c": "not a setting: a part of the name is empty",
             "nonsense": "expected a.b=value",
-            "=x": "names no setting: a part of the name is empty",
+            "=x": "not a setting: a part of the name is empty",
         }
         for assignment, expected in cases.items():
             texts = [problem.text for problem in problems_of("hostname: h\n" + SMALL, {}, [assignment])]

@@ -1,4 +1,3 @@
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,23 +6,18 @@ from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config import Config, effective, explain
-from smtprelay.config.checks.unavailable import ROWS
+from smtprelay.config.problem import RENAMED
 from smtprelay.config.reference import classes_of, key_of, kind_of
-from smtprelay.config.unknown_keys import RENAMED
-from tests.config.coming import SECTIONS, SETTINGS, is_coming
 from tests.config.loading import SMALL, load_text
 
 
-def keys(cls: Any = Config, where: str = "", *, coming: bool = True) -> Iterator[str]:
-    """Give the way to every key, the names of entries left out; with what is still to come, or without."""
+def keys(cls: Any = Config, where: str = "") -> Iterator[str]:
+    """Give the way to every key, the names of entries left out."""
     for attribute in fields(cls):
         key = f"{where}.{key_of(attribute)}".lstrip(".")
-        if not coming and key in {name.replace(".*", "") for name in SETTINGS | SECTIONS}:
-            continue
         yield key
         for part in classes_of(kind_of(cls, attribute)):
-            if coming or not is_coming(part):
-                yield from keys(part, key, coming=coming)
+            yield from keys(part, key)
 
 
 class ExplainTests(SynchronousTestCase):
@@ -69,24 +63,7 @@ class ExplainTests(SynchronousTestCase):
             self.assertIn(some, found)
             self.assertEqual(explain(key).keys["type"], found)
         self.assertIn("smarthost", explain("providers.type").type)
-        missing = {row.word for row in ROWS} & set(explain("providers").keys["type"].split())
-        self.assertEqual(missing, set())
         self.assertEqual(explain("providers.smarthost.type").type, "smarthost")
-
-    def test_what_is_not_there(self) -> None:
-        """What this version cannot do is said: of a setting, what is below it, a value, a type's keys."""
-        self.assertEqual(explain("spool.path").notes, [])
-        for key in {re.sub(r"=\w+|\.\*$", "", row.setting) for row in ROWS}:
-            self.assertTrue(explain(key).notes, key)
-        if "graph" in {row.word for row in ROWS}:
-            said = ["the provider type graph is not available in this version"]
-            self.assertEqual(
-                (explain("providers.graph.tenant").notes, explain("providers.tenant").notes), (said, said)
-            )
-            self.assertEqual(
-                (explain("providers.acs.sender").notes, explain("providers.rate").notes), ([], [])
-            )
-            self.assertNotIn("tenant", explain("providers").keys)
 
     def test_names_that_are_keys(self) -> None:
         """An entry may be called like one of its keys, as a smarthost is called host."""
@@ -104,18 +81,19 @@ class ExplainTests(SynchronousTestCase):
     def test_every_key(self) -> None:
         """Every key can be explained; its example is in the commented configuration."""
         every = list(keys())
-        self.assertGreater(len(every), 150)
-        without = {explain(key).key for key in keys(coming=False) if not explain(key).example}
-        self.assertEqual(without, {f"routes.*.webhook.{key}" for key in ("secret", "timeout", "ca")})
+        self.assertGreater(len(every), 100)
+        without = {explain(key).key for key in every if not explain(key).example}
+        self.assertEqual(
+            without,
+            {
+                *(f"routes.*.webhook.{key}" for key in ("secret", "timeout", "ca")),
+                *("privacy", "privacy.subjects", "privacy.addresses"),
+            },
+        )
 
     def test_help(self) -> None:
-        """Every setting has a help, but for some of what this version does not support."""
-        without = {found.key for found in map(explain, keys()) if not found.help}
-        later = re.compile(
-            r"(checkers|dkim|routes\.\*\.rewrite)\.|providers\.\*\.(assume_role|vault)\."
-            r"|providers\.\*\.(client_id|client_secret|cloud|configuration_set|region|tags|tenant)$"
-        )
-        self.assertEqual({key for key in without if not later.match(key)}, set())
+        """Every setting has a help."""
+        self.assertEqual({found.key for found in map(explain, keys()) if not found.help}, set())
 
     def test_unknown(self) -> None:
         """A key that is none is told with what was meant, an old one with its new name."""
@@ -125,8 +103,7 @@ class ExplainTests(SynchronousTestCase):
             "": 'there is no setting ""',
             "hostname.x": 'there is no setting "x" in "hostname"',
             "blind": 'there is no setting "blind" - did you mean "providers.*.blind"?',
-            "required": 'there is no setting "required" - did you mean "listeners.*.auth.required"'
-            ' or "checkers.*.required" or "dkim.*.required"?',
+            "required": 'there is no setting "required" - did you mean "listeners.*.auth.required"?',
             "pace": 'there is no setting "pace" - did you mean "providers.*.rate"?',
         }.items():
             self.assertEqual(str(self.assertRaises(LookupError, explain, key)), words)
@@ -146,7 +123,7 @@ class SpelledTests(SynchronousTestCase):
         shown = effective(config)
         self.assertEqual(shown["providers"]["local"]["rate"], ["30/min", "25/10s", "7/90m"])
         # What a version cannot do yet is refused where it is written, whatever it says.
-        del shown["listeners"][0]["proxy_trust"], shown["providers"]["local"]["timeout"]
+        del shown["providers"]["local"]["timeout"]
         again = load_text(yaml.safe_dump(shown)).config
         self.assertEqual(effective(again), effective(config))
         self.assertEqual((again.routes, again.providers), (config.routes, config.providers))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.providers import AcsSettings, SmarthostSettings
+from smtprelay.config.provider_settings import AcsSettings, SmarthostSettings
 from smtprelay.config.secret import Secret, complaint, fixed, in_file
 from tests.config.loading import SMALL, codes, load_text, problems_of, with_provider
 
@@ -70,7 +70,7 @@ class FileTests(SynchronousTestCase):
         self.path.chmod(0o644)
         self.assertEqual(secret.warnings(), [])
         Path(place.name).chmod(0o755)
-        told = [f"file {self.path}: every user of this machine can read it: chmod o-r"]
+        told = [f"file {self.path}: every user of this machine can read it: run chmod o-r"]
         self.assertEqual(secret.warnings(), told)
         self.path.chmod(0o640)
         self.assertEqual(secret.warnings(), [])
@@ -110,13 +110,13 @@ class FileTests(SynchronousTestCase):
     def test_bad_files(self) -> None:
         """What holds no secret is told with its path."""
         cases = {
-            b"": "empty",
-            b"\n": "empty",
-            b'""\n': "empty",
-            b"  \t\n": "only blanks",
-            b"' '": "only blanks",
-            b"hunter2\nhunter3\n": "2 lines, and a secret is one",
-            b"hunter2\0": "a control character in it",
+            b"": "it is empty",
+            b"\n": "it is empty",
+            b'""\n': "it is empty",
+            b"  \t\n": "it has only blanks",
+            b"' '": "it has only blanks",
+            b"hunter2\nhunter3\n": "it has 2 lines, a secret has one",
+            b"hunter2\0": "it has a control character",
             b"\xff\xfea\0": "not UTF-8 but UTF-16: save it as UTF-8",
             b"a\xff": "not UTF-8",
             b"x" * 70_000: "larger than 65536 bytes",
@@ -127,13 +127,13 @@ class FileTests(SynchronousTestCase):
 
     def test_bad_words(self) -> None:
         """So it is with a variable, and with what stands in the file itself; none of it is repeated."""
-        for value, expected in (("''", "empty"), ("' '", "only blanks"), ('"hunter2\\nx"', "2 lines")):
+        for value, expected in (("''", "it is"), ("' '", "it has only"), ('"hunter2\\nx"', "it has 2 lines")):
             text = with_provider(f"type: smarthost, host: h, username: u, password: {value}")
             [problem] = problems_of(text)
             self.assertTrue(problem.text.startswith(f"providers.more.password: {expected}"), problem.text)
             self.assertNotIn("hunter2", f"{problem}{problem.snippet}")
         text = with_provider("type: smarthost, host: h, username: u, password: {env: P}")
-        for value, expected in (('""', "empty"), (" ", "only blanks"), ("hunter2\nx", "2 lines, and")):
+        for value, expected in (('""', "it is empty"), (" ", "it has only"), ("hunter2\nx", "it has 2")):
             [problem] = problems_of(text, {"P": value})
             self.assertTrue(problem.text.startswith(f"providers.more.password: env P: {expected}"))
 
@@ -204,7 +204,7 @@ class SettingTests(SynchronousTestCase):
             "{}": "expected one of file, env and credential",
             "{file: a, env: b}": "expected one of file, env and credential",
             "{fil: a}": 'unknown key "fil" - did you mean "file"?',
-            "{env: P, expires: soon}": '"soon" is not a day',
+            "{env: P, expires: soon}": '"soon" is not a date',
             "[a]": "expected one value, not a list",
         }
         for value, expected in cases.items():

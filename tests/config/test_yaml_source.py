@@ -147,7 +147,7 @@ class RefusingTests(SynchronousTestCase):
             'a: "c:\\dir"': r"1:8 in double quotes \ begins an escape: use single quotes",
             "a: [1, 2\nb: 3": '1:4 this list is not closed: "]" or a comma is missing',
             "a: {b: 1": '1:4 this map is not closed: "}" or a comma is missing',
-            "a: ]": "1:4 ] stands where a value is expected",
+            "a: ]": "1:4 ] is where a value is expected",
             "a:\n  b: 1\n c: 2": "3:2 wrongly indented: on no level of the lines above",
             "a: x\n  b: 1": "2:4 wrongly indented, or the line before has no colon and blank behind its key",
             "a: [1],": "1:7 no comma may follow here",

@@ -36,7 +36,7 @@ from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.testing.provider import ScriptedProvider
-from smtprelay.web.queue import headers_of
+from smtprelay.web.queue_routes import headers_of
 from tests.dispatch.stage import make_claim
 from tests.mime.hostile import COSTLY, mails
 from tests.mime.worker.fake_process import FakeBody, FakeReactor

@@ -64,7 +64,7 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual([line["kind"] for line in status["attention"]], ["log", "spool"])
         self.assertEqual(
             status["attention"][1]["text"],
-            "the spool does not answer, all else is shown: no connection to the database",
+            "the spool does not answer: no connection to the database",
         )
         self.assertEqual((status["stock"], status["nodes"], status["refused"]), (None, [], None))
         self.assertEqual((status["version"], status["ready"]["ok"]), ("1.2.3", True))

@@ -2,7 +2,7 @@ from attrs import asdict
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.web.auth import ROLE, WHO, Access
-from smtprelay.web.drain import Drained
+from smtprelay.web.context import Drained
 from tests.web.asking import Fixture
 
 PATH = "/api/v1/drain"

@@ -136,7 +136,7 @@ class TableTests(SynchronousTestCase):
         """Who is told to add to it is told what there is where it is not written."""
         for setting, advice in REMEDIES.values():
             if "allow_from: add" in setting:
-                self.assertIn(f"where allow_from is not written it is [{', '.join(LOOPBACK)}]", advice)
+                self.assertIn(f"if allow_from is not set it is [{', '.join(LOOPBACK)}]", advice)
 
     def test_a_rule_of_somebody_else(self) -> None:
         """It has an advice, too."""

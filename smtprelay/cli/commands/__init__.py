@@ -1,5 +1,3 @@
 """
-The commands, one module for each group of them.
-
-:mod:`smtprelay.cli.app` imports each when it is asked for.
+The commands, one module for each group; :mod:`smtprelay.cli.app` imports a module when it is needed.
 """

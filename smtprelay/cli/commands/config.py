@@ -1,4 +1,4 @@
-"""``smtprelay config``: check a configuration before it is used, and look settings up."""
+"""``smtprelay config``: checks a configuration before it is used, and explains settings."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +12,9 @@ from smtprelay.cli.options import Group, chosen
 from smtprelay.cli.text import count
 
 if TYPE_CHECKING:
-    from smtprelay.config import Config, Problem, Setting
+    from smtprelay.config import Loaded, Problem, Setting
 
-#: A longer example is that of a whole section.
+#: Longer examples are those of whole sections, and are not printed.
 _WIDTH = 100
 
 
@@ -32,15 +32,12 @@ def check(ctx: click.Context, *, file: str | None) -> int:
 
     It checks FILE, or the file that the relay would use. The exit status is 78 if there are errors.
     """
-    from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- dear, and no other command needs it all
-
-    settings = chosen(ctx)
-    try:
-        loaded = load(file or settings.config, os.environ, settings.sets)
-    except ConfigError as error:
-        _tell(ctx, error.problems, "")
+    loaded = _load(ctx, file)
+    if loaded is None:
         return CONFIG
-    _tell(ctx, loaded.warnings, f"configuration ok: {_summary(loaded.config)}")
+    nouns = ("listener", "provider", "route")
+    summary = ", ".join(count(len(getattr(loaded.config, f"{noun}s")), noun) for noun in nouns)
+    _tell(ctx, loaded.warnings, f"configuration ok: {summary}")
     return OK
 
 
@@ -65,13 +62,10 @@ def show(ctx: click.Context, *, file: str | None) -> int:
     """
     import yaml  # noqa: PLC0415
 
-    from smtprelay.config import ConfigError, effective, load, shares  # noqa: PLC0415
+    from smtprelay.config import effective, shares  # noqa: PLC0415
 
-    settings = chosen(ctx)
-    try:
-        loaded = load(file or settings.config, os.environ, settings.sets, alone=True)
-    except ConfigError as error:
-        _tell(ctx, error.problems, "")
+    loaded = _load(ctx, file, alone=True)
+    if loaded is None:
         return CONFIG
     shown = effective(loaded.config)
     text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=_WIDTH)
@@ -109,6 +103,18 @@ def schema() -> None:
     output.as_json(json_schema())
 
 
+def _load(ctx: click.Context, file: str | None, *, alone: bool = False) -> "Loaded | None":
+    """Load a configuration; ``None`` if it has errors, which are printed."""
+    from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- slow to import
+
+    settings = chosen(ctx)
+    try:
+        return load(file or settings.config, os.environ, settings.sets, alone=alone)
+    except ConfigError as error:
+        _tell(ctx, error.problems, "")
+        return None
+
+
 def _explain(setting: "Setting") -> None:
     click.echo(setting.key)
     if setting.help:
@@ -118,8 +124,6 @@ def _explain(setting: "Setting") -> None:
     for name, text in (("type", setting.type), ("default", default), ("example", example)):
         if text:
             click.echo(f"  {name:<8} {text}")
-    for text in setting.notes:
-        click.echo(f"  note     {text}")
     for name, text in setting.keys.items():
         click.echo(f"  {name}: {text}".rstrip(" :"))
 
@@ -143,7 +147,8 @@ def _word(default: object) -> str:
 
 
 def _tell(ctx: click.Context, problems: Sequence["Problem"], verdict: str) -> None:
-    found = [_plain(problem) for problem in problems]
+    names = ("file", "line", "column", "severity", "text", "code")
+    found = [{name: getattr(problem, name) for name in names} for problem in problems]
     data = {"ok": bool(verdict), "problems": found}
     output.result(ctx, data, lambda: _render(problems, verdict), rows=found)
 
@@ -152,7 +157,7 @@ def _render(problems: Sequence["Problem"], verdict: str) -> None:
     from smtprelay.config import render  # noqa: PLC0415
 
     for problem in problems:
-        # What is wrong goes where errors go; a warning is part of the answer.
+        # Errors go to stderr; warnings are part of the answer.
         click.echo(render(problem), err=not verdict)
     if not verdict:
         errors = sum(problem.severity == "error" for problem in problems)
@@ -161,13 +166,3 @@ def _render(problems: Sequence["Problem"], verdict: str) -> None:
         click.echo(f"{verdict}.", err=True)
     else:
         click.echo(verdict)
-
-
-def _plain(problem: "Problem") -> dict[str, object]:
-    names = ("file", "line", "column", "severity", "text", "code")
-    return {name: getattr(problem, name) for name in names}
-
-
-def _summary(config: "Config") -> str:
-    nouns = {"listener": config.listeners, "provider": config.providers, "route": config.routes}
-    return ", ".join(count(len(things), noun) for noun, things in nouns.items())

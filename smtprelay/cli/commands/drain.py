@@ -2,24 +2,22 @@
 ``smtprelay drain``: takes a relay out of service without stopping it, before an update or a scale-down.
 """
 
-import os
 import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
-from smtprelay.cli import locate, output
+from smtprelay.cli import output
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import OK, TEMPFAIL, CliError
-from smtprelay.cli.options import RelayCommand, chosen
-from smtprelay.cli.source import API
-from smtprelay.cli.text import count, span
-from smtprelay.cli.who import who
+from smtprelay.cli.options import RelayCommand
+from smtprelay.cli.source import API, running
+from smtprelay.cli.text import count, span, who
 
 _DRAIN: Final = f"{API}/drain"
 
-#: Between two questions, seconds.
+#: Seconds between two questions.
 _AGAIN: Final = 0.5
 
 
@@ -37,7 +35,7 @@ def drain(ctx: click.Context, *, wait: bool, timeout: float | None, undo: bool) 
     Until `drain --undo` or its next start the relay answers 421 and is not ready. Waiting mail in a spool
     that several nodes share is delivered by the others; in the spool of a single node it stays.
     """
-    client = locate.client(chosen(ctx), os.environ)
+    client = running(ctx)
     state = client.post(_DRAIN, {"undo": undo, "who": who()})
     if wait and not undo:
         state = _wait(client, state, timeout)
@@ -54,13 +52,15 @@ def _wait(client: ApiClient, state: Mapping[str, Any], timeout: float | None) ->
         time.sleep(_AGAIN)
         state = client.get(_DRAIN)
         if not state["draining"]:
-            raise CliError(TEMPFAIL, "somebody else has ended the draining: smtprelay drain begins it again")
+            raise CliError(
+                TEMPFAIL, "the drain was undone by another command: smtprelay drain starts it again"
+            )
     return state
 
 
 def _sentence(state: Mapping[str, Any]) -> str:
     if not state["draining"]:
-        return "not draining: mail is taken and delivered"
+        return "not draining: mail is accepted and delivered"
     nouns = {"sessions": "session", "attempts": "attempt"}
     under_way = " and ".join(count(state[name], noun) for name, noun in nouns.items() if state[name])
     now = f"draining: {under_way} under way" if under_way else "drained: nothing is under way"

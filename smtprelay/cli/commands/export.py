@@ -1,8 +1,8 @@
 """
-``smtprelay queue export`` and ``queue import``: a spool's mail to a file, and from a file into a spool.
+``smtprelay queue export``: writes mail of the spool to an archive, whether the relay runs or not.
 
-The relay may run or not. Mail that moves is held first, and leaves the spool when the file is synced;
-whatever stops the command in between, no mail is lost, and none is sent twice.
+Mail that moves is held first, and removed from the spool when the archive is synced. If the command is
+stopped in between, no mail is lost and none is sent twice.
 """
 
 import base64
@@ -14,30 +14,28 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, BinaryIO, Final
 
 import click
 
 from smtprelay.cli import output
 from smtprelay.cli.archive_files.tar import ArchiveWriter
 from smtprelay.cli.client import ApiClient
-from smtprelay.cli.exit_codes import TEMPFAIL, USAGE, CliError
-from smtprelay.cli.filters import MessageId, filters, selected
-from smtprelay.cli.newfile import new_file
-from smtprelay.cli.options import RelayCommand, chosen
+from smtprelay.cli.exit_codes import CANNOT_USE, FAILED, PERMISSION, TEMPFAIL, USAGE, CliError
+from smtprelay.cli.options import RelayCommand
+from smtprelay.cli.selection import MessageId, filters, selected
 from smtprelay.cli.source import ARCHIVE, PATIENCE, api
-from smtprelay.cli.text import count, ordered
-from smtprelay.cli.who import who
+from smtprelay.cli.text import count, who, with_settings
 from smtprelay.model.filters import STATES
 
-#: Messages that are dropped in one request, and their deliveries unless one message has more.
+#: The most messages, and deliveries unless one message has more, that are removed by one request.
 _MOST: Final = 50
 _MOST_ATTEMPTS: Final = 5000
 
 #: A body up to this size is kept in memory until it is written, bytes.
 _IN_MEMORY: Final = 1024 * 1024
 
-#: What becomes of an attempt that is under way.
+#: Why messages stay.
 _UNDER_WAY: Final = "an attempt is under way. Export again for them"
 _DIED: Final = "the relay died during an attempt. Start it once: it finds out the outcome"
 
@@ -51,32 +49,26 @@ _DIED: Final = "the relay died during an attempt. Start it once: it finds out th
 @click.option("--overwrite", is_flag=True, help="Replace files that exist; not with --move.")
 @click.pass_context
 def export(
-    ctx: click.Context,
-    /,
-    *,
-    place: str,
-    ids: Sequence[str],
-    move: bool,
-    overwrite: bool,
-    **given: Any,
+    ctx: click.Context, /, *, place: str, ids: Sequence[str], move: bool, overwrite: bool, **given: Any
 ) -> int | None:
     """
     Write waiting mail to an archive.
 
     Ids, filters or --all select other mail. Each message is exported whole, with all its deliveries, attempts
     and its body. FILE is a tar archive, compressed unless its name ends in .tar; - is stdout. A file that
-    exists is an error without --overwrite. Hold rules
-    and suspended providers are included, unless ids or a filter select mail.
+    exists is an error without --overwrite. Hold rules and suspended providers are included, unless ids or a
+    filter select mail.
 
     With --move, a message that is being delivered stays, and the exit status is 75.
     """
     if move and place == "-":
-        raise CliError(USAGE, "--move needs a file: nobody can tell whether what goes into a pipe is safe")
+        raise CliError(USAGE, "--move needs a file: what goes into a pipe may be lost")
     if move and overwrite:
         raise CliError(
-            USAGE, "--move does not go with --overwrite: what moved into a file may be nowhere else"
+            USAGE,
+            "--move and --overwrite exclude each other: the only copy of moved mail could be overwritten",
         )
-    with api(chosen(ctx), timeout=PATIENCE, keep=True) as relay:
+    with api(ctx, timeout=PATIENCE, keep=True) as relay:
         with _writer(place, overwrite=overwrite) as writer:
             taken = _ExportCounts(writer, relay)
             wanted = selected(given, ids)
@@ -96,9 +88,9 @@ def export(
 
 def _tell(taken: "_ExportCounts", gone: Sequence[str], *, move: bool, err: bool = False) -> None:
     exported = count(taken.counts["messages"], "message")
-    click.echo(f"exported {exported}{ordered(**taken.orders)}", err=err)
+    click.echo(f"exported {exported}{with_settings(**taken.orders)}", err=err)
     if move:
-        click.echo(f"took {count(len(gone), 'message')} out of the spool")
+        click.echo(f"removed {count(len(gone), 'message')} from the spool")
     for line in _unfinished(taken, gone, move=move):
         click.echo(f"smtprelay: {line}", err=True)
 
@@ -107,14 +99,14 @@ def _unfinished(taken: "_ExportCounts", gone: Sequence[str], *, move: bool) -> I
     if taken.left:
         yield f"{count(len(taken.left), 'message')} stayed: {taken.under_way}"
     if taken.lost:
-        yield f"{count(len(taken.lost), 'message')} went meanwhile and are not in the archive"
+        yield f"{count(len(taken.lost), 'message')} left the queue meanwhile and are not in the archive"
     if move and len(gone) < len(taken.ids):
         names = " ".join(sorted(set(taken.ids) - set(gone))[:_MOST])
-        yield f"in the archive and still in the spool, for somebody released them meanwhile: {names}"
+        yield f"in the archive and still in the spool, because they were released meanwhile: {names}"
 
 
 class _ExportCounts:
-    """What is written so far."""
+    """What has been written, and what has not."""
 
     def __init__(self, writer: ArchiveWriter, relay: ApiClient) -> None:
         self._writer = writer
@@ -129,14 +121,14 @@ class _ExportCounts:
         self._attempts: dict[str, dict[str, int]] = {}
 
     def take_orders(self) -> None:
-        """Write an operator's orders, if there are any."""
+        """Write the hold rules and suspended providers, if there are any."""
         orders = self._relay.get(f"{ARCHIVE}/orders")
         self.orders = {name: len(orders[name]) for name in ("holds", "suspended")}
         if any(self.orders.values()):
             self._writer.put_orders(orders)
 
     def fill(self, wanted: Mapping[str, Any], *, move: bool) -> None:
-        """Write all that matches; with ``move`` what waits of it is held."""
+        """Write all mail that matches; with ``move`` it is held."""
         request = {"filters": wanted, "mark": "", "moving": move, "who": who()}
         while True:
             page = self._relay.post(f"{ARCHIVE}/export", request)
@@ -149,7 +141,7 @@ class _ExportCounts:
         self._writer.end(self.counts)
 
     def drop(self) -> Sequence[str]:
-        """Drop what is safe in the file, and as it is there; return what was dropped."""
+        """Remove from the spool what is in the archive and unchanged; return the ids."""
         gone: list[str] = []
         ids: list[str] = []
         attempts: dict[str, int] = {}
@@ -181,11 +173,11 @@ class _ExportCounts:
 
     @contextmanager
     def _body(self, values: Mapping[str, Any], content: str | None) -> Iterator[IO[bytes] | None]:
-        """Give the body of a message, ``None`` if it has none, or it is not there any more."""
+        """Give the body of a message; ``None`` if it has none, or if it has been removed."""
         if not values["body"]:
             yield None
             return
-        # Whole before it is written: an archive cannot take back a body that ends too early.
+        # Read to its end first: what is written to an archive cannot be removed if the body ends too early.
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as kept:
             for piece in self._pieces(values["id"]) if content is None else [base64.b64decode(content)]:
                 kept.write(piece)
@@ -205,7 +197,7 @@ class _ExportCounts:
 
 @contextmanager
 def _writer(place: str, *, overwrite: bool) -> Iterator[ArchiveWriter]:
-    """Give a writer; when the block has ended well, what was written is synced and has its name."""
+    """Give a writer; when the block ends well, the file is synced and gets its name."""
     if place == "-":
         with ArchiveWriter(sys.stdout.buffer, packed=True) as writer:
             yield writer
@@ -226,3 +218,57 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def new_file(file: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """
+    Give a stream to ``FILE.part``, which only its owner can read; it is renamed when the block ends well.
+
+    :raises CliError: ``FILE.part`` exists, or ``file`` exists and must not be overwritten, or is a device.
+    """
+    unfinished = Path(f"{file}.part")
+    # A rename would replace a device or a pipe by a file, for everybody on the machine.
+    if file.exists() and not file.is_file():
+        raise CliError(FAILED, f"{file} is not a regular file: give another name, or - for stdout")
+    if not overwrite:
+        _expect_new(file)
+    try:
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        told = "another export is writing it; if none is running, remove the file"
+        raise CliError(FAILED, f"{unfinished} exists: {told}") from None
+    except OSError as error:
+        status = PERMISSION if isinstance(error, PermissionError) else CANNOT_USE
+        raise CliError(status, f"{file} cannot be created in {file.parent}: {error.strerror}") from error
+    try:
+        with open(descriptor, "wb") as stream:  # noqa: PTH123 -- a descriptor
+            yield stream
+            stream.flush()
+            os.fsync(descriptor)
+        if overwrite:
+            unfinished.rename(file)
+        else:
+            _give_new_name(unfinished, file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _expect_new(file: Path) -> None:
+    if file.exists():
+        raise _exists(file)
+
+
+def _give_new_name(unfinished: Path, file: Path) -> None:
+    """Rename by a hard link, which replaces no file that was created meanwhile, where there are links."""
+    try:
+        file.hardlink_to(unfinished)
+    except FileExistsError:
+        raise _exists(file) from None
+    except OSError:
+        _expect_new(file)
+        unfinished.rename(file)
+
+
+def _exists(file: Path) -> CliError:
+    return CliError(FAILED, f"{file} exists: --overwrite replaces it, but not with --move")

@@ -1,4 +1,4 @@
-"""``smtprelay hash-password``: what stands in the configuration instead of a password."""
+"""``smtprelay hash-password``: prints the hash of a password for the configuration."""
 
 import getpass
 import secrets
@@ -9,7 +9,7 @@ import click
 from smtprelay.cli import output
 from smtprelay.cli.exit_codes import USAGE, CliError
 from smtprelay.cli.options import RelayCommand
-from smtprelay.cli.reading import piped
+from smtprelay.cli.text import piped
 
 _SALT = 16
 
@@ -24,15 +24,13 @@ def hash_password(ctx: click.Context) -> None:
     """
     from smtprelay.policy import password_hash  # noqa: PLC0415 -- no other command needs it
 
-    password = _asked() if sys.stdin.isatty() else piped(line=True).rstrip("\r\n")
+    if sys.stdin.isatty():
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("Once more: ") != password:
+            raise CliError(USAGE, "the two passwords differ: run the command again")
+    else:
+        password = piped(line=True).rstrip("\r\n")
     if not password:
-        raise CliError(USAGE, "the password is empty: type one, or give it as one line on stdin")
+        raise CliError(USAGE, "the password is empty: type it, or send it as one line to stdin")
     hashed = password_hash.hash_password(password.encode(), secrets.token_bytes(_SALT))
     output.result(ctx, {"hash": hashed}, lambda: click.echo(hashed))
-
-
-def _asked() -> str:
-    password = getpass.getpass("Password: ")
-    if getpass.getpass("Once more: ") != password:
-        raise CliError(USAGE, "the two passwords differ: start again")
-    return password

@@ -1,12 +1,9 @@
 """
-``smtprelay healthcheck``: the question of a container runtime or an init system.
-
-The exit status is the answer; one line says what was found, for whoever looks at why.
+``smtprelay healthcheck``: for container runtimes and init systems.
 """
 
 import http.client
 import os
-from typing import NamedTuple
 
 import click
 
@@ -15,13 +12,8 @@ from smtprelay.cli.exit_codes import FAILED, OK, CliError
 from smtprelay.cli.options import CliSettings, RelayCommand, chosen
 from smtprelay.cli.text import printable
 
-#: What each question is, and what its good answer means.
+#: The name of each check, and what it means when it passes.
 _GOOD = {"/livez": ("live", "the process answers"), "/readyz": ("ready", "the relay accepts mail")}
-
-
-class _Probed(NamedTuple):
-    ok: bool
-    text: str
 
 
 @click.command(cls=RelayCommand)
@@ -40,23 +32,23 @@ def healthcheck(ctx: click.Context, *, path: str, url: str, timeout: float) -> i
 
     One line says what was found. The exit status is 0 if it is healthy, else 1.
     """
-    found = _ask(chosen(ctx), timeout, path)
-    if not found.ok and url:
-        found = _ask(CliSettings(endpoint=url), timeout, path)
+    ok, text = _ask(chosen(ctx), timeout, path)
+    if not ok and url:
+        ok, text = _ask(CliSettings(endpoint=url), timeout, path)
     question, _ = _GOOD[path]
-    told = f"{question if found.ok else f'not {question}'}: {printable(found.text)}"
-    output.result(ctx, {"question": question, **found._asdict()}, lambda: click.echo(told))
-    return OK if found.ok else FAILED
+    told = f"{question if ok else f'not {question}'}: {printable(text)}"
+    output.result(ctx, {"question": question, "ok": ok, "text": text}, lambda: click.echo(told))
+    return OK if ok else FAILED
 
 
-def _ask(settings: CliSettings, timeout: float, path: str) -> _Probed:
+def _ask(settings: CliSettings, timeout: float, path: str) -> tuple[bool, str]:
     try:
         client = locate.client(settings, os.environ, timeout)
         code, content = client.request("GET", path)
     except CliError as error:
-        return _Probed(ok=False, text=str(error))
+        return False, str(error)
     if code == http.client.OK:
-        return _Probed(ok=True, text=f"{_GOOD[path][1]} ({client.endpoint})")
+        return True, f"{_GOOD[path][1]} ({client.endpoint})"
     lines = content.decode("utf-8", "replace").splitlines()
     failing = [line.removeprefix("[-]") for line in lines if line.startswith("[-]")]
-    return _Probed(ok=False, text=f"{'; '.join(failing) or f'it answers {code}'} ({client.endpoint})")
+    return False, f"{'; '.join(failing) or f'it answers {code}'} ({client.endpoint})"

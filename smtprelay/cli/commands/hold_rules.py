@@ -10,13 +10,12 @@ import click
 
 from smtprelay.cli import output
 from smtprelay.cli.exit_codes import USAGE, CliError
-from smtprelay.cli.filters import Span
-from smtprelay.cli.options import Group, chosen, why_option
+from smtprelay.cli.options import Group, why_option
+from smtprelay.cli.selection import Span
 from smtprelay.cli.source import API, api
-from smtprelay.cli.text import moment, printable
-from smtprelay.cli.who import who
+from smtprelay.cli.text import moment, printable, who
 
-#: The patterns of a rule, as a person reads them.
+#: The patterns of a rule, in words.
 _PATTERNS: Final = {"sender": "from", "recipient": "to", "provider": "by provider", "route": "of route"}
 
 
@@ -41,29 +40,25 @@ def add(ctx: click.Context, /, *, span: float, why: str, **given: str | None) ->
 
     All patterns given must match. When the rule ends, the mail that it held is released.
     """
-    settings = chosen(ctx)
     patterns = {name: pattern for name, pattern in given.items() if pattern}
     if not patterns:
         raise CliError(USAGE, "say what to hold: --from, --to, --provider or --route; * is any")
-    with api(settings) as relay:
+    with api(ctx) as relay:
         rule = {**patterns, "who": who(), "why": why, "until": time.time() + span}
         made = relay.post(f"{API}/hold-rules", rule)
     rule = made["hold_rule"]
-    told = f"hold rule {rule['id']}: mail {_patterns(rule)} is held until {moment(rule['until'])}"
-    output.result(ctx, made, lambda: click.echo(told), ids=[rule["id"]])
+    text = f"hold rule {rule['id']}: mail {_patterns(rule)} is held until {moment(rule['until'])}"
+    output.result(ctx, made, lambda: click.echo(text), ids=[rule["id"]])
 
 
 @hold_rules.command("list")
 @click.pass_context
 def list_(ctx: click.Context) -> None:
     """List the hold rules."""
-    settings = chosen(ctx)
-    with api(settings) as relay:
+    with api(ctx) as relay:
         found = relay.get(f"{API}/hold-rules")
     rules = found["hold_rules"]
-    output.result(
-        ctx, found, lambda: _show(rules, settings.color), rows=rules, ids=[rule["id"] for rule in rules]
-    )
+    output.result(ctx, found, lambda: _show(rules), rows=rules, ids=[rule["id"] for rule in rules])
 
 
 @hold_rules.command()
@@ -71,23 +66,21 @@ def list_(ctx: click.Context) -> None:
 @click.pass_context
 def remove(ctx: click.Context, *, number: int) -> None:
     """Remove a rule and release the mail that it held."""
-    settings = chosen(ctx)
-    with api(settings) as relay:
+    with api(ctx) as relay:
         removed = relay.post(f"{API}/hold-rules/{number}/remove", {"who": who()})
-    told = f"removed hold rule {number}: its mail is released"
-    output.result(ctx, removed, lambda: click.echo(told))
+    text = f"removed hold rule {number}: its mail is released"
+    output.result(ctx, removed, lambda: click.echo(text))
 
 
-def _show(rules: Sequence[Mapping[str, Any]], color: str) -> None:
-    if rules:
-        output.table(("ID", "HOLDS", "UNTIL", "COUNT", "BY", "REASON"), map(_row, rules), color)
+def _show(rules: Sequence[Mapping[str, Any]]) -> None:
+    rows = [
+        (rule["id"], _patterns(rule), moment(rule["until"]), rule["count"], rule["who"], rule["reason"])
+        for rule in rules
+    ]
+    if rows:
+        output.table(("ID", "HOLDS", "UNTIL", "COUNT", "BY", "REASON"), rows)
     else:
         click.echo("No rule holds mail.")
-
-
-def _row(rule: Mapping[str, Any]) -> tuple[object, ...]:
-    until = moment(rule["until"])
-    return (rule["id"], _patterns(rule), until, rule["count"], rule["who"], rule["reason"])
 
 
 def _patterns(rule: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """
-``smtprelay queue import``: the mail of an archive, or of another relay's folder, into the spool.
+``smtprelay queue import``: imports the mail of an archive, or of another relay's folder, into the spool.
 
-What is here already is skipped, so that it may be done again; what cannot be taken is named with the
-reason, and the others come in all the same.
+Messages that are already here are skipped, so an import can be repeated. What cannot be imported is reported
+with the reason, and the rest is imported.
 """
 
 import base64
@@ -20,23 +20,22 @@ from smtprelay.cli.archive_files import tar
 from smtprelay.cli.archive_files.tar import Item
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import CANNOT_USE, FAILED, USAGE, CliError
-from smtprelay.cli.options import RelayCommand, chosen
+from smtprelay.cli.options import RelayCommand
 from smtprelay.cli.source import ARCHIVE, PATIENCE, api
-from smtprelay.cli.text import count, ordered, printable
-from smtprelay.cli.who import who
+from smtprelay.cli.text import count, printable, who, with_settings
 
-#: The longest body that goes with its message; what is longer goes in pieces of the second size.
+#: The longest body that is sent with its message, and the size of the pieces of longer ones, bytes.
 SMALL: Final = 64 * 1024
 PIECE: Final = 256 * 1024
 
-#: In one request: messages, and bytes as they are sent, unless one message has more.
+#: The most messages and bytes in one request, unless one message has more.
 _MOST: Final = 50
 _MOST_BYTES: Final = 500 * 1024
 
-#: What a relay reads of one message in a request, bytes, beside what goes with it.
+#: The longest JSON of one message that a relay reads, bytes.
 LARGEST: Final = 1024 * 1024 - 1024
 
-#: A message as the API takes it: its JSON, and a small body in base64.
+#: A message for the API: its JSON, and a small body in base64.
 Message = dict[str, Any]
 
 
@@ -55,7 +54,7 @@ def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
     that was running during the export is first resolved with its provider, as after a crash.
     """
     ended: CliError | None = None
-    with _items(place) as items, api(chosen(ctx), timeout=PATIENCE, new=True) as relay:
+    with _items(place) as items, api(ctx, timeout=PATIENCE, new=True) as relay:
         taken = _ImportCounts(relay, route)
         try:
             for item in items:
@@ -65,13 +64,13 @@ def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
         taken.send()
     if ended is not None and not any((*taken.counts.values(), *taken.orders.values())):
         raise ended
-    told = (
+    text = (
         f"imported {count(taken.counts['imported'], 'message')},"
         f" {taken.counts['present']} were here already, {taken.counts['refused']} refused"
-        f"{ordered(**taken.orders)}"
+        f"{with_settings(**taken.orders)}"
     )
     faults = [{"name": name, "why": why} for name, why in taken.faults]
-    output.result(ctx, {**taken.counts, **taken.orders, "faults": faults}, lambda: click.echo(told))
+    output.result(ctx, {**taken.counts, **taken.orders, "faults": faults}, lambda: click.echo(text))
     for name, why in taken.faults:
         click.echo(f"smtprelay: {printable(name)}: {printable(why)}", err=True)
     if ended is not None:
@@ -80,7 +79,7 @@ def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
 
 
 class _ImportCounts:
-    """What has been taken in so far, and what waits to be sent with others."""
+    """What has been imported, and what waits to be sent with others."""
 
     def __init__(self, relay: ApiClient, route: str) -> None:
         self._relay = relay
@@ -93,7 +92,7 @@ class _ImportCounts:
         self.faults: list[tuple[str, str]] = []
 
     def take(self, item: Item) -> None:
-        """Take one message, now or with the next ones."""
+        """Import one message, now or together with the next ones."""
         values = item.values
         if values is None:
             self._refuse(item.name, item.fault)
@@ -108,7 +107,7 @@ class _ImportCounts:
             return
         start = item.body.read(SMALL + 1)
         name = str(values.get("id"))
-        # Without an id no piece can be sent; with what is small the relay says so.
+        # Without an id no piece can be sent; the relay refuses such a message.
         if len(start) <= SMALL or not (name.isascii() and name.isalnum()):
             self._add(item.name, {"message": values, "content": base64.b64encode(start).decode()})
             return
@@ -118,7 +117,7 @@ class _ImportCounts:
         self._put([(item.name, {"message": values})])
 
     def _apply(self, orders: Mapping[str, Any]) -> None:
-        """Put an operator's settings in force."""
+        """Apply the hold rules and suspended providers of the archive."""
         try:
             applied = self._relay.post(f"{ARCHIVE}/orders", {"orders": orders, "who": who()})
         except CliError as error:
@@ -130,14 +129,14 @@ class _ImportCounts:
         self.orders = {name: len(applied[name]) for name in ("holds", "suspended")}
 
     def _number_anew(self, values: Mapping[str, Any]) -> None:
-        """Let what a rule holds name the rule's number here; without the rule it is only held."""
+        """Give mail that a hold rule holds the number of that rule here; without the rule it stays held."""
         deliveries = values.get("deliveries")
         for each in deliveries if isinstance(deliveries, list) else ():
             if isinstance(each, dict) and each.get("hold"):
                 each["hold"] = self._numbers.get(str(each["hold"]), 0)
 
     def send(self) -> None:
-        """Send what waits."""
+        """Send the messages that wait."""
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         if waiting:
             self._put(waiting)
@@ -151,7 +150,7 @@ class _ImportCounts:
             self._bytes += size
 
     def _fits(self, name: str, size: int) -> bool:
-        """Tell whether a relay reads so many bytes of one message; if not, it is refused."""
+        """Return whether the relay reads so many bytes of one message; if not, it is refused."""
         if size > LARGEST and self._relay.running:
             self._refuse(name, "too many recipients for a running relay: stop it for this import")
             return False
@@ -164,7 +163,7 @@ class _ImportCounts:
 
     def _put(self, named: Sequence[tuple[str, Message]]) -> None:
         wanted = {"messages": [message for _, message in named], "route": self._route, "who": who()}
-        # All but the route is in order.
+        # Only the route can be wrong.
         results = self._relay.post(f"{ARCHIVE}/import", wanted, invalid=USAGE)["results"]
         for (name, _), result in zip(named, results, strict=True):
             if result["done"] == "refused":
@@ -183,11 +182,11 @@ def _items(place: str) -> Iterator[Iterator[Item]]:
     if place == "-":
         yield tar.read(sys.stdin.buffer)
     elif Path(place).is_dir():
-        from smtprelay.cli.archive_files import smtprelay_json  # noqa: PLC0415 -- reads mail, which is dear and seldom needed
+        from smtprelay.cli.archive_files import smtprelay_json  # noqa: PLC0415 -- slow to import
 
         if next(Path(place).glob("*.json"), None) is None:
-            told = "neither an archive of queue export, nor a folder with a JSON file for each message"
-            raise CliError(CANNOT_USE, f"{place}: {told}")
+            text = "neither an archive of queue export, nor a folder with a JSON file for each message"
+            raise CliError(CANNOT_USE, f"{place}: {text}")
         yield smtprelay_json.read(Path(place))
     else:
         try:

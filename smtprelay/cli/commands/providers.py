@@ -2,7 +2,6 @@
 ``smtprelay providers``: lists, probes, suspends and resumes providers.
 """
 
-import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +9,11 @@ from urllib.parse import quote
 
 import click
 
-from smtprelay.cli import locate, output
-from smtprelay.cli.filters import Span
-from smtprelay.cli.options import Group, again, chosen, why_option
-from smtprelay.cli.source import API
-from smtprelay.cli.text import clock, moment
-from smtprelay.cli.who import who
+from smtprelay.cli import output
+from smtprelay.cli.options import Group, again, why_option
+from smtprelay.cli.selection import Span
+from smtprelay.cli.source import API, running
+from smtprelay.cli.text import clock, moment, who
 
 
 @click.group(cls=Group)
@@ -27,11 +25,10 @@ def providers() -> None:
 @click.pass_context
 def list_(ctx: click.Context) -> None:
     """List the lanes of all providers and how much mail waits in them."""
-    settings = chosen(ctx)
-    answer = locate.client(settings, os.environ).get(f"{API}/providers")
+    answer = running(ctx).get(f"{API}/providers")
     headings = ("PROVIDER", "LANE", "STATE", "ACTIVE", "WAITING", "REASON")
     lines = [_row(lane, time.time()) for lane in answer["lanes"]]
-    output.result(ctx, answer, lambda: output.table(headings, lines, settings.color), rows=answer["lanes"])
+    output.result(ctx, answer, lambda: output.table(headings, lines), rows=answer["lanes"])
 
 
 @providers.command()
@@ -45,7 +42,7 @@ def probe(ctx: click.Context, *, name: str, lane: str, force: bool) -> None:
 
     The command does not wait for the result: providers list and the log show it.
     """
-    told = f"is tried now: see {again(ctx)} providers list"
+    told = f"is being tried: see {again(ctx)} providers list"
     _post(ctx, name, "probe", {"lane": lane, "force": force}, told)
 
 
@@ -75,7 +72,7 @@ def resume(ctx: click.Context, *, name: str) -> None:
 
 def _post(ctx: click.Context, name: str, what: str, body: Mapping[str, Any], told: str) -> None:
     path = f"{API}/providers/{quote(name, safe='')}/{what}"
-    answer = locate.client(chosen(ctx), os.environ).post(path, {**body, "who": who()})
+    answer = running(ctx).post(path, {**body, "who": who()})
     sentence = " ".join(filter(None, (name, body.get("lane"), told)))
     output.result(ctx, answer, lambda: click.echo(sentence))
 

@@ -1,5 +1,5 @@
 """
-``smtprelay queue``: lists and changes the mail in the spool.
+``smtprelay queue`` and ``smtprelay history``: list and show the mail in the spool.
 """
 
 import sys
@@ -9,17 +9,17 @@ from urllib.parse import urlencode
 
 import click
 
-from smtprelay.cli import message_view, output, queue_table
+from smtprelay.cli import output, queue_view
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.commands import queue_change
 from smtprelay.cli.commands.export import export
 from smtprelay.cli.commands.import_ import import_
-from smtprelay.cli.filters import MessageId, filters, selected
-from smtprelay.cli.options import Group, RelayCommand, again, chosen
+from smtprelay.cli.options import Group, RelayCommand
+from smtprelay.cli.selection import MessageId, filters, selected
 from smtprelay.cli.source import Filters, api, listed, path_of
-from smtprelay.cli.who import who
+from smtprelay.cli.text import who
 
-#: So often a search that has not found enough yet is continued; each time looks at 100,000 deliveries.
+#: A search that has not found enough is continued this often; each time looks at 100,000 deliveries.
 _MOST_SEARCHES = 10
 
 #: The states of finished deliveries.
@@ -51,8 +51,8 @@ def list_(
     --state delivered, --state failed and --state deleted list finished mail, newest first.
     """
     wanted = {**selected(given, ids), "limit": limit} | ({"newest": True} if newest else {})
-    over = set(_FINAL) >= set(wanted.get("states", ("queued",)))
-    _list(ctx, wanted, after, over=over or bool(ids))
+    finished = set(_FINAL) >= set(wanted.get("states", ("queued",)))
+    _list(ctx, wanted, after, finished=finished or bool(ids))
 
 
 @click.command(cls=RelayCommand)
@@ -67,7 +67,7 @@ def history(ctx: click.Context, /, *, limit: int, after: str, **given: Any) -> N
     Delivered, failed and deleted mail is listed for as long as spool.retention.history keeps it.
     """
     wanted = {"states": list(_FINAL), **selected(given), "newest": True, "limit": limit}
-    _list(ctx, wanted, after, over=True)
+    _list(ctx, wanted, after, finished=True)
 
 
 @queue.command()
@@ -82,7 +82,7 @@ def show(ctx: click.Context, *, message: str, raw: bool, headers: bool) -> None:
     It prints the recipients, every attempt and the provider's answers. --raw prints the message itself, and
     the relay logs who read it.
     """
-    with api(chosen(ctx)) as relay:
+    with api(ctx) as relay:
         if raw or headers:
             query = urlencode({"part": "headers" if headers else "message", "who": who()})
             for piece in relay.pieces(f"{path_of(message)}/message?{query}"):
@@ -93,24 +93,19 @@ def show(ctx: click.Context, *, message: str, raw: bool, headers: bool) -> None:
     deliveries = found["deliveries"]
     ids = [delivery["summary"]["id"] for delivery in deliveries]
     output.result(
-        ctx,
-        found,
-        lambda: message_view.show(deliveries, again(ctx), running=running),
-        rows=deliveries,
-        ids=ids,
+        ctx, found, lambda: queue_view.show_message(deliveries, running=running), rows=deliveries, ids=ids
     )
 
 
-def _list(ctx: click.Context, wanted: Filters, after: str, *, over: bool) -> None:
-    settings = chosen(ctx)
-    with api(settings) as relay:
+def _list(ctx: click.Context, wanted: Filters, after: str, *, finished: bool) -> None:
+    with api(ctx) as relay:
         found = _search(relay, wanted, after)
     deliveries = found["deliveries"]
     filtered = bool(after or wanted.keys() - {"limit", "newest"})
     output.result(
         ctx,
         found,
-        lambda: queue_table.show(found, settings.color, filtered=filtered, over=over),
+        lambda: queue_view.show_list(found, filtered=filtered, finished=finished),
         rows=deliveries,
         ids=[delivery["id"] for delivery in deliveries],
     )
@@ -121,7 +116,6 @@ def _list(ctx: click.Context, wanted: Filters, after: str, *, over: bool) -> Non
 
 
 def _search(relay: ApiClient, wanted: Filters, mark: str) -> dict[str, Any]:
-    """Search until enough is found, or a few times."""
     found = listed(relay, wanted, mark)
     for _ in range(_MOST_SEARCHES - 1):
         if not found["partial"]:
@@ -132,13 +126,5 @@ def _search(relay: ApiClient, wanted: Filters, mark: str) -> dict[str, Any]:
     return found
 
 
-for command in (
-    queue_change.retry,
-    queue_change.hold,
-    queue_change.release,
-    queue_change.delete,
-    queue_change.reroute,
-    export,
-    import_,
-):
+for command in (*queue_change.COMMANDS, export, import_):
     queue.add_command(command)

@@ -1,8 +1,7 @@
 """
 ``smtprelay queue retry``, ``hold``, ``release``, ``delete`` and ``reroute``.
 
-A change needs to know what it means: ids, a filter, or ``--all``. Ids may come on
-stdin (``-``), and none of them there means that nothing is changed.
+A change needs ids, a filter, or ``--all``. Ids may come on stdin (``-``); if none come, nothing is changed.
 """
 
 import sys
@@ -10,21 +9,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from smtprelay.cli import output, queue_table
+from smtprelay.cli import output, queue_view
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import FAILED, USAGE, CliError
-from smtprelay.cli.filters import MessageId, When, filters, selected
 from smtprelay.cli.options import RelayCommand, chosen, why_option
-from smtprelay.cli.reading import piped
+from smtprelay.cli.selection import MessageId, When, filters, selected
 from smtprelay.cli.source import API, api, listed
-from smtprelay.cli.text import ahead, count, id_in, moment, printable
-from smtprelay.cli.who import who
+from smtprelay.cli.text import ahead, count, id_in, moment, piped, printable, who
 
-_DONE = {
+_DONE: Final = {
     "retry": "retried",
     "hold": "held",
     "release": "released",
@@ -34,24 +31,22 @@ _DONE = {
 #: What a change did: a ``count``, ``ids``, and how many deliveries are ``left`` for each reason.
 ChangeResult = Mapping[str, Any]
 
-#: How many ids a person is told, and how many lines of what would be changed.
-_SHOWN = 10
+#: The most ids, and deliveries that would be changed, that are printed.
+_SHOWN: Final = 10
 
 
 def _changing(command: Callable[..., Any], provider: str = "--provider") -> Callable[..., Any]:
-    """Add what every change takes; ``provider`` is the name of that filter."""
+    """Add the options of every change; ``provider`` is the name of that filter."""
+    all_mail = "All mail; needed when no id and no filter is given."
     for option in (
         click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
         click.option("--dry-run", is_flag=True, help="Only show what would change."),
         why_option("Recorded in the history of each delivery."),
-        click.option(
-            "--all", "everything", is_flag=True, help="All mail; needed when no id and no filter is given."
-        ),
+        click.option("--all", "everything", is_flag=True, help=all_mail),
     ):
         command = option(command)
-    return click.argument("ids", nargs=-1, metavar="[ID]... | -", type=MessageId())(
-        filters(command, provider)
-    )
+    ids = click.argument("ids", nargs=-1, metavar="[ID]... | -", type=MessageId())
+    return ids(filters(command, provider))
 
 
 @click.command(cls=RelayCommand)
@@ -112,6 +107,9 @@ def reroute(ctx: click.Context, /, *, to: str, force: bool, **given: Any) -> Non
     _carry_out(ctx, "reroute", given, {"to": to, "force": force})
 
 
+COMMANDS: Final = (retry, hold, release, delete, reroute)
+
+
 def _carry_out(ctx: click.Context, action: str, given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     dry_run: bool = given["dry_run"]
     if not given["ids"] and not selected(given) and not given["everything"]:
@@ -119,14 +117,14 @@ def _carry_out(ctx: click.Context, action: str, given: Mapping[str, Any], option
     asking = action == "delete" and not given["yes"] and not dry_run
     if asking and not sys.stdin.isatty():
         raise CliError(USAGE, "delete cannot ask without a terminal: give --yes, or first --dry-run")
-    ids = _from_stdin(given["ids"])
+    ids = _with_stdin(given["ids"])
     if given["ids"] and not ids:
-        # Nothing came on stdin: that is nothing, not everything.
-        _tell(ctx, action, _NOTHING, dry_run=dry_run)
+        # No ids came on stdin: that is no mail, not all mail.
+        _tell(ctx, action, {"count": 0, "ids": [], "left": {}}, dry_run=dry_run)
         return
     meant = selected(given, ids) | ({"everything": True} if given["everything"] else {})
     change = {**meant, **options, "who": who(), "why": given["why"], "dry_run": dry_run}
-    with api(chosen(ctx)) as relay:
+    with api(ctx) as relay:
         if asking:
             number = _all_steps(relay, action, {**change, "dry_run": True})["count"]
             click.confirm(f"delete {count(number, 'delivery')} for good?", abort=True, err=True)
@@ -138,20 +136,14 @@ def _carry_out(ctx: click.Context, action: str, given: Mapping[str, Any], option
         raise CliError(FAILED, f"nothing to {action}: {why}")
     _tell(ctx, action, done, dry_run=dry_run, at=options.get("at"))
     if chosen(ctx).output == "table":
-        _show(found if dry_run else {**found, "deliveries": ()}, options.get("to", ""), chosen(ctx).color)
-
-
-def _show(found: Mapping[str, Any], provider: str, color: str) -> None:
-    """Show what would be changed, and that it waits if the ``provider`` that it goes to does not run."""
-    if found["deliveries"]:
-        queue_table.show_lines(found["deliveries"], color)
-    lanes = [lane for lane in found["lanes"] if lane["provider"] == provider]
-    for line in queue_table.blocked(lanes, time.time()):
-        click.echo(line)
+        if dry_run and found["deliveries"]:
+            queue_view.show_rows(found["deliveries"])
+        # Mail that was rerouted to a provider that is blocked or suspended waits there.
+        queue_view.show_blocked([lane for lane in found["lanes"] if lane["provider"] == options.get("to")])
 
 
 def _all_steps(relay: ApiClient, action: str, change: Mapping[str, Any]) -> ChangeResult:
-    """Go on until the change has come to its end."""
+    """Ask for the steps of a change until it is complete."""
     ids: list[str] = []
     left: Counter[str] = Counter()
     number, mark, more = 0, "", True
@@ -160,13 +152,10 @@ def _all_steps(relay: ApiClient, action: str, change: Mapping[str, Any]) -> Chan
         number, mark, more = number + step["count"], step["mark"], bool(step["mark"])
         ids += step["ids"]
         left.update(step["left"])
-    return {"count": number, "ids": ids, "left": left}
+    return {"count": number, "ids": ids, "left": dict(left)}
 
 
-_NOTHING: ChangeResult = {"count": 0, "ids": (), "left": {}}
-
-
-def _from_stdin(ids: Sequence[str]) -> Sequence[str]:
+def _with_stdin(ids: Sequence[str]) -> Sequence[str]:
     if "-" not in ids:
         return ids
     read = [id_in(line).split()[0] for line in piped().splitlines() if line.strip()]
@@ -177,13 +166,6 @@ def _tell(
     ctx: click.Context, action: str, done: ChangeResult, *, dry_run: bool, at: float | None = None
 ) -> None:
     ids = done["ids"]
-    data = {
-        "action": action,
-        "dry_run": dry_run,
-        "count": done["count"],
-        "ids": list(ids),
-        "left": dict(done["left"]),
-    }
 
     def people() -> None:
         verb = f"would {action}" if dry_run else _DONE[action]
@@ -196,6 +178,7 @@ def _tell(
         if done["left"]:
             click.echo(f"left alone: {_left(done)}")
 
+    data = {"action": action, "dry_run": dry_run, **done}
     output.result(ctx, data, people, rows=({"id": name} for name in ids), ids=ids)
 
 

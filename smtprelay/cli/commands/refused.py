@@ -1,5 +1,5 @@
 """
-``smtprelay refused``: what clients were refused, each with the setting that would let it in.
+``smtprelay refused``: what clients were refused, each with the setting that would allow it.
 """
 
 import time
@@ -10,11 +10,10 @@ import click
 
 from smtprelay.cli import output
 from smtprelay.cli.exit_codes import USAGE, CliError
-from smtprelay.cli.filters import When
-from smtprelay.cli.options import RelayCommand, chosen
+from smtprelay.cli.options import RelayCommand
+from smtprelay.cli.selection import When
 from smtprelay.cli.source import API, api
-from smtprelay.cli.text import clock, count, printable, span
-from smtprelay.cli.who import who
+from smtprelay.cli.text import clock, count, printable, span, who
 
 
 @click.command(cls=RelayCommand)
@@ -24,7 +23,7 @@ from smtprelay.cli.who import who
 @click.option(
     "--since", metavar="WHEN", type=When(-1), help="Refused at or after: 2h (ago), 14:30, 2026-11-24."
 )
-@click.option("--limit", metavar="COUNT", type=click.IntRange(min=1), help="At most so many, the last.")
+@click.option("--limit", metavar="COUNT", type=click.IntRange(min=1), help="Only the last ones.")
 @click.option("--clear", is_flag=True, help="Forget these rows.")
 @click.option("--all", "everything", is_flag=True, help="Clear all rows; needed when no filter is given.")
 @click.pass_context
@@ -32,7 +31,8 @@ def refused(ctx: click.Context, /, *, clear: bool, everything: bool, limit: int 
     """
     Show what clients were refused.
 
-    Equal refusals are added up. Each has the setting that would let it in, or what the client must do.
+    Equal refusals are one row with a count. Each row names the setting that would allow it, or what the
+    client must do.
     """
     filters = {name: value for name, value in given.items() if value not in (None, "")}
     if everything and not clear:
@@ -41,7 +41,7 @@ def refused(ctx: click.Context, /, *, clear: bool, everything: bool, limit: int 
         raise CliError(USAGE, "--clear takes no --limit: the rows that a filter means are cleared")
     if clear and everything == bool(filters):
         raise CliError(USAGE, "say what to clear: a filter (--client, --rule, …), or --all")
-    with api(chosen(ctx)) as relay:
+    with api(ctx) as relay:
         if clear:
             done = relay.post(f"{API}/refused/clear", {**filters, "everything": everything, "who": who()})
             told = f"{count(done['count'], 'row')} of refused mail cleared"
@@ -64,13 +64,12 @@ def _show(rows: Sequence[Mapping[str, Any]], nothing: str) -> None:
 
 
 def _lines(row: Mapping[str, Any], now: float) -> list[str]:
-    """Return a few lines: a table would be too wide for what there is to say."""
     who_ = f"{row['client']} as {row['user']}" if row["user"] else row["client"] or "other clients"
     domain = f", from {row['domain']}" if row["domain"] else ""
     times = f"{row['count']} times, {clock(row['first'], now)} to " if row["count"] > 1 else ""
     said = f"{row['reply']} {row['text']}".strip()
     setting, advice = row["setting"], row["advice"]
-    # What is better than the setting comes before it.
+    # Advice that is better than the setting comes before it.
     first = {"setting": setting, "or": advice[3:]} if advice.startswith("or ") else {"advice": advice}
     parts = {"refused": f"{said}  [{row['rule']}]", "command": row["command"], **first}
     parts.setdefault("setting" if not advice else "or", setting)

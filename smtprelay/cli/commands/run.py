@@ -1,7 +1,5 @@
 """
-``smtprelay run`` and ``smtprelay demo``: the two commands that become the relay.
-
-Only they import a reactor, and only once they are asked for.
+``smtprelay run`` and ``smtprelay demo``: run a relay. Only these two commands import a reactor.
 """
 
 import click

@@ -1,8 +1,5 @@
 """
-``smtprelay send``: one test mail, and every step of its way in.
-
-What a printer's test button should be: it says which step failed and in which
-words the server refused it.
+``smtprelay send``: sends a test mail and shows each step, with the server's words where it refuses.
 """
 
 import getpass
@@ -10,169 +7,106 @@ import mimetypes
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import formatdate, make_msgid
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from smtprelay.cli import output
 from smtprelay.cli.exit_codes import FAILED, OK, USAGE, CliError
 from smtprelay.cli.options import RelayCommand, again, chosen
-from smtprelay.cli.reading import text_of
-from smtprelay.cli.smtp_dialog import DialogLogin, DialogStep, Server, SmtpDialog, Stopped
-from smtprelay.cli.text import printable
+from smtprelay.cli.smtp_dialog import DialogStep, SendOptions, SmtpDialog, Stopped
+from smtprelay.cli.text import printable, text_of
 
-_PORTS = {"implicit": 465}
-
-#: The id of the mail in a reply of ours.
+#: The id in the reply of a relay.
 _QUEUED = re.compile(r"queued as ([0-9A-Z-]+)")
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _option(*names: str, **attributes: Any) -> Callable[[_Command], _Command]:
+    """Return an option; a default that is not empty is shown."""
+    return click.option(*names, **{"show_default": bool(attributes.get("default")), **attributes})
 
 
 @click.command(cls=RelayCommand)
-@click.option("--server", default="127.0.0.1:2525", show_default=True, metavar="HOST:PORT")
-@click.option(
-    "--from",
-    "sender",
-    default="",
-    metavar="ADDRESS",
-    help="Sender, in envelope and header; default: the first --to.",
-)
-@click.option(
-    "--to", "recipients", multiple=True, required=True, metavar="ADDRESS", help="Recipient; repeatable."
-)
-@click.option("--subject", default="Test mail from smtprelay", show_default=True)
-@click.option("--body", default="It works.\n", help="The text, or @FILE.")
-@click.option(
-    "--attach",
-    "attachments",
-    multiple=True,
-    type=click.Path(),
-    metavar="FILE",
-    help="File to attach; repeatable.",
-)
-@click.option("--tls", default="none", show_default=True, type=click.Choice(["none", "starttls", "implicit"]))
-@click.option("--tls-ca", default="", metavar="FILE", help="Also trust these certificates.")
-@click.option("--insecure", is_flag=True, help="Accept any certificate.")
-@click.option("--user", default="", metavar="NAME", help="Log in as this user.")
-@click.option(
-    "--password-file", default="", metavar="FILE", help="The password is its first line; default: ask."
-)
-@click.option(
-    "--count",
-    default=1,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Number of mails, in one session.",
-)
-@click.option(
-    "--timeout", default=30.0, show_default=True, metavar="SECONDS", help="Time limit of each step."
-)
+@_option("--server", default="127.0.0.1:2525", metavar="HOST:PORT")
+@_option("--from", "sender", default="", metavar="ADDRESS", help="The sender; default: the first --to.")
+@_option("--to", "recipients", multiple=True, required=True, metavar="ADDRESS", help="Recipient; repeatable.")
+@_option("--subject", default="Test mail from smtprelay")
+@_option("--body", default="It works.\n", show_default=False, help="The text, or @FILE.")
+@_option("--attach", "attachments", multiple=True, metavar="FILE", help="File to attach; repeatable.")
+@_option("--tls", default="none", type=click.Choice(["none", "starttls", "implicit"]))
+@_option("--tls-ca", default="", metavar="FILE", help="Also trust these certificates.")
+@_option("--insecure", is_flag=True, help="Accept any certificate.")
+@_option("--user", default="", metavar="NAME", help="Log in as this user.")
+@_option("--password-file", default="", metavar="FILE", help="The password is its first line; default: ask.")
+@_option("--count", "number", default=1, type=click.IntRange(min=1), help="Number of mails, in one session.")
+@_option("--timeout", default=30.0, metavar="SECONDS", help="Time limit of each step.")
 @click.pass_context
-def send(
-    ctx: click.Context,
-    *,
-    server: str,
-    sender: str,
-    recipients: Sequence[str],
-    subject: str,
-    body: str,
-    attachments: Sequence[str],
-    tls: str,
-    tls_ca: str,
-    insecure: bool,
-    user: str,
-    password_file: str,
-    count: int,
-    timeout: float,
-) -> int:
+def send(ctx: click.Context, /, **given: Any) -> int:
     """Send a test mail and show each step."""
-    host, port = _address(server, _PORTS.get(tls, 25))
-    login = DialogLogin(user, _password(user, password_file)) if user else None
-    sender = sender or recipients[0]
-    message = _message(sender, recipients, subject, _text(body), attachments)
-    policy = SMTP if all(map(str.isascii, (sender, *recipients))) else SMTPUTF8
+    options = SendOptions(**given)
+    sender = options.sender or options.recipients[0]
+    policy = SMTP if all(map(str.isascii, (sender, *options.recipients))) else SMTPUTF8
     steps: list[DialogStep] = []
     live = chosen(ctx).output in {"table", "ids"}
 
     def tell(step: DialogStep) -> None:
         steps.append(step)
         if live:
-            click.echo(_line(step))
+            mark = "✓" if step.ok else "✗"
+            click.echo(f" {mark} {printable(step.name):<12} {printable(step.words)}   {step.ms:.0f} ms")
 
-    dialogue = SmtpDialog(Server(host, port, tls=tls, ca=tls_ca, verify=not insecure, timeout=timeout), tell)
+    dialog = SmtpDialog(options, tell)
+    password, message = _password(options), _message(sender, options)
     ids: list[str] = []
-    taken = True
+    accepted = True
     try:
-        dialogue.open(login)
-        for _ in range(count):
-            _mark(message)
-            reply, all_taken = dialogue.send(sender, recipients, message.as_bytes(policy=policy))
+        dialog.open(password)
+        for _ in range(options.number):
+            del message["Date"], message["Message-ID"]
+            message["Date"], message["Message-ID"] = formatdate(time.time(), localtime=True), make_msgid()
+            reply, by_all = dialog.send(sender, options.recipients, message.as_bytes(policy=policy))
             ids += _QUEUED.findall(reply)
-            taken &= all_taken
-        dialogue.close()
+            accepted &= by_all
+        dialog.close()
     except Stopped:
-        taken = False
-    data = {"server": server, "ok": taken, "ids": ids, "steps": [step._asdict() for step in steps]}
-    output.result(ctx, data, lambda: _tell_ids(ctx, ids))
-    return OK if taken else FAILED
+        accepted = False
+    data = {"server": options.server, "ok": accepted, "ids": ids, "steps": [step._asdict() for step in steps]}
+    follow = [f"Follow it with: {again(ctx)} queue show {printable(name)}" for name in ids[-1:]]
+    output.result(ctx, data, lambda: click.echo("".join(f"{line}\n" for line in follow), nl=False))
+    return OK if accepted else FAILED
 
 
-def _line(step: DialogStep) -> str:
-    mark = "✓" if step.ok else "✗"
-    return f" {mark} {printable(step.name):<12} {printable(step.words)}   {step.ms:.0f} ms"
-
-
-def _tell_ids(ctx: click.Context, ids: Sequence[str]) -> None:
-    for name in ids[-1:]:
-        click.echo(f"Follow it with: {again(ctx)} queue show {printable(name)}")
-
-
-def _address(server: str, port: int) -> tuple[str, int]:
-    """Split ``host``, ``host:port``, ``[v6]:port``; 25 (465 with implicit TLS) without a port."""
-    host, colon, digits = server.rpartition(":")
-    if not colon or server.endswith("]"):
-        return server.strip("[]"), port
-    if not digits.isdecimal() or not 0 < int(digits) < 65536:  # noqa: PLR2004
-        raise CliError(USAGE, f"--server {server}: not HOST:PORT")
-    return host.strip("[]"), int(digits)
-
-
-def _password(user: str, file: str) -> str:
-    if file:
-        return text_of(file).partition("\n")[0].rstrip("\r")
+def _password(options: SendOptions) -> str:
+    if not options.user:
+        return ""
+    if options.password_file:
+        return text_of(options.password_file).partition("\n")[0].rstrip("\r")
     if not sys.stdin.isatty():
-        raise CliError(USAGE, "--user needs --password-file where nobody can be asked")
-    return getpass.getpass(f"Password of {user}: ")
+        raise CliError(USAGE, "--user needs --password-file without a terminal")
+    return getpass.getpass(f"Password of {options.user}: ")
 
 
-def _text(body: str) -> str:
-    return text_of(body[1:]) if body.startswith("@") else body
-
-
-def _message(
-    sender: str, recipients: Sequence[str], subject: str, text: str, attachments: Sequence[str]
-) -> EmailMessage:
+def _message(sender: str, options: SendOptions) -> EmailMessage:
     message = EmailMessage()
     try:
         message["From"] = sender
-        message["To"] = ", ".join(recipients)
-        message["Subject"] = subject
+        message["To"] = ", ".join(options.recipients)
+        message["Subject"] = options.subject
     except ValueError as error:
         # A line break in a header.
         raise CliError(USAGE, str(error)) from error
-    message.set_content(text)
-    for name in attachments:
+    body = options.body
+    message.set_content(text_of(body[1:]) if body.startswith("@") else body)
+    for name in options.attachments:
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         main, _, sub = kind.partition("/")
         path = Path(name)
         message.add_attachment(path.read_bytes(), maintype=main, subtype=sub, filename=path.name)
     return message
-
-
-def _mark(message: EmailMessage) -> None:
-    del message["Date"], message["Message-ID"]
-    message["Date"] = formatdate(time.time(), localtime=True)
-    message["Message-ID"] = make_msgid()

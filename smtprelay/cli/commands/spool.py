@@ -1,5 +1,5 @@
 """
-``smtprelay spool``: whether the spool is sound, and how to make its file small.
+``smtprelay spool``: checks the spool, and makes its file small.
 """
 
 import os
@@ -33,7 +33,7 @@ def check(ctx: click.Context, *, deep: bool, recount: bool) -> int | None:
 
     Mail continues during the check. The exit status is 1 if anything is inconsistent.
     """
-    with api(chosen(ctx), timeout=_PATIENCE) as relay:
+    with api(ctx, timeout=_PATIENCE) as relay:
         if recount:
             changed = relay.post(f"{API}/spool/check/recount", {})["lanes"]
             click.echo(f"recounted: {count(changed, 'lane')} changed", err=True)
@@ -46,12 +46,12 @@ def _tell(found: Mapping[str, Any]) -> None:
     findings = found["findings"]
     for finding in findings:
         click.echo(printable(finding))
-    told = (
+    text = (
         f"{count(found['messages'], 'message')}, {count(found['deliveries'], 'delivery')},"
         f" {size(found['bytes'])} of bodies"
     )
     click.echo(
-        f"not consistent: {count(len(findings), 'finding')} in {told}" if findings else f"consistent: {told}"
+        f"not consistent: {count(len(findings), 'finding')} in {text}" if findings else f"consistent: {text}"
     )
 
 
@@ -64,8 +64,7 @@ def compact(ctx: click.Context) -> None:
     The relay must not be running. Needed once, for a file made by an old version: newer ones shrink by
     themselves.
     """
-    settings = chosen(ctx)
-    location = locate.location(settings, os.environ)
+    location = locate.location(chosen(ctx), os.environ)
     from smtprelay.spool.engines.sqlite_lock import SpoolBusy  # noqa: PLC0415
     from smtprelay.spool.location import SqliteLocation  # noqa: PLC0415
 
@@ -80,5 +79,5 @@ def compact(ctx: click.Context) -> None:
         if isinstance(error.__cause__, SpoolBusy):
             raise CliError(UNAVAILABLE, f"{error}: stop it first") from error
         raise
-    told = f"{size(before)} before, {size(after)} now"
-    output.result(ctx, {"before": before, "after": after}, lambda: click.echo(told))
+    text = f"{size(before)} before, {size(after)} now"
+    output.result(ctx, {"before": before, "after": after}, lambda: click.echo(text))

@@ -1,15 +1,14 @@
-"""``smtprelay status``: on one screen whether the relay is well, and what needs a person."""
+"""``smtprelay status``: the state of the relay on one screen, and what needs attention."""
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
 
-from smtprelay.cli import locate, output
-from smtprelay.cli.options import RelayCommand, chosen, reaching
-from smtprelay.cli.source import API
+from smtprelay.cli import output
+from smtprelay.cli.options import RelayCommand, reaching
+from smtprelay.cli.source import API, running
 from smtprelay.cli.text import clock, count, printable, size, span
 
 
@@ -17,13 +16,9 @@ from smtprelay.cli.text import clock, count, printable, size, span
 @click.pass_context
 def status(ctx: click.Context) -> None:
     """Show the state of the relay on one screen."""
-    answer = locate.client(chosen(ctx), os.environ).get(f"{API}/status")
-    output.result(ctx, answer, lambda: _show(answer))
-
-
-def _show(answer: Mapping[str, Any]) -> None:
-    for name, line in _lines(answer, time.time()):
-        click.echo(f"{name:<11}{reaching(printable(line))}")
+    answer = running(ctx).get(f"{API}/status")
+    lines = [f"{name:<11}{reaching(printable(line))}" for name, line in _lines(answer, time.time())]
+    output.result(ctx, answer, lambda: click.echo("\n".join(lines)))
 
 
 def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
@@ -34,13 +29,16 @@ def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
         if reason:
             yield "not ready", f"{name}: {reason}"
     for worker in answer.get("workers", ()):
-        yield "worker", _worker(worker)
+        process = f"process {worker['pid']}" if worker["pid"] else "no process"
+        state = "ready" if worker["ready"] else "not ready"
+        yield "worker", f"{worker['number']}  {process}  {state}"
     for node in answer.get("nodes", ()):
-        yield "node", _node(node, now)
+        draining = "  draining" if node["draining"] else ""
+        yield "node", f"{node['name']}  seen {span(now - node['seen'])} ago{draining}"
     for listener in answer["listeners"]:
         yield "listener", _listener(listener)
     stock = answer["stock"]
-    if stock is not None:  # else nothing ever waits, or the spool does not answer
+    if stock is not None:  # None: there is no spool, or it does not answer
         yield "spool", _spool(stock, now)
         for lane in stock["lanes"]:
             yield "provider", _lane(lane)
@@ -67,15 +65,6 @@ def _listener(listener: object) -> str:
         f"{key} {value}" for key, value in listener.items() if key != "name" and value not in (None, "")
     )
     return "  ".join([str(listener.get("name", "")), *details]).strip()
-
-
-def _worker(worker: Mapping[str, Any]) -> str:
-    process = f"process {worker['pid']}" if worker["pid"] else "no process"
-    return f"{worker['number']}  {process}  {'ready' if worker['ready'] else 'not ready'}"
-
-
-def _node(node: Mapping[str, Any], now: float) -> str:
-    return f"{node['name']}  seen {span(now - node['seen'])} ago{'  draining' if node['draining'] else ''}"
 
 
 def _spool(stock: Mapping[str, Any], now: float) -> str:

@@ -1,9 +1,5 @@
 """
-What can only be seen when the settings are looked at together.
-
-Here: names that lead nowhere, things given twice, mail that would have no way. What
-could be abused is in :mod:`~smtprelay.config.checks.security`, what lies outside of the file
-in :mod:`~smtprelay.config.checks.secrets`.
+Settings that contradict each other: unknown names, duplicates, mail without a provider.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -12,37 +8,38 @@ from typing import Final
 from attrs import fields
 
 from smtprelay.config import endpoint
-from smtprelay.config.checks.view import Complaint, View
-from smtprelay.config.listeners import EntraChecker, Listener
+from smtprelay.config.checks import Complaint, View
+from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Match, RouteSettings
 from smtprelay.config.problem import did_you_mean
-from smtprelay.config.providers import AcsSettings, SmarthostSettings
+from smtprelay.config.provider_settings import AcsSettings, SmarthostSettings
 from smtprelay.config.tree import Path
 
-#: A client waits so long for the reply to the end of data, seconds (RFC 5321 §4.5.3.2.6).
+#: Seconds for which a client waits for the reply to the end of data (RFC 5321 §4.5.3.2.6).
 _PATIENCE: Final = 600
 
-#: By the port of a smarthost; at 25 and 587 the one is as likely as the other.
+#: By the port of a smarthost.
 _USUAL_TLS: Final = {25: "starttls", 465: "implicit", 587: "starttls"}
 
-#: The provider, and the route, of the events that go to webhooks.
+#: The name of the built-in provider, and route, of events for webhooks.
 WEBHOOK: Final = "webhook"
 
 Check = Callable[[View], Iterator[Complaint]]
 
 
 def check_sections(view: View) -> Iterator[Complaint]:
-    """There must be a way in, a way out, and a way between them."""
+    """There must be listeners, providers, and routes between them."""
     config = view.config
     for section in ("listeners", "providers"):
         if not getattr(config, section) and view.whole(section):
-            yield Complaint((section,), f'"{section}" is missing: nothing to do without any', "CFG-MISSING")
+            yield Complaint((section,), f'"{section}" is missing: give at least one', "CFG-MISSING")
     if not config.routes and len(config.providers) > 1 and view.whole("routes"):
-        yield Complaint(("routes",), '"routes" is missing: there are several providers', "CFG-MISSING")
+        text = '"routes" is missing: say which provider gets which mail'
+        yield Complaint(("routes",), text, "CFG-MISSING")
 
 
 def check_references(view: View) -> Iterator[Complaint]:
-    """A name must lead to something."""
+    """Each name must be the name of something."""
     config = view.config
     providers = view.names("providers")
     for n, route in enumerate(config.routes):
@@ -56,11 +53,6 @@ def check_references(view: View) -> Iterator[Complaint]:
                 "listener", route.match.listener, listeners, ("routes", n, "match", "listener")
             )
     yield from _unknown("provider", config.bounces.via, providers, ("bounces", "via"))
-    if config.sandbox and providers is not None and config.sandbox.via not in providers:
-        hint = did_you_mean(config.sandbox.via, providers)
-        yield Complaint(
-            ("sandbox", "via"), f'unknown provider "{config.sandbox.via}"{hint}', "CFG-UNKNOWN-NAME"
-        )
     checkers = view.names("checkers")
     known = None if checkers is None else ("users", *checkers)
     for n, listener in enumerate(config.listeners):
@@ -70,7 +62,7 @@ def check_references(view: View) -> Iterator[Complaint]:
 
 
 def _users(view: View, route: RouteSettings, n: int) -> Iterator[Complaint]:
-    """A name that is none of the users' may still be one that another checker takes."""
+    """An unknown user may still be known to another checker."""
     known = (*view.listed_names("users"), "*")
     checkers = view.names("checkers")
     if checkers is None or not view.whole("users"):
@@ -84,33 +76,35 @@ def _users(view: View, route: RouteSettings, n: int) -> Iterator[Complaint]:
 
 
 def check_duplicates(view: View) -> Iterator[Complaint]:
-    """Nothing may be there twice."""
+    """Names and endpoints must be unique."""
     config = view.config
     for section in ("listeners", "users", "routes"):
         names = [((section, n, "name"), name) for n, name in enumerate(view.listed_names(section))]
         yield from _twice(names, "the name")
-    listeners = [
-        (("listeners", n, "endpoint"), listener.endpoint) for n, listener in enumerate(config.listeners)
+    places = [
+        ((section, n, "endpoint"), each.endpoint)
+        for section in ("listeners", "http")
+        for n, each in enumerate(getattr(config, section))
+        if not endpoint.is_anywhere(each.endpoint)
     ]
-    sites = [(("http", n, "endpoint"), site.endpoint) for n, site in enumerate(config.http)]
-    fixed = [(path, place) for path, place in [*listeners, *sites] if not endpoint.is_anywhere(place)]
-    yield from _twice(fixed, "the endpoint")
+    yield from _twice(places, "the endpoint")
     for n, route in enumerate(config.routes):
         yield from _twice(
-            [(("routes", n, "via", m), name) for m, name in enumerate(route.via)], "the provider"
+            ((("routes", n, "via", m), name) for m, name in enumerate(route.via)), "the provider"
         )
     for n, site in enumerate(config.http):
-        yield from _twice(
-            [(("http", n, "tokens", m, "name"), t.name) for m, t in enumerate(site.tokens)], "the name"
-        )
+        tokens = enumerate(site.tokens)
+        yield from _twice(((("http", n, "tokens", m, "name"), token.name) for m, token in tokens), "the name")
     if "users" in config.checkers:
         yield Complaint(
-            ("checkers", "users"), 'the name "users" is that of the list of users', "CFG-DUPLICATE"
+            ("checkers", "users"),
+            'the name "users" stands for the list of users: choose another one',
+            "CFG-DUPLICATE",
         )
 
 
 def check_routes(view: View) -> Iterator[Complaint]:
-    """Behind a route without conditions nothing can match."""
+    """Routes behind one without conditions never match."""
     taken = ""
     for n, route in enumerate(view.config.routes):
         if taken:
@@ -122,31 +116,31 @@ def check_routes(view: View) -> Iterator[Complaint]:
             text = "retry.max is shorter than retry.first"
             yield Complaint(("routes", n, "retry", "max"), text, "CFG-VALUE")
         if not route.retry.first:
-            text = "retry.first is 0: a mail would be tried again at once, for ever"
+            text = "retry.first is 0: mail would be tried again without a pause"
             yield Complaint(("routes", n, "retry", "first"), text, "CFG-VALUE")
 
 
 def check_webhooks(view: View) -> Iterator[Complaint]:
-    """What is told to a webhook needs one, and a spool that keeps it until it is told."""
+    """Events for a webhook need its URL, and a spool that keeps them."""
     config = view.config
     announcing = [(n, route) for n, route in enumerate(config.routes) if route.announces]
     for n, route in announcing:
         if route.webhook is None and config.webhook is None and view.whole("webhook"):
-            text = '"webhook" is missing: it says where the events go'
+            text = '"webhook" is missing: it has the URL for the events'
             yield Complaint(("routes", n), text, "CFG-MISSING")
         if config.spool is None:
-            text = "events for a webhook need a spool, which keeps them until they are told"
+            text = "events for a webhook need a spool, which keeps them until they are delivered"
             yield Complaint(("routes", n), text, "CFG-MISSING")
         if route.name == WEBHOOK:
-            text = f'the name "{WEBHOOK}" is that of the events for webhooks'
+            text = f'the name "{WEBHOOK}" stands for the events for webhooks: choose another one'
             yield Complaint(("routes", n, "name"), text, "CFG-DUPLICATE")
     if announcing and WEBHOOK in config.providers:
-        text = f'the name "{WEBHOOK}" is that of the built-in provider for webhooks'
+        text = f'the name "{WEBHOOK}" stands for the built-in provider for webhooks: choose another one'
         yield Complaint(("providers", WEBHOOK), text, "CFG-DUPLICATE")
 
 
 def check_providers(view: View) -> Iterator[Complaint]:
-    """A provider must know how to log in, in one way."""
+    """A provider needs one way to log in."""
     for name, provider in view.config.providers.items():
         if view.whole("providers", name):
             if isinstance(provider, AcsSettings):
@@ -156,22 +150,16 @@ def check_providers(view: View) -> Iterator[Complaint]:
 
 
 def check_spool(view: View) -> Iterator[Complaint]:
-    """What is kept must have a place, and a credential that is kept must be sealed."""
+    """The spool needs a place, and bodies are kept no longer than the history."""
     config = view.config
     spool = config.spool
     if spool is None:
         return
     if spool.retention.bodies > spool.retention.history:
-        text = "bodies is longer than history: what is forgotten has no body any more"
+        text = "bodies is longer than history: bodies are deleted with the history"
         yield Complaint(("spool", "retention", "bodies"), text, "CFG-VALUE")
     if spool.engine == "postgres" and not spool.url and view.whole("spool"):
-        yield Complaint(("spool",), '"url" is missing: it says where the PostgreSQL is', "CFG-MISSING")
-    entra = {name for name, checker in config.checkers.items() if isinstance(checker, EntraChecker)}
-    for n, listener in enumerate(config.listeners):
-        kept = entra & set(listener.auth.checkers or ()) and listener.delivery == "spool"
-        if kept and not spool.seal_key and view.whole("listeners", n) and view.whole("spool"):
-            text = "logins with Entra need delivery: synchronous, or a spool.seal_key to keep them"
-            yield Complaint(("listeners", n, "auth", "checkers"), text, "CFG-SEAL-KEY")
+        yield Complaint(("spool",), '"url" is missing: it names the PostgreSQL database', "CFG-MISSING")
 
 
 def check_workers(view: View) -> Iterator[Complaint]:
@@ -204,22 +192,24 @@ def _shares(view: View) -> Iterator[Complaint]:
 
 
 def check_services(view: View) -> Iterator[Complaint]:
-    """What is there must do something."""
+    """Listeners accept mail, sites serve something, and levels are those of loggers."""
     for n, listener in enumerate(view.config.listeners):
         if not listener.limits.size:
-            yield Complaint(("listeners", n, "limits", "size"), "size is 0: no mail would fit", "CFG-VALUE")
+            yield Complaint(
+                ("listeners", n, "limits", "size"), "size is 0: all mail would be refused", "CFG-VALUE"
+            )
         yield from _deadline(listener, ("listeners", n, "reply_deadline"))
     for n, site in enumerate(view.config.http):
         if not site.serve and view.whole("http", n):
             yield Complaint(("http", n, "serve"), "serve names nothing", "CFG-VALUE")
         if "dashboard" in site.serve and "api" not in site.serve:
-            text = "the dashboard shows nothing without api beside it"
+            text = "dashboard needs api, too"
             yield Complaint(("http", n, "serve"), text, "CFG-VALUE", "warning")
     ours = [name for name in view.config.logging.levels if name.startswith("smtprelay")]
     known = _loggers() if ours else ()
     for name in ours:
         if name not in known:
-            text = f'nothing logs as "{name}"{did_you_mean(name, known)}'
+            text = f'unknown logger "{name}"{did_you_mean(name, known)}'
             yield Complaint(("logging", "levels", name), text, "CFG-UNKNOWN-NAME", "warning")
 
 
@@ -233,7 +223,7 @@ def _deadline(listener: Listener, path: Path) -> Iterator[Complaint]:
 
 
 def _loggers() -> Collection[str]:
-    # Twisted's logger takes 150 ms to import, and few ask for levels.
+    # Twisted's logger takes 150 ms to import.
     from smtprelay.telemetry.log import EVENTS, namespace  # noqa: PLC0415
     from smtprelay.telemetry.log_writer import STATIONS  # noqa: PLC0415
 
@@ -284,7 +274,7 @@ def _acs(provider: AcsSettings, path: Path) -> Iterator[Complaint]:
     elif not provider.connection_string and not (provider.endpoint and keys):
         yield Complaint(path, "connection_string is missing, or endpoint and access_keys", "CFG-MISSING")
     elif keys > 2:  # noqa: PLR2004 -- Azure has a primary and a secondary key
-        yield Complaint((*path, "access_keys"), "expected one or two", "CFG-VALUE")
+        yield Complaint((*path, "access_keys"), "expected one or two keys", "CFG-VALUE")
     yield from _blind(provider, path)
 
 
@@ -294,18 +284,17 @@ def _blind(provider: AcsSettings, path: Path) -> Iterator[Complaint]:
             path, '"blind_to" is missing: with blind: together it is the address in To', "CFG-MISSING"
         )
     if provider.blind == "single" and provider.blind_to is not None:
-        text = "blind_to is for blind: together; without that each blind recipient gets a request"
+        text = "blind_to is only used with blind: together"
         yield Complaint((*path, "blind_to"), text, "CFG-VALUE", "warning")
     elif provider.blind_to is not None and not _is_sendable(provider.blind_to):
-        text = "expected an address that the service takes: name@host.example"
+        text = "expected an address that the service accepts: name@host.example"
         yield Complaint((*path, "blind_to"), text, "CFG-VALUE")
     if provider.blind == "together" and provider.limits.recipients == 1:
-        text = "recipients is 1: there is no room for anybody beside blind_to"
+        text = "recipients is 1: with blind_to in To there is no room for a recipient"
         yield Complaint((*path, "limits", "recipients"), text, "CFG-VALUE")
 
 
 def _is_sendable(address: str) -> bool:
-    # What reads mail takes a while to import, and few ask for this.
     from smtprelay.providers.acs.fields import sendable  # noqa: PLC0415
 
     return bool(sendable(address))
@@ -318,5 +307,5 @@ def _smarthost(provider: SmarthostSettings, path: Path) -> Iterator[Complaint]:
         yield Complaint(path, text, "CFG-MISSING")
     usual = _USUAL_TLS.get(provider.port or 0, provider.tls)
     if usual != provider.tls and "implicit" in {usual, provider.tls}:
-        text = f"servers expect tls: {usual} at port {provider.port}"
+        text = f"servers usually expect tls: {usual} at port {provider.port}"
         yield Complaint((*path, "port"), text, "CFG-TLS", "warning")

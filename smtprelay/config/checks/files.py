@@ -1,8 +1,7 @@
 """
-The files and folders that settings name: there, readable or writable, and what they should be.
+The files and folders that settings name: they must exist, and be readable or writable.
 
-As :mod:`~smtprelay.config.checks.secrets`, this holds for the machine and the user that the relay runs
-as. What is told here would otherwise stop the relay at its start, with fewer words.
+This is valid for this machine and the user that the relay runs as.
 """
 
 import errno
@@ -13,34 +12,32 @@ from pathlib import Path
 from typing import Final
 
 from smtprelay.config import endpoint
-from smtprelay.config.checks.view import Complaint, View, walk
+from smtprelay.config.checks import Complaint, View, walk
 from smtprelay.config.listeners import TlsSettings
 from smtprelay.config.model import WebhookSettings
-from smtprelay.config.providers import CaptureSettings, ProviderSettings
+from smtprelay.config.provider_settings import CaptureSettings, ProviderSettings
 from smtprelay.config.secret import complaint
 from smtprelay.config.tree import Path as Place
 from smtprelay.spool.engines.filesystem import file_system_of
 
-#: File systems that show what the kernel has, and have no files of others.
+#: File systems of the kernel, in which no files can be created.
 _KERNELS: Final = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "bpf"})
 
 
 def check_certificates(view: View) -> Iterator[Complaint]:
-    """Certificates and keys must be readable, and belong together."""
+    """Certificates and keys must be readable, and match."""
     for n, listener in enumerate(view.config.listeners):
         tls, path = listener.tls, ("listeners", n, "tls")
         if tls.mode == "off" or not tls.certificate:
             continue
         unreadable = [
-            each
-            for name in ("certificate", "key", "client_ca")
-            for each in _readable(getattr(tls, name), (*path, name))
+            each for name in ("certificate", "key") for each in _readable(getattr(tls, name), (*path, name))
         ]
         yield from unreadable or _usable(tls, path)
 
 
 def check_authorities(view: View) -> Iterator[Complaint]:
-    """A file of certificates to trust must hold some."""
+    """A file of certificates to trust must contain some."""
     for place, value in walk(view.config):
         path, ca = (*place, "ca"), getattr(value, "ca", None)
         if not isinstance(value, ProviderSettings | WebhookSettings) or ca is None:
@@ -51,11 +48,11 @@ def check_authorities(view: View) -> Iterator[Complaint]:
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca)
             except ssl.SSLError:
-                yield Complaint(path, f"ca: file {ca}: no certificate in PEM form in it", "CFG-FILE")
+                yield Complaint(path, f"ca: file {ca}: it has no certificate in PEM form", "CFG-FILE")
 
 
 def check_folders(view: View) -> Iterator[Complaint]:
-    """The folders of the spool and of captured mail must be writable, or possible to make."""
+    """The folders of the spool and of captured mail must be writable, or can be created."""
     config = view.config
     if config.spool is not None and config.spool.engine == "sqlite":
         yield from _can_be_made(config.spool.path, ("spool", "path"), "CFG-SPOOL")
@@ -65,7 +62,7 @@ def check_folders(view: View) -> Iterator[Complaint]:
 
 
 def check_log(view: View) -> Iterator[Complaint]:
-    """The log must be a file that can be written, or made."""
+    """The log file must be writable, or can be created."""
     file, path = view.config.logging.file, ("logging", "file")
     if file is None:
         return
@@ -80,9 +77,9 @@ def check_log(view: View) -> Iterator[Complaint]:
 
 def check_sockets(view: View) -> Iterator[Complaint]:
     """
-    The path of a UNIX socket must fit into an address, and its folder be there.
+    The path of a UNIX socket must not be too long, and its folder must exist.
 
-    Where ``control_socket`` lies if nobody says it is seen at the start.
+    The default of ``control_socket`` is checked at the start.
     """
     config = view.config
     sockets: list[tuple[Place, str]] = (
@@ -95,12 +92,12 @@ def check_sockets(view: View) -> Iterator[Complaint]:
         length = len(os.fsencode(socket))
         if length > endpoint.LONGEST_SOCKET:
             most = endpoint.LONGEST_SOCKET
-            text = f"the path of the socket {socket} has {length} bytes, and the system takes {most}"
+            text = f"the path of the socket {socket} has {length} bytes, the system allows {most}"
             more = ": set control_socket to a shorter one" if path == ("control_socket",) else ""
             yield Complaint(path, text + more, "CFG-SOCKET")
-        # The spool's own folder is made at the start.
+        # The spool's folder is created at the start.
         elif Path(socket).exists() and not Path(socket).is_socket():
-            what = "a folder: name a file in it" if Path(socket).is_dir() else "a file, and no socket"
+            what = "a folder: name a file in it" if Path(socket).is_dir() else "a file, not a socket"
             yield Complaint(path, f"{socket} is {what}", "CFG-SOCKET")
         elif config.spool is None or Path(socket).parent != Path(config.spool.path):
             yield from _writable(Path(socket).parent, path, "CFG-SOCKET")
@@ -120,7 +117,7 @@ def _readable(file: str | None, path: Place) -> Iterator[Complaint]:
 
 
 def _usable(tls: TlsSettings, path: Place) -> Iterator[Complaint]:
-    # Dear, and few configurations have certificates.
+    # Slow to import.
     from twisted.internet.task import Clock  # noqa: PLC0415
 
     from smtprelay.net.tls_server import CertificateError, ServerContext  # noqa: PLC0415
@@ -155,7 +152,9 @@ def _writable(folder: Path, path: Place, code: str) -> Iterator[Complaint]:
         if folder.is_dir():
             kind = file_system_of(str(folder))
             if kind in _KERNELS:
-                yield Complaint(path, f"{folder} is the kernel's ({kind}): no file can be made there", code)
+                yield Complaint(
+                    path, f"{folder} belongs to the kernel ({kind}): no file can be created there", code
+                )
                 return
             if os.access(folder, os.W_OK | os.X_OK):
                 return

@@ -1,8 +1,5 @@
 """
-What the settings point to outside of the file: secrets, and what Twisted can listen on.
-
-These look at the machine, so they hold for the machine and the user that the relay
-runs as; :func:`smtprelay.config.load` can leave them out.
+Secrets and endpoints, as they are on this machine and for the user that the relay runs as.
 """
 
 import re
@@ -11,24 +8,24 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from smtprelay.config import endpoint
-from smtprelay.config.checks.view import Complaint, View, walk
+from smtprelay.config.checks import Complaint, View, walk
 from smtprelay.config.model import WebhookSettings
-from smtprelay.config.providers import AcsSettings
+from smtprelay.config.provider_settings import AcsSettings
 from smtprelay.config.secret import Secret
 from smtprelay.config.tree import Path, spelled
 
-#: From so many days before a secret expires each start warns of it.
+#: Days before the expiry of a secret from which each start warns of it.
 _SOON: Final = 30
 
 
 def check_secrets(view: View) -> Iterator[Complaint]:
-    """Each secret must be there; warn of one that expires, or that others can see."""
+    """Each secret must exist; warn of one that expires, or that others can read."""
     for path, value in walk(view.config):
         if not isinstance(value, Secret):
             continue
         where = spelled(path)
         if value.place == "inline":
-            text = f"{where}: the secret stands in the file itself; better {{file: …}} or {{env: …}}"
+            text = f"{where}: the secret is in the configuration itself: better use {{file: …}} or {{env: …}}"
             yield Complaint(path, text, "CFG-INLINE-SECRET", "warning")
         if value.expires:
             yield from _expiry(value.expires, path)
@@ -42,14 +39,14 @@ def check_secrets(view: View) -> Iterator[Complaint]:
 
 
 def check_access_keys(view: View) -> Iterator[Complaint]:
-    """The endpoint of ACS is a host, its keys are base64, and nothing goes in clear text."""
+    """The endpoint of ACS must be a host with TLS, its keys must be base64."""
     for name, provider in view.config.providers.items():
         if isinstance(provider, AcsSettings):
             yield from _access_keys(provider, ("providers", name))
 
 
 def check_webhooks(view: View) -> Iterator[Complaint]:
-    """Events leave this machine only encrypted."""
+    """Events must be encrypted when they leave this machine."""
     for path, value in walk(view.config):
         url = _text(value.url) if isinstance(value, WebhookSettings) else ""
         if url and not re.match("https?://[^/]", url):
@@ -59,7 +56,7 @@ def check_webhooks(view: View) -> Iterator[Complaint]:
 
 
 def check_endpoints(view: View) -> Iterator[Complaint]:
-    """Twisted must know what an endpoint means; some kinds read certificates for that."""
+    """Twisted must understand each endpoint; some kinds read certificates for that."""
     for section in ("listeners", "http"):
         for n, place in enumerate(getattr(view.config, section)):
             reason = endpoint.complaint(place.endpoint)
@@ -79,7 +76,7 @@ def _expiry(day: date, path: Path) -> Iterator[Complaint]:
 
 
 def _text(secret: Secret) -> str:
-    """Return the secret, ``""`` if it is not there: :func:`check_secrets` says that."""
+    """Return the secret, ``""`` if it is missing, which :func:`check_secrets` reports."""
     try:
         return secret.reveal().strip()
     except ValueError:
@@ -87,13 +84,13 @@ def _text(secret: Secret) -> str:
 
 
 def _access_keys(provider: AcsSettings, path: Path) -> Iterator[Complaint]:
-    from smtprelay.providers.acs import signature  # noqa: PLC0415 -- as dear as Twisted
+    from smtprelay.providers.acs import signature  # noqa: PLC0415 -- slow to import
 
     given: list[tuple[Path, Callable[[str], object], str]] = [
         ((*path, "access_keys", n), signature.parse_key, _text(key))
         for n, key in enumerate(provider.access_keys)
     ]
-    # The other case is told of every provider.
+    # The other case is reported for every provider.
     if provider.endpoint and not endpoint.is_plain_remote(provider.endpoint):
         given.append(((*path, "endpoint"), signature.parse_endpoint, provider.endpoint))
     if provider.connection_string:

@@ -1,20 +1,20 @@
 """
-What could be abused: relays that are open, passwords and mail in clear text.
+What could be abused: open relays, passwords and mail in clear text.
 """
 
 from collections.abc import Iterator
 from typing import Final
 
-from smtprelay.config.checks.view import Complaint, View
+from smtprelay.config.checks import Complaint, View
 from smtprelay.config.endpoint import is_encrypted, is_local, is_loopback, is_plain_remote
 from smtprelay.config.listeners import AnyChecker, Listener
-from smtprelay.config.providers import HttpProviderSettings, SmarthostSettings
+from smtprelay.config.provider_settings import HttpProviderSettings, SmarthostSettings
 from smtprelay.config.tree import Path
 from smtprelay.model.network import strangers
 
 
 def check_listeners(view: View) -> Iterator[Complaint]:
-    """Nobody may send to anybody by mistake, and no password goes in clear text by mistake."""
+    """A listener must not be an open relay, or take passwords in clear text, by mistake."""
     for n, listener in enumerate(view.config.listeners):
         if view.whole("listeners", n):
             path = ("listeners", n)
@@ -26,16 +26,16 @@ def check_listeners(view: View) -> Iterator[Complaint]:
 
 
 def check_sites(view: View) -> Iterator[Complaint]:
-    """The queue is shown, and changed, only to those who may."""
+    """The page and the API need tokens, except on loopback."""
     for n, site in enumerate(view.config.http):
         shown = {"dashboard", "api"} & set(site.serve)
         if shown and not site.tokens and not is_local(site.endpoint) and view.whole("http", n):
-            text = f"{' and '.join(sorted(shown))} without tokens only on loopback (interface=127.0.0.1)"
+            text = f"{' and '.join(sorted(shown))} need tokens, except on loopback (interface=127.0.0.1)"
             yield Complaint(("http", n, "endpoint"), text, "CFG-NO-TOKENS")
 
 
 def check_clear_text(view: View) -> Iterator[Complaint]:
-    """Mail and credentials leave this machine only encrypted."""
+    """Mail and credentials must be encrypted when they leave this machine."""
     for name, provider in view.config.providers.items():
         if (
             isinstance(provider, HttpProviderSettings)
@@ -44,10 +44,12 @@ def check_clear_text(view: View) -> Iterator[Complaint]:
         ):
             text = "http:// is for loopback only: use https://"
             yield Complaint(("providers", name, "endpoint"), text, "CFG-CLEAR-TEXT")
-        if isinstance(provider, SmarthostSettings) and _is_plain(provider):
+        if not isinstance(provider, SmarthostSettings):
+            continue
+        if provider.tls == "none" and provider.password and not is_loopback(provider.host.lower()):
             text = "the password crosses the network in clear text"
             yield Complaint(("providers", name, "tls"), text, "CFG-CLEAR-TEXT", "warning")
-        if isinstance(provider, SmarthostSettings) and not provider.verify:
+        if not provider.verify:
             text = "the server's certificate is not verified: anyone in between can read the mail"
             yield Complaint(("providers", name, "verify"), text, "CFG-NO-VERIFY", "warning")
 
@@ -73,17 +75,13 @@ def _open_relay(view: View, listener: Listener, path: Path) -> Iterator[Complain
 
 
 def _is_restricted(pattern: str) -> bool:
-    """Tell whether ``pattern`` is for domains of one owner, and not for all of them or a top level."""
+    """Return whether ``pattern`` is for domains of one owner, not for all or for a top-level domain."""
     before, star, behind = pattern.rpartition("@")[2].rpartition("*")
     return "." in behind.lstrip(".") if star else bool(before or behind)
 
 
-def _is_plain(provider: SmarthostSettings) -> bool:
-    return provider.tls == "none" and provider.password is not None and not is_loopback(provider.host.lower())
-
-
 def _plain_passwords(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:
-    """Where plain logins are allowed to others than this machine, passwords can be read on their way."""
+    """Plain logins from other machines can be read on the network."""
     encrypted = listener.tls.mode == "implicit" or is_encrypted(listener.endpoint)
     encrypted |= listener.tls.require == "always"
     checkers = [view.config.checkers.get(name) for name in listener.auth.checkers or ()]
@@ -94,7 +92,7 @@ def _plain_passwords(view: View, listener: Listener, path: Path) -> Iterator[Com
 
 
 def _order(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:
-    """A user whom a checker takes with any password would have lost both password and rights."""
+    """A checker of the type ``any`` must be the last, else the checkers behind it are never asked."""
     *before, last = listener.auth.checkers or ("",)
     for name in before:
         if isinstance(view.config.checkers.get(name), AnyChecker):
@@ -108,7 +106,7 @@ def _tls(listener: Listener, path: Path) -> Iterator[Complaint]:
         yield Complaint((*path, "tls"), f'"certificate" is missing: tls.mode is {tls.mode}', "CFG-MISSING")
     if tls.mode != "off" and is_encrypted(listener.endpoint):
         yield Complaint(
-            (*path, "tls", "mode"), "the endpoint itself speaks TLS: choose one of both", "CFG-TLS"
+            (*path, "tls", "mode"), "the endpoint itself uses TLS: remove one of the two", "CFG-TLS"
         )
     if tls.mode == "off" and tls.require == "always" and not is_encrypted(listener.endpoint):
         yield Complaint((*path, "tls", "require"), "TLS is required, but tls.mode is off", "CFG-TLS")
@@ -118,13 +116,13 @@ def _auth(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:
     auth = listener.auth
     if auth.required and not auth.checkers:
         if view.whole("users") and view.whole("checkers"):
-            text = "a login is required, but there are neither users nor checkers"
+            text = "a login is required, but there are no users and no checkers"
             yield Complaint((*path, "auth", "required"), text, "CFG-AUTH")
     elif auth.required and not _takes_logins(listener):
-        text = "a login is required, but without TLS none is offered: set tls, or auth.allow_plaintext: true"
+        text = "a login is required, but not offered without TLS: set tls, or auth.allow_plaintext: true"
         yield Complaint((*path, "auth", "required"), text, "CFG-AUTH")
     elif auth.checkers and not _takes_logins(listener) and not is_local(listener.endpoint):
-        # Where nothing is said of logins, those who log in may have another listener.
+        # Without a section auth the users may have another listener.
         silent = view.mark((*path, "auth")) == view.mark(path)
         if not (silent and any(map(_takes_logins, view.config.listeners))):
             text = "logins are not offered here: set tls, or auth.allow_plaintext: true"

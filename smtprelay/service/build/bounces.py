@@ -9,7 +9,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.config.model import Config
-from smtprelay.config.providers import SmarthostSettings
+from smtprelay.config.provider_settings import SmarthostSettings
 from smtprelay.dispatch.dsn.render import LARGEST_RETURN, BounceSettings
 from smtprelay.interfaces import Provider, Unmeasured
 from smtprelay.mime.head import Head

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from smtprelay.config import providers as settings
+from smtprelay.config import provider_settings as settings
 from smtprelay.config.model import Config
 from smtprelay.interfaces import Events, MimeWorker, Provider
 from smtprelay.model.route import Limits

@@ -46,13 +46,17 @@ class DrainTests(CommandCase):
         ran = self.drain(state(attempts=1), "--wait", then=state(draining=False))
         self.assertEqual(
             ran,
-            Ran(75, "", "smtprelay: somebody else has ended the draining: smtprelay drain begins it again\n"),
+            Ran(
+                75,
+                "",
+                "smtprelay: the drain was undone by another command: smtprelay drain starts it again\n",
+            ),
         )
 
     def test_undo(self) -> None:
         """It takes mail again."""
         ran = self.drain(state(draining=False, sessions=3), "--undo")
-        self.assertEqual(ran, Ran(0, "not draining: mail is taken and delivered\n", ""))
+        self.assertEqual(ran, Ran(0, "not draining: mail is accepted and delivered\n", ""))
         self.assertIs(self.relay.asked[0].body["undo"], True)
 
     def test_json(self) -> None:

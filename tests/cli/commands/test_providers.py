@@ -39,7 +39,7 @@ class ProvidersTests(CommandCase):
         self.assertEqual(self.providers("resume", "acs").out, "acs is resumed\n")
         told = self.providers("probe", "acs", "box", "--force").out
         where = f"--endpoint {self.relay.endpoint}"
-        self.assertEqual(told, f"acs box is tried now: see smtprelay {where} providers list\n")
+        self.assertEqual(told, f"acs box is being tried: see smtprelay {where} providers list\n")
         suspend, resume, retry = [asked.body for asked in self.relay.asked]
         self.assertEqual(suspend["why"], "x")
         self.assertTrue(resume["who"])

@@ -20,10 +20,10 @@ class ListTests(CommandCase):
         ran = self.listed(queue_of(summary()))
         heading, line, total = ran.out.splitlines()
         self.assertEqual(heading.split()[:3], ["ID", "AGE", "SIZE"])
-        for cell in ("7QK2-9FMD.1", "2.1M", "deferred", "acs", "scan@example.com", "anna@example.com +1"):
+        for cell in ("7QK2-9FMD.1", "2.2M", "deferred", "acs", "scan@example.com", "anna@example.com +1"):
             self.assertIn(cell, line)
         self.assertTrue(line.endswith("429 throttled"))
-        self.assertEqual(total, "1 delivery, 2.1M.")
+        self.assertEqual(total, "1 delivery, 2.2M.")
         self.assertEqual((ran.status, ran.err), (0, ""))
 
     def test_columns_stand_below_each_other(self) -> None:
@@ -198,7 +198,7 @@ class ShowTests(CommandCase):
         """Sender, each recipient's state, the client, the route and what comes next are told."""
         out = self.shown(self.detail([])).out
         for words in (
-            "7QK2-9FMD.1   deferred   2.1M   “Scan”",
+            "7QK2-9FMD.1   deferred   2.2M   “Scan”",
             "anna@example.com   open   429 throttled",
             "bob@example.com   delivered   op-1",
             "from 10.0.3.17 (hp-3f.lan), listener lan, TLSv1.2, user printer1",
@@ -406,8 +406,14 @@ class ChangeTests(CommandCase):
             "message_id": "<m@x>",
             "provider_id": "p",
         }
-        others = {"error": "429", "client": "10.*", "user": "u", "min_size": 2048, "since": since}
+        others = {"error": "429", "client": "10.*", "user": "u", "min_size": 2000, "since": since}
         self.assertEqual(body, {**texts, **others})
+
+    def test_sizes(self) -> None:
+        """A size means what it means in the configuration: M is 10^6, Mi is 2^20."""
+        for text, size in {"2k": "2000", "2M": "2000000", "2MB": "2000000", "2MiB": "2097152"}.items():
+            self.run_command("--endpoint", self.relay.endpoint, "queue", "list", "--larger", text)
+            self.assertEqual(self.relay.asked[-1].query["min_size"], [size], text)
 
     def test_bad_values(self) -> None:
         """What is no time, no span and no size is an error of usage; nothing is asked."""

@@ -1,4 +1,4 @@
-from smtprelay.cli.commands.renamed import RENAMED
+from smtprelay.cli.options import RENAMED
 from tests.cli.fakes import CommandCase
 
 

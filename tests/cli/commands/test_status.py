@@ -44,7 +44,7 @@ class StatusTests(CommandCase):
         for words in (
             "smtprelay  1.4.0  up 12d  READY\n",
             "lan  endpoint tcp:2525  connections 12",
-            "17 deliveries (3 active, 12 deferred, 2 held), 46M, 38G free, oldest ",
+            "17 deliveries (3 active, 12 deferred, 2 held), 48M, 41G free, oldest ",
             " 7QK2-9FMD\n",
             "acs  ok  0 active, 12 waiting",
             "host  BLOCKED",
@@ -123,11 +123,11 @@ class StatusTests(CommandCase):
 
     def test_a_spool_that_does_not_answer(self) -> None:
         """The rest is shown, and why the spool is not."""
-        line = {"kind": "spool", "about": "spool", "text": "the spool does not answer, all else is shown: x"}
+        line = {"kind": "spool", "about": "spool", "text": "the spool does not answer: x"}
         given = answer(stock=None, refused=None, nodes=[], attention=[{**line, "since": None, "until": None}])
         ran = self.status(given)
         self.assertEqual(ran.status, 0)
-        self.assertIn("attention  the spool does not answer, all else is shown: x\n", ran.out)
+        self.assertIn("attention  the spool does not answer: x\n", ran.out)
         self.assertNotIn("refused", ran.out)
 
     def test_json(self) -> None:

@@ -71,7 +71,7 @@ class FoldersTests(SynchronousTestCase):
         """Nobody can make a file in /proc, whatever its mode says."""
         for key, code in {"spool": "CFG-SPOOL", "captured": "CFG-FILE"}.items():
             [problem] = problems_of(SMALL.replace(f"path: {key}", f"path: /proc/{key}"))
-            self.assertEqual((problem.code, problem.text[:20]), (code, "/proc is the kernel'"))
+            self.assertEqual((problem.code, problem.text[:20]), (code, "/proc belongs to the"))
 
     def test_captured(self) -> None:
         """So it is with the folder of captured mail."""
@@ -90,7 +90,7 @@ class FoldersTests(SynchronousTestCase):
         for file, told in {
             "nope/log": "cannot write in ",
             "/": "/ is a folder",
-            "/proc/log": "/proc is",
+            "/proc/log": "/proc belongs",
         }.items():
             [problem] = problems_of(SMALL + f"logging: {{file: {file}}}\n")
             self.assertEqual((problem.code, problem.text[: len(told)]), ("CFG-FILE", told))
@@ -118,7 +118,7 @@ class SocketsTests(SynchronousTestCase):
         file.write_text("mine")
         for path, told in {
             "/": "/ is a folder: name a file in it",
-            file: f"{file} is a file, and no socket",
+            file: f"{file} is a file, not a socket",
         }.items():
             for text in (
                 SMALL + f"control_socket: {path}\n",

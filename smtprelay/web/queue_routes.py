@@ -1,8 +1,8 @@
 """
-The queue under ``/api/v1``: looking, changing, the rules that hold mail, and the providers' lanes.
+The queue under ``/api/v1``: lists, changes, hold rules, and the lanes of the providers.
 
-Long lists are written in slices, so that they do not hold up the mail; a change of many deliveries is
-answered step by step: whoever asked goes on with the ``mark`` of the answer, or stops.
+Long lists are written in slices, so that they do not delay mail. A change of many deliveries is answered in
+steps: the client continues with the ``mark`` of the answer.
 """
 
 import json
@@ -21,12 +21,18 @@ from smtprelay.model.queue import ACTIONS
 from smtprelay.model.queue_admin import HoldRule
 from smtprelay.web.context import Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
-from smtprelay.web.query_params import FLAG, NOTE, NUMBER, TEXT, changed, checked, listed
+from smtprelay.web.query_params import FLAG, NOTE, NUMBER, TEXT, changed, listed, signed
 from smtprelay.web.router import Action, Endpoint
 from smtprelay.web.streaming import begun
 
 #: How many deliveries are written at a time.
 SLICE: Final = 200
+
+#: The most digits of the number of a hold rule.
+_DIGITS: Final = 18
+
+_PATTERNS: Final = ("sender", "recipient", "provider", "route")
+_RULE: Final = {**dict.fromkeys(_PATTERNS, TEXT), "why": NOTE, "until": NUMBER, "for": NUMBER}
 
 # cattrs' generated code takes a tenth of the time of attrs.asdict.
 plain: Final = Converter().unstructure
@@ -79,28 +85,25 @@ def _hold_routes(spool: QueueAdmin, sources: Sources) -> Sequence[Endpoint]:
         return json_answer({"hold_rules": plain(await spool.holds())})
 
     async def hold(request: ApiRequest) -> ApiResponse:
-        wanted = checked(request.json(), _RULE)
+        wanted, who = signed(request, _RULE)
         if ("until" in wanted) == ("for" in wanted):
             raise ApiProblem(400, "give until, in seconds since the epoch, or for, in seconds from now")
         given = {name: wanted[name] for name in _PATTERNS if name in wanted}
         _expect_a_match(given, sources)
-        rule = HoldRule(
-            **given,
-            reason=wanted.get("why", ""),
-            who=request.signed(wanted.get("who", "")),
-            until=float(wanted["until"] if "until" in wanted else sources.clock.seconds() + wanted["for"]),
+        until = float(wanted["until"] if "until" in wanted else sources.clock.seconds() + wanted["for"])
+        return await apply(
+            await spool.hold(HoldRule(**given, reason=wanted.get("why", ""), who=who, until=until))
         )
-        return await tended(await spool.hold(rule))
 
     async def unhold(request: ApiRequest) -> ApiResponse:
-        wanted = checked(request.json(), {"who": NOTE})
+        _, who = signed(request, {})
         number = request.path["id"]
         if not number.isascii() or not number.isdigit() or len(number) > _DIGITS:
             raise ApiProblem(404, f"there is no hold rule {number}: hold-rules list shows those in force")
-        return await tended(await spool.unhold(int(number), request.signed(wanted.get("who", ""))))
+        return await apply(await spool.unhold(int(number), who))
 
-    async def tended(rule: HoldRule) -> ApiResponse:
-        # The first step, so that what lies in a small queue is held when this is answered.
+    async def apply(rule: HoldRule) -> ApiResponse:
+        # The first step now, so that the mail of a small queue is held before the answer.
         await spool.apply_hold_rules()
         if sources.operator is not None:
             sources.operator.holds_changed()
@@ -114,10 +117,10 @@ def _hold_routes(spool: QueueAdmin, sources: Sources) -> Sequence[Endpoint]:
 
 
 def _expect_a_match(patterns: Mapping[str, str], sources: Sources) -> None:
-    """Refuse patterns that no mail can match: a domain without an address, a provider that is not there."""
+    """Refuse patterns that match no mail: a domain instead of an address, an unknown provider."""
     for address in (patterns.get("sender", ""), patterns.get("recipient", "")):
         if "." in address and not {"@", "*"} & set(address):
-            raise ApiProblem(400, f"{address} is no address: *@{address} is every one of that domain")
+            raise ApiProblem(400, f"{address} is not an address: *@{address} matches all of that domain")
     provider = patterns.get("provider", "")
     if provider and "*" not in provider and sources.operator is not None:
         sources.operator.check(provider)
@@ -130,37 +133,27 @@ def provider_routes(spool: QueueAdmin, operator: Operator) -> Sequence[Endpoint]
         return json_answer({"lanes": plain(await spool.lanes())})
 
     async def probe(request: ApiRequest) -> ApiResponse:
-        wanted = checked(request.json(), {"who": NOTE, "lane": TEXT, "force": FLAG})
-        name, lane, force = request.path["name"], wanted.get("lane", ""), wanted.get("force", False)
-        await operator.probe(name, lane, request.signed(wanted.get("who", "")), force=force)
+        wanted, who = signed(request, {"lane": TEXT, "force": FLAG})
+        name, lane = request.path["name"], wanted.get("lane", "")
+        await operator.probe(name, lane, who, force=wanted.get("force", False))
         return json_answer({"provider": name, "lane": lane})
 
     async def suspend(request: ApiRequest) -> ApiResponse:
-        wanted = checked(request.json(), {"who": NOTE, "why": NOTE, "for": NUMBER})
-        who, why = request.signed(wanted.get("who", "")), wanted.get("why", "")
-        await operator.suspend(request.path["name"], who, why, wanted.get("for"))
+        wanted, who = signed(request, {"why": NOTE, "for": NUMBER})
+        await operator.suspend(request.path["name"], who, wanted.get("why", ""), wanted.get("for"))
         return json_answer({"provider": request.path["name"]})
 
     async def resume(request: ApiRequest) -> ApiResponse:
-        wanted = checked(request.json(), {"who": NOTE})
-        await operator.resume(request.path["name"], request.signed(wanted.get("who", "")))
+        _, who = signed(request, {})
+        await operator.resume(request.path["name"], who)
         return json_answer({"provider": request.path["name"]})
 
-    changes: Sequence[tuple[str, Action]] = (("probe", probe), ("suspend", suspend), ("resume", resume))
+    changes = {"probe": probe, "suspend": suspend, "resume": resume}
+    path = "/api/v1/providers/{name}/"
     return [
         Endpoint("GET", "/api/v1/providers", _answering(lanes)),
-        *(
-            Endpoint("POST", f"/api/v1/providers/{{name}}/{what}", _answering(do), "operator")
-            for what, do in changes
-        ),
+        *(Endpoint("POST", path + word, _answering(change), "operator") for word, change in changes.items()),
     ]
-
-
-_PATTERNS: Final = ("sender", "recipient", "provider", "route")
-_RULE: Final = {**dict.fromkeys(_PATTERNS, TEXT), "who": NOTE, "why": NOTE, "until": NUMBER, "for": NUMBER}
-
-#: Of the number of a rule.
-_DIGITS: Final = 18
 
 
 async def _whole(body: Body) -> ApiResponse:
@@ -168,7 +161,7 @@ async def _whole(body: Body) -> ApiResponse:
 
 
 async def headers_of(body: Body) -> ApiResponse:
-    """The first piece holds them, as it does for who routes."""
+    """Return the header, which is in the first piece."""
     return ApiResponse(body=block(await anext(body.chunks(), b"")))
 
 
@@ -179,25 +172,20 @@ _PARTS: Final[dict[str, Callable[[Body], Awaitable[ApiResponse]]]] = {
 
 
 def _answering(action: Action) -> Action:
-    """Let ``action`` answer 404 for what is not there, and 400 for what cannot be done."""
+    """Return an action that answers ``LookupError`` with 404 and ``ValueError`` with 400."""
 
     async def answer(request: ApiRequest) -> ApiResponse:
         try:
             return await action(request)
-        except LookupError as error:
-            raise ApiProblem(404, _sentence(error)) from None
-        except ValueError as error:
-            raise ApiProblem(400, _sentence(error)) from None
+        except (LookupError, ValueError) as error:
+            sentence = str(error.args[0]) if error.args else type(error).__name__
+            raise ApiProblem(404 if isinstance(error, LookupError) else 400, sentence) from None
 
     return answer
 
 
-def _sentence(error: Exception) -> str:
-    return str(error.args[0]) if error.args else type(error).__name__
-
-
 async def _slices(values: Sequence[Any], clock: IReactorTime) -> str:
-    """Return ``values`` as the inside of a JSON list, letting the reactor turn between slices."""
+    """Return ``values`` as the inside of a JSON list; other events are handled between slices."""
     parts = []
     for start in range(0, len(values), SLICE):
         if start:

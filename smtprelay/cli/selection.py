@@ -1,13 +1,13 @@
 """
-The options that say which deliveries are meant, the same for every command.
+The options that select deliveries, the same for every command.
 
-Times are written as people think of them: ``2h`` is so long ago (or so long from now, where something is to
-happen), and a date or an hour is one of this machine's time zone.
+A time is a duration (``2h`` is two hours ago, or from now where something is to happen), or a date or time of
+day in this machine's time zone.
 """
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,10 +15,7 @@ import click
 
 from smtprelay.cli.text import id_in
 from smtprelay.model.filters import FILTERS, STATES
-
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_SPAN: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw])", re.ASCII)
-_SIZE: Final = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)([kmg]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
+from smtprelay.model.units import parse_duration, parse_size
 
 
 class Span(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -28,19 +25,17 @@ class Span(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the seconds."""
-        if isinstance(value, float):
-            return value
-        seconds = span_of(str(value))
-        if seconds is None:
-            self.fail(f"{value!r} is not a duration like 90s, 15m, 2h or 1d", param, ctx)
-        return seconds
+        try:
+            return value if isinstance(value, float) else parse_duration(value.strip().lower())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """
     A time; becomes seconds since the epoch.
 
-    :param sign: of a duration: -1 is so long ago, 1 is so long from now.
+    :param sign: -1 if a duration is counted back from now, 1 if forward.
     """
 
     name = "when"
@@ -52,30 +47,30 @@ class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
         """Return the time."""
         if isinstance(value, float):
             return value
-        seconds = span_of(str(value))
-        if seconds is not None:
-            return max(0.0, time.time() + self._sign * seconds)
+        text = value.strip()
+        with suppress(ValueError):
+            return max(0.0, time.time() + self._sign * parse_duration(text.lower()))
         try:
-            return _moment(str(value).strip(), self._sign)
+            return _moment(text, self._sign)
         except ValueError:
             self.fail(f"{value!r} is not a time like 2h, 14:30 or 2026-11-24T14:30", param, ctx)
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
-    """A size like ``2M``; becomes bytes."""
+    """A size like ``2MB`` or ``2MiB``, as in the configuration; becomes bytes."""
 
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the bytes."""
-        found = _SIZE.fullmatch(str(value).strip())
-        if found is None:
-            self.fail(f"{value!r} is not a size like 500k or 2M", param, ctx)
-        return int(float(found[1]) * 1024 ** " kmg".index(found[2].lower() or " "))
+        try:
+            return value if isinstance(value, int) else parse_size(value.strip())
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class MessageId(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
-    """The id of a message or delivery, or the whole reply that has it."""
+    """The id of a message or delivery, or the whole reply that contains it."""
 
     name = "id"
 
@@ -85,14 +80,8 @@ class MessageId(click.ParamType):  # type: ignore[type-arg]  # generic from clic
         return id_in(str(value))
 
 
-def span_of(text: str) -> float | None:
-    """Return a duration in seconds, or ``None`` if ``text`` is none."""
-    found = _SPAN.fullmatch(text.strip().lower())
-    return None if found is None else float(found[1]) * _UNITS[found[2]]
-
-
 def _moment(text: str, sign: int) -> float:
-    """Return a local time; an hour alone is the last one, or the next."""
+    """Return a local time; a time of day alone is the last one before now, or the next one."""
     if ":" in text[:3]:
         now = datetime.now().astimezone()
         hour = datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007 -- the zone is that of now
@@ -104,7 +93,7 @@ def _moment(text: str, sign: int) -> float:
 
 _TYPES: Final = {"texts": click.Choice(STATES), "text": None, "time": When(-1), "size": Size()}
 
-#: The same as two of the table, for those who think of an age.
+#: The same as --until and --since, as an age.
 _AGES: Final = (
     click.option("--older-than", "until", metavar="SPAN", type=When(-1), help="The same as --until: 1d."),
     click.option("--newer-than", "since", metavar="SPAN", type=When(-1), help="The same as --since: 1h."),
@@ -112,7 +101,7 @@ _AGES: Final = (
 
 
 def filters(command: Callable[..., Any], provider: str = "--provider") -> Callable[..., Any]:
-    """Add the options of all filters to a command; ``provider`` is how that one is called."""
+    """Add the options of all filters to a command; ``provider`` is the option for the provider."""
     options = [
         click.option(
             provider if each.name == "provider" else each.option,
@@ -131,6 +120,6 @@ def filters(command: Callable[..., Any], provider: str = "--provider") -> Callab
 
 
 def selected(given: Mapping[str, Any], ids: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what is given of the fields of a selection."""
+    """Return the filters that were given, and the ``ids``."""
     chosen = {each.name: given[each.name] for each in FILTERS if each.option and given.get(each.name)}
     return {"ids": list(ids), **chosen} if ids else chosen

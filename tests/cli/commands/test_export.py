@@ -6,8 +6,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.cli.commands.export import new_file
 from smtprelay.cli.exit_codes import CliError
-from smtprelay.cli.newfile import new_file
 
 
 class NewFileTests(SynchronousTestCase):
@@ -37,7 +37,7 @@ class NewFileTests(SynchronousTestCase):
         """A pipe, a device or a folder is not replaced, and nothing is left beside it."""
         os.mkfifo(self.file)
         for overwrite in (False, True):
-            with self.assertRaisesRegex(CliError, "is no file: name another one, or - for"):
+            with self.assertRaisesRegex(CliError, "is not a regular file: give another name, or - for"):
                 self.write(overwrite=overwrite)
         self.assertTrue(self.file.is_fifo())
         self.assertEqual([*self.folder.iterdir()], [self.file])
@@ -69,5 +69,5 @@ class NewFileTests(SynchronousTestCase):
         with new_file(self.file, overwrite=True) as out:
             out.write(b"first")
             error = self.assertRaises(CliError, self.write, overwrite=True)
-            self.assertIn("another export writes it", str(error))
+            self.assertIn("another export is writing it", str(error))
         self.check("first")

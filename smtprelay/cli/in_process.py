@@ -1,14 +1,14 @@
 """
 The API of a relay that does not run: the same routes, called in this process on its spool.
 
-Only what needs the providers or writes to somebody builds the relay's parts for it, from its configuration;
-nothing is connected, and nothing is sent before the relay runs again.
+Rerouting and bouncing mail need the providers and routes: these are built from the configuration, but nothing
+is connected, and nothing is sent before the relay runs again.
 """
 
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any
@@ -34,7 +34,7 @@ from smtprelay.web.router import Endpoint
 
 
 class InProcess(ApiClient):
-    """A client that answers itself; raises :class:`CliError` as if the relay had answered."""
+    """An :class:`ApiClient` that answers by itself, with the same errors."""
 
     running = False
 
@@ -44,7 +44,7 @@ class InProcess(ApiClient):
         super().__init__(str(location))
         self.delivers = location.shared
         self._settings = settings
-        # Only an import asks where mail can go.
+        # Only an import needs the routes.
         self._targets = RoutingTargets.of(configuration(settings, os.environ)) if new else RoutingTargets()
         self._routes: tuple[QueueSpool | None, Sequence[Endpoint]] = (None, ())
         with in_words():
@@ -56,20 +56,20 @@ class InProcess(ApiClient):
         return answer.status, answer.body
 
     def pieces(self, path: str) -> Iterator[bytes]:
-        """Give the body of an answer as it comes; refuse another one than 200."""
+        """Give the body of an answer piece by piece; raises for any status but 200."""
         answer = self._answer("GET", path, b"")
         if answer.status != HTTPStatus.OK:
             self.refuse(answer.status, answer.body)
         yield answer.body
         while answer.pieces is not None:
             with in_words():
-                piece = now(_next(answer.pieces))
+                piece = now(anext(answer.pieces, b""))
             if not piece:
                 return
             yield piece
 
     def close(self) -> None:
-        """Let go of the spool."""
+        """Close the spool."""
         self._spool.close()
 
     def _answer(self, method: str, target: str, body: bytes) -> ApiResponse:
@@ -81,27 +81,24 @@ class InProcess(ApiClient):
 
 async def _routed(routes: Sequence[Endpoint], method: str, target: str, body: bytes) -> ApiResponse:
     path, _, query = target.partition("?")
-    for route in routes:
-        found = route.pattern.fullmatch(unquote(path))
-        if found is None or route.method != method:
-            continue
-        request = ApiRequest(
-            path=found.groupdict(),
-            query=parse_qs(query, keep_blank_values=True),
-            content_type="application/json",
-            body=body,
-            who="control",
-            role="operator",
-        )
-        try:
-            return await route.action(request)
-        except ApiProblem as problem:
-            return problem.answer
-    raise AssertionError(f"{method} {target} is no route of the API")
+    matching = ((route, route.pattern.fullmatch(unquote(path))) for route in routes if route.method == method)
+    route, found = next((route, found) for route, found in matching if found)
+    request = ApiRequest(
+        path=found.groupdict(),
+        query=parse_qs(query, keep_blank_values=True),
+        content_type="application/json",
+        body=body,
+        who="control",
+        role="operator",
+    )
+    try:
+        return await route.action(request)
+    except ApiProblem as problem:
+        return problem.answer
 
 
 def _sources(spool: QueueSpool, settings: CliSettings, targets: RoutingTargets) -> Sources:
-    clock: Any = _AtOnce()
+    clock: Any = _Clock()
     operator: Any = _Operator(spool, settings)
     unseen: Any = None
     return Sources(
@@ -118,34 +115,34 @@ def _sources(spool: QueueSpool, settings: CliSettings, targets: RoutingTargets) 
 
 
 class _Operator:
-    """The part of :class:`smtprelay.interfaces.Operator` that needs no relay."""
+    """What an operator may do to the queue while no relay runs."""
 
     def __init__(self, spool: QueueSpool, settings: CliSettings) -> None:
         self._spool = spool
         self._settings = settings
 
     @cached_property
-    def _desk(self) -> Operator:
-        from smtprelay.service.offline import build_operator  # noqa: PLC0415 -- dear, and seldom needed
+    def _built(self) -> Operator:
+        from smtprelay.service.offline import build_operator  # noqa: PLC0415 -- slow to import
 
         config = configuration(self._settings, os.environ)
         return build_operator(config, self._spool, time.time, random.SystemRandom().getrandbits)
 
     def check(self, provider: str) -> None:
         """Raise ``LookupError`` if the configuration does not have the provider."""
-        self._desk.check(provider)
+        self._built.check(provider)
 
     async def __call__(self, delivery: Delivery, edit: Edit) -> Prepared:
-        """Prepare the change of one delivery by the configuration."""
-        return await self._desk(delivery, edit)
+        """Prepare the change of one delivery."""
+        return await self._built(delivery, edit)
 
     def holds_changed(self) -> None:
-        """Carry out the rules; what they ask for later the relay does."""
+        """Apply the hold rules; what is due later is left to the relay."""
         while now(self._spool.admin.apply_hold_rules()) == 0.0:
             pass
 
 
-class _AtOnce:
+class _Clock:
     """The clock of a process in which nothing waits."""
 
     def seconds(self) -> float:
@@ -155,7 +152,3 @@ class _AtOnce:
     def callLater(self, _seconds: float, call: Callable[..., object], *values: object) -> None:  # noqa: N802
         """Call it now."""
         call(*values)
-
-
-async def _next(pieces: AsyncIterator[bytes]) -> bytes:
-    return bytes(await anext(pieces, b""))

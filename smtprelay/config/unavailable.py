@@ -1,0 +1,100 @@
+"""
+Settings that the roadmap promises and this version does not have.
+
+They have no class: each is removed from the tree and refused by name, so that it does not look like a
+spelling mistake. A new feature removes its row.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from smtprelay.config.problem import Finding
+from smtprelay.config.tree import Items, Node, Scalar, Table, nearest
+from smtprelay.config.tree import Path as Place
+
+
+class UnavailableSetting(NamedTuple):
+    """
+    One setting, or one value of it.
+
+    :ivar setting: its key; ``*`` is every entry of a map or list, ``*=acs`` every one of that type.
+    :ivar what: what is not available.
+    :ivar word: the value that is not available; ``""`` is every value.
+    """
+
+    setting: str
+    what: str
+    word: str = ""
+
+
+ROWS: Final = (
+    UnavailableSetting("providers.*.type", "the provider type", "graph"),
+    UnavailableSetting("providers.*.type", "the provider type", "ses"),
+    UnavailableSetting("providers.*.proxy", "a proxy"),
+    UnavailableSetting("providers.*=capture.timeout", "the timeout of a folder"),
+    UnavailableSetting("checkers.*.type", "the checker", "entra"),
+    UnavailableSetting("checkers.*.type", "the checker", "azure_table"),
+    UnavailableSetting("listeners.*.proxy_trust", "the PROXY protocol"),
+    UnavailableSetting("listeners.*.auth.mechanisms.*", "the mechanism", "CRAM-MD5"),
+    UnavailableSetting("listeners.*.auth.mechanisms.*", "the mechanism", "SCRAM-SHA-256"),
+    UnavailableSetting("listeners.*.tls.client_ca", "checking the certificates of clients"),
+    UnavailableSetting("listeners.*.limits.messages", "limiting the rate of messages"),
+    UnavailableSetting("users.*.rate", "limiting the rate of messages"),
+    UnavailableSetting("routes.*.rewrite", "rewriting"),
+    UnavailableSetting("dkim", "signing with DKIM"),
+    UnavailableSetting("sandbox", "the sandbox"),
+    UnavailableSetting("privacy.subjects", "privacy.subjects:", "false"),
+    UnavailableSetting("privacy.addresses", "privacy.addresses:", "masked"),
+    UnavailableSetting("spool.seal_key", "sealing credentials"),
+)
+
+
+def unavailable(root: Table) -> list[Finding]:
+    """
+    Return a finding for each setting of ``root`` that a row of :data:`ROWS` names.
+
+    An empty one asks for nothing: its finding is not told. Of a type the whole entry is the culprit, so that
+    nothing is said about its other keys.
+    """
+    return [
+        Finding(
+            node.mark,
+            sentence(row),
+            "CFG-UNAVAILABLE",
+            nearest(root, path[:-1]) if row.setting.endswith(".type") else node,
+            follows=node.null if isinstance(node, Scalar) else not node,
+        )
+        for row in ROWS
+        for path, node in _select(root, row.setting.split("."), ())
+        if row.word.lower() in {"", _text(node).lower()}
+    ]
+
+
+def why_unknown(key: str) -> str:
+    """Return why the setting ``key`` (``routes.*.rewrite``) is not available; ``""`` if no row names it."""
+    return next((sentence(row) for row in ROWS if not row.word and row.setting == key), "")
+
+
+def sentence(row: UnavailableSetting) -> str:
+    """Return what a row says to the operator."""
+    return f"{f'{row.what} {row.word}'.rstrip()} is not available in this version"
+
+
+def _text(node: Node | None) -> str:
+    return node.text if isinstance(node, Scalar) else ""
+
+
+def _select(node: Node, keys: list[str], path: Place) -> Iterator[tuple[Place, Node]]:
+    if not keys:
+        yield path, node
+        return
+    entries: list[tuple[str | int, Node]] = []
+    if isinstance(node, Table):
+        entries += node.items()
+    elif isinstance(node, Items):
+        entries += enumerate(node)
+    wanted, _, kind = keys[0].partition("=")
+    for key, value in entries:
+        found = _text(value.get("type")) if isinstance(value, Table) else ""
+        if wanted in {"*", str(key)} and kind in {"", found}:
+            yield from _select(value, keys[1:], (*path, key))

@@ -34,7 +34,7 @@ class SpoolArchive(SpoolPart):
     ) -> ArchivePage:
         """Return the next messages of which a delivery matches, by id, each whole."""
         page = await self._writer.do(partial(export.export, selection=selection, mark=mark, moving=moving))
-        self._tell("queue.exported", who, [each.archived.id for each in page.items])
+        self._tell("queue.exported", [each.archived.id for each in page.items], who=who)
         return page
 
     async def exported(
@@ -42,7 +42,7 @@ class SpoolArchive(SpoolPart):
     ) -> Sequence[str]:
         """Drop ``messages``, which are safe elsewhere; return those that are dropped."""
         gone = await self._writer.do(partial(export.drop, messages=messages, attempts=attempts))
-        self._tell("queue.moved", who, gone)
+        self._tell("queue.moved", gone, who=who)
         return gone
 
     async def apply_settings(self, given: OperatorSettings, who: str) -> AppliedSettings:
@@ -69,7 +69,7 @@ class SpoolArchive(SpoolPart):
                 taken.append(message)
             elif each.archived.body and each.content is None:
                 await self._writer.do(partial(import_.forget_pieces, message=message))
-        self._tell("queue.imported", who, taken)
+        self._tell("queue.imported", taken, who=who)
         if taken:
             self._context.wake()
         return told
@@ -88,6 +88,6 @@ class SpoolArchive(SpoolPart):
             del self._idle[message]
         return gone
 
-    def _tell(self, event: str, who: str, messages: Sequence[str]) -> None:
+    def _tell(self, event: str, messages: Sequence[str], **fields: object) -> None:
         if messages:
-            self._events(event, who=who, count=len(messages), ids=", ".join(messages))
+            self._events(event, count=len(messages), ids=", ".join(messages), **fields)

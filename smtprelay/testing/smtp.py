@@ -42,13 +42,13 @@ class SmtpSink(Factory):
     :ivar connections: how many were made.
     :ivar talks: the connections that are open.
 
-    :param keywords: what EHLO offers; STARTTLS and AUTH are added where they apply.
+    :param keywords: what EHLO offers; STARTTLS and AUTH are added where they apply. ``None``: only
+        HELO is known.
     :param certificate: for TLS; without one STARTTLS is not offered.
     :param implicit: :meth:`listen` speaks TLS from the first byte.
     :param users: passwords by name; AUTH is offered if there are any.
     :param required: MAIL needs a login.
     :param mechanisms: what AUTH offers; only PLAIN and LOGIN are spoken.
-    :param extended: ``False`` knows HELO only.
     :param clock: for :class:`Pause`.
     """
 
@@ -57,13 +57,12 @@ class SmtpSink(Factory):
     def __init__(
         self,
         *,
-        keywords: Sequence[str] = KEYWORDS,
+        keywords: Sequence[str] | None = KEYWORDS,
         certificate: Certificate | None = None,
         implicit: bool = False,
         users: Mapping[str, str] | None = None,
         required: bool = False,
         mechanisms: Sequence[str] = ("PLAIN", "LOGIN"),
-        extended: bool = True,
         clock: IReactorTime | None = None,
     ) -> None:
         self.keywords = keywords
@@ -72,7 +71,6 @@ class SmtpSink(Factory):
         self.users = users or {}
         self.required = required
         self.mechanisms = mechanisms
-        self.extended = extended
         self.clock = clock
         self.actions = Script()
         self.messages: list[ReceivedMessage] = []

@@ -24,12 +24,11 @@ _DOT: Final = b".\r\n"
 class Sink(Shape):
     """What a connection needs of its server; see :class:`smtprelay.testing.smtp.SmtpSink`."""
 
-    keywords: Sequence[str]
+    keywords: Sequence[str] | None
     certificate: Certificate | None
     users: Mapping[str, str]
     required: bool
     mechanisms: Sequence[str]
-    extended: bool
     clock: IReactorTime | None
     actions: Script
     messages: list[ReceivedMessage]
@@ -165,13 +164,16 @@ class SmtpTalk(Protocol):
             handle(line)
 
     def _verb_ehlo(self, _line: str) -> None:
+        if self._sink.keywords is None:
+            self._answer("EHLO", "502 5.5.1 what?")
+            return
         offers = list(self._sink.keywords)
         if self._sink.certificate is not None and not ISSLTransport.providedBy(self.transport):
             offers.append("STARTTLS")
         if self._sink.users:
             offers.append(f"AUTH {' '.join(self._sink.mechanisms)}")
         welcome = "\n".join(["sink.test", *offers])
-        self._answer("EHLO", f"250 {welcome}" if self._sink.extended else "502 5.5.1 what?")
+        self._answer("EHLO", f"250 {welcome}")
 
     def _verb_helo(self, _line: str) -> None:
         self._answer("HELO", "250 sink.test")

@@ -1,6 +1,16 @@
-"""The tests; see CONTRIBUTING.rst."""
+"""
+The tests; see CONTRIBUTING.rst.
+
+A warning is an error: trial keeps those of a test, and issues them again after it, which fails it.
+"""
+
+import warnings
 
 from hypothesis import HealthCheck, settings
+
+warnings.simplefilter("error")
+# What old devices speak is tested with it.
+warnings.filterwarnings("ignore", r"ssl\.TLSVersion\.TLSv1(_1)? is deprecated", DeprecationWarning)
 
 # How long something takes depends on the machine, and what else it does.
 settings.register_profile("smtprelay", deadline=None, suppress_health_check=[HealthCheck.too_slow])

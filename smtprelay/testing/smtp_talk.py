@@ -7,9 +7,8 @@ from typing import Any, Final
 from typing import Protocol as Shape
 
 from attrs import define, field
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IDelayedCall, IOpenSSLContextFactory, IReactorTime, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
 
 from smtprelay.testing.certificates import Certificate
@@ -35,7 +34,7 @@ class Sink(Shape):
     lines: list[str]
     talks: "list[SmtpTalk]"
 
-    def tls_options(self) -> CertificateOptions:
+    def tls_options(self) -> IOpenSSLContextFactory:
         """Return the server's side of TLS."""
 
 

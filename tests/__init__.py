@@ -9,6 +9,8 @@ import warnings
 from hypothesis import HealthCheck, settings
 
 warnings.simplefilter("error")
+# The package that carries PostgreSQL asks where this is when it is imported, and needs no answer.
+warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR is not set")
 # What old devices speak is tested with it.
 warnings.filterwarnings("ignore", r"ssl\.TLSVersion\.TLSv1(_1)? is deprecated", DeprecationWarning)
 

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from bench.ours import NOWHERE, Ours, acs, smarthost
+from bench.ours import ENTRY, NOWHERE, Ours, acs, smarthost
 from bench.program import ROOT
 from bench.rounds import Results, Side, alternate
 from bench.sinks import HttpSink, SmtpSink
@@ -67,7 +67,9 @@ def _measured(work: Workplace, kind: str, size: int, roots: Mapping[str, Path]) 
 
 def _side(stack: ExitStack, work: Workplace, kind: str, name: str, root: Path) -> Side:
     if kind not in SINKS:
-        relay = stack.enter_context(Ours(work.place(name), {"out": NOWHERE}, mode=kind, root=root))
+        relay = stack.enter_context(
+            Ours(work.place(name), {"out": NOWHERE}, program=(ENTRY, kind), root=root)
+        )
         return Side(name=name, port=relay.port, pid=relay.pid)
     make, provider = SINKS[kind]
     sink = stack.enter_context(make(work.place("sink")))

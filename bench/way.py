@@ -92,7 +92,7 @@ def one_mail(folder: Path) -> Sequence[str]:
     with ExitStack() as stack:
         sink = HttpSink(folder)
         stack.callback(sink.stop)
-        ours = Ours(folder / "mail", {"acs": acs(sink.port)}, program="bench.way")
+        ours = Ours(folder / "mail", {"acs": acs(sink.port)}, program=("bench.way", "run"))
         stack.callback(ours.stop)
         _send(ours)  # what is made once
         time.sleep(_SETTLED)
@@ -101,7 +101,7 @@ def one_mail(folder: Path) -> Sequence[str]:
 
 def one_retry(folder: Path) -> Sequence[str]:
     """Return the way of one ``queue retry``, of the command and of the relay."""
-    ours = Ours(folder / "retry", {"nowhere": NOWHERE}, program="bench.way")
+    ours = Ours(folder / "retry", {"nowhere": NOWHERE}, program=("bench.way", "run"))
     try:
         _send(ours)
         time.sleep(_SETTLED)

@@ -1,6 +1,22 @@
-"""The tests; see CONTRIBUTING.rst."""
+"""
+The tests; see CONTRIBUTING.rst.
+
+A warning is an error: trial keeps those of a test, and issues them again after it, which fails it.
+"""
+
+import warnings
 
 from hypothesis import HealthCheck, settings
+
+warnings.simplefilter("error")
+# The package that carries PostgreSQL asks where this is when it is imported, and needs no answer.
+warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR is not set")
+# A spool in memory ends with the test that made it; since 3.13 Python says that nobody has closed it.
+warnings.filterwarnings(
+    "ignore", r"unclosed database in <smtprelay\.spool\.engines\.sqlite\.", ResourceWarning
+)
+# What old devices speak is tested with it.
+warnings.filterwarnings("ignore", r"ssl\.TLSVersion\.TLSv1(_1)? is deprecated", DeprecationWarning)
 
 # How long something takes depends on the machine, and what else it does.
 settings.register_profile("smtprelay", deadline=None, suppress_health_check=[HealthCheck.too_slow])

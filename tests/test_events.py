@@ -8,6 +8,7 @@ in the function around the call, and where that is called within its module.
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from string import Formatter
 
@@ -171,6 +172,7 @@ def names(node: ast.expr) -> Iterator[str]:
         raise UnclearError(f"which event {ast.unparse(node)} is")
 
 
+@cache
 def told() -> list[Told]:
     """Return all that the relay tells."""
     modules = [

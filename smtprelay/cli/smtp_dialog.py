@@ -77,7 +77,7 @@ class SmtpDialog:
         self._host, self._port = host.strip("[]"), int(digits)
         self._options = options
         self._tell = tell
-        self._smtp: smtplib.SMTP
+        self._smtp = smtplib.SMTP(local_hostname="unconnected")
 
     def open(self, password: str) -> None:
         """Connect and say EHLO; start TLS and log in if the options say so."""
@@ -106,6 +106,10 @@ class SmtpDialog:
     def close(self) -> None:
         """Say QUIT and close the connection."""
         self._step("QUIT", lambda: _words(self._smtp.quit()))
+
+    def hang_up(self) -> None:
+        """Close the connection, if there is one."""
+        self._smtp.close()
 
     def _step(self, name: str, act: Callable[[], str]) -> str:
         """Carry out ``act`` and report it; return its words, or raise :class:`Stopped` if it fails."""

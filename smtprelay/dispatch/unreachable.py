@@ -127,7 +127,11 @@ class ReachWatch:
         self._unprobed.discard(name)
         self._next_probe[name] = now + _NEXT_PROBE
         probe = self._probes[name] = Deferred.fromCoroutine(self._ask(name, reach))
-        probe.addErrback(self._not_probed).addCallback(lambda _: self._probes.pop(name))
+        probe.addErrback(self._not_probed).addCallback(self._probe_ended, name)
+
+    def _probe_ended(self, _: object, name: str) -> None:
+        # Not by pop() in a lambda: a Deferred must not return itself.
+        del self._probes[name]
 
     async def _ask(self, name: str, reach: Reach) -> None:
         outcome = await ask(self._providers[name], name, "", self._events)

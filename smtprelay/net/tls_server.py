@@ -10,10 +10,13 @@ runs: the certificate that was good stays in use, and a warning says why.
 import os
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from attrs import frozen
-from OpenSSL import SSL, crypto
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import Certificate, load_pem_x509_certificate
+from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLContextFactory, IReactorTime
 from zope.interface import implementer
 
@@ -143,7 +146,7 @@ class ServerContext:
         try:
             context.use_privatekey(_private_key(self._key))
             context.check_privatekey()
-        except SSL.Error as error:
+        except (SSL.Error, TypeError) as error:
             raise CertificateError(
                 f"{self._key}: the key does not belong to the certificate in {self._certificate}"
             ) from error
@@ -165,21 +168,18 @@ def _read(path: Path) -> bytes:
         raise CertificateError(f"{path}: {error.strerror}") from error
 
 
-def _certificates(path: Path) -> list[crypto.X509]:
+def _certificates(path: Path) -> list[Certificate]:
     try:
-        found = [
-            crypto.load_certificate(crypto.FILETYPE_PEM, pem) for pem in _CERTIFICATE.findall(_read(path))
-        ]
-    except (crypto.Error, ValueError) as error:
+        found = [load_pem_x509_certificate(pem) for pem in _CERTIFICATE.findall(_read(path))]
+    except ValueError as error:
         raise CertificateError(f"{path}: a certificate in it cannot be read") from error
     if not found:
         raise CertificateError(f"{path}: no certificate in PEM form in it")
     return found
 
 
-def _private_key(path: Path) -> crypto.PKey:
+def _private_key(path: Path) -> Any:
     try:
-        # With a passphrase given OpenSSL does not ask the terminal for one.
-        return crypto.load_privatekey(crypto.FILETYPE_PEM, _read(path), passphrase=b"")
-    except (crypto.Error, ValueError, TypeError) as error:
+        return load_pem_private_key(_read(path), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise CertificateError(f"{path}: no private key in PEM form in it, or an encrypted one") from error

@@ -25,6 +25,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import formatdate, parsedate_to_datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 from attrs import define, field, frozen
@@ -148,7 +149,7 @@ class FakeAcs(Resource):
     :param keys: access keys in base64; may be changed later, to rotate them.
     :param steps: what polls see before ``Succeeded``.
     :param retry_after: seconds, told with 202 and with each poll that is not the last.
-    :param sends: quotas of send requests, all at once; ``polls``: of polls.
+    :param quotas: by ``"send"`` and ``"poll"``: windows of such requests, all at once.
     :param naming: how a refusal tells which recipient is at fault: ``"nothing"``, as the service does
         mostly, ``"message"``, ``"place"``, ``"target"`` or ``"details"``.
     :param unwanted: tells of a request which property the service does not like today, or ``""``.
@@ -166,8 +167,7 @@ class FakeAcs(Resource):
         *,
         steps: Sequence[str] = ("NotStarted", "Running"),
         retry_after: int = 1,
-        sends: Sequence[Window] = (),
-        polls: Sequence[Window] = (),
+        quotas: Mapping[str, Sequence[Window]] = MappingProxyType({}),
         naming: str = "nothing",
         unwanted: Callable[[Mapping[str, Any]], str] = lambda _: "",
     ) -> None:
@@ -182,8 +182,7 @@ class FakeAcs(Resource):
         self._usual = Ends("Succeeded", steps=steps)
         self._retry_after = retry_after
         self._quotas = {
-            "send": [_Bucket.full(window, clock) for window in sends],
-            "poll": [_Bucket.full(window, clock) for window in polls],
+            kind: [_Bucket.full(window, clock) for window in windows] for kind, windows in quotas.items()
         }
         self._scripts: dict[str, deque[Act | None]] = {"send": deque(), "poll": deque()}
 
@@ -257,11 +256,11 @@ class FakeAcs(Resource):
             raise _denied("Denied by the resource provider.")
 
     def _spend(self, kind: str) -> None:
-        wait = max((bucket.wait(self._clock.seconds()) for bucket in self._quotas[kind]), default=0.0)
+        wait = max((bucket.wait(self._clock.seconds()) for bucket in self._quotas.get(kind, ())), default=0.0)
         if wait > 0:
             headers = {"Retry-After": str(math.ceil(wait))}
             raise _RefusedRequest(429, "TooManyRequests", "the quota is used up", headers)
-        for bucket in self._quotas[kind]:
+        for bucket in self._quotas.get(kind, ()):
             bucket.tokens -= 1
 
     def _send(

@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTime
+from twisted.internet.interfaces import IAddress, IListeningPort, IOpenSSLContextFactory, IReactorTime
 from twisted.internet.protocol import Factory
-from twisted.internet.ssl import CertificateOptions, KeyPair, PrivateCertificate
+from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from smtprelay.testing.certificates import Certificate
@@ -30,8 +30,6 @@ __all__ = ["CUT", "KEYWORDS", "SILENCE", "Action", "Pause", "ReceivedMessage", "
 #: What is offered in the answer to EHLO when nothing else is asked for.
 KEYWORDS: Final = ("PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES")
 
-_PEM: Final = 1
-
 
 class SmtpSink(Factory):
     """
@@ -42,13 +40,13 @@ class SmtpSink(Factory):
     :ivar connections: how many were made.
     :ivar talks: the connections that are open.
 
-    :param keywords: what EHLO offers; STARTTLS and AUTH are added where they apply.
+    :param keywords: what EHLO offers; STARTTLS and AUTH are added where they apply. ``None``: only
+        HELO is known.
     :param certificate: for TLS; without one STARTTLS is not offered.
     :param implicit: :meth:`listen` speaks TLS from the first byte.
     :param users: passwords by name; AUTH is offered if there are any.
     :param required: MAIL needs a login.
     :param mechanisms: what AUTH offers; only PLAIN and LOGIN are spoken.
-    :param extended: ``False`` knows HELO only.
     :param clock: for :class:`Pause`.
     """
 
@@ -57,13 +55,12 @@ class SmtpSink(Factory):
     def __init__(
         self,
         *,
-        keywords: Sequence[str] = KEYWORDS,
+        keywords: Sequence[str] | None = KEYWORDS,
         certificate: Certificate | None = None,
         implicit: bool = False,
         users: Mapping[str, str] | None = None,
         required: bool = False,
         mechanisms: Sequence[str] = ("PLAIN", "LOGIN"),
-        extended: bool = True,
         clock: IReactorTime | None = None,
     ) -> None:
         self.keywords = keywords
@@ -72,7 +69,6 @@ class SmtpSink(Factory):
         self.users = users or {}
         self.required = required
         self.mechanisms = mechanisms
-        self.extended = extended
         self.clock = clock
         self.actions = Script()
         self.messages: list[ReceivedMessage] = []
@@ -104,13 +100,10 @@ class SmtpSink(Factory):
         self.connections += 1
         return SmtpTalk(self, self.connections)
 
-    def tls_options(self) -> CertificateOptions:
+    def tls_options(self) -> IOpenSSLContextFactory:
         """Return the server's side of TLS. Needs ``certificate``."""
         assert self.certificate is not None
-        key = KeyPair.load(self.certificate.key.read_bytes(), _PEM)
-        loaded = PrivateCertificate.load(self.certificate.certificate.read_bytes(), key, _PEM)
-        options: CertificateOptions = loaded.options()
-        return options
+        return DefaultOpenSSLContextFactory(str(self.certificate.key), str(self.certificate.certificate))
 
     async def listen(self, reactor: Any, port: int = 0) -> IListeningPort:
         """Listen on 127.0.0.1, with TLS from the first byte if ``implicit``."""

@@ -7,9 +7,8 @@ from typing import Any, Final
 from typing import Protocol as Shape
 
 from attrs import define, field
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IDelayedCall, IOpenSSLContextFactory, IReactorTime, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
 
 from smtprelay.testing.certificates import Certificate
@@ -24,19 +23,18 @@ _DOT: Final = b".\r\n"
 class Sink(Shape):
     """What a connection needs of its server; see :class:`smtprelay.testing.smtp.SmtpSink`."""
 
-    keywords: Sequence[str]
+    keywords: Sequence[str] | None
     certificate: Certificate | None
     users: Mapping[str, str]
     required: bool
     mechanisms: Sequence[str]
-    extended: bool
     clock: IReactorTime | None
     actions: Script
     messages: list[ReceivedMessage]
     lines: list[str]
     talks: "list[SmtpTalk]"
 
-    def tls_options(self) -> CertificateOptions:
+    def tls_options(self) -> IOpenSSLContextFactory:
         """Return the server's side of TLS."""
 
 
@@ -165,13 +163,16 @@ class SmtpTalk(Protocol):
             handle(line)
 
     def _verb_ehlo(self, _line: str) -> None:
+        if self._sink.keywords is None:
+            self._answer("EHLO", "502 5.5.1 what?")
+            return
         offers = list(self._sink.keywords)
         if self._sink.certificate is not None and not ISSLTransport.providedBy(self.transport):
             offers.append("STARTTLS")
         if self._sink.users:
             offers.append(f"AUTH {' '.join(self._sink.mechanisms)}")
         welcome = "\n".join(["sink.test", *offers])
-        self._answer("EHLO", f"250 {welcome}" if self._sink.extended else "502 5.5.1 what?")
+        self._answer("EHLO", f"250 {welcome}")
 
     def _verb_helo(self, _line: str) -> None:
         self._answer("HELO", "250 sink.test")

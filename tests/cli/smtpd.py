@@ -74,7 +74,12 @@ class Session(socketserver.StreamRequestHandler):
             else:
                 getattr(self, f"on_{verb.lower()}", self.on_other)(line)
 
+    def finish(self) -> None:
+        super().finish()
+        self.connection.close()
+
     def start_tls(self) -> None:
+        self.rfile.close()
         self.connection = self.server.context.wrap_socket(self.connection, server_side=True)
         self.rfile = self.connection.makefile("rb")
 

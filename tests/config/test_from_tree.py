@@ -261,7 +261,7 @@ class HypothesisTests(SynchronousTestCase):
         """Any text gives a list of problems, and nothing else."""
         self.assertNotEqual(problems_of(content), [])
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @given(shaped(Config))
     def test_any_values(self, value: dict[str, Any]) -> None:
         """Any values under the known keys give problems with places, and nothing else."""

@@ -8,7 +8,7 @@ from typing import Any
 LIMIT = 2.3
 #: Shorter runs measure nothing; one of a longer one is enough.
 _SECONDS = 0.006
-_LONG = 0.05
+_LONG = 0.02
 
 
 def growth(

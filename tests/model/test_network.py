@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.network import addresses_of, counted_as, strangers
+from smtprelay.model.network import MAPPED, addresses_of, counted_as, strangers
 
 
 class CountedTests(SynchronousTestCase):
@@ -65,7 +65,8 @@ class StrangersTests(SynchronousTestCase):
             ([f"{n}.{m}.0.0/16" for n in range(1, 9) for m in range(256)], "4.0.0.0/6"),
             (every_other, "0.0.0.0/9 together with the other networks"),
             ([f"{n:x}00::/16" for n in range(0x20, 0x30)], "2000::/16 together with the other networks"),
-            (["::ffff:0:0/96"], "::ffff:0:0/96"),
+            # Python writes it with dots since 3.13.
+            (["::ffff:0:0/96"], str(MAPPED)),
             (["::ffff:0:0/97", "::ffff:128.0.0.0/97"], "0.0.0.0/0"),
             (["::/80"], "::/80"),
             (["64:ff9b::/96"], "64:ff9b::/96"),

@@ -2,7 +2,6 @@
 
 import shutil
 import ssl
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,10 +118,7 @@ class Handshakes(Base):
         """Return a client that speaks just this."""
         client = self.trusting()
         client.set_ciphers(ciphers)
-        # Python calls some of them deprecated; that is what the profile is for.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            client.minimum_version = client.maximum_version = version
+        client.minimum_version = client.maximum_version = version
         return client
 
     def test_ciphers(self):

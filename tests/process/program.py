@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
+from twisted.python import log
 from twisted.python.failure import Failure
 
 #: Where ``tests`` can be imported from.
@@ -45,7 +46,8 @@ class Program(ProcessProtocol):
     def start(cls, command: Sequence[str], folder: Path, **environ: str) -> "Program":
         """Start ``command`` in ``folder``, with little in its environment but ``environ``."""
         program = cls()
-        environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(folder), **environ}
+        usual = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(folder)}
+        environ = {**usual, "PYTHONWARNINGS": "default", **environ}
         reactor.spawnProcess(program, command[0], command, env=environ, path=str(folder))
         return program
 
@@ -96,6 +98,9 @@ class Program(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         ended = reason.value
         self.status = 0 if isinstance(ended, ProcessDone) else (ended.exitCode or -(ended.signal or 0))
+        # Whatever is logged as an error fails the test.
+        for warning in re.findall(rb".*\b\w+Warning: .*", self.out + self.err):
+            log.err(AssertionError(f"a warning of a process: {warning.decode(errors='replace')}"))
         self._look()
 
     # --- waiting

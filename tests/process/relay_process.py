@@ -13,7 +13,9 @@ from typing import Any
 
 import treq
 from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
 
+from smtprelay.cli.client import ApiClient
 from tests.process.acs_process import AcsProcess
 from tests.process.conversation import Conversation
 from tests.process.program import Program
@@ -136,10 +138,23 @@ class RelayProcess:
             raise AssertionError(f"{arguments}: exit status {status}: {program.err.decode()}")
         return json.loads(program.out)["data"]
 
+    async def ask(self, path: str) -> Any:
+        """
+        Return what its API says at ``path`` over the control socket, as the command line would.
+
+        For what is asked again and again: a command costs half a second of the processor.
+        """
+        beside = (self.folder / "spool" / "control.sock", self.folder / "control.sock")
+        socket = next((each for each in beside if each.exists()), beside[0])
+        return await deferToThread(ApiClient(str(socket)).get, f"/api/v1/{path}")
+
     async def queued(self) -> Sequence[dict[str, Any]]:
         """Return what waits in its queue."""
-        listed = await self.cli("queue", "list")
-        return list(listed["deliveries"])
+        return list((await self.ask("queue"))["deliveries"])
+
+    async def status(self) -> dict[str, Any]:
+        """Return what ``smtprelay status`` shows."""
+        return dict(await self.ask("status"))
 
     async def metric(self, name: str) -> float:
         """Return the value of the metric whose name and labels are ``name``."""

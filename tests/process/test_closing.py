@@ -12,6 +12,7 @@ import struct
 import time
 from collections.abc import Callable, Mapping
 from email import message_from_bytes
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.threads import deferToThread
@@ -76,6 +77,12 @@ def read_and_close(client: socket.socket) -> None:
         client.close()
 
 
+def subject(path: Path) -> str:
+    """Return the subject of the mail in a file, of which only the beginning is read: most is content."""
+    with path.open("rb") as file:
+        return str(message_from_bytes(file.read(4096))["Subject"])
+
+
 class ClosingCase(Stage):
     """Has a relay with a listener, and clients that block."""
 
@@ -112,11 +119,11 @@ class ClosingCase(Stage):
         client.sendall(octets[begin:])
         return end(client)
 
-    def mail(self, subject: str, size: int) -> bytes:
+    def mail(self, name: str, size: int) -> bytes:
         lines = (b"x" * 78 + b"\r\n") * (size // 80)
         return (
             b"EHLO c.test\r\nMAIL FROM:<app@example.org>\r\nRCPT TO:<user@example.com>\r\nDATA\r\n"
-            b"Subject: " + subject.encode() + b"\r\n\r\n" + lines + b".\r\nQUIT\r\n"
+            b"Subject: " + name.encode() + b"\r\n\r\n" + lines + b".\r\nQUIT\r\n"
         )
 
     def events(self, relay: RelayProcess, name: str) -> list[Mapping[str, Any]]:
@@ -125,18 +132,17 @@ class ClosingCase(Stage):
 
     def arrived(self) -> list[tuple[str, int]]:
         """Return subject and size of the mail that the provider has."""
-        found = [path.read_bytes() for path in self.folder.glob("captured/new/*")]
-        return sorted((message_from_bytes(each)["Subject"], len(each)) for each in found)
+        return sorted((subject(path), path.stat().st_size) for path in self.folder.glob("captured/new/*"))
 
-    async def outcome(self, relay: RelayProcess, subject: str) -> int:
+    async def outcome(self, relay: RelayProcess, name: str) -> int:
         """Wait until a mail is here or told as aborted, one of them; return how often it is here."""
 
         def known() -> bool:
             return len(self.arrived()) + len(self.events(relay, "message.aborted")) >= self.expected
 
         self.expected += 1
-        await eventually(known, subject)
-        return sum(each == subject for each, _ in self.arrived())
+        await eventually(known, name)
+        return sum(each == name for each, _ in self.arrived())
 
     async def story(self, *ends: tuple[End, bool]) -> list[Any]:
         """
@@ -150,16 +156,16 @@ class ClosingCase(Stage):
         targets = [(self.sent_when_asked_to, close, True), *((self.sent, *end) for end in ends)]
         for send, end, must_be_kept in targets:
             for size in self.sizes:
-                subject = f"{end.__name__}/{send.__name__} {size}"
-                returned.append(await deferToThread(send, relay, self.mail(subject, size), end))
-                count = await self.outcome(relay, subject)
+                name = f"{end.__name__}/{send.__name__} {size}"
+                returned.append(await deferToThread(send, relay, self.mail(name, size), end))
+                count = await self.outcome(relay, name)
                 if must_be_kept:
-                    self.assertEqual(count, 1, (subject, self.events(relay, "message.aborted")))
+                    self.assertEqual(count, 1, (name, self.events(relay, "message.aborted")))
         self.assertEqual(await relay.stop(), 0)
         whole = self.arrived()
-        self.assertEqual(len(whole), len({subject for subject, _ in whole}))
-        for subject, size in whole:
-            self.assertGreater(size, int(subject.split()[1]) // 80 * 80)
+        self.assertEqual(len(whole), len({name for name, _ in whole}))
+        for name, size in whole:
+            self.assertGreater(size, int(name.split()[1]) // 80 * 80)
         aborted = self.events(relay, "message.aborted")
         self.assertEqual(len(whole) + len(aborted), len(returned))
         for told in aborted:

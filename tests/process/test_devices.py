@@ -4,7 +4,6 @@ What old devices and scripts say, to listeners as an operator sets them up for t
 
 import ssl
 import tempfile
-import warnings
 from base64 import b64encode
 from pathlib import Path
 from shutil import rmtree
@@ -121,9 +120,7 @@ class DeviceTests(TestCase):
         """A device that knows TLS 1.0 and RSA key exchange sends its mail, with no other hello within TLS."""
         context = ssl.create_default_context(cafile=str(self.folder / "tls" / "ca.pem"))
         context.set_ciphers("AES128-SHA:@SECLEVEL=0")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1
 
         def talk() -> list[str]:
             client = Client(self.relay.addresses["old"].port, context)

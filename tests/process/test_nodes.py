@@ -102,7 +102,7 @@ class NodesTests(NodesCase, TestCase):
                 await node.send(message(f"lost {number}"), "user@example.com")
 
         async def seen() -> bool:
-            told = [(await node.cli("status"))["attention"] for node in nodes]
+            told = [(await node.status())["attention"] for node in nodes]
             return all(lines and lines[0]["kind"] == "unreachable" for lines in told)
 
         await eventually(seen, "the attention line at each node")
@@ -112,7 +112,7 @@ class NodesTests(NodesCase, TestCase):
         self.addCleanup(mended.stopListening)
 
         async def over() -> bool:
-            return not any([(await node.cli("status"))["attention"] for node in nodes])
+            return not any([(await node.status())["attention"] for node in nodes])
 
         await eventually(over, "no attention line any more")
         for event in (b'"provider.failing"', b'"provider.recovered"'):
@@ -120,7 +120,7 @@ class NodesTests(NodesCase, TestCase):
             self.assertEqual(len(lines), 1, lines)
 
     async def refused(self, node: RelayProcess) -> list[dict]:
-        return (await node.cli("refused"))["refused"]
+        return (await node.ask("refused"))["refused"]
 
     async def test_any_node_takes_any_mail(self) -> None:
         """Mail that came through all nodes is delivered once each, and each node can tell of all of it."""

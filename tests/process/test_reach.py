@@ -72,7 +72,7 @@ class UnreachableTests(Stage, TestCase):
         return self.ending(RelayProcess(self.folder, config))
 
     async def attention(self, relay: RelayProcess) -> dict[str, dict[str, Any]]:
-        return {line["about"]: line for line in (await relay.cli("status"))["attention"]}
+        return {line["about"]: line for line in (await relay.status())["attention"]}
 
     async def test_a_corrected_host(self) -> None:
         """Mail to a wrong host goes at the next start with the right one, not when its retry is due."""
@@ -120,7 +120,7 @@ class UnreachableTests(Stage, TestCase):
         await relay.send(message("lost", to="x@out.test"), "x@out.test")
 
         async def kinds(*wanted: str) -> bool:
-            return [line["kind"] for line in (await relay.cli("status"))["attention"]] == [*wanted]
+            return [line["kind"] for line in (await relay.status())["attention"]] == [*wanted]
 
         await eventually(lambda: kinds("unreachable"), "the alarm", patience=PROMISED)
         await relay.cli("providers", "suspend", "out")

@@ -245,8 +245,8 @@ class EndpointTests(SuperviseCase, TestCase):
         relay.config.write_text(text.replace("tcp:0:interface=127.0.0.1", endpoint))
         await relay.start()
         context = ssl.create_default_context(cafile=made.ca)
-        with socket.create_connection(("127.0.0.1", relay.smtp)) as plain:
-            client = context.wrap_socket(plain, server_hostname="localhost", do_handshake_on_connect=False)
+        plain = socket.create_connection(("127.0.0.1", relay.smtp))
+        with context.wrap_socket(plain, server_hostname="localhost", do_handshake_on_connect=False) as client:
             client.setblocking(False)
             await eventually(lambda: shaken(client), "the handshake")
             client.setblocking(True)

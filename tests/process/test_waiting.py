@@ -48,7 +48,7 @@ class WaitingTests(Stage, TestCase):
         await life.says('"event":"spool.unavailable".*no connection to the database')
         self.assertIn("no connection to the database", await self.health())
         with self.assertRaisesRegex(AssertionError, "exit status 75: .*no connection to the database"):
-            await relay.queued()
+            await relay.cli("queue", "list")
         self.assertFalse((await relay.cli("status"))["ready"]["ok"])
         self.assertNotIn(b"relay.ready", life.out)
         await deferToThread(database.start)
@@ -84,7 +84,7 @@ class WaitingTests(Stage, TestCase):
         with self.assertRaisesRegex(
             AssertionError, "exit status 75: .*they wait for the database of the spool"
         ):
-            await relay.queued()
+            await relay.cli("queue", "list")
         await deferToThread(database.start)
         await life.says('"event":"relay.ready"')
 
@@ -104,7 +104,7 @@ class WaitingTests(Stage, TestCase):
         self.assertEqual(await relay.stop(), 0)
 
     async def refused(self, relay: SupervisedRelay) -> list[dict[str, Any]]:
-        return list((await relay.cli("refused"))["refused"])
+        return list((await relay.ask("refused"))["refused"])
 
     def away(self, life: Program) -> set[int]:
         """Return the workers that have said that they wait."""

@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Delivery, Envelope, Recipient
-from smtprelay.providers.acs.provider import Acs, Credentials
+from smtprelay.providers.acs.api import AcsApi
+from smtprelay.providers.acs.provider import Acs, AcsOptions, Credentials
 from smtprelay.testing.acs import FakeAcs
 from smtprelay.testing.mime import InlineMimeWorker
 from tests.providers.http_wiring import JoinedHttp
@@ -67,15 +68,16 @@ class JoinedAcs:
         self.threads = 0
         self.taken = 0
         given = {"sender": "DoNotReply@mail.example.com", "sender_domains": ["Mail.Example.com"], **options}
-        self.provider = Acs(
-            name="acs",
-            http=self.joined.http,
-            credentials=self._read,
-            worker=self.worker,
+        api = AcsApi(
+            "acs",
+            self.joined.http,
+            self._read,
             clock=self.clock,
             events=self.events,
             defer_to_thread=self._aside,
-            **given,
+        )
+        self.provider = Acs(
+            api, AcsOptions(**given), worker=self.worker, clock=self.clock, events=self.events
         )
 
     def start(self, item: Delivery | None = None, body: bytes = MAIL) -> "Deferred[Any]":

@@ -3,7 +3,6 @@
 import contextlib
 import socket
 import ssl
-import warnings
 from typing import Any
 
 from twisted.internet import reactor
@@ -299,10 +298,8 @@ class Real(TestCase):
         site, port = self.listen(implicit=implicit, **settings)
         client_context = ssl.create_default_context(cafile=str(self.files.ca))
         client_context.set_ciphers(offered)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            only = ssl.TLSVersion[version]
-            client_context.minimum_version = client_context.maximum_version = only
+        only = ssl.TLSVersion[version]
+        client_context.minimum_version = client_context.maximum_version = only
 
         def talk() -> None:
             client = Client(port, client_context)

@@ -151,7 +151,8 @@ class RefusalTests(Case):
     def test_quota(self):
         """Each kind of request has its tokens, which come back evenly."""
         windows = [Window(count=2, seconds=60.0), Window(count=100, seconds=3600.0)]
-        self.use(FakeAcs(self.clock, [KEY], sends=windows, polls=[Window(count=1, seconds=10.0)]))
+        quotas = {"send": windows, "poll": [Window(count=1, seconds=10.0)]}
+        self.use(FakeAcs(self.clock, [KEY], quotas=quotas))
         answers = [self.send() for _ in range(3)]
         self.assertEqual([answer.status for answer in answers], [202, 202, 429])
         self.assertEqual(answers[2].header("Retry-After"), "30")

@@ -109,6 +109,7 @@ class RouterTests(SynchronousTestCase):
         """More than the limit is not collected: the connection ends."""
         transport = self.fixture.send("POST", "/api/v1/queue/hold", body=b"x" * (MAX_BODY + 1))
         self.assertEqual((transport.disconnecting, transport.value()), (True, b""))
+        transport.protocol.connectionLost(Failure(ConnectionDone()))
         allowed = self.fixture.send("POST", "/api/v1/queue/hold", body=b"x" * MAX_BODY)
         self.assertEqual(parse(allowed.value()).status, 403)
 

@@ -77,6 +77,8 @@ def send(ctx: click.Context, /, **given: Any) -> int:
         dialog.close()
     except Stopped:
         accepted = False
+    finally:
+        dialog.hang_up()
     data = {"server": options.server, "ok": accepted, "ids": ids, "steps": [step._asdict() for step in steps]}
     follow = [f"Follow it with: {again(ctx)} queue show {printable(name)}" for name in ids[-1:]]
     output.result(ctx, data, lambda: click.echo("".join(f"{line}\n" for line in follow), nl=False))

@@ -76,7 +76,6 @@ class ProcessMimeWorker:
 
     Its process is started when it is first needed, and ended when it has had nothing to do for a while.
 
-    :param passing: exceptions of tasks that are raised as what they are; they take one text.
     :param prefixes: where tasks may be defined, beside ``smtprelay``.
     :param seconds: a clock that tells how long work in this process takes.
     """
@@ -88,7 +87,6 @@ class ProcessMimeWorker:
         *,
         bounds: Bounds | None = None,
         idle: float = IDLE,
-        passing: Sequence[type[Exception]] = (TooComplexError,),
         prefixes: Sequence[str] = (),
         executable: str = sys.executable,
         seconds: Callable[[], float] = time.perf_counter,
@@ -97,7 +95,6 @@ class ProcessMimeWorker:
         self._events = events
         self._bounds = bounds or Bounds()
         self._idle = idle
-        self._passing = {name_of(each): each for each in passing}
         self._prefixes = prefixes
         self._executable = executable
         self._seconds = seconds
@@ -191,9 +188,8 @@ class ProcessMimeWorker:
 
     def _raise(self, told: Mapping[str, str]) -> NoReturn:
         """Raise what a task raised, or what stands for it, without the traceback of how it came here."""
-        passing = self._passing.get(told["type"])
-        if passing is not None:
-            raise passing(told["text"]) from None
+        if told["type"] == name_of(TooComplexError):
+            raise TooComplexError(told["text"]) from None
         if told["type"] == _NO_MEMORY:
             raise MailTooCostly(
                 "work on the mail needs more memory than a mail of its size may use"

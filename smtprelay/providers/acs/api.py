@@ -62,7 +62,7 @@ class AcsApi:
         events: Events,
         defer_to_thread: DeferToThread,
     ) -> None:
-        self._name = name
+        self.name = name
         self._http = http
         self._read_credentials = read_credentials
         self._clock = clock
@@ -151,7 +151,7 @@ class AcsApi:
         finally:
             seconds = self._clock.seconds() - began
             self._events(
-                "provider.request", provider=self._name, operation=call.operation, code=code, seconds=seconds
+                "provider.request", provider=self.name, operation=call.operation, code=code, seconds=seconds
             )
         return answer
 

@@ -31,7 +31,6 @@ from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.acs.api import (
     AcsApi,
-    DeferToThread,
     NoCredentialsError,
     content,
     operation_url,
@@ -43,9 +42,9 @@ from smtprelay.providers.acs.request import encoded_size, largest_mail, map_mail
 from smtprelay.providers.acs.signature import Credentials
 from smtprelay.providers.classify import acs_refusal, retry_after
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.http.client import AnswerLost, Http, NotSent, Response
+from smtprelay.providers.http.client import AnswerLost, NotSent, Response
 
-__all__ = ["ACS_LIMITS", "Acs", "Credentials", "single_id"]
+__all__ = ["ACS_LIMITS", "Acs", "AcsOptions", "Credentials", "single_id"]
 
 #: Documented by the service; the size is that of the whole request, after base64.
 ACS_LIMITS: Final = Limits(request=10_000_000, recipients=50)
@@ -109,41 +108,46 @@ class _Refused:
     field: str = ""
 
 
+@frozen(kw_only=True)
+class AcsOptions:
+    """
+    What is sent, and in whose name.
+
+    :ivar sender: the address that sends when the mail's own is not in ``sender_domains``.
+    :ivar blind_to: in whose name mail goes to blind recipients together; ``""``: each gets a request.
+    :ivar accept_on: ``"succeeded"`` waits for the service's verdict, ``"202"`` does not.
+    """
+
+    sender: str
+    sender_domains: Collection[str] = ()
+    blind_to: str = ""
+    accept_on: str = "succeeded"
+    limits: Limits = ACS_LIMITS
+
+
 class Acs(ProviderDefaults):
     """
     A :class:`smtprelay.interfaces.Provider`; one resource has one quota and one set of credentials: one lane.
 
-    :param credentials: reads the secrets; called in a thread, at first, after a 401 and after no answer.
     :param worker: reads mail and makes the requests.
-    :param sender: the address that sends when the mail's own is not in ``sender_domains``.
-    :param blind_to: in whose name mail goes to blind recipients together; ``""``: each gets a request.
-    :param accept_on: ``"succeeded"`` waits for the service's verdict, ``"202"`` does not.
     :param clock: its seconds are those since the epoch.
-    :param new_id: makes a random UUID, for probes.
     """
 
     idempotent = True
 
     def __init__(
         self,
+        api: AcsApi,
+        options: AcsOptions,
         *,
-        name: str,
-        http: Http,
-        credentials: Callable[[], Credentials],
         worker: MimeWorker,
-        sender: str,
         clock: IReactorTime,
         events: Events,
-        defer_to_thread: DeferToThread,
-        sender_domains: Collection[str] = (),
-        blind_to: str = "",
-        accept_on: str = "succeeded",
-        limits: Limits = ACS_LIMITS,
-        new_id: Callable[[], object] = uuid.uuid4,
     ) -> None:
-        self.name = name
+        self.name = api.name
+        limits = options.limits
         # The one in whose name it goes is a recipient, too.
-        together = limits.recipients if blind_to else None
+        together = limits.recipients if options.blind_to else None
         self.limits = evolve(
             limits,
             size=largest_mail(limits.request) if limits.size is None else limits.size,
@@ -151,19 +155,16 @@ class Acs(ProviderDefaults):
         )
         self._most_recipients = limits.recipients
         self._parameters = {
-            "sender": sender,
-            "domains": sorted(set(map(ascii_domain, sender_domains))),
-            "blind_to": blind_to,
+            "sender": options.sender,
+            "domains": sorted(set(map(ascii_domain, options.sender_domains))),
+            "blind_to": options.blind_to,
             "largest": limits.request,
         }
         self._worker = worker
-        self._wait = accept_on == "succeeded"
+        self._wait = options.accept_on == "succeeded"
         self._clock = clock
         self._events = events
-        self._new_id = new_id
-        self._api = AcsApi(
-            name, http, credentials, clock=clock, events=events, defer_to_thread=defer_to_thread
-        )
+        self._api = api
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:
         """Return the bounds of what a mail of this shape becomes as JSON."""
@@ -216,7 +217,7 @@ class Acs(ProviderDefaults):
 
     async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
         """Ask for an operation that does not exist: that it does not is the good answer."""
-        operation_id = str(self._new_id())
+        operation_id = str(uuid.uuid4())
         seen = await get_operation(self._api, self._clock, operation_id, operation_url(operation_id))
         if isinstance(seen.outcome, Blocked):
             return seen.outcome

@@ -12,7 +12,8 @@ from smtprelay.config.model import Config
 from smtprelay.interfaces import Events, MimeWorker, Provider
 from smtprelay.model.route import Limits
 from smtprelay.net.reachability import Reach
-from smtprelay.providers.acs.provider import ACS_LIMITS, Acs
+from smtprelay.providers.acs.api import AcsApi
+from smtprelay.providers.acs.provider import ACS_LIMITS, Acs, AcsOptions
 from smtprelay.providers.acs.signature import Credentials, parse_connection_string, parse_endpoint, parse_key
 from smtprelay.providers.capture import Capture
 from smtprelay.providers.http.client import open_http
@@ -59,26 +60,29 @@ def _built(name: str, wanted: Any, config: Config, context: ProviderContext) -> 
 
 
 def _acs(name: str, wanted: settings.AcsSettings, context: ProviderContext) -> Provider:
-    return Acs(
-        name=name,
-        http=open_http(
-            context.reactor,
-            concurrency=wanted.concurrency,
-            timeout=wanted.timeout,
-            ca=wanted.ca or "",
-            reach=context.reach(name),
-        ),
-        credentials=lambda: credentials_of(wanted),
-        worker=context.mime,
+    http = open_http(
+        context.reactor,
+        concurrency=wanted.concurrency,
+        timeout=wanted.timeout,
+        ca=wanted.ca or "",
+        reach=context.reach(name),
+    )
+    api = AcsApi(
+        name,
+        http,
+        lambda: credentials_of(wanted),
+        clock=context.reactor,
+        events=context.events,
+        defer_to_thread=context.defer_to_thread,
+    )
+    options = AcsOptions(
         sender=wanted.sender,
         sender_domains=wanted.sender_domains,
         blind_to=wanted.blind_to if wanted.blind == "together" and wanted.blind_to else "",
         accept_on=wanted.accept_on,
         limits=_limits(ACS_LIMITS, wanted.limits),
-        clock=context.reactor,
-        events=context.events,
-        defer_to_thread=context.defer_to_thread,
     )
+    return Acs(api, options, worker=context.mime, clock=context.reactor, events=context.events)
 
 
 def credentials_of(wanted: settings.AcsSettings) -> Credentials:

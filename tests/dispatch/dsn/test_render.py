@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.dsn.original_part import header_of, whole_message
+from smtprelay.dispatch.dsn.original_part import Original, header_of, whole_message
 from smtprelay.dispatch.dsn.render import render
 from smtprelay.dispatch.dsn.report import ACTIONS, DELAYED, FAILED, RELAYED, Notice, Report
 from smtprelay.model.message import Recipient
@@ -261,8 +261,11 @@ class RenderTests(SynchronousTestCase):
         orcpt=st.text(max_size=60),
         envelope_id=st.text(max_size=60),
         action=st.sampled_from(ACTIONS),
-        content=st.binary().map(lambda raw: raw.replace(b"\r", b"").replace(b"\n", b"\r\n")),
-        whole=st.booleans(),
+        original=st.builds(
+            lambda form, raw: form(raw.replace(b"\r", b"").replace(b"\n", b"\r\n")),
+            st.sampled_from([whole_message, header_of]),
+            st.binary(),
+        ),
     )
     def test_whatever_comes_in_it_is_a_clean_message(
         self,
@@ -273,27 +276,26 @@ class RenderTests(SynchronousTestCase):
         orcpt: str,
         envelope_id: str,
         action: str,
-        content: bytes,
-        whole: bool,
+        original: Original,
     ) -> None:
         """CRLF alone, no overlong line, three parts; a parser finds no defect in them, and all fields."""
         notice = make_notice(
             failed(address, why, orcpt=orcpt, action=action),
             to=to,
             envelope_id=envelope_id,
-            original=whole_message(content) if whole else header_of(content),
+            original=original,
         )
         raw = render(notice, BOUNCES)
         self.assertTrue(raw.isascii() or notice.original.encoding == "8bit")
         lines = raw.split(b"\r\n")
         self.assertFalse([line for line in lines if len(line) > 998 or b"\r" in line or b"\n" in line])
         bounce = parse(notice)
-        text, status, original = bounce.iter_parts()
+        text, status, returned = bounce.iter_parts()
         groups = status.get_payload()
-        for part in (bounce, text, status, original, *groups):
+        for part in (bounce, text, status, returned, *groups):
             self.assertEqual(part.defects, [])
         self.assertEqual([name for name in bounce if bounce[name].defects and name != "To"], [])
         self.assertEqual(
             [group["Action"] for group in groups if group.keys()], [None, action], raw.decode("latin-1")
         )
-        self.assertIn(original.get_content_type(), raw.decode("latin-1"))
+        self.assertIn(returned.get_content_type(), raw.decode("latin-1"))

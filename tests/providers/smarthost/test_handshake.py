@@ -11,7 +11,7 @@ LARGE = 300_000
 class BeginTests(Case):
     def test_helo(self) -> None:
         """A server that does not know EHLO is greeted with HELO."""
-        joined = Joined(SmtpSink(extended=False))
+        joined = Joined(SmtpSink(keywords=None))
         self.assertIsInstance(self.one(joined), Delivered)
         self.assertEqual(joined.sink.lines[:2], ["EHLO relay.example.com", "HELO relay.example.com"])
 

@@ -249,8 +249,8 @@ def start_logging(config: Config, reactor: Any | None = None, **more: object) ->
     observer = make_observer(FileIO(number, "w", closefd=False), logging.format, levels, file)
     globalLogPublisher.addObserver(observer)
     if reactor is not None:
-        reactor.callWhenRunning(observer.delay, reactor)
-        reactor.addSystemEventTrigger("during", "shutdown", observer.delay, None)
+        reactor.callWhenRunning(observer.by_turns, reactor)
+        reactor.addSystemEventTrigger("during", "shutdown", observer.by_turns, None)
     return Log(levels, observer, **more)
 
 

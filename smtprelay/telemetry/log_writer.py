@@ -20,9 +20,6 @@ from zope.interface import implementer
 
 from smtprelay.telemetry.log_format import flattened, json_line, text_line, timestamp
 
-#: Seconds that a line waits for others, to be written with them by one system call.
-DELAY: Final = 0.05
-
 #: The most bytes that are kept while the log cannot be written.
 MOST_KEPT: Final = 1 << 18
 
@@ -141,11 +138,11 @@ class LogWriter:
             os.close(number)
         return self._file
 
-    def delay(self, clock: IReactorTime | None) -> None:
+    def by_turns(self, clock: IReactorTime | None) -> None:
         """
-        Write the lines of :data:`DELAY` seconds together.
+        Write the lines of one turn of the reactor together, at the end of the turn.
 
-        A system call for each line would cost more than the line. A killed process loses the lines that wait.
+        A system call for each line costs more than the line. A process that is killed loses those of its turn.
 
         :param clock: the reactor while it runs; ``None``: write each line at once, which is the default.
         """
@@ -173,7 +170,7 @@ class LogWriter:
         at_once: bool = False,
     ) -> None:
         """
-        Write one of our events, within :data:`DELAY` seconds.
+        Write one of our events, by the end of this turn.
 
         :class:`Log` calls this directly: an event of :mod:`twisted.logger` would cost as much as the line.
 
@@ -189,7 +186,7 @@ class LogWriter:
             self.flush()
         elif not self._called:
             self._called = True
-            self._clock.callLater(DELAY, self.flush)
+            self._clock.callLater(0, self.flush)
 
     def recovered(self) -> int | None:
         """Write what was kept; once, when all of it is written, return how many lines are lost."""

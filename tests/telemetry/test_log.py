@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.telemetry.log import EVENTS, Fanout, Levels, Log, make_observer
 from smtprelay.telemetry.log_format import json_line, timestamp
-from smtprelay.telemetry.log_writer import DELAY, MOST_KEPT, LogWriter
+from smtprelay.telemetry.log_writer import MOST_KEPT, LogWriter
 
 QUEUED = {
     "message": "7QK2",
@@ -327,36 +327,36 @@ class Disk(io.BytesIO):
         return super().write(taken)
 
 
-class DelayTests(SynchronousTestCase):
+class TurnTests(SynchronousTestCase):
     def setUp(self):
         self.clock, self.stream = Clock(), Disk()
         self.writer = make_observer(self.stream, "json")
         self.log = Log(Levels(), self.writer)
-        self.writer.delay(self.clock)
+        self.writer.by_turns(self.clock)
         self.stream.count = 0
 
     def test_lines_leave_together(self):
-        """Nothing is written before the delay is over, and then everything at once."""
+        """Nothing is written before the turn's end, and then everything at once."""
         self.log("relay.stop", reason="x")
         self.log("relay.stop", reason="y")
         self.assertEqual(self.stream.count, 0)
-        self.clock.advance(DELAY)
+        self.clock.advance(0)
         self.assertEqual((self.stream.count, len(self.stream.getvalue().splitlines())), (1, 2))
         self.log("relay.stop", reason="z")
-        self.clock.advance(DELAY)
+        self.clock.advance(0)
         self.assertEqual((self.stream.count, self.clock.getDelayedCalls()), (2, []))
 
     def test_at_the_end_each_line_leaves_at_once(self):
         """What waited leaves when the reactor stops, and what comes then does not wait."""
         self.log("relay.stop", reason="x")
-        self.writer.delay(None)
+        self.writer.by_turns(None)
         self.assertEqual(self.stream.count, 1)
         self.log("relay.stop", reason="y")
         self.assertEqual(self.stream.count, 2)
 
     def test_what_others_log_leaves_at_once(self):
-        """It may come from any thread, where nobody can have it written later."""
-        Logger("twisted.x", observer=LogPublisher(self.writer)).warn("no delay")
+        """It may come from any thread, where nobody can ask for the end of the turn."""
+        Logger("twisted.x", observer=LogPublisher(self.writer)).warn("no turn")
         self.assertEqual((self.stream.count, self.clock.getDelayedCalls()), (1, []))
 
 
@@ -378,7 +378,7 @@ class FullDiskTests(SynchronousTestCase):
         self.assertIsNone(self.log.trouble)
         for reason in "xyz":
             self.log("relay.stop", reason=reason)
-            Logger("twisted.x", observer=LogPublisher(self.writer)).warn("no delay")
+            Logger("twisted.x", observer=LogPublisher(self.writer)).warn("no turn")
         said = b"smtprelay: the log cannot be written, the relay goes on: "
         self.assertEqual(self.complaints, [said + b"/var/log/relay: No space left on device\n"])
         trouble = self.log.trouble

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 from attrs import asdict, define, evolve, field, frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import UNIXClientEndpoint
-from twisted.web.client import Agent, FileBodyProducer, readBody
+from twisted.web.client import Agent, FileBodyProducer
 from twisted.web.http import OK
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
@@ -91,11 +91,12 @@ async def ask(reactor: Any, path: str, method: str, uri: str, request: ApiReques
     response = await agent.request(method.encode(), f"http://worker{uri}".encode(), headers, producer)
     kind = response.headers.getRawHeaders("content-type", ["text/plain"])[0]
     length = response.length if isinstance(response.length, int) else 0
+    inlet = BodyReader()
+    response.deliverBody(inlet)
     if length > MAX_BODY:
-        inlet = BodyReader()
-        response.deliverBody(inlet)
         return ApiResponse(status=response.code, pieces=inlet.pieces(), length=length, type=kind)
-    return ApiResponse(status=response.code, body=await readBody(response), type=kind)
+    body = b"".join([piece async for piece in inlet.pieces()])
+    return ApiResponse(status=response.code, body=body, type=kind)
 
 
 @define(eq=False)

@@ -142,7 +142,7 @@ class LogWriter:
         """
         Write the lines of one turn of the reactor together, at the end of the turn.
 
-        A system call for each line costs more than the line. A process that is killed loses those of its turn.
+        A system call for each line costs more than the line. A killed process loses the lines of its turn.
 
         :param clock: the reactor while it runs; ``None``: write each line at once, which is the default.
         """

@@ -66,6 +66,9 @@ class Session(socketserver.StreamRequestHandler):
             self.start_tls()
         self.say("220 fake ESMTP")
         while line := self.rfile.readline().decode().strip():
+            command, colon, address = line.partition(":")
+            if colon:
+                line = f"{command.upper()}:{address}"
             self.server.heard.append(line)
             verb = line.split(maxsplit=1)[0].upper()
             planned = self.server.replies.get(line) or self.server.replies.get(verb)

@@ -8,6 +8,7 @@ import json
 import sqlite3
 import sys
 import tarfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -571,7 +572,7 @@ class DropTests(SynchronousTestCase):
 class CheckTests(TransferCase):
     def test_damage(self) -> None:
         """Each finding is a line, and the exit status says that there are some."""
-        with sqlite3.connect(f"{self.folder}/spool.db") as connection:
+        with closing(sqlite3.connect(f"{self.folder}/spool.db")) as connection, connection:
             connection.execute("UPDATE lane SET queued = 7")
         ran = self.command("spool", "check")
         self.assertEqual(1, ran.status)
@@ -581,7 +582,7 @@ class CheckTests(TransferCase):
 
     def test_recount(self) -> None:
         """Counts that are wrong are put right, whatever they were."""
-        with sqlite3.connect(f"{self.folder}/spool.db") as connection:
+        with closing(sqlite3.connect(f"{self.folder}/spool.db")) as connection, connection:
             connection.execute("UPDATE lane SET queued = 7, slots = 9, active = -1, due = NULL")
         ran = self.command("spool", "check", "--recount")
         self.assertEqual((0, True), (ran.status, "recounted: 1 lane changed" in ran.err), ran.out)

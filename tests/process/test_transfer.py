@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 
 from twisted.trial.unittest import TestCase
 
@@ -107,7 +108,7 @@ class TroubleTests(Stage, TestCase):
         """What the log holds that was not in the database yet is copied, too."""
         whole = self.folder / "whole"
         shutil.copytree(self.spool, whole)
-        with sqlite3.connect(whole / "spool.db") as connection:
+        with closing(sqlite3.connect(whole / "spool.db")) as connection, connection:
             connection.execute("DELETE FROM delivery WHERE message = '7QK2000000000000'")
             connection.execute("DELETE FROM message WHERE id = '7QK2000000000000'")
             connection.commit()
@@ -121,7 +122,7 @@ class TroubleTests(Stage, TestCase):
     async def test_damaged(self) -> None:
         """Mail that can be read leaves a file that is damaged elsewhere, and a lock that cannot be had."""
         database = self.spool / "spool.db"
-        with sqlite3.connect(database) as connection:
+        with closing(sqlite3.connect(database)) as connection, connection:
             (page,) = connection.execute(
                 "SELECT rootpage FROM sqlite_master WHERE name = 'refusal'"
             ).fetchone()

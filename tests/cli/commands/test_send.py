@@ -71,7 +71,7 @@ class SendTests(CommandCase):
 
     def test_one_recipient_refused(self) -> None:
         """If one recipient is refused the mail goes to the other, and the exit status is 1."""
-        server = FakeServer(self, {"rcpt TO:<bob@example.com>": "550 5.1.1 no such user"})
+        server = FakeServer(self, {"RCPT TO:<bob@example.com>": "550 5.1.1 no such user"})
         ran = self.send(server, "--to", "bob@example.com")
         self.assertEqual(len(server.mails), 1)
         self.assertIn(("✗", "RCPT"), self.marks(ran))
@@ -168,7 +168,7 @@ class SendTests(CommandCase):
         server = FakeServer(self)
         ran = self.run_command("send", "--server", server.address, "--to", "jörg@example.com")
         self.assertEqual(ran.status, 0)
-        self.assertIn("rcpt TO:<jörg@example.com>", server.heard)
+        self.assertIn("RCPT TO:<jörg@example.com>", server.heard)
         self.assertIn("To: jörg@example.com".encode(), server.mails[0])
 
     def test_line_break_in_an_option(self) -> None:

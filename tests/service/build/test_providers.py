@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from attrs import evolve
-from twisted.internet.task import Clock
+from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.providers.acs.provider import ACS_LIMITS, Acs
@@ -25,7 +25,7 @@ def _config(providers: str, routes: str = "routes: [{via: [p]}]\n"):
 class BuildTests(SynchronousTestCase):
     def build(self, providers: str):
         context = ProviderContext(
-            reactor=Clock(),
+            reactor=reactor,
             events=Recording(),
             defer_to_thread=lambda *_: None,
             mime=InlineMimeWorker(),

@@ -45,6 +45,12 @@ class DividingTests(SynchronousTestCase):
         inherited = Inherited({"lan": self.socket.fileno()}, self.memory)
         listening = inherited.endpoint(self.reactor, "lan", "tcp:2525:interface=127.0.0.1").listen(factory)
         self.port = self.successResultOf(listening)
+        self.addCleanup(self.close)
+
+    def close(self) -> None:
+        for each in (self.port, *(client.transport for client in self.accepted)):
+            if hasattr(each, "socket"):  # else it was closed by its test
+                each.socket.close()
 
     def accept(self, _address: object) -> Protocol:
         self.memory.count("lan", "client", 1)

@@ -744,7 +744,8 @@ class LossTests(Shared, TestCase):
             lost.append(sql)
             line = connection._connection.pgconn
             line.flush()
-            socket.socket(fileno=os.dup(line.socket)).shutdown(socket.SHUT_RDWR)
+            with socket.socket(fileno=os.dup(line.socket)) as same:
+                same.shutdown(socket.SHUT_RDWR)
             reactor.callFromThread(reactor.callLater, 0.5, holder.execute, "COMMIT")
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 

@@ -101,7 +101,7 @@ class SqliteFileTests(OnDisk, TestCase):
             again = await self.open()
             await again.recover()
             await again.close()
-            with sqlite3.connect(f"{self.folder}/{DATABASE}") as connection:
+            with closing(sqlite3.connect(f"{self.folder}/{DATABASE}")) as connection, connection:
                 self.assertEqual((0,), connection.execute("SELECT count(*) FROM chunk").fetchone())
 
         return Deferred.fromCoroutine(story())
@@ -137,7 +137,7 @@ class SqliteFileTests(OnDisk, TestCase):
 
         async def story() -> None:
             await (await self.open()).close()
-            with sqlite3.connect(f"{self.folder}/{DATABASE}") as connection:
+            with closing(sqlite3.connect(f"{self.folder}/{DATABASE}")) as connection, connection:
                 connection.execute("INSERT INTO schema_version (version) VALUES (99)")
             with self.assertRaises(SpoolFault) as caught:
                 await self.open()
@@ -195,7 +195,7 @@ class SqliteFileTests(OnDisk, TestCase):
         async def story() -> None:
             spool = await self.open()
             await self.send(spool, number=1)
-            with sqlite3.connect(f"{self.folder}/{DATABASE}") as other:
+            with closing(sqlite3.connect(f"{self.folder}/{DATABASE}")) as other, other:
                 pages = other.execute("PRAGMA page_count").fetchone()[0]
             await spool._writer.do(lambda tx: tx.execute(f"PRAGMA max_page_count = {pages}").fetchall())
             reply = await self.send(spool, number=2, body=BODY + b"x" * 400_000)

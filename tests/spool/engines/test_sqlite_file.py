@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -100,7 +101,7 @@ class ShrinkTests(OnDisk, TestCase):
 
         async def story(spool) -> None:
             await self.burst(spool, 20)
-            with sqlite3.connect(f"{self.folder}/{DATABASE}", isolation_level=None) as other:
+            with closing(sqlite3.connect(f"{self.folder}/{DATABASE}", isolation_level=None)) as other, other:
                 other.execute("BEGIN")
                 other.execute("SELECT count(*) FROM message").fetchone()
                 await self.keep(spool, 3)
@@ -117,7 +118,7 @@ class ShrinkTests(OnDisk, TestCase):
 
         async def story() -> None:
             Path(self.folder).mkdir()
-            with sqlite3.connect(f"{self.folder}/{DATABASE}") as connection:
+            with closing(sqlite3.connect(f"{self.folder}/{DATABASE}")) as connection, connection:
                 connection.execute("CREATE TABLE other (x)")
             connection.close()
             spool = await self.open({"main": RateLimit(concurrency=1000)})

@@ -149,8 +149,10 @@ class RelayProcess:
         return await deferToThread(ApiClient(str(socket)).get, f"/api/v1/{path}")
 
     async def queued(self) -> Sequence[dict[str, Any]]:
-        """Return what waits in its queue."""
-        return list((await self.ask("queue"))["deliveries"])
+        """Return what waits in its queue, whether it runs or not."""
+        ended = self.life.status is not None
+        found = await (self.cli("queue", "list") if ended else self.ask("queue"))
+        return list(found["deliveries"])
 
     async def status(self) -> dict[str, Any]:
         """Return what ``smtprelay status`` shows."""

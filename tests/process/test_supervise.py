@@ -225,7 +225,7 @@ class EndpointTests(SuperviseCase, TestCase):
         text = relay.config.read_text()
         relay.config.write_text(text.replace("tcp:0:interface=127.0.0.1", "systemd:domain=INET:name=smtp"))
         start = (
-            "import os, socket, sys; s = socket.create_server(('127.0.0.1', 0)); os.dup2(s.fileno(), 3);"
+            "import os, socket, sys; s = socket.create_server(('127.0.0.1', 0)); os.dup2(s.detach(), 3);"
             " os.environ |= {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1', 'LISTEN_FDNAMES': 'smtp'};"
             " from smtprelay.cli import main; sys.exit(main(sys.argv[1:]))"
         )

@@ -55,6 +55,7 @@ class WaitingTests(Stage, TestCase):
         await relay.ready(life)
         self.assertIn("250 2.0.0", await relay.send(message("late"), "user@example.com"))
         self.assertEqual(await self.health(), "ok\n")
+        await life.says('"event":"message.delivered"')
         self.assertEqual(await relay.queued(), [])
         self.assertEqual(await relay.stop(), 0)
 

@@ -95,7 +95,7 @@ def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[i
     loaded = load_or_exit(str(folder / "smtprelay.yaml"), [])
 
     def welcome(_: object) -> None:
-        listening = _ports(relay)
+        listening = {"smtp": relay.addresses["demo"].port, "http": relay.addresses["http1"].port}
         sys.stdout.write(_WELCOME.format(folder=folder, program=program(), **listening))
         sys.stdout.flush()
         sample = Deferred.fromCoroutine(_in_thread(reactor, _send_sample, listening["smtp"]))
@@ -123,10 +123,6 @@ class _Cloud(Site):
 def _write(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.write_text(text, "utf-8")
-
-
-def _ports(relay: Relay) -> dict[str, int]:
-    return {"smtp": relay.addresses["demo"].port, "http": relay.addresses["http1"].port}
 
 
 async def _in_thread(reactor: Any, function: Callable[..., object], *arguments: object) -> None:

@@ -172,8 +172,7 @@ class Dispatcher:
 
     def _ended(self, _: object, running: Deferred[None]) -> None:
         del self._under_way[running]
-        if self._stopped is not None:
-            self._check_stopped()
+        self._check_stopped()
 
     def _broken(self, failure: Failure, running: Deferred[None], claim: Claim) -> None:
         """An attempt ended without an outcome: it was given up, or this package has a bug."""
@@ -266,8 +265,7 @@ class Dispatcher:
 
     def _done(self, _: object, key: Deferred[Any] | tuple[str, str]) -> None:
         del self._chores[key]
-        if self._stopped is not None:
-            self._check_stopped()
+        self._check_stopped()
 
     # --- stopping
 

@@ -96,16 +96,16 @@ class PostgresConnection:
         :raises psycopg.Error: what the database said.
         """
         numbered = _numbered(sql)
-        within = self._is_within_transaction
+        idle = self._connection is None or self._connection.info.transaction_status is TransactionStatus.IDLE
         try:
-            return self._run(numbered, parameters)
+            return self._opened().execute(numbered, parameters)
         except Error as error:
             if not self._reading:
                 raise
-            if within or not self.lost:
+            if not (idle and self.lost):
                 raise SpoolFault(explained(error)) from error
         try:
-            return self._run(numbered, parameters)
+            return self._opened().execute(numbered, parameters)
         except Error as error:
             raise SpoolFault(explained(error)) from error
 
@@ -142,16 +142,6 @@ class PostgresConnection:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-    def _run(self, numbered: str, parameters: Sequence[Any]) -> psycopg.Cursor[Any]:
-        return self._opened().execute(numbered, parameters)
-
-    @property
-    def _is_within_transaction(self) -> bool:
-        return (
-            self._connection is not None
-            and self._connection.info.transaction_status is not TransactionStatus.IDLE
-        )
 
     def _opened(self) -> psycopg.Connection[Any]:
         # What writes and was lost is dropped first: another connection knows nothing of what was begun.

@@ -39,15 +39,14 @@ def adopt(tx: Transaction, arrival: Arrival, settlement: Settlement) -> None:
 
 def _heed_rules(tx: Transaction, delivery: Delivery, settlement: Settlement) -> None:
     """Hold what waits now, if a rule says so."""
-    envelope = delivery.envelope
-    still_open = tuple(each for each in envelope.recipients if each.address not in settlement.closed)
+    recipients = delivery.envelope.recipients
     planned = Planned(
         route=delivery.route,
         provider=settlement.provider or delivery.provider,
         lane=settlement.lane,
-        recipients=still_open,
+        recipients=tuple(each for each in recipients if each.address not in settlement.closed),
     )
-    rule = tx.holds.over(envelope.sender, planned)
+    rule = tx.holds.over(delivery.envelope.sender, planned, tx.now)
     if rule is not None:
         _, change = holding(rule)
         edit(tx, {(delivery.message, delivery.n): 1}, change, {})

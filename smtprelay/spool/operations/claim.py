@@ -36,6 +36,7 @@ _SELECT: Final = (
     " FROM delivery d JOIN message m ON m.id = d.message WHERE "
 )
 _DUE: Final = f"{_SELECT}d.lane = ? AND d.due <= ? AND d.suspect = 0 ORDER BY d.due, d.message, d.n LIMIT ?"
+_NEXT_DUE: Final = "SELECT min(due) FROM delivery WHERE lane = ? AND due > ?"
 _ONE: Final = f"{_SELECT}d.message = ? AND d.n = ? AND d.suspect > 0 AND d.due IS NOT NULL"
 
 #: Lanes within a provider that are probed at once.
@@ -180,15 +181,8 @@ def _note_probes(tx: Transaction, own: Lane, summary: LaneSummary, found: _Found
         lanes = tx.lanes.left(own.provider, _MOST_LEFT)
         for lane in lanes:
             found.stopped.append(lane.place)
-            lane.turn = _next_due(tx, lane)
+            (lane.turn,) = tx.execute(_NEXT_DUE, (lane.id, tx.now)).fetchone()
         found.dues += [tx.now] if len(lanes) == _MOST_LEFT else []
-
-
-def _next_due(tx: Transaction, lane: Lane) -> float | None:
-    """Return when the next delivery in ``lane`` becomes due."""
-    sql = "SELECT min(due) FROM delivery WHERE lane = ? AND due > ?"
-    due: float | None = tx.execute(sql, (lane.id, tx.now)).fetchone()[0]
-    return due
 
 
 def _claim_suspect(tx: Transaction, waiting: Sequence[Suspect], found: _Found) -> None:

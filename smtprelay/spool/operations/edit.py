@@ -181,7 +181,7 @@ def _hold(tx: Transaction, row: EditedDelivery, change: Edit, _prepared: Prepare
 def _release(tx: Transaction, row: EditedDelivery, change: Edit, prepared: Prepared) -> bool:
     """When a rule has ended, another one may hold the delivery still."""
     if change.rule:
-        rule = tx.holds.over(*_planned(tx, row))
+        rule = tx.holds.over(*_planned(tx, row), tx.now)
         if rule is not None:
             note(tx, row.where, rule)
             return False

@@ -124,7 +124,7 @@ class SpoolIncoming:
             claims = await self._accepted(arrival, claiming=take is not None)
         finally:
             self._let_go()
-        context.capacity.came(len(arrival.planned), len(arrival.rest))
+        context.capacity.count(len(arrival.planned), len(arrival.rest))
         self._tell(arrival)
         if take is not None and claims:
             take(claims)
@@ -191,7 +191,7 @@ class SpoolIncoming:
     def _is_on_disk(self, _: None, count: int) -> None:
         """Count a piece that we hold no more, stored or lost."""
         self._context.options.budget.give_back(count)
-        self._context.capacity.came(0, count)
+        self._context.capacity.count(0, count)
 
     def _failed(self, failure: object) -> None:
         """Remember that the message is lost; its sender is told at the end of the data."""

@@ -28,34 +28,28 @@ class Holds:
     """
     The rules that are in force in one transaction.
 
-    Where nobody else writes they are kept from one transaction to the next: see :meth:`begin`.
+    Where nobody else writes they are kept from one transaction to the next.
 
     :param execute: takes SQL and parameters.
     """
 
-    def __init__(self, execute: Callable[[str, Sequence[Any]], Any], now: float = 0.0) -> None:
+    def __init__(self, execute: Callable[[str, Sequence[Any]], Any]) -> None:
         self._execute = execute
-        self._now = now
         self._rules: Sequence[HoldRule] | None = None
-
-    def begin(self, now: float) -> None:
-        """Begin a transaction at ``now``; what is known of the rules still holds."""
-        self._now = now
 
     def forget(self) -> None:
         """Know nothing any more: a rule was made, or has changed."""
         self._rules = None
 
-    def over(self, sender: str, planned: Planned) -> HoldRule | None:
-        """Return the first rule that holds a delivery, or ``None``."""
+    def over(self, sender: str, planned: Planned, now: float) -> HoldRule | None:
+        """Return the first rule that holds a delivery ``now``, or ``None``."""
         if self._rules is None:
-            rows = self._execute(f"{_SELECT} FROM hold WHERE until > ? ORDER BY id", (self._now,)).fetchall()
+            rows = self._execute(f"{_SELECT} FROM hold WHERE until > ? ORDER BY id", (now,)).fetchall()
             self._rules = [_rule(row) for row in rows]
-        if not self._rules:
-            return None
-        return next(
-            (rule for rule in self._rules if rule.until > self._now and _holds(rule, sender, planned)), None
-        )
+        for rule in self._rules:
+            if rule.until > now and _holds(rule, sender, planned):
+                return rule
+        return None
 
 
 def note(tx: "Transaction", where: Sequence[Any], rule: HoldRule) -> None:

@@ -107,36 +107,31 @@ class Lane:
         """Return how many requests of this load may begin now."""
         if self.blocked_until is not None or self.opens > now:
             return 0
-        allowed, _ = self._allowance(pace, now, load)
+        allowed, _ = allowance(*self._counted(pace), now, load)
         return self.free(pace) if allowed is None else min(allowed, self.free(pace))
 
     def opens_at(self, pace: RateLimit, now: float, load: Load = LEAST) -> float:
         """Return when its rate, and what its provider bears, allow such a request: now, or later."""
-        return max(self.opens, self._allowance(pace, now, load)[1])
+        return max(self.opens, allowance(*self._counted(pace), now, load)[1])
 
     def spend(self, pace: RateLimit, now: float, load: Load) -> None:
         """Count a request that begins now."""
-        windows = self._windows(pace)
+        windows, before = self._counted(pace)
         if windows:
-            counts = spend(windows, self._counted(windows), now, load)
+            counts = spend(windows, before, now, load)
             # By unit and length, so that a rate that changes does not forget what went.
             self._counts = {
                 (each.unit, each.seconds): some for each, some in zip(windows, counts, strict=True)
             }
             self.spent = json.dumps([[*window, some] for window, some in self._counts.items()])
 
-    def _allowance(self, pace: RateLimit, now: float, load: Load) -> tuple[int | None, float]:
-        windows = self._windows(pace)
-        return allowance(windows, self._counted(windows), now, load) if windows else (None, now)
-
-    def _windows(self, pace: RateLimit) -> Sequence[Window]:
-        return pace.lane_windows if self.key else pace.windows
-
-    def _counted(self, windows: Sequence[Window]) -> list[Spent]:
+    def _counted(self, pace: RateLimit) -> tuple[Sequence[Window], Sequence[Spent]]:
+        """Return the windows of its rate, and what was counted in each."""
+        windows = pace.lane_windows if self.key else pace.windows
         if self._counts is None:
             self._counts = {}
             for unit, seconds, counts in json.loads(self.spent or "[]"):
                 # Earlier versions counted messages alone, and wrote how many were allowed.
                 counted = unit if isinstance(unit, str) else "messages"
                 self._counts[counted, seconds] = {int(part): count for part, count in counts.items()}
-        return [self._counts.get((each.unit, each.seconds), {}) for each in windows]
+        return windows, [self._counts.get((each.unit, each.seconds), {}) for each in windows]

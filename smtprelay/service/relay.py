@@ -6,6 +6,7 @@ clients are turned away (421), what is being received and delivered is finished 
 given up, and the spool is closed last.
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -28,7 +29,7 @@ from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.model.archive import RoutingTargets
 from smtprelay.model.message import Reply
-from smtprelay.model.message_id import Bits, new_id
+from smtprelay.model.message_id import new_id
 from smtprelay.net.buffer_budget import MOST, Budget
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
@@ -128,7 +129,6 @@ class Relay(Service):
         self._retention: Retention | None = None
         self._stopping = False
         self._since = 0.0
-        self._bits = Bits()
 
     @property
     def addresses(self) -> Mapping[str, Any]:
@@ -274,7 +274,7 @@ class Relay(Service):
         return self.spool.refusal(size)
 
     def _new_id(self) -> str:
-        return new_id(self._clock.seconds(), self._bits)
+        return new_id(self._clock.seconds(), secrets.randbits)
 
     def sources(self) -> Sources:
         """Return what the sites show."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from attrs import evolve
+from attrs import define, evolve
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -41,6 +41,7 @@ _LINES: Final = 200
 _TRANSIENT: Final = re.compile(r"(?<![\d.])4\.\d{1,3}\.\d{1,3}(?![\d.])", re.ASCII)
 
 
+@define(eq=False)
 class DsnReporter:
     """
     Makes the reports (DSN) that a sender asked for.
@@ -48,10 +49,9 @@ class DsnReporter:
     :param clock: for turns of the reactor between the parts of a long report; ``None`` where nobody waits.
     """
 
-    def __init__(self, settings: BounceSettings, post: Post, clock: IReactorTime | None = None) -> None:
-        self._settings = settings
-        self._post = post
-        self._clock = clock
+    _settings: BounceSettings
+    _post: Post
+    _clock: IReactorTime | None = None
 
     async def bounce(self, claim: Claim, report: Results, body: Body, now: float) -> NewMessage | None:
         """

@@ -229,7 +229,7 @@ class _ReadingWriter:
         raise AssertionError("nothing was opened")
 
     def _run(self, operation: Operation[T]) -> T:
-        lanes = LaneTable(self._connection.execute, run=self._connection.run)
+        lanes = LaneTable(self._connection.execute, self._connection.run, {})
         lanes.begin(time.time())
         tx = Transaction(self._connection, lanes, now=time.time(), node="", paces={}, lease=0.0)
         with snapshot(self._connection):

@@ -221,7 +221,7 @@ class PostgresEngine(Engine):
         if time.monotonic() > self._checked + _CHECKED:
             connection.check_session()
             self._checked = time.monotonic()
-        lanes = LaneTable(connection.execute, _ROW_LOCKS.row, paces=self.paces)
+        lanes = LaneTable(connection.execute, connection.run, self.paces, _ROW_LOCKS.row)
         wanted = lanes.ask(list(self._recent))
         marked = connection.execute(_MARK.format(clock=self.time()), (self.node, mark))
         (now,) = marked.fetchone() or (0.0,)

@@ -154,13 +154,6 @@ class PostgresConnection:
         if self._refusal is not None and self._steady() < self._believed:
             raise self._refusal
         try:
-            return self._connected()
-        except SpoolFault as fault:
-            self._refusal, self._believed = fault, self._steady() + _BELIEVED
-            raise
-
-    def _connected(self) -> psycopg.Connection[Any]:
-        try:
             connection = connect(self._url)
             connection.prepared_max = _PREPARED
             self._session = _named(connection)
@@ -174,7 +167,9 @@ class PostgresConnection:
                 _set_bounds(connection, int(self._bound * 1000))
         except (Error, ValueError, OSError) as error:
             kind = SpoolAway if isinstance(error, OperationalError) else SpoolFault
-            raise kind(f"no connection to the database: {explained(error)}") from error
+            self._refusal = kind(f"no connection to the database: {explained(error)}")
+            self._believed = self._steady() + _BELIEVED
+            raise self._refusal from error
         return connection
 
 

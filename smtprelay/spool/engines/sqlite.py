@@ -132,10 +132,10 @@ class SqliteEngine(Engine):
             self._roll_back(connection)
             raise
 
-    def disconnect(self, connection: Connection) -> None:
+    def disconnect(self, connection: Any) -> None:
         """Close the database; what the write-ahead log holds goes into it, now or when it is opened again."""
-        assert isinstance(connection, sqlite3.Connection)
-        _close(connection)
+        with suppress(sqlite3.Error):
+            connection.close()
 
     space = staticmethod(sqlite_file.space)
     shrink = staticmethod(sqlite_file.shrink)
@@ -170,7 +170,7 @@ class SqliteEngine(Engine):
     def _begun(self, connection: SqliteConnection) -> Transaction:
         now = self.seconds()
         if self._lanes is None or self._holds is None:
-            self._lanes = LaneTable(connection.execute, run=connection.run, paces=self.paces)
+            self._lanes = LaneTable(connection.execute, connection.run, self.paces)
             self._holds = Holds(connection.execute)
         self._lanes.begin(now)
         return Transaction(
@@ -232,12 +232,6 @@ def open_file(database: str, mode: str = "rw", **options: Any) -> SqliteConnecti
         place, uri=True, isolation_level=None, check_same_thread=False, factory=SqliteConnection, **options
     )
     return connection
-
-
-def _close(connection: sqlite3.Connection) -> None:
-    """Close a connection in whatever state it is."""
-    with suppress(sqlite3.Error):
-        connection.close()
 
 
 def _empty_log(connection: Connection, mode: str) -> None:
@@ -325,7 +319,7 @@ async def open_sqlite(path: str, terms: SpoolOptions, *, reactor: Any, reserve: 
         raise
     connect = partial(connect_reader, folder / DATABASE)
     # One of the threads may be at a long question.
-    reader = ThreadReader(connect, _close, reactor, threads=2, fault=fault_of_reading)
+    reader = ThreadReader(connect, engine.disconnect, reactor, threads=2, fault=fault_of_reading)
     return QueueSpool(writer, reader, terms, engine)
 
 

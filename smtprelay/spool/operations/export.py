@@ -36,6 +36,7 @@ from smtprelay.spool.tables.deliveries import (
     portions,
     shape_of,
 )
+from smtprelay.spool.tables.lane import blocked_time
 
 #: Deliveries of each state in one portion at most, and bytes of bodies, unless one message has more.
 _MOST: Final = 25
@@ -170,7 +171,7 @@ def _delivery(
     tx: Transaction, row: Sequence[Any], recipients: _Rows, attempts: _Rows, credentials: _Rows
 ) -> ArchivedDelivery:
     (message, n, generation, route, provider, lane, state, due, ended, attempt, tries, errors, *rest) = row
-    deferrals, uncertain, noticed, reason, blocked_before, hold, *blocked = rest
+    deferrals, uncertain, noticed, reason, blocked_before, hold, total, since = rest
     if state == "active" or (state == "held" and reason == MOVING):
         uncertain = uncertain or state == "active"
         state, due, reason = "queued", tx.now, _UNKNOWN if state == "active" else ""
@@ -191,7 +192,7 @@ def _delivery(
         uncertain=bool(uncertain),
         noticed=bool(noticed & DELAYED),
         bounced=bool(noticed & BOUNCED),
-        blocked=max(0.0, _blocked_time(blocked, tx.now) - blocked_before),
+        blocked=max(0.0, blocked_time(total or 0.0, since, tx.now) - blocked_before),
         reason=reason,
         hold=hold,
         recipients=tuple(
@@ -202,12 +203,6 @@ def _delivery(
         key_id=key_id,
         sealed=base64.b64encode(sealed).decode(),
     )
-
-
-def _blocked_time(blocked: Sequence[float | None], now: float) -> float:
-    """Return for how long the provider has been blocked, as its own lane counts it."""
-    total, since = blocked
-    return (total or 0.0) + (0.0 if since is None else max(0.0, now - since))
 
 
 def _attempt(row: Sequence[Any], now: float) -> Attempt:

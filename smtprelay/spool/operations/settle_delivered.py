@@ -64,11 +64,6 @@ def finish(tx: Transaction, messages: Sequence[str]) -> None:
     tx.connection.run(DROP_BODIES.format(listed), messages)
 
 
-def forget_deleted(tx: Transaction, messages: Sequence[str]) -> None:
-    """Drop the bodies of messages that were deleted whole, also where bodies are kept for a while."""
-    tx.connection.run(_DROP_DELETED.format(marks(messages)), messages)
-
-
 _LOCK: Final = "SELECT id FROM message WHERE id IN ({}) ORDER BY id"
 
 _FINISH: Final = """
@@ -79,10 +74,6 @@ _FINISH: Final = """
 DROP_BODIES: Final = f"""
     DELETE FROM chunk WHERE message IN ({{}}) AND NOT EXISTS (
         SELECT 1 FROM delivery WHERE delivery.message = chunk.message AND state NOT IN {FOR_GOOD})"""  # noqa: S608
-
-_DROP_DELETED: Final = """
-    DELETE FROM chunk WHERE message IN ({}) AND NOT EXISTS (
-        SELECT 1 FROM delivery WHERE delivery.message = chunk.message AND state <> 'deleted')"""
 
 _ATTEMPTS: Final = """
     UPDATE attempt SET ended = ?, outcome = 'delivered', reason = ''

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from smtprelay.model.message import Planned
 from smtprelay.model.queue import NOBODY, Edit, Selection
@@ -24,6 +24,7 @@ _COLUMNS: Final = ("id", "sender", "recipient", "provider", "route", "reason", "
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)}"
 
 
+@define(eq=False)
 class Holds:
     """
     The rules that are in force in one transaction.
@@ -33,9 +34,8 @@ class Holds:
     :param execute: takes SQL and parameters.
     """
 
-    def __init__(self, execute: Callable[[str, Sequence[Any]], Any]) -> None:
-        self._execute = execute
-        self._rules: Sequence[HoldRule] | None = None
+    _execute: Callable[[str, Sequence[Any]], Any]
+    _rules: Sequence[HoldRule] | None = field(default=None, init=False)
 
     def forget(self) -> None:
         """Know nothing any more: a rule was made, or has changed."""

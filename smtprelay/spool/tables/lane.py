@@ -16,6 +16,11 @@ from smtprelay.model.route import RateLimit, Window
 ANY_NUMBER: Final = 2**31 - 1
 
 
+def blocked_time(total: float, since: float | None, now: float) -> float:
+    """Return for how long a lane has been blocked: ``total`` seconds, and all that is ``since``."""
+    return total + (0.0 if since is None else max(0.0, now - since))
+
+
 @define
 class Lane:
     """One row of the table ``lane``; :class:`~smtprelay.spool.tables.lanes.LaneTable` writes it back."""
@@ -69,9 +74,7 @@ class Lane:
 
     def blocked_time(self, now: float) -> float:
         """Return for how long this lane has been blocked since it exists, in seconds."""
-        return self.blocked_total + (
-            0.0 if self.blocked_since is None else max(0.0, now - self.blocked_since)
-        )
+        return blocked_time(self.blocked_total, self.blocked_since, now)
 
     def block(self, until: float, reason: str, now: float) -> None:
         """Stop the lane. A lane that is blocked already keeps its beginning."""
@@ -90,11 +93,6 @@ class Lane:
         self.blocked_total = self.blocked_time(now)
         self.blocked_until, self.blocked_since, self.blocked_reason, self.resumes = None, None, "", None
         self.trial = int(trial)
-
-    def resume_in_time(self, now: float) -> None:
-        """Open the lane if it was suspended for a time that is over."""
-        if self.resumes is not None and self.resumes <= now:
-            self.open(now, trial=False)
 
     def free(self, pace: RateLimit) -> int:
         """Return how many slots are free under its bound and its ceiling; one at most while on trial."""

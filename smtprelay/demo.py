@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import evolve
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.web.server import Site
 
@@ -95,7 +95,7 @@ def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[i
     loaded = load_or_exit(str(folder / "smtprelay.yaml"), [])
 
     def welcome(_: object) -> None:
-        listening = _ports(relay)
+        listening = {"smtp": relay.addresses["demo"].port, "http": relay.addresses["http1"].port}
         sys.stdout.write(_WELCOME.format(folder=folder, program=program(), **listening))
         sys.stdout.flush()
         sample = Deferred.fromCoroutine(_in_thread(reactor, _send_sample, listening["smtp"]))
@@ -123,10 +123,6 @@ class _Cloud(Site):
 def _write(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.write_text(text, "utf-8")
-
-
-def _ports(relay: Relay) -> dict[str, int]:
-    return {"smtp": relay.addresses["demo"].port, "http": relay.addresses["http1"].port}
 
 
 async def _in_thread(reactor: Any, function: Callable[..., object], *arguments: object) -> None:
@@ -168,6 +164,7 @@ def _send_sample(port: int) -> None:
         )
 
 
+@define(eq=False)
 class CloudMailbox:
     """
     What the fake provider took, as the page shows it; see :class:`smtprelay.web.captured_mail.Mailbox`.
@@ -175,12 +172,11 @@ class CloudMailbox:
     It hears the relay's events, which tell under which id a mail was accepted, and its size.
     """
 
-    def __init__(self, fake: FakeAcs) -> None:
-        self._fake = fake
-        #: Made once: attachments take long to decode.
-        self._made: dict[str, CapturedMail] = {}
-        self._messages: dict[str, str] = {}
-        self._sizes: dict[str, int] = {}
+    _fake: FakeAcs
+    #: Made once: attachments take long to decode.
+    _made: dict[str, CapturedMail] = field(factory=dict, init=False)
+    _messages: dict[str, str] = field(factory=dict, init=False)
+    _sizes: dict[str, int] = field(factory=dict, init=False)
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Hear ``event``."""

@@ -247,14 +247,11 @@ def _grouped(case: DecisionInput, outcomes: Results) -> dict[str, Results]:
         groups.setdefault("failed", {}).update(groups.pop("oversize"))
     if "deferred" in groups and _spent(case, groups["deferred"].values()):
         groups["expired"] = groups.pop("deferred")
-    if "blocked" in groups and _is_stranded(case, groups["blocked"].values()):
+    blocked = groups.get("blocked", {}).values()
+    stranded = blocked and all(isinstance(each, Blocked) and each.lane for each in blocked)
+    if stranded and _is_old(case) and not case.elsewhere():
         groups.setdefault("expired", {}).update(groups.pop("blocked"))
     return dict(groups)
-
-
-def _is_stranded(case: DecisionInput, blocked: Iterable[Outcome]) -> bool:
-    old = case.route.expire is not None and case.claim.age > case.route.expire
-    return old and all(isinstance(each, Blocked) and each.lane for each in blocked) and not case.elsewhere()
 
 
 def _kind(outcome: Outcome, *, several: bool) -> str:
@@ -263,9 +260,7 @@ def _kind(outcome: Outcome, *, several: bool) -> str:
         return "halved"
     if isinstance(outcome, Failed) and outcome.code == TOO_LARGE:
         return "oversize"
-    if isinstance(outcome, Deferred) and outcome.again:
-        return "again"
-    return _KINDS[type(outcome)]
+    return "again" if isinstance(outcome, Deferred) and outcome.again else _KINDS[type(outcome)]
 
 
 def _has_room_elsewhere(case: DecisionInput) -> bool:
@@ -286,9 +281,8 @@ def _spent(case: DecisionInput, deferred: Iterable[Outcome]) -> bool:
     """Tell whether a delivery that is deferred now expires."""
     claim, counted, most = case.claim, _counted(deferred), case.route.retry.attempts
     # The first refusal of one that came too fast says nothing of it: a whole queue may have waited for days.
-    if _is_old(case) and (counted or claim.tries):
-        return True
-    return most is not None and claim.deferrals + counted >= most
+    expired = _is_old(case) and (counted or claim.tries > 0)
+    return expired or (most is not None and claim.deferrals + counted >= most)
 
 
 def _counted(deferred: Iterable[Outcome]) -> bool:

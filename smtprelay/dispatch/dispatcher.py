@@ -63,7 +63,6 @@ class Dispatcher:
         self._failures = 0
         self._alarm: IDelayedCall | None = None
         self._renewal: IDelayedCall | None = None
-        self._limit: IDelayedCall | None = None
         self._stopped: Deferred[None] | None = None
 
     @property
@@ -122,9 +121,8 @@ class Dispatcher:
         self._reroutes.stop()
         self.hold_rules.stop()
         stopped = self._stopped = Deferred()
-        self._limit = self._clock.callLater(bound, self._give_up)
         self._check_stopped()
-        return stopped
+        return stopped.addTimeout(bound, self._clock, self._give_up).addCallback(self._end_renewal)
 
     # --- one attempt
 
@@ -172,8 +170,7 @@ class Dispatcher:
 
     def _ended(self, _: object, running: Deferred[None]) -> None:
         del self._under_way[running]
-        if self._stopped is not None:
-            self._check_stopped()
+        self._check_stopped()
 
     def _broken(self, failure: Failure, running: Deferred[None], claim: Claim) -> None:
         """An attempt ended without an outcome: it was given up, or this package has a bug."""
@@ -240,9 +237,9 @@ class Dispatcher:
             self._wake()
 
     def _sleep_until(self, due: float | None) -> None:
-        if self._alarm is not None:
-            _cancel(self._alarm)
-            self._alarm = None
+        if self._alarm is not None and self._alarm.active():
+            self._alarm.cancel()
+        self._alarm = None
         if due is not None and self._claiming:
             wait = max(due - self._clock.seconds(), _SHORTEST_SLEEP)
             self._alarm = self._clock.callLater(wait, self._wake)
@@ -266,27 +263,23 @@ class Dispatcher:
 
     def _done(self, _: object, key: Deferred[Any] | tuple[str, str]) -> None:
         del self._chores[key]
-        if self._stopped is not None:
-            self._check_stopped()
+        self._check_stopped()
 
     # --- stopping
 
     def _check_stopped(self) -> None:
-        """Tell :meth:`stop` when nothing is under way any more, or what is was given up."""
-        if self._stopped is not None and (self.given_up or not (self._under_way or self._chores)):
-            _cancel(self._limit)
-            _cancel(self._renewal)
+        """Tell :meth:`stop` when nothing is under way any more."""
+        if self._stopped is not None and not (self._under_way or self._chores):
             stopped, self._stopped = self._stopped, None
             stopped.callback(None)
 
-    def _give_up(self) -> None:
+    def _give_up(self, _failure: Failure | None, _seconds: float) -> None:
         """Let go of what is under way, and do not wait for it: neither for an answer nor for the spool."""
         self.given_up = True
         for each in [*self._under_way, *self._chores.values()]:
             each.cancel()
-        self._check_stopped()
 
-
-def _cancel(call: IDelayedCall | None) -> None:
-    if call is not None and call.active():
-        call.cancel()
+    def _end_renewal(self, _: None) -> None:
+        if self._renewal is not None:
+            self._renewal.cancel()
+            self._renewal = None

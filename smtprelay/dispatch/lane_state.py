@@ -9,7 +9,7 @@ until a restart. Then a lane that was paused is probed as if it had been blocked
 from collections.abc import Collection
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from smtprelay.dispatch.retry import honoured, probe_delay
 from smtprelay.interfaces import Events
@@ -35,14 +35,14 @@ class _Stop:
     times: int
 
 
+@define(eq=False)
 class LaneStates:
     """The stopped lanes, by (provider, key). Says ``lane.blocked`` and ``lane.unblocked`` once each time."""
 
-    def __init__(self, events: Events) -> None:
-        self._events = events
-        self._stops: dict[tuple[str, str], _Stop] = {}
-        self._told: dict[tuple[str, str], float] = {}
-        self._suspended: frozenset[tuple[str, str]] = frozenset()
+    _events: Events
+    _stops: dict[tuple[str, str], _Stop] = field(factory=dict, init=False)
+    _told: dict[tuple[str, str], float] = field(factory=dict, init=False)
+    _suspended: frozenset[tuple[str, str]] = field(factory=frozenset, init=False)
 
     def suspend(self, suspended: Collection[tuple[str, str]]) -> bool:
         """Note which lanes an operator has suspended, and that no other is; return whether that is new."""
@@ -116,10 +116,10 @@ class LaneStates:
 
     def stopped(self, provider: str, lane: str, now: float) -> bool:
         """Tell whether a lane, or its whole provider, is stopped as far as we know."""
-        if self._suspended and not self._suspended.isdisjoint({(provider, lane), (provider, "")}):
-            return True
-        stops = (self._stops.get((provider, key)) for key in {lane, ""})
-        return any(stop is not None and now < stop.until for stop in stops)
+        places = {(provider, lane), (provider, "")}
+        stops = (self._stops.get(place) for place in places)
+        stopped = any(stop is not None and now < stop.until for stop in stops)
+        return stopped or not self._suspended.isdisjoint(places)
 
     def is_blocked(self, provider: str, lane: str) -> bool:
         """Tell whether a lane is known to be blocked, and not only paused or open."""

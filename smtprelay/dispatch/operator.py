@@ -23,8 +23,6 @@ from smtprelay.model.queue_admin import LONGEST, Prepared
 #: Other or undefined security or policy status (RFC 3463 §3.8).
 _REMOVED: Final = "5.7.0"
 
-_NOTHING: Final = Prepared()
-
 
 @define(eq=False)
 class OperatorActions:
@@ -46,7 +44,7 @@ class OperatorActions:
             return self._rerouted(delivery, edit.provider)
         if edit.action == "delete" and edit.bounce:
             return Prepared(bounce=await self._bounce(delivery, edit))
-        return _NOTHING
+        return Prepared()
 
     def check(self, provider: str) -> None:
         """Raise ``LookupError`` for a provider that is not there."""

@@ -16,7 +16,6 @@ from smtprelay.dispatch.failover import Failover
 from smtprelay.model.message import Delivery
 from smtprelay.model.queue import DueSelection, Edit
 from smtprelay.model.queue_admin import Prepared
-from smtprelay.model.route import Route
 
 #: What became due so shortly before a look may have been committed after it; it is looked at again, seconds.
 #: The spool's clock may be as much ahead of ours: it moves what is due by its own.
@@ -116,8 +115,10 @@ class RerouteRunner:
         return Prepared(provider=place.provider, lane=place.lane)
 
     def _selection(self, provider: str, lane: str, now: float) -> DueSelection:
-        ways = [route for route in self._context.routes.values() if self._leads_on(route, provider, now)]
         known = provider in self._context.providers
+        others = {each for each in self._context.providers if each != provider}
+        running = {each for each in others if not self._context.lanes.stopped(each, "", now)}
+        ways = [route for route in self._context.routes.values() if not running.isdisjoint(route.via)]
         return DueSelection(
             provider=provider,
             lane=lane,
@@ -126,7 +127,3 @@ class RerouteRunner:
             since=self._since.get((provider, lane), 0.0),
             until=now + _OVERLAP,
         )
-
-    def _leads_on(self, route: Route, provider: str, now: float) -> bool:
-        others = [each for each in route.via if each != provider and each in self._context.providers]
-        return any(not self._context.lanes.stopped(each, "", now) for each in others)

@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError
 from smtprelay.interfaces import Body
 from smtprelay.mime.head import head_of, subject_of
 from smtprelay.model.attempt import Claim, NewMessage
-from smtprelay.model.outcome import Failed, Outcome, Results
+from smtprelay.model.outcome import Failed, Results
 
 #: The built-in provider, and the route of its messages.
 NAME = "webhook"
@@ -61,7 +61,12 @@ def render(claim: Claim, ended: Mapping[str, Results], subject: str | None, now:
         "sender": envelope.sender,
         "envelope_id": envelope.parameters.get("ENVID", ""),
         "recipients": [
-            {"address": address, "result": result, **_said(outcome)}
+            {
+                "address": address,
+                "result": result,
+                "reason": outcome.why,
+                "code": outcome.code if isinstance(outcome, Failed) else _EXPIRED,
+            }
             for result, outcomes in ended.items()
             for address, outcome in outcomes.items()
         ],
@@ -69,10 +74,6 @@ def render(claim: Claim, ended: Mapping[str, Results], subject: str | None, now:
     if subject is not None:
         event["subject"] = subject
     return json.dumps(event).encode("ascii")
-
-
-def _said(outcome: Outcome) -> dict[str, str]:
-    return {"reason": outcome.why, "code": outcome.code if isinstance(outcome, Failed) else _EXPIRED}
 
 
 async def _subject(body: Body) -> str:

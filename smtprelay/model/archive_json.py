@@ -8,7 +8,7 @@ is silently left out is lost, and what contradicts itself would make a sound spo
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from attrs import evolve
@@ -182,23 +182,20 @@ def _text(value: object, _: object) -> str:
     return value
 
 
-def _count(value: object, _: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
-        raise TypeError(f"expected a number from 0 to {_MOST}")
-    return value
+def _strict(
+    kinds: Collection[type], expected: str, is_good: Callable[[Any], bool] = lambda _: True
+) -> Callable[[object, type], Any]:
+    def structure(value: object, kind: type) -> Any:
+        if type(value) not in kinds or not is_good(value):
+            raise TypeError(f"expected {expected}")
+        return kind(value)
+
+    return structure
 
 
-def _seconds(value: object, _: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise TypeError("expected seconds")
-    return float(value)
-
-
-def _flag(value: object, _: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError("expected true or false")
-    return value
-
+_count: Final = _strict({int}, f"a number from 0 to {_MOST}", lambda number: 0 <= number <= _MOST)
+_seconds: Final = _strict({int, float}, "seconds", math.isfinite)
+_flag: Final = _strict({bool}, "true or false")
 
 _CONVERTER: Final = Converter(forbid_extra_keys=True)
 _CONVERTER.register_structure_hook(str, _text)

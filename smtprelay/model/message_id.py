@@ -6,46 +6,21 @@ out on the telephone): nine of milliseconds, so that ids sort by time, and seven
 at random, so that they cannot be guessed and never meet those of another node.
 """
 
-import os
 from collections.abc import Callable
 from typing import Final
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _RANDOM_BITS: Final = 35
 _LENGTH: Final = 16
-#: Random bytes that are fetched at once.
-_FETCHED: Final = 1000
 #: Two characters at once.
 _PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
-
-
-class Bits:
-    """
-    Random bits that nobody can guess, fetched many at a time: each fetch is a system call.
-
-    :param fetch: gives so many random bytes.
-    """
-
-    def __init__(self, fetch: Callable[[int], bytes] = os.urandom) -> None:
-        self._fetch = fetch
-        self._pool = b""
-        self._at = 0
-
-    def __call__(self, count: int) -> int:
-        """Return an integer of ``count`` random bits, at most eight times :data:`_FETCHED`."""
-        size = (count + 7) // 8
-        if self._at + size > len(self._pool):
-            self._pool, self._at = self._fetch(_FETCHED), 0
-        drawn = self._pool[self._at : self._at + size]
-        self._at += size
-        return int.from_bytes(drawn, "big") >> (8 * size - count)
 
 
 def new_id(seconds: float, random_bits: Callable[[int], int]) -> str:
     """
     Return an id for a message that is received at ``seconds`` since the epoch.
 
-    :param random_bits: gives an integer of so many random bits, as :class:`Bits` does.
+    :param random_bits: gives an integer of so many random bits, as :func:`secrets.randbits` does.
     """
     number = int(seconds * 1000) << _RANDOM_BITS | random_bits(_RANDOM_BITS)
     return "".join([_PAIRS[number >> shift & 1023] for shift in range(5 * _LENGTH - 10, -1, -10)])

@@ -62,27 +62,16 @@ class ClockSteps(Service):
         super().stopService()
         self._over.set()
 
-    def compare(self) -> float:
-        """Return by how many seconds the clock was set forward since the last call; 0 for no step."""
-        step = self._difference() - self._ahead
-        if abs(step) < _LEAST:
-            return 0.0
-        self._ahead += step
-        return step
-
     def check(self) -> None:
-        """Compare; move the timers if the clock was changed, else note which go by the present time."""
-        step = self.compare()
-        if step:
-            self.move(step)
+        """Compare; if the clock was changed let every timer fire when it would have, and tell the step."""
+        step = self._difference() - self._ahead
+        if abs(step) >= _LEAST:
+            self._ahead += step
+            for call in self._reactor.getDelayedCalls():
+                if call in self._older or self._seems_older(call, step):
+                    call.delay(step)
+            self._stepped(step)
         self._older = WeakSet(self._reactor.getDelayedCalls())
-
-    def move(self, seconds: float) -> None:
-        """Let every timer fire when it would have if the clock had not been changed."""
-        for call in self._reactor.getDelayedCalls():
-            if call in self._older or self._seems_older(call, seconds):
-                call.delay(seconds)
-        self._stepped(seconds)
 
     def _seems_older(self, call: Any, seconds: float) -> bool:
         """

@@ -8,6 +8,8 @@ nodes deliver it.
 
 from typing import Final
 
+from attrs import define, field
+
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import QueueAdmin
@@ -18,6 +20,7 @@ from smtprelay.web.context import Drained
 _WAITING: Final = ("queued", "deferred", "held")
 
 
+@define(eq=False)
 class Drain:
     """
     Drains one relay.
@@ -26,21 +29,12 @@ class Drain:
     :ivar on: whether the relay is drained.
     """
 
-    def __init__(
-        self,
-        ports: Ports,
-        dispatcher: Dispatcher | None,
-        spool: QueueAdmin,
-        *,
-        shared: bool,
-        events: Events,
-    ) -> None:
-        self.on = False
-        self._ports = ports
-        self._dispatcher = dispatcher
-        self._spool = spool
-        self._shared = shared
-        self._events = events
+    _ports: Ports
+    _dispatcher: Dispatcher
+    _spool: QueueAdmin
+    _shared: bool = field(kw_only=True)
+    _events: Events = field(kw_only=True)
+    on: bool = field(default=False, init=False)
 
     async def turn(self, on: bool, who: str) -> None:
         """Stop accepting mail and starting deliveries, or start again."""
@@ -53,9 +47,9 @@ class Drain:
                 factory.turn_away()
             else:
                 factory.admit()
-        if self._dispatcher is not None and on:
+        if on:
             self._dispatcher.pause()
-        elif self._dispatcher is not None:
+        else:
             self._dispatcher.start()
         await self._spool.set_draining(on)
 
@@ -65,7 +59,7 @@ class Drain:
         return Drained(
             draining=self.on,
             sessions=sum(factory.sessions for factory in self._ports.factories),
-            attempts=0 if self._dispatcher is None else self._dispatcher.attempts,
+            attempts=self._dispatcher.attempts,
             waiting=sum(stock.states.get(state, 0) for state in _WAITING),
             shared=self._shared,
         )

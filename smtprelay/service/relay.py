@@ -6,6 +6,7 @@ clients are turned away (421), what is being received and delivered is finished 
 given up, and the spool is closed last.
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -28,9 +29,8 @@ from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.model.archive import RoutingTargets
 from smtprelay.model.message import Reply
-from smtprelay.model.message_id import Bits, new_id
+from smtprelay.model.message_id import new_id
 from smtprelay.net.buffer_budget import MOST, Budget
-from smtprelay.net.reachability import Reach
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.router import Router
@@ -129,7 +129,6 @@ class Relay(Service):
         self._retention: Retention | None = None
         self._stopping = False
         self._since = 0.0
-        self._bits = Bits()
 
     @property
     def addresses(self) -> Mapping[str, Any]:
@@ -151,7 +150,7 @@ class Relay(Service):
         super().stopService()
         if self._starting is not None and not self._stopping:
             self._starting.cancel()
-        return Deferred.fromCoroutine(self._stop_when_begun())
+        return Deferred.fromCoroutine(self._stop("requested", self._begun))
 
     # --- starting
 
@@ -171,11 +170,24 @@ class Relay(Service):
         permits = self._permits = await opener.open(self._budget)
         spool = self.spool = None if self.config.spool is None else permits
         self._clock = permits.clock or self._reactor
-        providers = self._build_providers()
+        providers = ProviderContext(
+            reactor=self._reactor,
+            events=self._events,
+            defer_to_thread=self._threads.work,
+            mime=self._mime,
+            hostname=self.config.hostname,
+        )
         self._providers = build_providers(self.config, providers) | build_webhook(self.config, providers)
         self.metrics.known(tuple(self._providers))
         context = build_context(self.config, permits, self._providers, self._clock, self._events)
-        reach = self._reach = self._build_reach(providers.reaches, context)
+        reach = self._reach = ReachWatch(
+            providers.reaches,
+            self._providers,
+            self._reactor,
+            self._events,
+            spool=permits.admin,
+            lanes=context.lanes,
+        )
         notices = self._build_delivery(context, reach)
         factories = self._build_listeners()
         if spool is not None:
@@ -186,25 +198,6 @@ class Relay(Service):
             await self._ports.open_listener(listener, factory)
         self._begin(context, notices)
         self.metrics.ready(True)
-
-    def _build_providers(self) -> ProviderContext:
-        return ProviderContext(
-            reactor=self._reactor,
-            events=self._events,
-            defer_to_thread=self._threads.work,
-            mime=self._mime,
-            hostname=self.config.hostname,
-        )
-
-    def _build_reach(self, reaches: Mapping[str, Reach], context: DispatchContext) -> ReachWatch:
-        return ReachWatch(
-            reaches,
-            self._providers,
-            self._reactor,
-            self._events,
-            spool=context.spool.admin,
-            lanes=context.lanes,
-        )
 
     def _build_delivery(self, context: DispatchContext, reach: ReachWatch) -> EndNotices:
         """Build what takes mail to the providers: from the spool, and while its client waits."""
@@ -281,7 +274,7 @@ class Relay(Service):
         return self.spool.refusal(size)
 
     def _new_id(self) -> str:
-        return new_id(self._clock.seconds(), self._bits)
+        return new_id(self._clock.seconds(), secrets.randbits)
 
     def sources(self) -> Sources:
         """Return what the sites show."""
@@ -303,11 +296,11 @@ class Relay(Service):
         )
 
     async def _readiness(self) -> Mapping[str, str | None]:
-        checks: dict[str, str | None] = dict.fromkeys(("recovery", "listeners", "draining"))
-        checks["recovery"] = self._retry.complaint or None
-        checks["draining"] = why_draining(self._stopping, self._drain is not None and self._drain.on)
-        if not self._clocks:
-            checks["listeners"] = "not all listeners are open yet"
+        checks = {
+            "recovery": self._retry.complaint or None,
+            "listeners": None if self._clocks else "not all listeners are open yet",
+            "draining": why_draining(self._stopping, self._drain is not None and self._drain.on),
+        }
         if self.spool is not None:
             checks["spool"] = self.spool.maintenance.complaint or None
         return checks
@@ -333,12 +326,9 @@ class Relay(Service):
 
     # --- stopping
 
-    async def _stop_when_begun(self) -> None:
-        if self._begun is not None:
-            await self._begun
-        await self._stop("requested")
-
-    async def _stop(self, reason: str) -> None:
+    async def _stop(self, reason: str, begun: Deferred[None] | None = None) -> None:
+        if begun is not None:
+            await begun
         if self._stopping:
             return
         self._stopping = True

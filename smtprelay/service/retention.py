@@ -100,14 +100,10 @@ class Retention:
     async def _trim(self) -> None:
         """Remove finished mail before its time while the spool is too large."""
         forgotten = 0
-        while not self.stopping and await self._is_too_large():
+        while not self.stopping and ((await self._spool.space()).used or 0) > self._bound:
             step = await self._spool.sweep(self._seconds() + 1, STEP)
             forgotten += step
             if not step:
                 break
         if forgotten:
             self._events("history.pruned", messages=forgotten)
-
-    async def _is_too_large(self) -> bool:
-        used = (await self._spool.space()).used
-        return used is not None and used > self._bound

@@ -37,12 +37,7 @@ def end_at_second(reactor: Any, last: Callable[[], object] = lambda: None) -> No
         last()
         os._exit(128 + number)
 
-    _after_first(reactor, end)
-
-
-def ignore_second(reactor: Any) -> None:
-    """Ignore SIGTERM and SIGINT after the first one: the process in front decides how long to wait."""
-    _after_first(reactor, lambda _number, _since: None)
+    after_first(reactor, end)
 
 
 def at_hangup(reactor: Any) -> list[Callable[[], object]]:
@@ -57,7 +52,7 @@ def at_hangup(reactor: Any) -> list[Callable[[], object]]:
     return chores
 
 
-def _after_first(reactor: Any, do: Callable[[int, float], object]) -> None:
+def after_first(reactor: Any, do: Callable[[int, float], object]) -> None:
     """
     Call ``do`` for each SIGTERM or SIGINT after the first, or after the reactor begins to stop.
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.task import deferLater
 
 from smtprelay.config.model import Config, SpoolSettings
@@ -40,6 +40,7 @@ _FIRST: Final = 1.0
 _LONGEST: Final = 15.0
 
 
+@define(eq=False)
 class DatabaseRetry:
     """
     Tries again what needs a database, until that can be reached.
@@ -48,11 +49,10 @@ class DatabaseRetry:
     :ivar complaint: why it waits; ``""`` if it does not.
     """
 
-    def __init__(self, clock: Any, events: Events, waits: Callable[[], Awaitable[object]]) -> None:
-        self.complaint = ""
-        self._clock = clock
-        self._events = events
-        self._waits = waits
+    _clock: Any
+    _events: Events
+    _waits: Callable[[], Awaitable[object]]
+    complaint: str = field(default="", init=False)
 
     @property
     def parts(self) -> Parts:

@@ -11,7 +11,7 @@ from twisted.internet.defer import DeferredList
 from smtprelay.model.archive import ArchiveItem, ArchivePage
 from smtprelay.model.operator_settings import AppliedSettings, OperatorSettings
 from smtprelay.model.queue import Selection
-from smtprelay.spool.operations import export, import_, operator_settings
+from smtprelay.spool.operations import accept, export, import_, operator_settings
 from smtprelay.spool.part import SpoolContext, SpoolPart, reads
 
 #: Pieces of a message are dropped when after so many seconds neither another one nor the message has come.
@@ -21,7 +21,7 @@ PATIENCE: Final = 3600
 class SpoolArchive(SpoolPart):
     """Export and import of one spool; tells the log what has left and come."""
 
-    piece = reads(export.piece)
+    piece = reads(accept.piece)
     orders = reads(operator_settings.orders)
 
     def __init__(self, context: SpoolContext) -> None:

@@ -15,7 +15,7 @@ from smtprelay.interfaces.spool import StoredMessage
 from smtprelay.model.attempt import Claim, ClaimBatch
 from smtprelay.spool.engines.reader import Reader
 from smtprelay.spool.engines.transaction import Connection
-from smtprelay.spool.operations.accept import CHUNK
+from smtprelay.spool.operations.accept import CHUNK, piece
 from smtprelay.spool.tables.deliveries import marks, portions
 
 Bodies = Mapping[str, bytes]
@@ -34,7 +34,7 @@ class StoredBody(StoredMessage):
     async def chunks(self) -> AsyncIterator[bytes]:
         """Give the rows of the spool, one by one."""
         n, had = 1, 0
-        while (content := await self._reader.do(partial(_chunk, message=self.message, n=n))) is not None:
+        while (content := await self._reader.do(partial(piece, message=self.message, n=n))) is not None:
             n, had = n + 1, had + len(content)
             yield content
             if had >= self.size:
@@ -72,11 +72,6 @@ class ArrivingBody(Body):
                 yield chunk
         if self._rest or not stored:
             yield self._rest
-
-
-def _chunk(connection: Connection, message: str, n: int) -> bytes | None:
-    row = connection.execute("SELECT content FROM chunk WHERE message = ? AND n = ?", (message, n)).fetchone()
-    return None if row is None else bytes(row[0])
 
 
 async def with_bodies(ask: Ask, work: ClaimBatch) -> ClaimBatch:

@@ -88,22 +88,18 @@ class SqliteLocation:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Give a connection that cannot write."""
-        with closing(connect_reader(self._existing() / DATABASE, frozen=self._is_frozen())) as connection:
-            try:
-                check_version(connection)
-            except ValueError as error:
-                raise SpoolFault(str(error)) from error
+        # Nobody has it open, and we cannot make the files beside it that a reader needs.
+        beside = (self.path / f"{DATABASE}-{name}" for name in ("wal", "shm"))
+        frozen = not os.access(self.path, os.W_OK) and not any(file.exists() for file in beside)
+        with closing(connect_reader(self._existing() / DATABASE, frozen=frozen)) as connection:
+            check_version(connection)
             yield connection
 
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:
         """Give a writer while nobody can be in its way."""
-        with self._locked(new=new):
-            writer = InlineWriter(self.engine)
-            try:
-                yield writer
-            finally:
-                writer.close()
+        with self._locked(new=new), closing(InlineWriter(self.engine)) as writer:
+            yield writer
 
     def compact(self) -> tuple[int, int]:
         """
@@ -127,11 +123,6 @@ class SqliteLocation:
         if not (self.path / DATABASE).exists():
             raise FileNotFoundError(f"there is no spool in {self.path}")
         return self.path
-
-    def _is_frozen(self) -> bool:
-        """Whether nobody has the spool open, and we cannot make the files beside it that a reader needs."""
-        beside = (self.path / f"{DATABASE}-{name}" for name in ("wal", "shm"))
-        return not os.access(self.path, os.W_OK) and not any(file.exists() for file in beside)
 
 
 class DriverMissing(Exception):  # noqa: N818 -- what is the matter
@@ -238,7 +229,7 @@ class _ReadingWriter:
         raise AssertionError("nothing was opened")
 
     def _run(self, operation: Operation[T]) -> T:
-        lanes = LaneTable(self._connection.execute, run=self._connection.run)
+        lanes = LaneTable(self._connection.execute, self._connection.run, {})
         lanes.begin(time.time())
         tx = Transaction(self._connection, lanes, now=time.time(), node="", paces={}, lease=0.0)
         with snapshot(self._connection):

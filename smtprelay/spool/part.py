@@ -27,10 +27,6 @@ P = ParamSpec("P")
 Made = Coroutine[Any, Any, T]
 
 
-def _nobody() -> None:
-    """Nobody waits for a slot."""
-
-
 @define(eq=False)
 class SpoolContext:
     """
@@ -48,7 +44,7 @@ class SpoolContext:
     capacity: Capacity
     unfinished: set[str] = field(factory=set, init=False)
     take: Callable[[Sequence[Claim]], None] | None = field(default=None, init=False)
-    ask: Callable[[], None] = field(default=_nobody, init=False)
+    ask: Callable[[], None] = field(default=lambda: None, init=False)
 
     def wake(self) -> None:
         """Tell who listens that there may be something to do."""

@@ -6,7 +6,7 @@ theirs, behind the same locks on rows; and it never changes the tables, which th
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import ClassVar
 
@@ -53,10 +53,7 @@ class PostgresLocation:
         """Give a connection that cannot write."""
         connection = PostgresConnection(self.url, reading=True)
         try:
-            try:
-                _check(connection)
-            except ValueError as error:
-                raise SpoolFault(str(error)) from error
+            _check(connection)
             yield connection
         finally:
             connection.drop()
@@ -66,18 +63,15 @@ class PostgresLocation:
         """Give a writer while nobody can be in its way."""
         engine = self.engine
         engine.tables = partial(_check, new=new)
-        writer = InlineWriter(engine)
-        try:
+        with closing(InlineWriter(engine)) as writer:
             yield writer
-        finally:
-            writer.close()
 
 
 def _check(connection: Connection, *, new: bool = False) -> None:
-    """Raise ``ValueError`` unless the tables are there, and as we know them; make them if that is wanted."""
+    """Raise :class:`SpoolFault` unless the tables are there as we know them; with ``new`` make them."""
     if connection.execute(_HAS_TABLES).fetchone() is not None:
         check_version(connection)
     elif new:
         migrate(connection, POSTGRES_TYPES)
     else:
-        raise ValueError(_NONE)
+        raise SpoolFault(_NONE)

@@ -94,9 +94,9 @@ class QueueSpool(QueuePart):
         """Record what became of an attempt, once."""
         ours = await self._writer.do(GroupedOperation(settle.settle, (claimed, settlement)))
         if ours and settlement.state in FINAL:
-            self._context.capacity.ended(1)
+            self._context.capacity.count(-1)
         elif ours and settlement.split:
-            self._context.capacity.came(1, 0)
+            self._context.capacity.count(1)
         self._context.ask()
         return ours
 

@@ -182,7 +182,8 @@ class FakeAcs(Resource):
         self._usual = Ends("Succeeded", steps=steps)
         self._retry_after = retry_after
         self._quotas = {
-            kind: [_Bucket.full(window, clock) for window in windows] for kind, windows in quotas.items()
+            kind: [_Bucket(window, clock.seconds(), window.count) for window in windows]
+            for kind, windows in quotas.items()
         }
         self._scripts: dict[str, deque[Act | None]] = {"send": deque(), "poll": deque()}
 
@@ -216,7 +217,12 @@ class FakeAcs(Resource):
         if silent:
             _be_silent(request, act)
             return NOT_DONE_YET
-        return self._write(request, status, headers, answer)
+        request.setResponseCode(status)
+        request.setHeader("Content-Type", "application/json; charset=utf-8")
+        request.setHeader("Date", formatdate(self._clock.seconds(), usegmt=True))
+        for name, value in headers.items():
+            request.setHeader(name, value)
+        return answer
 
     def _judge(self, kind: str, request: Request, act: Act | None) -> tuple[int, dict[str, str], bytes]:
         assert request.content is not None
@@ -322,26 +328,14 @@ class FakeAcs(Resource):
             answer["error"] = {"code": operation.ends.code, "message": operation.ends.message}
         return 200, {}, _json(answer)
 
-    def _write(self, request: Request, status: int, headers: Mapping[str, str], answer: bytes) -> bytes:
-        request.setResponseCode(status)
-        request.setHeader("Content-Type", "application/json; charset=utf-8")
-        request.setHeader("Date", formatdate(self._clock.seconds(), usegmt=True))
-        for name, value in headers.items():
-            request.setHeader(name, value)
-        return answer
-
 
 @define
 class _Bucket:
     """A quota: so many tokens, refilled evenly over the window's seconds."""
 
     window: Window
-    tokens: float
     at: float
-
-    @classmethod
-    def full(cls, window: Window, clock: IReactorTime) -> "_Bucket":
-        return cls(window, float(window.count), clock.seconds())
+    tokens: float
 
     def wait(self, now: float) -> float:
         """Refill; return the seconds until there is a token."""

@@ -188,42 +188,25 @@ def _wrong(where: str) -> SchemaError:
     return SchemaError(f"Request body validation error. See property '{where}'")
 
 
-def _string(value: object, where: str) -> None:
-    if not isinstance(value, str):
-        raise _wrong(where)
-
-
-def _boolean(value: object, where: str) -> None:
-    if not isinstance(value, bool):
-        raise _wrong(where)
-
-
-def _text(value: object, where: str) -> None:
-    if not isinstance(value, str) or _CONTROL_IN_TEXT.search(value):
-        raise _wrong(where)
-
-
-def _line(longest: int, *, empty: bool = False) -> "Check":
+def _value(kind: type, is_good: Callable[[Any], object] = lambda _: True) -> Check:
     def check(value: object, where: str) -> None:
-        if not isinstance(value, str) or len(value) > longest or _CONTROL.search(value):
-            raise _wrong(where)
-        if not (empty or value):
+        if not isinstance(value, kind) or not is_good(value):
             raise _wrong(where)
 
     return check
 
 
-def _matching(pattern: re.Pattern[str], longest: int) -> "Check":
-    def check(value: object, where: str) -> None:
-        if not isinstance(value, str) or len(value) > longest or not pattern.fullmatch(value):
-            raise _wrong(where)
-
-    return check
+def _line(longest: int, least: int = 1) -> Check:
+    return _value(str, lambda text: least <= len(text) <= longest and not _CONTROL.search(text))
 
 
-def _content_type(value: object, where: str) -> None:
-    if value not in _TYPES and value != _ANY:
-        raise _wrong(where)
+def _matching(pattern: re.Pattern[str], longest: int) -> Check:
+    return _value(str, lambda text: len(text) <= longest and pattern.fullmatch(text))
+
+
+_string: Final = _value(str)
+_text: Final = _value(str, lambda text: not _CONTROL_IN_TEXT.search(text))
+_content_type: Final = _value(str, lambda text: text in _TYPES or text == _ANY)
 
 
 def _base64(value: object, where: str) -> None:
@@ -236,20 +219,19 @@ def _base64(value: object, where: str) -> None:
         raise _wrong(where)
 
 
-def _headers(value: object, where: str) -> None:
-    if not isinstance(value, dict) or len(value) > MAX_HEADERS:
-        raise _wrong(where)
-    names = [name.lower() for name in value]
-    if len(names) != len(set(names)):
-        raise _wrong(where)
-    for name, text in value.items():
-        good = _HEADER_NAME.fullmatch(name) and len(name) <= MAX_HEADER_NAME
-        if not good or _FORBIDDEN_HEADERS.fullmatch(name):
-            raise _wrong(where)
-        if not isinstance(text, str) or not text.strip() or not text.isascii() or not text.isprintable():
-            raise _wrong(where)
-        if len(text) > MAX_HEADER:
-            raise _wrong(where)
+def _are_headers(headers: Mapping[str, object]) -> bool:
+    names = {name.lower() for name in headers}
+    return len(headers) == len(names) <= MAX_HEADERS and all(
+        _HEADER_NAME.fullmatch(name)
+        and len(name) <= MAX_HEADER_NAME
+        and not _FORBIDDEN_HEADERS.fullmatch(name)
+        and isinstance(text, str)
+        and text.strip()
+        and text.isascii()
+        and text.isprintable()
+        and len(text) <= MAX_HEADER
+        for name, text in headers.items()
+    )
 
 
 def _array(item: Check) -> Check:
@@ -268,18 +250,16 @@ def _object(required: Mapping[str, Check], optional: Mapping[str, Check]) -> Che
     def check(value: object, where: str) -> None:
         if not isinstance(value, dict):
             raise _wrong(where)
-        for name in required:
-            if name not in value:
-                raise _wrong(f"{where}.{name}".lstrip("."))
-        for name, element in value.items():
-            if name not in fields:
-                raise _wrong(f"{where}.{name}".lstrip("."))
-            fields[name](element, f"{where}.{name}".lstrip("."))
+        for name in {**required, **value}:
+            place = f"{where}.{name}".lstrip(".")
+            if name not in value or name not in fields:
+                raise _wrong(place)
+            fields[name](value[name], place)
 
     return check
 
 
-_MAILBOXES: Final = _array(_object({"address": _string}, {"displayName": _line(MAX_NAME, empty=True)}))
+_MAILBOXES: Final = _array(_object({"address": _string}, {"displayName": _line(MAX_NAME, 0)}))
 _REQUEST: Final = _object(
     {
         "senderAddress": _string,
@@ -288,7 +268,7 @@ _REQUEST: Final = _object(
     },
     {
         "replyTo": _MAILBOXES,
-        "headers": _headers,
+        "headers": _value(dict, _are_headers),
         "attachments": _array(
             _object(
                 {
@@ -299,6 +279,6 @@ _REQUEST: Final = _object(
                 {"contentId": _matching(_CONTENT_ID, MAX_CONTENT_ID)},
             )
         ),
-        "userEngagementTrackingDisabled": _boolean,
+        "userEngagementTrackingDisabled": _value(bool),
     },
 )

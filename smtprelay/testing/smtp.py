@@ -12,6 +12,7 @@ theirs is not made twice. Use it in place of a smarthost::
     assert sink.messages[0].recipients == ("r@example.com",)
 """
 
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from smtprelay.testing.certificates import Certificate
-from smtprelay.testing.smtp_script import CUT, SILENCE, Action, Pause, ReceivedMessage, Script
+from smtprelay.testing.smtp_script import CUT, SILENCE, Action, Pause, ReceivedMessage
 from smtprelay.testing.smtp_talk import SmtpTalk
 
 __all__ = ["CUT", "KEYWORDS", "SILENCE", "Action", "Pause", "ReceivedMessage", "SmtpSink"]
@@ -70,7 +71,8 @@ class SmtpSink(Factory):
         self.required = required
         self.mechanisms = mechanisms
         self.clock = clock
-        self.actions = Script()
+        self._next: defaultdict[str, deque[Action]] = defaultdict(deque)
+        self._always: dict[str, Action | None] = {}
         self.messages: list[ReceivedMessage] = []
         self.lines: list[str] = []
         self.connections = 0
@@ -84,11 +86,16 @@ class SmtpSink(Factory):
         bytes of a message have come) and ``END`` (its final dot has come). A message
         is kept unless END is answered 4xx or 5xx: also when the answer is lost.
         """
-        self.actions.add(verb, *actions)
+        self._next[verb].extend(actions)
 
     def always(self, verb: str, action: Action | None) -> None:
         """Do ``action`` whenever ``verb`` comes and nothing else waits; ``None``: the usual again."""
-        self.actions.always(verb, action)
+        self._always[verb] = action
+
+    def take(self, verb: str) -> Action | None:
+        """Return what is to be done for ``verb`` now, and strike it out."""
+        waiting = self._next[verb]
+        return waiting.popleft() if waiting else self._always.get(verb)
 
     def hang_up(self) -> None:
         """Close every connection, as a restart would."""

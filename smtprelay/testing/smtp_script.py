@@ -1,6 +1,5 @@
 """What the SMTP server for tests is told to do, and what it remembers."""
 
-from collections import defaultdict, deque
 from typing import Final
 
 from attrs import frozen
@@ -50,27 +49,3 @@ class ReceivedMessage:
     user: str
     tls: bool
     connection: int
-
-
-class Script:
-    """What is done, instead of the usual answer, when a verb comes."""
-
-    def __init__(self) -> None:
-        self._next: dict[str, deque[Action]] = defaultdict(deque)
-        self._always: dict[str, Action] = {}
-
-    def add(self, verb: str, *actions: Action) -> None:
-        """Do ``actions`` in turn, the next times that ``verb`` comes."""
-        self._next[verb].extend(actions)
-
-    def always(self, verb: str, action: Action | None) -> None:
-        """Do ``action`` whenever ``verb`` comes and nothing else waits; ``None``: the usual again."""
-        if action is None:
-            self._always.pop(verb, None)
-        else:
-            self._always[verb] = action
-
-    def take(self, verb: str) -> Action | None:
-        """Return what is to be done for ``verb`` now, and strike it out."""
-        waiting = self._next[verb]
-        return waiting.popleft() if waiting else self._always.get(verb)

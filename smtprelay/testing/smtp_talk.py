@@ -2,40 +2,23 @@
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
-from typing import Protocol as Shape
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
-from twisted.internet.interfaces import IDelayedCall, IOpenSSLContextFactory, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IDelayedCall, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from smtprelay.testing.certificates import Certificate
-from smtprelay.testing.smtp_script import Cut, Pause, ReceivedMessage, Script, Silence
+from smtprelay.testing.smtp_script import Cut, Pause, ReceivedMessage, Silence
+
+if TYPE_CHECKING:
+    from smtprelay.testing.smtp import SmtpSink
 
 _PATH: Final = re.compile(r'<((?:"(?:\\.|[^"\\])*"|[^>"])*)>')
 _REFUSED: Final = 400
 _LINE_END: Final = b"\r\n"
 _DOT: Final = b".\r\n"
-
-
-class Sink(Shape):
-    """What a connection needs of its server; see :class:`smtprelay.testing.smtp.SmtpSink`."""
-
-    keywords: Sequence[str] | None
-    certificate: Certificate | None
-    users: Mapping[str, str]
-    required: bool
-    mechanisms: Sequence[str]
-    clock: IReactorTime | None
-    actions: Script
-    messages: list[ReceivedMessage]
-    lines: list[str]
-    talks: "list[SmtpTalk]"
-
-    def tls_options(self) -> IOpenSSLContextFactory:
-        """Return the server's side of TLS."""
 
 
 @define
@@ -49,7 +32,7 @@ class ReceivedEnvelope:
 class SmtpTalk(Protocol):
     """Reads commands and messages one after the other; answers a group in one write."""
 
-    def __init__(self, sink: Sink, number: int) -> None:
+    def __init__(self, sink: "SmtpSink", number: int) -> None:
         self._sink = sink
         self._number = number
         self._buffer = bytearray()
@@ -260,7 +243,7 @@ class SmtpTalk(Protocol):
 
     def _answer(self, verb: str, usual: str, then: Callable[[int], None] = lambda _: None) -> None:
         """Answer as scripted, or as usual; ``then`` hears the code, 0 for an answer that never leaves."""
-        action = self._sink.actions.take(verb)
+        action = self._sink.take(verb)
         if isinstance(action, Cut):
             then(0)
             self.hang_up()

@@ -5,6 +5,8 @@ import base64
 from smtprelay.dispatch.dsn.original_part import Original, header_of, whole_message
 from smtprelay.dispatch.dsn.render import BounceSettings, render
 from smtprelay.dispatch.dsn.report import Notice, Report
+from smtprelay.dispatch.dsn.status_part import status
+from smtprelay.dispatch.dsn.text_part import letter
 from smtprelay.model.message import Recipient
 from tests.providers.acs_wiring import NOW, Case, delivery, joined_acs
 
@@ -24,7 +26,8 @@ def bounce(original: Original, sender: str) -> bytes:
         reports=[refused],
         original=original,
     )
-    return render(notice, BounceSettings(sender=sender, hostname="relay.example.com"))
+    settings = BounceSettings(sender=sender, hostname="relay.example.com")
+    return render(notice, settings, letter(notice, settings.hostname), status(notice, settings.hostname))
 
 
 class BounceTests(Case):

@@ -99,7 +99,7 @@ class PlanTests(SynchronousTestCase):
 
     def run_one(self, operation: Any, *arguments: Any, **more: Any) -> Any:
         self.now += 1
-        lanes = LaneTable(self.connection.execute)
+        lanes = LaneTable(self.connection.execute, self.connection.run, {})
         lanes.begin(self.now)
         transaction = Transaction(
             self.connection,

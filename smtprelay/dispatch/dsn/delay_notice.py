@@ -16,7 +16,6 @@ from smtprelay.dispatch.events import notified
 from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import WorkQueue
 from smtprelay.model.attempt import NewMessage
-from smtprelay.model.message import Delivery
 from smtprelay.model.queue import Overdue
 from smtprelay.model.route import Route
 
@@ -48,29 +47,20 @@ class Delays:
             for overdue in page.deliveries:
                 if not self._running():
                     return
-                await self._tell(overdue)
+                notice = await self._notice(overdue)
+                if notice is not None and await self._spool.notify(overdue.delivery, notice):
+                    notified(self._events, overdue.delivery, notice)
             self._mark, more = page.mark, page.more
 
-    async def _tell(self, overdue: Overdue) -> None:
-        delivery = overdue.delivery
-        notice = await self._notice(overdue)
-        if notice is not None and await self._spool.notify(delivery, notice):
-            notified(self._events, delivery, notice)
-
     async def _notice(self, overdue: Overdue) -> NewMessage | None:
-        delivery = overdue.delivery
-        now = self._clock.seconds()
+        delivery, now = overdue.delivery, self._clock.seconds()
+        route = self._routes.get(delivery.route)
+        until = None if route is None or route.expire is None else max(now, now + route.expire - overdue.age)
         try:
-            body = self._spool.body(delivery)
-            return await self._reporter.delay(overdue, body, now, until=self._until(overdue, delivery, now))
+            return await self._reporter.delay(overdue, self._spool.body(delivery), now, until=until)
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- one that cannot be told of must not keep the others from it
             text = f"{delivery.id}: no notice of its delay could be made: {type(exc).__name__}: {exc}"
             self._events("relay.warning", text=text)
             return None
-
-    def _until(self, overdue: Overdue, delivery: Delivery, now: float) -> float | None:
-        """Return when it expires, if its lane is not blocked meanwhile."""
-        route = self._routes.get(delivery.route)
-        return None if route is None or route.expire is None else max(now, now + route.expire - overdue.age)

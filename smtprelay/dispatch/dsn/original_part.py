@@ -15,6 +15,8 @@ from smtprelay.model.shape import shape_of
 #: So much of the original's header block goes back.
 MAX_HEADER: Final = 64 * 1024
 
+_ATTACHED: Final = "The header of your message is attached."
+
 
 @frozen(kw_only=True)
 class Original:
@@ -28,7 +30,7 @@ class Original:
     kind: str
     encoding: str
     content: bytes
-    remark: str = "The header of your message is attached."
+    remark: str
 
 
 #: For a message that is not to be had.
@@ -59,13 +61,14 @@ def header_of(start: bytes, *, instead: str = "") -> Original:
     :param instead: why the whole message does not go back, though it was asked for.
     """
     block = header_block(start)
-    remark = f"Your message is not attached: {instead}. Its header is." if instead else ""
-    more = {"remark": remark} if remark else {}
+    remark = f"Your message is not attached: {instead}. Its header is." if instead else _ATTACHED
     if block.isascii() and _is_clean(block):
-        return Original(kind="text/rfc822-headers", encoding="7bit", content=block, **more)
-    kind = "text/rfc822-headers; charset=utf-8"
+        return Original(kind="text/rfc822-headers", encoding="7bit", content=block, remark=remark)
     return Original(
-        kind=kind, encoding="quoted-printable", content=encoded("quoted-printable", block), **more
+        kind="text/rfc822-headers; charset=utf-8",
+        encoding="quoted-printable",
+        content=encoded("quoted-printable", block),
+        remark=remark,
     )
 
 

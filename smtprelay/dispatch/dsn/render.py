@@ -13,8 +13,6 @@ from attrs import field, frozen
 
 from smtprelay.dispatch.dsn.fields import clean, date, lines, mailbox
 from smtprelay.dispatch.dsn.report import Notice
-from smtprelay.dispatch.dsn.status_part import status
-from smtprelay.dispatch.dsn.text_part import letter
 from smtprelay.mime.outgoing.encoders import encoded
 from smtprelay.model.shape import shape_of
 
@@ -46,13 +44,12 @@ class BounceSettings:
     remotes: Mapping[str, str] = field(factory=dict)
 
 
-def render(notice: Notice, settings: BounceSettings) -> bytes:
-    """Return the report as a message with CRLF line ends, no line longer than RFC 5322 allows."""
-    return assembled(notice, settings, letter(notice, settings.hostname), status(notice, settings.hostname))
+def render(notice: Notice, settings: BounceSettings, said: Iterable[str], told: Iterable[str]) -> bytes:
+    """
+    Return the report as a message with CRLF line ends, no line longer than RFC 5322 allows.
 
-
-def assembled(notice: Notice, settings: BounceSettings, said: Iterable[str], told: Iterable[str]) -> bytes:
-    """Return the report of which the lines of the first part, ``said``, and of the second, are written."""
+    :param said: the lines of the part for people, and ``told`` of that for programs.
+    """
     original = notice.original
     parts = (
         _part("Notification", *_encoded("text/plain", lines(*said))),
@@ -62,7 +59,6 @@ def assembled(notice: Notice, settings: BounceSettings, said: Iterable[str], tol
     boundary = _boundary(notice, settings, parts)
     delimiter = f"--{boundary}\r\n".encode()
     body = b"".join(delimiter + part + b"\r\n" for part in parts)
-    encoding = ["Content-Transfer-Encoding: 8bit"] if original.encoding == "8bit" else []
     head = lines(
         f"From: Mail Delivery System <{clean(settings.sender)}>",
         f"To: {mailbox(notice.to)}",
@@ -73,7 +69,7 @@ def assembled(notice: Notice, settings: BounceSettings, said: Iterable[str], tol
         "MIME-Version: 1.0",
         "Content-Type: multipart/report; report-type=delivery-status;",
         f'\tboundary="{boundary}"',
-        *encoding,
+        *(["Content-Transfer-Encoding: 8bit"] if original.encoding == "8bit" else ()),
         "",
         "",
     )

@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from attrs import evolve
+from attrs import define, evolve
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from smtprelay.dispatch.dsn.original_part import NOTHING, Original, header_of, whole_message
-from smtprelay.dispatch.dsn.render import BounceSettings, assembled
+from smtprelay.dispatch.dsn.render import BounceSettings, render
 from smtprelay.dispatch.dsn.report import DELAYED, FAILED, RELAYED, Notice, Report, is_wanted
 from smtprelay.dispatch.dsn.status_part import status
 from smtprelay.dispatch.dsn.text_part import letter
@@ -41,6 +41,7 @@ _LINES: Final = 200
 _TRANSIENT: Final = re.compile(r"(?<![\d.])4\.\d{1,3}\.\d{1,3}(?![\d.])", re.ASCII)
 
 
+@define(eq=False)
 class DsnReporter:
     """
     Makes the reports (DSN) that a sender asked for.
@@ -48,10 +49,9 @@ class DsnReporter:
     :param clock: for turns of the reactor between the parts of a long report; ``None`` where nobody waits.
     """
 
-    def __init__(self, settings: BounceSettings, post: Post, clock: IReactorTime | None = None) -> None:
-        self._settings = settings
-        self._post = post
-        self._clock = clock
+    _settings: BounceSettings
+    _post: Post
+    _clock: IReactorTime | None = None
 
     async def bounce(self, claim: Claim, report: Results, body: Body, now: float) -> NewMessage | None:
         """
@@ -113,22 +113,15 @@ class DsnReporter:
         )
 
     async def _write(self, delivery: Delivery, notice: Notice, body: Body) -> NewMessage:
-        failed = FAILED in notice.actions
+        failed, settings = FAILED in notice.actions, self._settings
         # RFC 3461 §4.3: RET is about failures alone.
         full = failed and delivery.envelope.parameters.get("RET", "") == "FULL"
         notice = evolve(notice, original=await self._original(delivery, body, full=full))
-        new = self._post(
-            self._envelope(notice.to, self._settings.copy if failed else ""),
-            await self._rendered(notice),
-            delivery.message,
-        )
+        said = await self._written(letter(notice, settings.hostname))
+        told = await self._written(status(notice, settings.hostname))
+        envelope = self._envelope(notice.to, settings.copy if failed else "")
+        new = self._post(envelope, render(notice, settings, said, told), delivery.message)
         return evolve(new, kind=_KINDS[notice.actions[0]])
-
-    async def _rendered(self, notice: Notice) -> bytes:
-        hostname = self._settings.hostname
-        said = await self._written(letter(notice, hostname))
-        told = await self._written(status(notice, hostname))
-        return assembled(notice, self._settings, said, told)
 
     async def _written(self, lines: Iterator[str]) -> list[str]:
         written: list[str] = []

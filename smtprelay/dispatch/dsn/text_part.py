@@ -49,7 +49,8 @@ def letter(notice: Notice, hostname: str) -> Iterator[str]:
     yield from (
         f"Message id at this relay: {clean(notice.message)}",
         f"Received:                 {date(notice.received)}",
-        *_times(notice),
+        *([f"Given up:                 {date(notice.written)}"] if FAILED in notice.actions else ()),
+        *([f"Tried until:              {date(notice.until)}"] if notice.until is not None else ()),
         "",
         *wrapped(f"The postmaster finds it in the relay's log by that id. {notice.original.remark}", "", ""),
         "",
@@ -78,12 +79,3 @@ def _plain(report: Report) -> str:
         return ""
     detail = report.status.partition(".")[2]
     return _PLAIN.get(detail) or _PLAIN.get(detail.partition(".")[0], "")
-
-
-def _times(notice: Notice) -> list[str]:
-    told = []
-    if FAILED in notice.actions:
-        told.append(f"Given up:                 {date(notice.written)}")
-    if notice.until is not None:
-        told.append(f"Tried until:              {date(notice.until)}")
-    return told

@@ -98,7 +98,8 @@ class Holding:
         """Let go of it; nothing is read any more."""
         self._let_go()
         if self._spilled:
-            self._turn.run(self._defer_to_thread, self._discard).addErrback(_ignored)
+            # It has no name: whatever keeps it from being closed, it ends with the process.
+            self._turn.run(self._defer_to_thread, self._discard).addErrback(lambda _: None)
 
     # --- the file
 
@@ -144,7 +145,3 @@ class Holding:
     def _discard(self) -> None:
         if self._file is not None:
             self._file.close()
-
-
-def _ignored(_: Failure) -> None:
-    """It has no name: whatever kept it from being closed, it ends with the process."""

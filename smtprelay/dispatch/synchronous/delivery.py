@@ -86,7 +86,8 @@ class Direct:
 
     async def _elsewhere(self, delivery: Delivery, results: Results, body: Body) -> Delivery | None:
         """Return the delivery of those whom another provider may still take, at that provider."""
-        rest = _open(delivery, results)
+        recipients = delivery.envelope.recipients
+        rest = tuple(each for each in recipients if _may_go_on(results.get(each.address)))
         if not rest:
             return None
         narrowed = _narrowed(delivery, rest)
@@ -170,13 +171,10 @@ class Direct:
             return None
 
     def _verdict(self, claim: Claim, results: Results) -> decision.Decision:
-        verdict = decision.delivered(claim.delivery, results)
-        if verdict is not None:
-            return verdict
         case = decision.DecisionInput(
             claim=claim, route=_ONCE, now=self.clock.seconds(), chance=_MIDDLE, elsewhere=lambda: None
         )
-        return decision.settle(case, results)
+        return decision.delivered(claim.delivery, results) or decision.settle(case, results)
 
 
 def _all(delivery: Delivery, outcome: Outcome) -> Results:
@@ -216,12 +214,8 @@ def _without_parts(outcome: Outcome) -> Outcome:
     return evolve(outcome, closed=True) if isinstance(outcome, Blocked) else outcome
 
 
-def _open(delivery: Delivery, results: Results) -> tuple[Recipient, ...]:
-    """Return the recipients that another provider may still take."""
-    return tuple(each for each in delivery.envelope.recipients if _may_go_on(results.get(each.address)))
-
-
 def _may_go_on(outcome: Outcome | None) -> bool:
+    """Tell whether another provider may still take the mail for this recipient."""
     if isinstance(outcome, Deferred):
         return not outcome.again
     return isinstance(outcome, Blocked) or (isinstance(outcome, Failed) and outcome.code == TOO_LARGE)

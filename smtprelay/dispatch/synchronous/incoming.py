@@ -74,15 +74,8 @@ class Synchronous:
         """
         self._closing = self.clock.seconds() + bound
         landed = self._landed = Deferred()
-        limit = self.clock.callLater(bound, self._give_up)
-
-        def stopped(_: None) -> None:
-            if limit.active():
-                limit.cancel()
-
-        landed.addCallback(stopped)
         self._see_whether_landed()
-        return landed
+        return landed.addTimeout(bound, self.clock, self._give_up)
 
     def clock_stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the clock was put."""
@@ -130,13 +123,10 @@ class Synchronous:
             landed, self._landed = self._landed, None
             landed.callback(None)
 
-    def _give_up(self) -> None:
+    def _give_up(self, _failure: Failure | None, _seconds: float) -> None:
         for flight, patience in list(self._flights.items()):
             patience.end()
             flight.cancel()
-        if self._landed is not None:
-            landed, self._landed = self._landed, None
-            landed.callback(None)
 
 
 class SynchronousIncoming:

@@ -22,7 +22,7 @@ from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Claim, NewMessage, Settlement
 from smtprelay.model.fit import with_sizes
 from smtprelay.model.message import Delivery, Draft, Planned
-from smtprelay.model.outcome import Deferred, Delivered, Failed, Outcome, Results
+from smtprelay.model.outcome import Deferred, Delivered, Failed, Results
 
 
 class NotKept(Exception):  # noqa: N818 -- a plain fact, for the one caller
@@ -70,7 +70,11 @@ class PartialSuccess:
         delivery, context = claim.delivery, self.context
         route = context.routes[delivery.route]
         failover = Failover(delivery, route.via, context.providers)
-        said = {address: _as_said(outcome) for address, outcome in results.items()}
+        # One that found no slot is deferred like another: nobody has refused the mail.
+        said = {
+            address: Deferred(outcome.why) if isinstance(outcome, ProvidersBusy) else outcome
+            for address, outcome in results.items()
+        }
 
         def ask(sizes: Mapping[str, int]) -> Decision:
             case = DecisionInput(
@@ -139,8 +143,3 @@ class PartialSuccess:
         reply = await incoming.finish()
         if reply.code != 250:  # noqa: PLR2004 -- the spool's only success
             raise NotKept(reply.text)
-
-
-def _as_said(outcome: Outcome) -> Outcome:
-    """One that found no slot is deferred like another: nobody has refused the mail."""
-    return Deferred(outcome.why) if isinstance(outcome, ProvidersBusy) else outcome

@@ -7,10 +7,10 @@ is stopped for the queue, too; probing it is left to the dispatcher. A relay wit
 for this, in which no mail ever lies.
 """
 
-from collections.abc import Collection, Coroutine
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Final
 
-from attrs import frozen
+from attrs import define, field, frozen
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
@@ -174,12 +174,9 @@ class SynchronousPermits:
         """Wait until a slot may be free, or for so long."""
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
-        alarm = self._clock.callLater(seconds, waiting.callback, None)
         try:
-            await waiting
+            await waiting.addTimeout(seconds, self._clock, lambda *_: None)
         finally:
-            if alarm.active():
-                alarm.cancel()
             if waiting in self._waiting:
                 self._waiting.remove(waiting)
 
@@ -192,21 +189,19 @@ class SynchronousPermits:
 
     def give_back(self, permit: Permit, feedback: Feedback | None) -> None:
         """Tell the spool; nobody waits for that."""
-        self._see_to("give back", self._permits.give_back(permit, feedback))
+        Deferred.fromCoroutine(self._permits.give_back(permit, feedback)).addErrback(self._not_given_back)
 
     def learn(self, delivery: Delivery, outcomes: Collection[Outcome]) -> Feedback:
         """Return what ``outcomes`` teach."""
         block = self._lanes.learn(delivery, outcomes, self._clock.seconds())
         return Feedback(outcomes=tuple(outcomes), block=block)
 
-    def _see_to(self, operation: str, work: "Coroutine[Deferred[Any], Any, None]") -> None:
-        Deferred.fromCoroutine(work).addErrback(self._failed, operation)
-
-    def _failed(self, failure: Failure, operation: str) -> None:
+    def _not_given_back(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
-            self._events("spool.failed", operation=operation, reason=failure.getErrorMessage())
+            self._events("spool.failed", operation="give back", reason=failure.getErrorMessage())
 
 
+@define(eq=False)
 class Slot:
     """
     The right to one request.
@@ -214,12 +209,11 @@ class Slot:
     :ivar released: it was given back: the provider has the body, or its answer has come.
     """
 
-    def __init__(self, permit: Permit, delivery: Delivery, admission: SynchronousPermits) -> None:
-        self.released = False
-        self._ended = False
-        self._permit = permit
-        self._delivery = delivery
-        self._admission = admission
+    _permit: Permit
+    _delivery: Delivery
+    _admission: SynchronousPermits
+    released: bool = field(default=False, init=False)
+    _ended: bool = field(default=False, init=False)
 
     def release(self) -> None:
         """Return the permit, once: the provider has the body, and its answer comes later."""
@@ -230,19 +224,14 @@ class Slot:
     def learn(self, outcomes: Collection[Outcome]) -> None:
         """Return the permit with the outcomes; more may follow when the provider is asked later."""
         feedback = self._admission.learn(self._delivery, outcomes)
-        if not self._ended:
-            self._end(feedback)
-        elif feedback.block is not None:
+        if not self._ended or feedback.block is not None:
+            self._ended = self.released = True
             self._admission.give_back(self._permit, feedback)
 
     def end(self) -> None:
         """Return the permit unless that was done: no outcome follows."""
         if not self._ended:
-            self._end(Feedback())
-
-    def _end(self, feedback: Feedback) -> None:
-        self._ended = self.released = True
-        self._admission.give_back(self._permit, feedback)
+            self.learn(())
 
 
 def _busy(provider: str) -> Turned:

@@ -3,12 +3,13 @@ The HTTP sites of a configuration, and the control socket of the command line.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from smtprelay.config.model import Config
 from smtprelay.policy.password_hash import parse_hash
 from smtprelay.service.ports import HttpPort
-from smtprelay.web.auth import Access, Token, Verify
+from smtprelay.web.auth import Access, Token
 from smtprelay.web.context import Sources
 from smtprelay.web.refused import record_route
 from smtprelay.web.site import PARTS, Parts, build_site
@@ -23,7 +24,7 @@ def http_sites(
         access = Access(
             sources.clock,
             tokens=[Token(name=each.name, hash=each.hash, role=each.role) for each in site.tokens],
-            verify=_verifier(defer_to_thread),
+            verify=partial(defer_to_thread, _fits),
             hosts=[config.hostname],
         )
         ports.append(
@@ -53,13 +54,6 @@ def control_site(config: Config, sources: Sources, parts: Parts = PARTS, *, work
         site=build_site(tuple(parts), sources, Access(sources.clock, control=True, admitted=worker), parts),
         socket=config.control_socket,
     )
-
-
-def _verifier(defer_to_thread: Callable[..., Any]) -> Verify:
-    async def verify(password: str, stored: str) -> bool:
-        return bool(await defer_to_thread(_fits, password, stored))
-
-    return verify
 
 
 def _fits(password: str, stored: str) -> bool:

@@ -5,12 +5,11 @@ Builds the providers of a configuration from their settings; nothing is connecte
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from attrs import evolve, field, frozen
+from attrs import asdict, evolve, field, frozen
 
 from smtprelay.config import provider_settings as settings
 from smtprelay.config.model import Config
 from smtprelay.interfaces import Events, MimeWorker, Provider
-from smtprelay.model.route import Limits
 from smtprelay.net.reachability import Reach
 from smtprelay.providers.acs.api import AcsApi
 from smtprelay.providers.acs.provider import ACS_LIMITS, Acs, AcsOptions
@@ -80,7 +79,8 @@ def _acs(name: str, wanted: settings.AcsSettings, context: ProviderContext) -> P
         sender_domains=wanted.sender_domains,
         blind_to=wanted.blind_to if wanted.blind == "together" and wanted.blind_to else "",
         accept_on=wanted.accept_on,
-        limits=_limits(ACS_LIMITS, wanted.limits),
+        # What is documented, where nothing is configured.
+        limits=evolve(ACS_LIMITS, **asdict(wanted.limits, filter=lambda _, value: value is not None)),
     )
     return Acs(api, options, worker=context.mime, clock=context.reactor, events=context.events)
 
@@ -120,15 +120,6 @@ def _smarthost(name: str, wanted: settings.SmarthostSettings, context: ProviderC
 
 def _capture(name: str, wanted: settings.CaptureSettings, context: ProviderContext) -> Provider:
     return Capture(name, wanted.path, context.defer_to_thread, wanted.limits)
-
-
-def _limits(documented: Limits, wanted: Limits) -> Limits:
-    """Return the configured limits, and those that are documented where nothing is configured."""
-    return Limits(
-        size=documented.size if wanted.size is None else wanted.size,
-        request=documented.request if wanted.request is None else wanted.request,
-        recipients=documented.recipients if wanted.recipients is None else wanted.recipients,
-    )
 
 
 #: Types that send mail as MIME: it is finished before it leaves. ``capture`` keeps what came.

@@ -5,7 +5,6 @@ The webhooks of a configuration: the built-in provider, and what makes its messa
 from collections.abc import Callable
 from typing import Final
 
-from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.config.model import Config
@@ -48,35 +47,23 @@ def build_webhook(config: Config, context: ProviderContext) -> dict[str, Provide
     return {NAME: provider}
 
 
-@frozen
-class WebhookQueue:
-    """Makes a message for the webhook of a route."""
+def build_notifier(config: Config, new_id: Callable[[], str], clock: IReactorTime) -> WebhookNotifier | None:
+    """Return what makes events; ``None`` if no route sends any."""
 
-    _config: Config
-    _new_id: Callable[[], str]
-    _clock: IReactorTime
-
-    def __call__(self, route: str, event: bytes, about: str) -> NewMessage:
-        """Return a message with ``event`` for the webhook of ``route``; ``about`` is the id of its mail."""
-        own = {each.name for each in self._config.routes if each.webhook is not None}
-        hook = route if route in own else DEFAULT
+    def post(route: str, event: bytes, about: str) -> NewMessage:
+        hook = route if route in _settings(config) else DEFAULT
         recipients = (Recipient(address=hook),)
         draft = Draft(
-            id=self._new_id(),
+            id=new_id(),
             envelope=Envelope(sender="", recipients=recipients),
             client=_OURSELVES,
-            received=self._clock.seconds(),
+            received=clock.seconds(),
             bounce_of=about,
         )
         planned = Planned(route=NAME, provider=NAME, lane=hook, recipients=recipients)
         return NewMessage(draft=draft, body=event, planned=(planned,), subject=f"Event about {about}")
 
-
-def build_notifier(config: Config, new_id: Callable[[], str], clock: IReactorTime) -> WebhookNotifier | None:
-    """Return what makes events; ``None`` if no route sends any."""
-    if not is_used(config):
-        return None
-    return WebhookNotifier(post=WebhookQueue(config, new_id, clock), subjects=config.privacy.subjects)
+    return WebhookNotifier(post=post, subjects=config.privacy.subjects) if is_used(config) else None
 
 
 def _settings(config: Config) -> dict[str, Settings]:

@@ -138,14 +138,10 @@ class Supervisor(Service):
             watch_lag(self._reactor, self.metrics),
             *(every(self._reactor, self._events, name, CHORES_EVERY, chore) for name, chore in chores),
         ]
-        self._monitor = self._make_monitor()
-        self._monitor.start()
-
-    def _make_monitor(self) -> Monitor:
         assert self.config.supervise is not None
         numbers = self._sockets.numbers
         names = dict(enumerate(numbers, FIRST_SOCKET))
-        return Monitor(
+        self._monitor = Monitor(
             reactor=self._reactor,
             workers=self._workers,
             command=command(self._file, self._sets, names),
@@ -154,6 +150,7 @@ class Supervisor(Service):
             patience=PATIENCE,
             tell=self._told,
         )
+        self._monitor.start()
 
     def _start_failed(self, failure: Any) -> Deferred[None]:
         return self._cannot_start(failure.value)
@@ -269,10 +266,6 @@ class Supervisor(Service):
         self._stopping.addCallback(lambda _: waiting.callback(None))
         return waiting
 
-    def _write_refused(self) -> Deferred[None]:
-        writing = Deferred.fromCoroutine(self._refusals.flush())
-        return writing.addTimeout(_LEDGER, self._reactor).addErrback(self._not_written)
-
     def _not_written(self, failure: Failure) -> None:
         reason = "no worker has answered in time" if failure.check(TookTooLong) else failure.getErrorMessage()
         self._events("spool.failed", operation="refused", reason=reason)
@@ -282,7 +275,8 @@ class Supervisor(Service):
         self._events("relay.stop", reason=reason)
         if self._monitor is not None:
             # While there are workers to record it.
-            await self._write_refused()
+            writing = Deferred.fromCoroutine(self._refusals.flush())
+            await writing.addTimeout(_LEDGER, self._reactor).addErrback(self._not_written)
             await self._monitor.stop()
         for call in self._clocks:
             call.stop()

@@ -27,7 +27,7 @@ from smtprelay.service.command import (
     watch,
 )
 from smtprelay.service.relay import Relay
-from smtprelay.service.signals import at_hangup, ignore_second
+from smtprelay.service.signals import after_first, at_hangup
 from smtprelay.service.workers.api_proxy import control_of
 from smtprelay.service.workers.heartbeat import READY, WAITING, Heartbeat
 from smtprelay.service.workers.sockets import LIFELINE, MEMORY, NEWS, Inherited
@@ -56,7 +56,8 @@ def run_worker(arguments: Sequence[str]) -> int:
     reactor.callWhenRunning(heartbeat.start)
     relay.started.addCallback(lambda _: heartbeat.say(READY))
     watch(relay, reactor, status.append)
-    ignore_second(reactor)
+    # The process in front decides how long to wait.
+    after_first(reactor, lambda _number, _since: None)
     reactor.addReader(_Lifeline(LIFELINE, partial(stop, reactor)))
     run_service(relay, reactor)
     return status[0] if status else 0

@@ -8,6 +8,7 @@ that was accepted is lost when the process ends.
 from collections.abc import Callable
 from typing import TypeVar
 
+from attrs import frozen
 from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.interfaces import IReactorTime
 
@@ -20,11 +21,11 @@ from smtprelay.spool.spool import QueueSpool
 T = TypeVar("T")
 
 
+@frozen
 class InlineReader:
     """Asks at once, on the caller's thread."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    _connection: Connection
 
     def do(self, question: Callable[[Connection], T]) -> Deferred[T]:
         """Ask at once; the Deferred has fired already."""

@@ -57,7 +57,10 @@ _SILENCE: Final = 0.6
 _MIGRATING: Final = 7_366_720_025
 
 _ROW_LOCKS: Final = Locking(
-    row=" FOR UPDATE", delivery=" FOR UPDATE OF d", free_delivery=" FOR UPDATE OF d SKIP LOCKED"
+    row=" FOR UPDATE",
+    free_row=" FOR UPDATE SKIP LOCKED",
+    delivery=" FOR UPDATE OF d",
+    free_delivery=" FOR UPDATE OF d SKIP LOCKED",
 )
 
 #: Of a transaction its mark, and its time. It is marked before anything is changed: should the connection
@@ -91,7 +94,7 @@ class PostgresEngine(Engine):
     :ivar clock: told the database's time when that is heard, on the thread that writes.
     :ivar listener: wakes the spool for what other nodes have put into it.
     :ivar plenty: below so many bytes it is not estimated how many of them hold something.
-    :ivar tables: sees to the tables within the first transaction; raises ``ValueError`` if they will not do.
+    :ivar tables: sees to the tables within the first transaction; ``SpoolFault``: they will not do.
     """
 
     url: Url
@@ -218,7 +221,7 @@ class PostgresEngine(Engine):
         if time.monotonic() > self._checked + _CHECKED:
             connection.check_session()
             self._checked = time.monotonic()
-        lanes = LaneTable(connection.execute, _ROW_LOCKS.row, paces=self.paces)
+        lanes = LaneTable(connection.execute, connection.run, self.paces, _ROW_LOCKS.row)
         wanted = lanes.ask(list(self._recent))
         marked = connection.execute(_MARK.format(clock=self.time()), (self.node, mark))
         (now,) = marked.fetchone() or (0.0,)
@@ -246,9 +249,7 @@ class PostgresEngine(Engine):
         tx.finish()
         touched = tx.lanes.touched
         self._recent.update((lane.provider, tx.now) for lane in touched)
-        for provider, when in list(self._recent.items()):
-            if when < tx.now - _RECENT:
-                del self._recent[provider]
+        self._recent = {name: when for name, when in self._recent.items() if when >= tx.now - _RECENT}
         if self._notifying and any(map(tx.lanes.is_ready, touched)):
             tx.execute("SELECT pg_notify(?, ?)", (CHANNEL, self.node))
 

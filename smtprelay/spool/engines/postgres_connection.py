@@ -96,16 +96,16 @@ class PostgresConnection:
         :raises psycopg.Error: what the database said.
         """
         numbered = _numbered(sql)
-        within = self._is_within_transaction
+        idle = self._connection is None or self._connection.info.transaction_status is TransactionStatus.IDLE
         try:
-            return self._run(numbered, parameters)
+            return self._opened().execute(numbered, parameters)
         except Error as error:
             if not self._reading:
                 raise
-            if within or not self.lost:
+            if not (idle and self.lost):
                 raise SpoolFault(explained(error)) from error
         try:
-            return self._run(numbered, parameters)
+            return self._opened().execute(numbered, parameters)
         except Error as error:
             raise SpoolFault(explained(error)) from error
 
@@ -143,16 +143,6 @@ class PostgresConnection:
             self._connection.close()
             self._connection = None
 
-    def _run(self, numbered: str, parameters: Sequence[Any]) -> psycopg.Cursor[Any]:
-        return self._opened().execute(numbered, parameters)
-
-    @property
-    def _is_within_transaction(self) -> bool:
-        return (
-            self._connection is not None
-            and self._connection.info.transaction_status is not TransactionStatus.IDLE
-        )
-
     def _opened(self) -> psycopg.Connection[Any]:
         # What writes and was lost is dropped first: another connection knows nothing of what was begun.
         if self._connection is None or (self._reading and self._connection.closed):
@@ -163,13 +153,6 @@ class PostgresConnection:
         # A server that comes back, or is promoted, has more to do than to turn away all that came meanwhile.
         if self._refusal is not None and self._steady() < self._believed:
             raise self._refusal
-        try:
-            return self._connected()
-        except SpoolFault as fault:
-            self._refusal, self._believed = fault, self._steady() + _BELIEVED
-            raise
-
-    def _connected(self) -> psycopg.Connection[Any]:
         try:
             connection = connect(self._url)
             connection.prepared_max = _PREPARED
@@ -184,7 +167,9 @@ class PostgresConnection:
                 _set_bounds(connection, int(self._bound * 1000))
         except (Error, ValueError, OSError) as error:
             kind = SpoolAway if isinstance(error, OperationalError) else SpoolFault
-            raise kind(f"no connection to the database: {explained(error)}") from error
+            self._refusal = kind(f"no connection to the database: {explained(error)}")
+            self._believed = self._steady() + _BELIEVED
+            raise self._refusal from error
         return connection
 
 

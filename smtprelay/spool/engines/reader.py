@@ -67,26 +67,18 @@ class ThreadReader:
         return succeed(None)
 
     def _ask(self, question: Callable[[Connection], T]) -> T:
+        connection: Connection | None = getattr(self._mine, "connection", None)
         try:
-            return question(self._connection())
+            if connection is None:
+                connection = self._mine.connection = self._connect()
+                self._open.append(connection)
+            return question(connection)
         except Exception as error:
             fault = self._fault(error)
             if fault is None:
                 raise
-            if fault.broken:
-                self._drop()
+            if fault.broken and connection is not None:
+                self._mine.connection = None
+                self._open.remove(connection)
+                self._disconnect(connection)
             raise fault from error
-
-    def _connection(self) -> Connection:
-        connection: Connection | None = getattr(self._mine, "connection", None)
-        if connection is None:
-            connection = self._mine.connection = self._connect()
-            self._open.append(connection)
-        return connection
-
-    def _drop(self) -> None:
-        connection: Connection | None = getattr(self._mine, "connection", None)
-        if connection is not None:
-            self._mine.connection = None
-            self._open.remove(connection)
-            self._disconnect(connection)

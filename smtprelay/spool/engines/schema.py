@@ -14,7 +14,7 @@ they are looked for among all that went well.
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from smtprelay.spool.engines.transaction import Connection
+from smtprelay.spool.engines.transaction import Connection, SpoolFault
 
 SQLITE_TYPES: Final = {
     "blob": "BLOB",
@@ -187,7 +187,7 @@ def migrate(connection: Connection, types: Mapping[str, str]) -> None:
     """
     Bring the tables up to the newest version; the caller's transaction makes it all or nothing.
 
-    :raises ValueError: the spool was written by a newer version than this one.
+    :raises SpoolFault: the spool was written by a newer version than this one.
     """
     connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
     have = _version(connection)
@@ -201,22 +201,22 @@ def check_version(connection: Connection) -> None:
     """
     See that the tables are as this version knows them, for those who must not change them.
 
-    :raises ValueError: they are not; the text says what to do.
+    :raises SpoolFault: they are not; the text says what to do.
     """
     have = _version(connection)
     if have < len(MIGRATIONS):
-        raise ValueError(
+        raise SpoolFault(
             f"the spool has version {have}, this smtprelay reads version {len(MIGRATIONS)}:"
             " start the relay, which brings it up to date"
         )
 
 
 def _version(connection: Connection) -> int:
-    """Return the version of the tables, 0 without any; raises ``ValueError`` if we do not know it."""
+    """Return the version of the tables, 0 without any; raises :class:`SpoolFault` if we do not know it."""
     row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
     have: int = row[0] if row and row[0] is not None else 0
     if have > len(MIGRATIONS):
-        raise ValueError(
+        raise SpoolFault(
             f"the spool has version {have}, this smtprelay knows up to {len(MIGRATIONS)}: use a newer one"
         )
     return have

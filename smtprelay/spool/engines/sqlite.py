@@ -97,12 +97,12 @@ class SqliteEngine(Engine):
                 connection.execute(f"PRAGMA {pragma}")
             (page,) = connection.execute("PRAGMA page_size").fetchone()
             connection.execute(f"PRAGMA wal_autocheckpoint = {self.log // page}")
-            _empty_log(connection)
+            _empty_log(connection, "TRUNCATE")
             connection.execute("BEGIN IMMEDIATE")
             migrate(connection, SQLITE_TYPES)
             connection.execute("COMMIT")
             self._lanes = self._holds = None
-        except (sqlite3.Error, ValueError) as error:
+        except (sqlite3.Error, SpoolFault) as error:
             if connection is not None:
                 self.disconnect(connection)
             raise SpoolFault(f"{self.database}: {error}", full=_is_full(error), broken=True) from error
@@ -126,16 +126,16 @@ class SqliteEngine(Engine):
             if fault.full:
                 # What the log holds may find its place in the database; then its room is for what comes.
                 with suppress(sqlite3.Error):
-                    _reuse_log(connection)
+                    _empty_log(connection, "RESTART")
             raise fault from error
         except Exception:
             self._roll_back(connection)
             raise
 
-    def disconnect(self, connection: Connection) -> None:
+    def disconnect(self, connection: Any) -> None:
         """Close the database; what the write-ahead log holds goes into it, now or when it is opened again."""
-        assert isinstance(connection, sqlite3.Connection)
-        _close(connection)
+        with suppress(sqlite3.Error):
+            connection.close()
 
     space = staticmethod(sqlite_file.space)
     shrink = staticmethod(sqlite_file.shrink)
@@ -156,7 +156,7 @@ class SqliteEngine(Engine):
 
     def reuse_log(self, connection: Connection) -> None:
         """Take less of a disk that is full, as far as that can be."""
-        _reuse_log(connection)
+        _empty_log(connection, "RESTART")
 
     def cut_log(self, connection: Connection) -> None:
         """Not on a disk that is full: delivery needs the log's room, and somebody else would take it."""
@@ -170,10 +170,9 @@ class SqliteEngine(Engine):
     def _begun(self, connection: SqliteConnection) -> Transaction:
         now = self.seconds()
         if self._lanes is None or self._holds is None:
-            self._lanes = LaneTable(connection.execute, run=connection.run, paces=self.paces)
+            self._lanes = LaneTable(connection.execute, connection.run, self.paces)
             self._holds = Holds(connection.execute)
         self._lanes.begin(now)
-        self._holds.begin(now)
         return Transaction(
             connection,
             self._lanes,
@@ -235,23 +234,13 @@ def open_file(database: str, mode: str = "rw", **options: Any) -> SqliteConnecti
     return connection
 
 
-def _close(connection: sqlite3.Connection) -> None:
-    """Close a connection in whatever state it is."""
-    with suppress(sqlite3.Error):
-        connection.close()
+def _empty_log(connection: Connection, mode: str) -> None:
+    """
+    Have all that the write-ahead log holds in the database, and synced, as far as there is room.
 
-
-def _empty_log(connection: Connection) -> None:
-    """Have all that the write-ahead log holds in the database, and synced, as far as there is room."""
-    _checkpoint(connection, "TRUNCATE")
-
-
-def _reuse_log(connection: Connection) -> None:
-    """Do so, but keep the room of the log: on a disk that is full somebody else would take it."""
-    _checkpoint(connection, "RESTART")
-
-
-def _checkpoint(connection: Connection, mode: str) -> None:
+    :param mode: ``TRUNCATE`` cuts the log off; ``RESTART`` keeps its room, which on a full disk somebody else
+        would take.
+    """
     try:
         connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
     except sqlite3.OperationalError as error:
@@ -259,7 +248,7 @@ def _checkpoint(connection: Connection, mode: str) -> None:
             raise
 
 
-def _fault(error: sqlite3.Error) -> SpoolFault:
+def _fault(error: Exception) -> SpoolFault:
     return SpoolFault(str(error), full=_is_full(error), broken=_code(error) not in _PASSES)
 
 
@@ -281,9 +270,8 @@ def connect_reader(database: Path, *, frozen: bool = False) -> sqlite3.Connectio
 
 def fault_of_reading(error: Exception) -> SpoolFault | None:
     """Return what an error means for the database; ``None``: it is the question's own."""
-    if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, _OURS):
-        return None
-    return _fault(error)
+    ours = not isinstance(error, sqlite3.DatabaseError) or isinstance(error, _OURS)
+    return None if ours else _fault(error)
 
 
 def prepare_folder(path: str) -> Path:
@@ -331,7 +319,7 @@ async def open_sqlite(path: str, terms: SpoolOptions, *, reactor: Any, reserve: 
         raise
     connect = partial(connect_reader, folder / DATABASE)
     # One of the threads may be at a long question.
-    reader = ThreadReader(connect, _close, reactor, threads=2, fault=fault_of_reading)
+    reader = ThreadReader(connect, engine.disconnect, reactor, threads=2, fault=fault_of_reading)
     return QueueSpool(writer, reader, terms, engine)
 
 

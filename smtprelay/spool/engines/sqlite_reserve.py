@@ -54,7 +54,7 @@ class Reserve:
         """
         system = self._system(self._file.parent)
         free = system.f_bavail * system.f_frsize
-        if self._is_there():
+        if self._file.exists() and self._file.stat().st_size >= self.size:
             self.kept = not troubled or free >= self.size
         else:
             self.kept = free >= 2 * self.size and self._take()
@@ -62,9 +62,6 @@ class Reserve:
     def give_up(self) -> None:
         """Let its blocks be used; ``OSError`` if the disk does not let go of them."""
         self._file.unlink(missing_ok=True)
-
-    def _is_there(self) -> bool:
-        return self._file.exists() and self._file.stat().st_size >= self.size
 
     def _take(self) -> bool:
         file = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -8,8 +8,9 @@ each statement lets go of the interpreter lock and must win it back from the rea
 """
 
 import math
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any, Final, Protocol
 
 from attrs import Factory, define, field, frozen
@@ -62,12 +63,12 @@ class Locking:
     """
     What the SELECTs end with to lock rows, where several nodes write.
 
-    :ivar row: waits for who has the row.
-    :ivar delivery: so of the delivery, in a statement where that is ``d``.
-    :ivar free_delivery: so, but leaves out what somebody else has.
+    :ivar row: waits for who has the row; ``free_row`` leaves out what somebody else has.
+    :ivar delivery: so of the delivery, in a statement where that is ``d``; so ``free_delivery``.
     """
 
     row: str = ""
+    free_row: str = ""
     delivery: str = ""
     free_delivery: str = ""
 
@@ -109,6 +110,8 @@ class Transaction:
     """
     One transaction: a connection, the time, and who we are.
 
+    :ivar connection: what runs on it directly comes before the inserts that are held back, and is about
+        rows of earlier transactions. So the inserts of all operations of a group stay together.
     :ivar now: seconds since the epoch, the same for the whole transaction.
     :ivar node: the name under which this process claims.
     :ivar paces: how fast each configured provider may be asked, by its name: the engine's own.
@@ -118,10 +121,10 @@ class Transaction:
     :ivar back: when the database was there again after it had been away, seconds since the epoch.
     :ivar locking: what keeps other nodes away from the rows that are read to be changed.
     :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
-    :ivar lanes: begun at ``now``; so ``holds``.
+    :ivar lanes: begun at ``now``.
     """
 
-    _connection: WritingConnection
+    connection: WritingConnection
     lanes: LaneTable
     now: float = field(kw_only=True)
     node: str = field(kw_only=True)
@@ -131,14 +134,10 @@ class Transaction:
     locking: Locking = field(default=ALONE, kw_only=True)
     keeps_bodies: bool = field(default=False, kw_only=True)
     holds: Holds = field(
-        default=Factory(lambda self: Holds(self._connection.execute, self.now), takes_self=True), kw_only=True
+        default=Factory(lambda self: Holds(self.connection.execute), takes_self=True), kw_only=True
     )
     exclusive: ExclusiveAttempt = field(factory=ExclusiveAttempt, kw_only=True)
-    _rows: dict[str, list[Sequence[Any]]] = field(init=False)
-
-    @_rows.default
-    def _no_rows(self) -> dict[str, list[Sequence[Any]]]:
-        return {table: [] for table in COLUMNS}
+    _rows: dict[str, list[Sequence[Any]]] = field(factory=partial(defaultdict, list), init=False)
 
     def insert(self, table: str, row: Sequence[Any]) -> None:
         """Add a row to ``table``, at the latest when the transaction ends."""
@@ -147,19 +146,7 @@ class Transaction:
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Cursor:
         """Run one statement; it sees all that was inserted before."""
         self._write_rows()
-        return self._connection.execute(sql, parameters)
-
-    def execute_first(self, sql: str, parameters: Sequence[Any] = ()) -> Cursor:
-        """
-        Run one statement before what was inserted is written; it is about rows of earlier transactions.
-
-        So the inserts of the other operations of the group stay together.
-        """
-        return self._connection.execute(sql, parameters)
-
-    def run_first(self, sql: str, parameters: Sequence[Any] = ()) -> None:
-        """Run one statement so that gives nothing back."""
-        self._connection.run(sql, parameters)
+        return self.connection.execute(sql, parameters)
 
     def finish(self) -> None:
         """Write what was held back. The caller commits."""
@@ -168,15 +155,10 @@ class Transaction:
 
     def _write_rows(self) -> None:
         for table, rows in self._rows.items():
-            if rows:
-                _insert(self._connection.run, table, rows)
-                rows.clear()
-
-
-def _insert(run: Callable[[str, Sequence[Any]], object], table: str, rows: Sequence[Sequence[Any]]) -> None:
-    for start in range(0, len(rows), MOST_ROWS):
-        batch = rows[start : start + MOST_ROWS]
-        run(_insertion(table, len(batch)), [value for row in batch for value in row])
+            for start in range(0, len(rows), MOST_ROWS):
+                batch = rows[start : start + MOST_ROWS]
+                self.connection.run(_insertion(table, len(batch)), [value for row in batch for value in row])
+        self._rows.clear()
 
 
 @cache

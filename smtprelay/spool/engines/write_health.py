@@ -54,7 +54,7 @@ class WriteHealth:
         if not self._under_way:
             self._heard = self._steady()
         self._under_way += 1
-        return self.writer.do(operation).addCallbacks(self._answered, self._failed)
+        return self.writer.do(operation).addBoth(self._answered)
 
     async def retry_write(self) -> bool:
         """If the last write failed try another one; return whether that ended the trouble."""
@@ -77,16 +77,12 @@ class WriteHealth:
         """Run what waits, then let go of the database."""
         return self.writer.close()
 
-    def _answered(self, result: T) -> T:
+    def _answered(self, result: Any) -> Any:
         self._under_way -= 1
         self._heard = self._steady()
+        if isinstance(result, Failure) and isinstance(result.value, SpoolFault):
+            self.trouble = str(result.value)
         return result
-
-    def _failed(self, failure: Failure) -> Any:
-        self._answered(failure)
-        if isinstance(failure.value, SpoolFault):
-            self.trouble = str(failure.value)
-        return failure
 
 
 def _touch(tx: Transaction) -> None:

@@ -10,7 +10,7 @@ themselves; an operation that comes alone is committed alone, at once.
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
@@ -79,12 +79,8 @@ class InlineWriter:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._connection = engine.connect()
-
-    @property
-    def connection(self) -> Connection:
-        """The one connection, for reading too."""
-        return self._connection
+        #: The one connection, for reading too.
+        self.connection = engine.connect()
 
     def do(self, operation: Operation[T]) -> Deferred[T]:
         """Run ``operation`` at once; the Deferred has fired already."""
@@ -92,11 +88,11 @@ class InlineWriter:
 
     def run(self, operation: Operation[T]) -> T:
         """Return the result itself, or raise what it raises; see :meth:`Writer.do`."""
-        return cast(T, _in_transaction(self._engine, self._connection, [operation])[0])
+        return cast(T, _in_transaction(self._engine, self.connection, [operation])[0])
 
     def close(self) -> Deferred[None]:
         """Run what waits, then let go of the database."""
-        return execute(self._engine.disconnect, self._connection)
+        return execute(self._engine.disconnect, self.connection)
 
 
 class ThreadWriter:
@@ -165,11 +161,6 @@ class ThreadWriter:
         self._asked = []
 
     def _run(self) -> None:
-        try:
-            self._connection = self._engine.connect()
-        except Exception:  # noqa: BLE001 -- it belongs to whoever asked first
-            self._fail_all(Failure())
-            return
         while group := self._next_group():
             started = time.monotonic()
             results = self._commit([operation for operation, _ in group])
@@ -185,26 +176,22 @@ class ThreadWriter:
         except Exception:  # noqa: BLE001 -- as in run_group
             return [Failure()] * len(operations)
         results = run_group(self._engine, connection, operations)
-        if any(map(_is_broken, results)):
+        faults = [each.value for each in results if isinstance(each, Failure)]
+        if any(isinstance(each, SpoolFault) and each.broken for each in faults):
             self._connection = None
             self._engine.disconnect(connection)
         return results
 
     def _next_group(self) -> list[_Asked]:
         """Wait for something to do and return all there is; nothing means the end."""
-        first = self._waiting.get()
         group: list[_Asked] = []
-        while first is not None:
-            group += first
-            if len(group) >= LARGEST_GROUP:
+        while not group or (len(group) < LARGEST_GROUP and not self._waiting.empty()):
+            asked = self._waiting.get()
+            if asked is None:
+                if group:
+                    self._waiting.put(None)
                 break
-            try:
-                first = self._waiting.get_nowait()
-            except Empty:
-                break
-        else:
-            if group:
-                self._waiting.put(None)
+            group += asked
         return group
 
     def _tell(self, waiting: Sequence[Deferred[Any]], results: Sequence[Any], seconds: float) -> None:
@@ -214,16 +201,6 @@ class ThreadWriter:
                 done.errback(result)
             else:
                 done.callback(result)
-
-    def _fail_all(self, failure: Failure) -> None:
-        while (asked := self._waiting.get()) is not None:
-            for _, done in asked:
-                self._reactor.callFromThread(done.errback, failure)
-        self._reactor.callFromThread(self._closed.callback, None)
-
-
-def _is_broken(result: object) -> bool:
-    return isinstance(result, Failure) and isinstance(result.value, SpoolFault) and result.value.broken
 
 
 def run_group(engine: Engine, connection: Connection, operations: Sequence[Operation[Any]]) -> list[Any]:
@@ -254,16 +231,12 @@ def _in_transaction(
 
 
 def _results(transaction: Transaction, operations: Sequence[Operation[Any]]) -> list[Any]:
-    results: list[Any] = [None] * len(operations)
-    together: dict[Callable[..., Any], list[int]] = {}
-    for place, operation in enumerate(operations):
+    arguments: dict[Callable[..., Any], list[Any]] = {}
+    for operation in operations:
         if isinstance(operation, GroupedOperation):
-            together.setdefault(operation.function, []).append(place)
-    for function, places in together.items():
-        arguments = [cast(GroupedOperation[Any, Any], operations[place]).argument for place in places]
-        for place, result in zip(places, function(transaction, arguments), strict=True):
-            results[place] = result
-    for place, operation in enumerate(operations):
-        if not isinstance(operation, GroupedOperation):
-            results[place] = operation(transaction)
-    return results
+            arguments.setdefault(operation.function, []).append(operation.argument)
+    grouped = {function: iter(function(transaction, given)) for function, given in arguments.items()}
+    return [
+        next(grouped[each.function]) if isinstance(each, GroupedOperation) else each(transaction)
+        for each in operations
+    ]

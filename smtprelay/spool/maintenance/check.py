@@ -6,13 +6,14 @@ everything, so they are for tests, and for an operator who has a doubt. Nothing 
 relay writes into its spool.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any, Final
 
 from smtprelay.model.maintenance import Checked
 from smtprelay.spool.engines.transaction import Connection, Transaction
-from smtprelay.spool.tables.lane import Lane
 
 #: Findings of one kind that are told; a spool that is very wrong has as many as rows.
 _MOST: Final = 100
@@ -59,21 +60,12 @@ def _rows(connection: Connection) -> Iterator[str]:
 
 def _lanes(connection: Connection) -> Iterator[str]:
     """Compare each lane with its deliveries."""
-    counted = {row[0]: row[1:] for row in connection.execute(_COUNT).fetchall()}
-    occupied = dict(connection.execute(_OCCUPIED).fetchall())
-    lent = {row[0]: row[1] for row in connection.execute(_LENT).fetchall()}
-    all_lent = dict(connection.execute(_ALL_LENT).fetchall())
-    lanes = connection.execute(
-        "SELECT id, provider, key, queued, deferred, active, held, finished, slots, due FROM lane ORDER BY id"
-    ).fetchall()
+    lanes = connection.execute(_LANES).fetchall()
+    counted = _counted(connection, lanes)
     for number, provider, key, *kept, due in lanes:
-        *counts, slots, first = counted.pop(number, (0, 0, 0, 0, 0, 0, None))
-        if key == "":
-            counts.append(occupied.get(provider, 0) + all_lent.get(provider, 0))
-        else:
-            counts.append(slots + lent.get(number, 0))
+        *counts, first = counted.pop(number)
         name = f"lane {provider!r} {key!r}"
-        for what, value, real in zip(_KEPT, kept, counts, strict=True):
+        for what, value, real in zip(_KEPT, kept, counts, strict=False):
             if value != real:
                 yield f"{name}: {what} is {value}, counted {real}"
         if first is not None and (due is None or due > first):
@@ -83,24 +75,31 @@ def _lanes(connection: Connection) -> Iterator[str]:
 
 def recount(tx: Transaction) -> int:
     """Give each lane the counts of its deliveries; return how many lanes had others."""
-    lanes = [tx.lanes.by_id(number) for (number,) in tx.execute("SELECT id FROM lane ORDER BY id").fetchall()]
+    # Who has the own lanes of all providers has all lanes: no other node counts meanwhile.
+    providers = tx.execute("SELECT DISTINCT provider FROM lane ORDER BY provider").fetchall()
+    tx.lanes.take([provider for (provider,) in providers])
+    lanes = tx.lanes.all()
     before = [_counts(lane) for lane in lanes]
-    counted = {row[0]: row[1:] for row in tx.execute(_COUNT).fetchall()}
-    lent = dict(tx.execute(_LENT).fetchall())
-    occupied: dict[str, int] = {}
+    counted = _counted(tx, [(lane.id, lane.provider, lane.key) for lane in lanes])
     for lane in lanes:
-        counts = counted.get(lane.id, (0, 0, 0, 0, 0, 0, None))
-        lane.queued, lane.deferred, lane.active, lane.held, lane.finished, lane.slots, lane.due = counts
-        lane.slots += lent.get(lane.id, 0)
-        occupied[lane.provider] = occupied.get(lane.provider, 0) + lane.slots
-    for lane in lanes:
-        if lane.key == "":
-            lane.slots = occupied[lane.provider]
+        for name, value in zip(_KEPT, counted[lane.id], strict=True):
+            setattr(lane, name, value)
     return sum(_counts(lane) != was for lane, was in zip(lanes, before, strict=True))
 
 
-def _counts(lane: Lane) -> Sequence[Any]:
-    return lane.queued, lane.deferred, lane.active, lane.held, lane.finished, lane.slots, lane.due
+def _counted(connection: Connection, lanes: Sequence[Sequence[Any]]) -> dict[int, list[Any]]:
+    """Return the real values of :data:`_KEPT` by the number of the lane; ``lanes`` begin with that."""
+    counted = {number: list(values) for number, *values in connection.execute(_COUNT).fetchall()}
+    lent = dict(connection.execute(_LENT).fetchall())
+    occupied: Counter[str] = Counter()
+    for number, provider, *_ in lanes:
+        counts = counted.setdefault(number, [0, 0, 0, 0, 0, 0, None])
+        counts[_SLOTS] += lent.get(number, 0)
+        occupied[provider] += counts[_SLOTS]
+    for number, provider, key, *_ in lanes:
+        if key == "":
+            counted[number][_SLOTS] = occupied[provider]
+    return counted
 
 
 def _number(connection: Connection, sql: str) -> int:
@@ -108,8 +107,12 @@ def _number(connection: Connection, sql: str) -> int:
     return int(row[0])
 
 
-#: What a lane counts.
-_KEPT: Final = ("queued", "deferred", "active", "held", "finished", "slots")
+#: What a lane counts, and when the first of its deliveries is due.
+_KEPT: Final = ("queued", "deferred", "active", "held", "finished", "slots", "due")
+_SLOTS: Final = _KEPT.index("slots")
+_counts: Final = attrgetter(*_KEPT)
+
+_LANES: Final = f"SELECT id, provider, key, {', '.join(_KEPT)} FROM lane ORDER BY id"  # noqa: S608 -- constants
 
 _COUNT: Final = """
     SELECT lane, count(CASE WHEN state = 'queued' THEN 1 END), count(CASE WHEN state = 'deferred' THEN 1 END),
@@ -117,18 +120,11 @@ _COUNT: Final = """
            count(ended), sum(slot), min(CASE WHEN suspect = 0 THEN due END)
     FROM delivery GROUP BY lane"""
 
-_OCCUPIED: Final = """
-    SELECT l.provider, sum(d.slot) FROM delivery d JOIN lane l ON l.id = d.lane
-    WHERE d.slot <> 0 GROUP BY l.provider"""
-
 _ORPHAN: Final = """
     SELECT o.message, o.n FROM {} o
     LEFT JOIN delivery d ON d.message = o.message AND d.n = o.n WHERE d.message IS NULL"""
 
 _LENT: Final = "SELECT lane, sum(slot) FROM loan GROUP BY lane"
-
-_ALL_LENT: Final = """
-    SELECT l.provider, sum(o.slot) FROM loan o JOIN lane l ON l.id = o.lane GROUP BY l.provider"""
 
 #: What must never be found, by what is wrong then; each gives the ids of the rows.
 _NEVER: Final[dict[str, str]] = {

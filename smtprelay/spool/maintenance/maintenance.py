@@ -46,7 +46,7 @@ class SpoolMaintenance(SpoolPart):
         """See how much room there is, and whether what failed works again. It never raises."""
         await self._live_within_means()
         try:
-            self._capacity.measured(await self._reader.do(partial(views.usage, engine=self._engine)))
+            self._capacity.measured(*await self._reader.do(partial(views.usage, engine=self._engine)))
             if self._capacity.full:
                 await self._reader.do(self._engine.reuse_log)
         except Exception as error:  # noqa: BLE001 -- whatever it is, it is the reason

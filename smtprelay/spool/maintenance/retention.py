@@ -85,10 +85,7 @@ def _sweep_lanes(tx: Transaction) -> None:
 
 
 def _oldest(tx: Transaction, which: str, before: float, limit: int = 200) -> list[str]:
-    sql = _OLDEST.format(which=which)
-    if tx.locking.row:
-        # Other nodes sweep, too; and an operator may just try one of these again.
-        sql += f"{tx.locking.row} SKIP LOCKED"
-    rows = tx.execute(sql, (before, limit)).fetchall()
+    # Other nodes sweep, too; and an operator may just try one of these again.
+    rows = tx.execute(_OLDEST.format(which=which) + tx.locking.free_row, (before, limit)).fetchall()
     few = sum(total <= _MOST_BYTES for total in accumulate(size for _, size in rows))
     return [message for message, _ in rows[: max(1, few)]]

@@ -17,7 +17,7 @@ from smtprelay.model.attempt import Claim
 from smtprelay.model.message import Client, Draft, Planned
 from smtprelay.model.rate_limit import Load
 from smtprelay.model.shape import Shape
-from smtprelay.spool.engines.transaction import Transaction
+from smtprelay.spool.engines.transaction import Connection, Transaction
 from smtprelay.spool.operations.lane_capacity import LaneGate
 from smtprelay.spool.tables.hold_rules import note
 
@@ -50,6 +50,12 @@ def store_chunk(tx: Transaction, message: str, n: int, content: bytes) -> None:
     tx.insert("chunk", (message, n, content))
 
 
+def piece(connection: Connection, message: str, n: int) -> bytes | None:
+    """Return the n-th piece of a body, from 1, at most 256 KiB; ``None`` behind the last."""
+    row = connection.execute("SELECT content FROM chunk WHERE message = ? AND n = ?", (message, n)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
 def forget_chunks(tx: Transaction, message: str) -> None:
     """Drop the pieces of a body whose message will not come; one that has come after all keeps them."""
     # Where an answer to a commit may be lost, a message may be here that its client was told to send again.
@@ -71,7 +77,9 @@ def accept(tx: Transaction, arrival: Arrival, *, claiming: bool, holding: bool =
     if not arrival.planned:
         raise ValueError(f"{draft.id}: no delivery is planned")
     if arrival.chunks:
-        _count_chunks(tx, arrival)
+        (stored,) = tx.execute("SELECT count(*) FROM chunk WHERE message = ?", (draft.id,)).fetchone()
+        if stored != arrival.chunks:
+            raise LookupError(f"{draft.id}: {stored} of {arrival.chunks} pieces of the body are stored")
         tx.execute("DELETE FROM upload WHERE message = ?", (draft.id,))
     if arrival.rest or not arrival.chunks:
         tx.insert("chunk", (draft.id, arrival.chunks + 1, arrival.rest))
@@ -98,13 +106,6 @@ def accept(tx: Transaction, arrival: Arrival, *, claiming: bool, holding: bool =
     return [claim for claim in started if claim is not None]
 
 
-def _count_chunks(tx: Transaction, arrival: Arrival) -> None:
-    """See that what was stored while the body arrived is there."""
-    (stored,) = tx.execute("SELECT count(*) FROM chunk WHERE message = ?", (arrival.draft.id,)).fetchone()
-    if stored != arrival.chunks:
-        raise LookupError(f"{arrival.draft.id}: {stored} of {arrival.chunks} pieces of the body are stored")
-
-
 @lru_cache(maxsize=256)
 def _described(client: Client) -> str:
     """Return the client as it is stored; one client sends many messages."""
@@ -117,7 +118,7 @@ def _deliver(tx: Transaction, arrival: Arrival, n: int, *, claiming: bool, holdi
     lane = tx.lanes.get(planned.provider, planned.lane)
     pace = tx.paces.get(planned.provider)
     goes = False
-    rule = tx.holds.over(arrival.draft.envelope.sender, planned) if holding else None
+    rule = tx.holds.over(arrival.draft.envelope.sender, planned, tx.now) if holding else None
     may_begin = claiming and not tx.exclusive.blocks(tx.now)
     if rule is None and may_begin and pace is not None and (lane.due is None or lane.due > tx.now):
         gate = LaneGate(tx, planned.provider, pace)

@@ -5,7 +5,7 @@ A synchronous listener has tried it, and some of its recipients have it. What is
 spool had made that attempt: it is in the history, and nobody starts over.
 """
 
-from smtprelay.model.attempt import Settlement
+from smtprelay.model.attempt import Claim, Settlement
 from smtprelay.model.message import Delivery, Planned
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.accept import Arrival, accept, begin
@@ -14,9 +14,9 @@ from smtprelay.spool.operations.settle import settle
 from smtprelay.spool.tables.hold_rules import holding
 
 
-def adopt(tx: Transaction, arrival: Arrival, settlement: Settlement) -> None:
+def adopt(tx: Transaction, arrival: Arrival, settlement: Settlement) -> list[Claim]:
     """
-    Make a message ours, with one delivery and the attempt that ended as ``settlement`` says.
+    Make a message ours, with one delivery and the attempt that ended as ``settlement`` says; claim nothing.
 
     A rule that holds mail holds what is left of it.
 
@@ -35,19 +35,19 @@ def adopt(tx: Transaction, arrival: Arrival, settlement: Settlement) -> None:
     settle(tx, [(claim, settlement)])
     if settlement.state in ("queued", "deferred"):
         _heed_rules(tx, claim.delivery, settlement)
+    return []
 
 
 def _heed_rules(tx: Transaction, delivery: Delivery, settlement: Settlement) -> None:
     """Hold what waits now, if a rule says so."""
-    envelope = delivery.envelope
-    still_open = tuple(each for each in envelope.recipients if each.address not in settlement.closed)
+    recipients = delivery.envelope.recipients
     planned = Planned(
         route=delivery.route,
         provider=settlement.provider or delivery.provider,
         lane=settlement.lane,
-        recipients=still_open,
+        recipients=tuple(each for each in recipients if each.address not in settlement.closed),
     )
-    rule = tx.holds.over(envelope.sender, planned)
+    rule = tx.holds.over(delivery.envelope.sender, planned, tx.now)
     if rule is not None:
         _, change = holding(rule)
         edit(tx, {(delivery.message, delivery.n): 1}, change, {})

@@ -7,7 +7,7 @@ transactions so small that the mail which comes in between does not wait for the
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -93,12 +93,8 @@ class BulkEdit:
         return search, _MOST_IN_A_STEP, MOST_LOOKED_AT
 
     async def _change(self, page: Page, act: Act) -> None:
-        rows = []
-        for row in page.rows:
-            if row[2] in act.states:
-                rows.append(row)
-            else:
-                self.left[_EXCUSES.get(row[2], row[2])] += 1
+        rows = [row for row in page.rows if row[2] in act.states]
+        self.left.update(_EXCUSES.get(row[2], row[2]) for row in page.rows if row[2] not in act.states)
         for start in range(0, len(rows), MOST_AT_ONCE):
             await self._change_some(rows[start : start + MOST_AT_ONCE])
 
@@ -106,7 +102,9 @@ class BulkEdit:
         """Change up to :data:`MOST_AT_ONCE` deliveries in one transaction."""
         prepared = {}
         fences = {}
-        found = await self._found(rows)
+        names = [(message, n) for message, n, *_ in rows]
+        needed = partial(_deliveries, names=names)
+        found = await self.reader.do(needed) if _needs(self.change) else {}
         for message, n, state, attempt, uncertain, *_ in rows:
             needs = await self._prepared(found.get((message, n)), state, uncertain=bool(uncertain))
             if needs.refusal:
@@ -123,24 +121,17 @@ class BulkEdit:
         self.count += len(done)
         self.ids += done
 
-    async def _found(self, rows: Sequence[Sequence[Any]]) -> Mapping[tuple[str, int], Found]:
-        names = [(message, n) for message, n, *_ in rows]
-        return await self.reader.do(partial(_deliveries, names=names)) if _needs(self.change) else {}
-
     async def _prepared(self, found: Found | None, state: str, *, uncertain: bool) -> Prepared:
         if self.prepare is None or not _needs(self.change):
-            return _NOTHING
+            return Prepared()
         if uncertain and self.change.action == "reroute" and not self.change.force:
             return Prepared(refusal="uncertain: it may have arrived (--force)")
         if found is None:
             return Prepared(refusal=_CHANGED)
         delivery, noticed = found
         if self.change.bounce and state == "failed" and noticed & BOUNCED:
-            return _NOTHING  # its sender knows
+            return Prepared()  # its sender knows
         return await self.prepare(delivery, self.change)
-
-
-_NOTHING: Final = Prepared()
 
 
 def _needs(change: Edit) -> bool:
@@ -164,8 +155,7 @@ def _checked(selection: Selection | DueSelection, change: Edit, prepare: Prepare
 
 
 def _newest(connection: Connection) -> str:
-    row = connection.execute("SELECT max(message) FROM delivery").fetchone()
-    return row[0] or ""
+    return connection.execute("SELECT max(message) FROM delivery").fetchone()[0] or ""
 
 
 def _deliveries(connection: Connection, names: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Found]:

@@ -36,6 +36,7 @@ _SELECT: Final = (
     " FROM delivery d JOIN message m ON m.id = d.message WHERE "
 )
 _DUE: Final = f"{_SELECT}d.lane = ? AND d.due <= ? AND d.suspect = 0 ORDER BY d.due, d.message, d.n LIMIT ?"
+_NEXT_DUE: Final = "SELECT min(due) FROM delivery WHERE lane = ? AND due > ?"
 _ONE: Final = f"{_SELECT}d.message = ? AND d.n = ? AND d.suspect > 0 AND d.due IS NOT NULL"
 
 #: Lanes within a provider that are probed at once.
@@ -133,9 +134,9 @@ def _claim_provider(tx: Transaction, gate: LaneGate, limit: int, found: _Found) 
     Returns whether more may be taken at once.
     """
     provider, left = gate.own.provider, limit
-    while gate.room > 0 and left > 0:
+    while gate.room_in(gate.own) > 0 and left > 0:
         lanes = tx.lanes.ready(provider, left)
-        share = max(1, min(gate.room, left) // max(1, len(lanes)))
+        share = max(1, min(gate.room_in(gate.own), left) // max(1, len(lanes)))
         before, crowded = left, True
         for lane in lanes:
             room = gate.room_in(lane)
@@ -149,7 +150,7 @@ def _claim_provider(tx: Transaction, gate: LaneGate, limit: int, found: _Found) 
         # A lane gives something or is not due any more, unless another node is changing just that.
         if left == before and all(tx.lanes.is_ready(lane) for lane in lanes):
             return not crowded
-    return gate.room > 0
+    return gate.room_in(gate.own) > 0
 
 
 def _note_blocked(own: Lane, until: float, summary: LaneSummary, found: _Found, *, now: float) -> None:
@@ -180,15 +181,8 @@ def _note_probes(tx: Transaction, own: Lane, summary: LaneSummary, found: _Found
         lanes = tx.lanes.left(own.provider, _MOST_LEFT)
         for lane in lanes:
             found.stopped.append(lane.place)
-            lane.turn = _next_due(tx, lane)
+            (lane.turn,) = tx.execute(_NEXT_DUE, (lane.id, tx.now)).fetchone()
         found.dues += [tx.now] if len(lanes) == _MOST_LEFT else []
-
-
-def _next_due(tx: Transaction, lane: Lane) -> float | None:
-    """Return when the next delivery in ``lane`` becomes due."""
-    sql = "SELECT min(due) FROM delivery WHERE lane = ? AND due > ?"
-    due: float | None = tx.execute(sql, (lane.id, tx.now)).fetchone()[0]
-    return due
 
 
 def _claim_suspect(tx: Transaction, waiting: Sequence[Suspect], found: _Found) -> None:
@@ -219,7 +213,7 @@ def _note_waiting(
     tx: Transaction, gate: LaneGate, summary: LaneSummary, found: _Found, *, more: bool
 ) -> None:
     """Note when more may be taken: at a time, or as soon as there is a slot, or nothing alone any more."""
-    opens = gate.opens()
+    opens = gate.opens_in(gate.own)
     if summary.next is not None and summary.next < FULL:
         found.dues.append(max(summary.next, opens))
     ready = summary.first is not None and summary.first <= tx.now

@@ -6,9 +6,8 @@ has waited too long is found by going along the ids of what is alive, which sort
 does not grow with the queue.
 """
 
-from collections.abc import Sequence
 from itertools import takewhile
-from typing import Any, Final
+from typing import Final
 
 from smtprelay.mime.head import head_of, message_id_of, subject_of
 from smtprelay.model.attempt import NewMessage
@@ -45,7 +44,12 @@ def overdue(tx: Transaction, before: float, mark: tuple[str, int] = ("", 0), lim
     rows = sorted(tx.execute(_ALIVE, (message, message, n, limit) * _STATES).fetchall())[:limit]
     old = list(takewhile(lambda row: row[2] <= before, rows))
     return OverduePage(
-        deliveries=[_overdue(tx, row[0], row[1]) for row in old if _may_be_told(row)],
+        # There is somebody to be told, who has not been yet.
+        deliveries=[
+            _overdue(tx, message, n)
+            for message, n, _, noticed, sender, bounce_of in old
+            if sender and not bounce_of and not noticed & DELAYED
+        ],
         mark=(old[-1][0], old[-1][1]) if old else mark,
         more=len(old) == limit,
     )
@@ -80,12 +84,6 @@ def enclose(tx: Transaction, new: NewMessage) -> None:
         rest=pieces[-1],
     )
     accept(tx, arrival, claiming=False)
-
-
-def _may_be_told(row: Sequence[Any]) -> bool:
-    """Tell whether there is somebody to be told, who has not been yet."""
-    noticed, sender, bounce_of = row[3:6]
-    return bool(not noticed & DELAYED and sender and not bounce_of)
 
 
 def _overdue(tx: Transaction, message: str, n: int) -> Overdue:

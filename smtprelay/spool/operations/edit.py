@@ -17,10 +17,14 @@ from smtprelay.model.queue import Edit
 from smtprelay.model.queue_admin import Prepared
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.dsn_accept import enclose
-from smtprelay.spool.operations.settle_delivered import finish, forget_deleted
+from smtprelay.spool.operations.settle_delivered import finish
 from smtprelay.spool.tables.deliveries import DELAYED, first_due, marks, portions, storable
 from smtprelay.spool.tables.hold_rules import note
 from smtprelay.spool.tables.lane import Lane
+
+_DROP_DELETED: Final = """
+    DELETE FROM chunk WHERE message IN ({}) AND NOT EXISTS (
+        SELECT 1 FROM delivery WHERE delivery.message = chunk.message AND state <> 'deleted')"""
 
 #: Deliveries that one transaction changes at most: others wait for it.
 MOST_AT_ONCE: Final = 200
@@ -78,7 +82,7 @@ def edit(
     for row in rows:
         name = f"{row.message}.{row.n}"
         provider = tx.lanes.by_id(row.lane).provider
-        needs = prepared.get(name, _NOTHING)
+        needs = prepared.get(name, Prepared())
         if act.do(tx, row, change, needs):
             _record(tx, row, change, provider, change.provider or needs.provider)
             done.append(name)
@@ -181,7 +185,7 @@ def _hold(tx: Transaction, row: EditedDelivery, change: Edit, _prepared: Prepare
 def _release(tx: Transaction, row: EditedDelivery, change: Edit, prepared: Prepared) -> bool:
     """When a rule has ended, another one may hold the delivery still."""
     if change.rule:
-        rule = tx.holds.over(*_planned(tx, row))
+        rule = tx.holds.over(*_planned(tx, row), tx.now)
         if rule is not None:
             note(tx, row.where, rule)
             return False
@@ -208,16 +212,18 @@ def _delete(tx: Transaction, row: EditedDelivery, change: Edit, prepared: Prepar
 
 
 def _forget(tx: Transaction, messages: Sequence[str]) -> None:
-    """What was deleted whole ends; a body goes unless another delivery of the message needs it."""
+    """What was deleted whole ends; so does its body, also where bodies are kept for a while."""
     finish(tx, messages)
-    forget_deleted(tx, messages)
+    tx.execute(_DROP_DELETED.format(marks(messages)), messages)
 
 
 def _reroute(tx: Transaction, row: EditedDelivery, change: Edit, prepared: Prepared) -> bool:
     """What is held stays held: whoever held it did not mean the provider."""
     before = tx.lanes.by_id(row.lane)
     following = tx.lanes.get(change.provider or prepared.provider, prepared.lane)
-    if not change.provider and not _goes_on(tx, row, following):
+    # By itself the relay reroutes what is due, and to where it does not only wait again.
+    stopped = any(each.blocked_until is not None for each in (following, tx.lanes.own(following)))
+    if not change.provider and (stopped or row.due is None or row.due > tx.now):
         return False
     _leave_queue(tx, row)
     if row.state == "failed":
@@ -238,12 +244,6 @@ def _reroute(tx: Transaction, row: EditedDelivery, change: Edit, prepared: Prepa
         (storable(_because(f"rerouted from {before.provider}", change)), *row.where),
     )
     return True
-
-
-def _goes_on(tx: Transaction, row: EditedDelivery, lane: Lane) -> bool:
-    """Tell whether the relay may reroute it by itself: what is due, and does not only wait elsewhere."""
-    blocked = lane.blocked_until is not None or tx.lanes.own(lane).blocked_until is not None
-    return row.due is not None and row.due <= tx.now and not blocked
 
 
 def _into(tx: Transaction, row: EditedDelivery, lane: Lane) -> None:
@@ -286,8 +286,6 @@ def _record(tx: Transaction, row: EditedDelivery, change: Edit, provider: str, t
     tx.execute("UPDATE delivery SET attempt = ? WHERE message = ? AND n = ?", (number, *row.where))
     tx.insert("attempt", (*row.where, number, provider, tx.node, tx.now, tx.now, change.action, reason))
 
-
-_NOTHING: Final = Prepared()
 
 #: Every kind of change there is.
 ACTS: Final[dict[str, Act]] = {

@@ -24,6 +24,7 @@ from smtprelay.model.archive import (
 from smtprelay.model.queue import FINAL, STATES, Attempt, Selection
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.maintenance.retention import remove
+from smtprelay.spool.operations.accept import piece
 from smtprelay.spool.query.search import matching
 from smtprelay.spool.tables.deliveries import (
     ATTEMPT,
@@ -35,6 +36,7 @@ from smtprelay.spool.tables.deliveries import (
     portions,
     shape_of,
 )
+from smtprelay.spool.tables.lane import blocked_time
 
 #: Deliveries of each state in one portion at most, and bytes of bodies, unless one message has more.
 _MOST: Final = 25
@@ -55,9 +57,6 @@ _DELIVERIES: Final = f"""
         d.tries, d.errors, d.deferrals, d.uncertain, d.noticed, d.reason, d.blocked_before, d.hold,
         o.blocked_total, o.blocked_since
     FROM delivery d{LANES} WHERE d.message IN ({{}}) ORDER BY d.message, d.n"""  # noqa: S608 -- constants
-_WAITING: Final = """
-    SELECT message, n, state, lane FROM delivery
-    WHERE message IN ({}) AND state IN ('queued', 'deferred')"""
 _RECIPIENTS: Final = """
     SELECT message, n, address, notify, orcpt, state, reason, provider_id
     FROM recipient WHERE message IN ({}) ORDER BY message, n, position"""
@@ -65,8 +64,13 @@ _ATTEMPTS: Final = (
     f"SELECT message, n, {ATTEMPT} FROM attempt WHERE message IN ({{}}) ORDER BY message, n, number"  # noqa: S608
 )
 _CREDENTIALS: Final = "SELECT message, n, key_id, sealed FROM credential WHERE message IN ({})"
-_STATES: Final = "SELECT message, state, lane FROM delivery WHERE message IN ({}) ORDER BY message, n"
-_FENCED: Final = "SELECT message, n, state, lane, attempt FROM delivery WHERE message IN ({})"
+_FENCED: Final = (
+    "SELECT message, n, state, lane, attempt FROM delivery WHERE message IN ({}) ORDER BY message, n"
+)
+_HOLD: Final = (
+    "UPDATE delivery SET state = 'held', due = NULL, suspect = 0, node = '', reason = ?"
+    " WHERE message = ? AND n = ?"
+)
 _BODIES: Final = (
     "SELECT message, count(*), sum(length(content)) FROM chunk WHERE message IN ({}) GROUP BY message"
 )
@@ -75,14 +79,19 @@ _BODIES: Final = (
 def export(tx: Transaction, selection: Selection, mark: str, *, moving: bool) -> ArchivePage:
     """Return the next messages of which a delivery matches, by id, each whole."""
     messages, more = _found(tx, selection, mark, tx.locking.delivery if moving else "")
-    left: list[str] = []
-    if moving:
-        left = _under_way(tx, messages)
-        messages = [message for message in messages if message not in left]
-    items = _items(tx, messages)
-    if moving:
-        _hold(tx, messages)
-    return ArchivePage(items=items, mark=more, left=left)
+    if not moving:
+        return ArchivePage(items=_items(tx, messages), mark=more)
+    # No other node begins with one of them from now on.
+    rows = _rows(tx, _FENCED + tx.locking.row, messages)
+    left = {message for message, _, state, *_ in rows if state == "active"}
+    items = _items(tx, [message for message in messages if message not in left])
+    for message, n, state, number, _ in rows:
+        if state in ("queued", "deferred") and message not in left:
+            lane = tx.lanes.by_id(number)
+            setattr(lane, state, getattr(lane, state) - 1)
+            lane.held += 1
+            tx.execute(_HOLD, (MOVING, message, n))
+    return ArchivePage(items=items, mark=more, left=sorted(left))
 
 
 def drop(tx: Transaction, messages: Sequence[str], attempts: Mapping[str, int] | None = None) -> list[str]:
@@ -114,29 +123,6 @@ def _found(tx: Transaction, selection: Selection, mark: str, lock: str) -> tuple
         if len(rows) == _MOST:
             known = min(known or rows[-1][0], rows[-1][0])
     return sorted(message for message in found if not known or message <= known), known
-
-
-def _under_way(tx: Transaction, messages: Sequence[str]) -> list[str]:
-    """Return those of which a delivery is under way; no other node begins with one of them from now on."""
-    rows = [
-        row
-        for some in portions(messages)
-        for row in tx.execute(_STATES.format(marks(some)) + tx.locking.row, some).fetchall()
-    ]
-    return sorted({message for message, state, _ in rows if state == "active"})
-
-
-def _hold(tx: Transaction, messages: Sequence[str]) -> None:
-    """Let nobody claim what waits of ``messages``."""
-    for message, n, state, number in _rows(tx, _WAITING, messages):
-        lane = tx.lanes.by_id(number)
-        setattr(lane, state, getattr(lane, state) - 1)
-        lane.held += 1
-        tx.execute(
-            "UPDATE delivery SET state = 'held', due = NULL, suspect = 0, node = '', reason = ?"
-            " WHERE message = ? AND n = ?",
-            (MOVING, message, n),
-        )
 
 
 # --- from rows to parcels
@@ -181,17 +167,11 @@ def _items(tx: Transaction, messages: Sequence[str]) -> list[ArchiveItem]:
     return items
 
 
-def piece(connection: Any, message: str, n: int) -> bytes | None:
-    """Return the n-th piece of a body, from 1, at most 256 KiB; ``None`` behind the last."""
-    row = connection.execute("SELECT content FROM chunk WHERE message = ? AND n = ?", (message, n)).fetchone()
-    return None if row is None else bytes(row[0])
-
-
 def _delivery(
     tx: Transaction, row: Sequence[Any], recipients: _Rows, attempts: _Rows, credentials: _Rows
 ) -> ArchivedDelivery:
     (message, n, generation, route, provider, lane, state, due, ended, attempt, tries, errors, *rest) = row
-    deferrals, uncertain, noticed, reason, blocked_before, hold, *blocked = rest
+    deferrals, uncertain, noticed, reason, blocked_before, hold, total, since = rest
     if state == "active" or (state == "held" and reason == MOVING):
         uncertain = uncertain or state == "active"
         state, due, reason = "queued", tx.now, _UNKNOWN if state == "active" else ""
@@ -212,34 +192,23 @@ def _delivery(
         uncertain=bool(uncertain),
         noticed=bool(noticed & DELAYED),
         bounced=bool(noticed & BOUNCED),
-        blocked=max(0.0, _blocked_time(blocked, tx.now) - blocked_before),
+        blocked=max(0.0, blocked_time(total or 0.0, since, tx.now) - blocked_before),
         reason=reason,
         hold=hold,
-        recipients=tuple(_recipient(each) for each in recipients.get((message, n), ())),
+        recipients=tuple(
+            ArchivedRecipient(address=a, notify=y, orcpt=o, state=s, reason=r, provider_id=i)
+            for a, y, o, s, r, i in recipients.get((message, n), ())
+        ),
         attempts=tuple(_attempt(each, tx.now) for each in attempts.get((message, n), ())),
         key_id=key_id,
         sealed=base64.b64encode(sealed).decode(),
     )
 
 
-def _blocked_time(blocked: Sequence[float | None], now: float) -> float:
-    """Return for how long the provider has been blocked, as its own lane counts it."""
-    total, since = blocked
-    return (total or 0.0) + (0.0 if since is None else max(0.0, now - since))
-
-
-def _recipient(row: Sequence[Any]) -> ArchivedRecipient:
-    address, notify, orcpt, state, reason, provider_id = row
-    return ArchivedRecipient(
-        address=address, notify=notify, orcpt=orcpt, state=state, reason=reason, provider_id=provider_id
-    )
-
-
 def _attempt(row: Sequence[Any], now: float) -> Attempt:
     attempt = attempt_of(row)
-    if attempt.ended is None:
-        return evolve(attempt, ended=now, outcome="uncertain", reason=_UNKNOWN)
-    return attempt
+    unknown = evolve(attempt, ended=now, outcome="uncertain", reason=_UNKNOWN)
+    return unknown if attempt.ended is None else attempt
 
 
 def _rows(tx: Transaction, sql: str, messages: Sequence[str]) -> list[Sequence[Any]]:

@@ -9,6 +9,7 @@ already is left as it is, so that whoever is not sure may import again.
 import base64
 import binascii
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from smtprelay.model.archive import ArchivedDelivery, ArchivedMessage, ArchiveItem
@@ -40,7 +41,7 @@ def put(tx: Transaction, item: ArchiveItem) -> bool:
         raise ValueError(fault)
     if item.refusal and not _is_here(tx, archived.id):
         raise ValueError(item.refusal)
-    if not _put_message(tx, archived):
+    if tx.execute(_MESSAGE, _message(archived)).fetchone() is None:
         return False
     _put_body(tx, item)
     for delivery in archived.deliveries:
@@ -71,27 +72,23 @@ def _is_here(tx: Transaction, message: str) -> bool:
     return tx.execute("SELECT 1 FROM message WHERE id = ?", (message,)).fetchone() is not None
 
 
-def _put_message(tx: Transaction, archived: ArchivedMessage) -> bool:
-    row: Any = tx.execute(
-        _MESSAGE,
-        (
-            archived.id,
-            archived.sender,
-            json.dumps(dict(archived.parameters)),
-            json.dumps(dict(archived.client)),
-            archived.received,
-            archived.size,
-            storable(archived.subject),
-            storable(archived.message_id),
-            storable(archived.bounce_of),
-            archived.finished,
-            # So that the sweep of bodies looks at it.
-            int(archived.finished is not None and archived.body),
-            None if archived.shape is None else archived.shape.eight_bit,
-            None if archived.shape is None else int(archived.shape.long_lines),
-        ),
-    ).fetchone()
-    return row is not None
+def _message(archived: ArchivedMessage) -> Sequence[Any]:
+    return (
+        archived.id,
+        archived.sender,
+        json.dumps(dict(archived.parameters)),
+        json.dumps(dict(archived.client)),
+        archived.received,
+        archived.size,
+        storable(archived.subject),
+        storable(archived.message_id),
+        storable(archived.bounce_of),
+        archived.finished,
+        # So that the sweep of bodies looks at it.
+        int(archived.finished is not None and archived.body),
+        None if archived.shape is None else archived.shape.eight_bit,
+        None if archived.shape is None else int(archived.shape.long_lines),
+    )
 
 
 def _put_body(tx: Transaction, item: ArchiveItem) -> None:

@@ -32,15 +32,11 @@ class LaneGate:
         self._now = tx.now
         self._pace = pace
         self.own = tx.lanes.get(provider, "")
-        self.own.resume_in_time(tx.now)
-
-    @property
-    def room(self) -> int:
-        """How many more may go now, over all lanes."""
-        return self.own.room(self._pace, self._now)
+        if self.own.resumes is not None and self.own.resumes <= tx.now:
+            self.own.open(tx.now, trial=False)  # the time for which it was suspended is over
 
     def room_in(self, lane: Lane, load: Load = LEAST) -> int:
-        """Return how many requests of this load may go in ``lane`` now."""
+        """Return how many requests of this load may go in ``lane`` now; in :attr:`own`: over all lanes."""
         room = self.own.room(self._pace, self._now, load)
         if room < 1 or lane is self.own:
             return room
@@ -48,12 +44,8 @@ class LaneGate:
             room = min(room, -(-(_SHARE * self.own.free(self._pace) - lane.slots) // (_SHARE + 1)))
         return max(0, min(room, lane.room(self._pace, self._now, load)))
 
-    def opens(self) -> float:
-        """Return when the rate, and what the provider bears, allow more: now, or later."""
-        return self.own.opens_at(self._pace, self._now)
-
     def opens_in(self, lane: Lane, load: Load = LEAST) -> float:
-        """Return so for a request of this load in ``lane``, whose own rate counts, too."""
+        """Return when the rates, and what the provider bears, allow a request in ``lane``: now, or later."""
         return max(each.opens_at(self._pace, self._now, load) for each in (self.own, lane))
 
     def wait_for(self, lane: Lane, load: Load) -> None:

@@ -89,10 +89,10 @@ def recover(tx: Transaction) -> PutBack:
     """Put back what this node had claimed when it died, and see whether a new configuration opens lanes."""
     found = _from_dead(tx, tx.node, _DIED)
     permits.forget(tx, "node = ?", (tx.node,))
-    _forget_uploads(tx, [tx.node])
+    _forget_uploads(tx, tx.node)
     tx.lanes.take(tx.paces)
-    _probe_soon(tx)
     for provider in tx.paces:
+        _probe_soon(tx, provider)
         tx.lanes.look_anew(provider)
     return found
 
@@ -120,29 +120,25 @@ def reclaim(tx: Transaction) -> PutBack:
         found += _from_dead(tx, node, _SILENT)
     found += _put_back(tx, _claimed(tx, "lease < ?", (tx.now - tx.lease,)), _SILENT)
     permits.forget(tx, "lease < ?", (tx.now,))
-    gone = tx.execute(_GONE, (tx.node, tx.now - 2 * tx.lease)).fetchall()
-    _forget_uploads(tx, [name for (name,) in gone])
+    for (node,) in tx.execute(_GONE, (tx.node, tx.now - 2 * tx.lease)).fetchall():
+        _forget_uploads(tx, node)
     tx.execute("DELETE FROM node WHERE seen < ? AND name <> ?", (tx.now - 2 * tx.lease, tx.node))
     tx.execute(_ADOPT, (tx.node, tx.node))
     tx.execute(FORGET_GONE, (tx.node,))
     return found
 
 
-def _probe_soon(tx: Transaction) -> None:
-    """Have the blocked lanes of each provider probed one after the other; a pause it asked for is kept."""
-    for provider in tx.paces:
-        for place, lane in enumerate(tx.lanes.blocked(provider)):
-            until = lane.blocked_until
-            if until not in (None, SUSPENDED) and not lane.blocked_reason.startswith(ASKED_TO_WAIT):
-                lane.blocked_until = min(until, tx.now + place * _PROBES_APART)
+def _probe_soon(tx: Transaction, provider: str) -> None:
+    """Have the blocked lanes of a provider probed one after the other; a pause it asked for is kept."""
+    for place, lane in enumerate(tx.lanes.blocked(provider)):
+        until = lane.blocked_until
+        if until not in (None, SUSPENDED) and not lane.blocked_reason.startswith(ASKED_TO_WAIT):
+            lane.blocked_until = min(until, tx.now + place * _PROBES_APART)
 
 
 def _claimed(tx: Transaction, which: str, parameters: Sequence[Any]) -> list[Any]:
-    sql = f"{_CLAIMED} AND {which}"
-    if tx.locking.row:
-        # Another node may be about to take them back; and who is only slow may hold them still.
-        sql += f"{tx.locking.row} SKIP LOCKED"
-    return tx.execute(sql, parameters).fetchall()
+    # Another node may be about to take them back; and who is only slow may hold them still.
+    return tx.execute(f"{_CLAIMED} AND {which}{tx.locking.free_row}", parameters).fetchall()
 
 
 def _from_dead(tx: Transaction, node: str, why: str) -> PutBack:
@@ -179,9 +175,7 @@ def _put_back(
     return PutBack(len(rows), tuple(held))
 
 
-def _forget_uploads(tx: Transaction, nodes: Sequence[str]) -> None:
-    """Drop what these nodes had of messages that were still arriving."""
-    for node in nodes:
-        for upload in tx.execute("SELECT message FROM upload WHERE node = ?", (node,)).fetchall():
-            tx.execute("DELETE FROM chunk WHERE message = ?", upload)
-        tx.execute("DELETE FROM upload WHERE node = ?", (node,))
+def _forget_uploads(tx: Transaction, node: str) -> None:
+    """Drop what a node had of messages that were still arriving."""
+    tx.execute("DELETE FROM chunk WHERE message IN (SELECT message FROM upload WHERE node = ?)", (node,))
+    tx.execute("DELETE FROM upload WHERE node = ?", (node,))

@@ -41,7 +41,8 @@ _BOUNCED: Final = f"UPDATE delivery SET noticed = noticed | {BOUNCED} WHERE mess
 def settle(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> list[bool]:
     """Carry out each settlement; ``False``, and nothing changed, for a claim that does not hold any more."""
     held = _held(tx, [claim for claim, _ in settled])
-    done, usual = [], []
+    done = []
+    usual: dict[int, list[tuple[Claim, Settlement]]] = {}
     for claim, settlement in settled:
         tx.exclusive.end_for(claim.delivery.id)
         row = held.pop((claim.delivery.id, claim.node, claim.attempt), None)
@@ -49,16 +50,19 @@ def settle(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> list
         if row is None:
             continue
         number, slot, blocked_before = row
-        lane = _vacate(tx, number, slot)
+        lane = tx.lanes.by_id(number)
+        lane.active -= 1
+        if slot:
+            release(tx, lane)
         started = partial(lane_throttle.begin_of, tx, claim)
         lane_throttle.learn(tx, lane, settlement.outcomes.values(), started)
         if is_usual(claim, settlement):
             lane.finished += 1
-            usual.append((claim, settlement))
+            usual.setdefault(claim.delivery.n, []).append((claim, settlement))
         else:
             _settle(tx, claim, settlement, lane, blocked_before)
-    if usual:
-        deliver(tx, usual)
+    for n, delivered in usual.items():
+        deliver(tx, n, delivered)
     return done
 
 
@@ -67,7 +71,7 @@ def _held(tx: Transaction, claims: Sequence[Claim]) -> dict[tuple[str, str, int]
     held = {}
     messages = list({claim.delivery.message: None for claim in claims})
     for some in portions(messages):
-        rows = tx.execute_first(
+        rows = tx.connection.execute(
             "SELECT message, n, node, attempt, lane, slot, blocked_before FROM delivery"  # noqa: S608
             f" WHERE message IN ({marks(some)}) AND state = 'active'{tx.locking.row}",
             some,
@@ -77,25 +81,15 @@ def _held(tx: Transaction, claims: Sequence[Claim]) -> dict[tuple[str, str, int]
     return held
 
 
-def _vacate(tx: Transaction, number: int, slot: int) -> Lane:
-    """Take a delivery that was under way out of its lane's counts; return the lane."""
-    lane = tx.lanes.by_id(number)
-    lane.active -= 1
-    if slot:
-        release(tx, lane)
-    return lane
-
-
 def _settle(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane, blocked_before: float) -> None:
     delivery = claim.delivery
     _record(tx, claim, settlement)
     if settlement.block is not None:
         set_block(tx, settlement.block)
-    following = _following(tx, lane, settlement)
+    following = tx.lanes.get(settlement.provider, settlement.lane) if settlement.provider else lane
     if following is not lane:
         blocked_before += tx.lanes.blocked_time(following) - tx.lanes.blocked_time(lane)
     state = _state(tx, claim, settlement)
-    final = state in FINAL
     due = None
     if settlement.state in ("queued", "deferred"):
         due = tx.now if settlement.due is None else settlement.due
@@ -104,12 +98,12 @@ def _settle(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane, b
         following.held += 1
     else:
         following.finished += 1
-    tx.execute_first(
+    tx.connection.execute(
         _SETTLE,
         (
             state,
             due,
-            tx.now if final else None,
+            tx.now if state in FINAL else None,
             settlement.tries,
             settlement.errors,
             int(settlement.uncertain),
@@ -124,7 +118,7 @@ def _settle(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane, b
     )
     if settlement.split and due is not None:
         split(tx, claim, settlement, following)
-    if final:
+    if state in FINAL:
         finish(tx, [delivery.message])
     for ours in (settlement.bounce, settlement.event):
         if ours is not None:
@@ -151,7 +145,7 @@ def _state(tx: Transaction, claim: Claim, settlement: Settlement) -> str:
     """Return the new state; a delivery of which a recipient failed earlier did not end well, and shows it."""
     if settlement.state != "delivered" or claim.attempt == 1:
         return settlement.state
-    failed = tx.execute_first(
+    failed = tx.connection.execute(
         "SELECT 1 FROM recipient WHERE message = ? AND n = ? AND state = 'failed' LIMIT 1",
         (claim.delivery.message, claim.delivery.n),
     ).fetchone()
@@ -175,33 +169,26 @@ def _ended(settlement: Settlement) -> bool:
     )
 
 
-def _following(tx: Transaction, lane: Lane, settlement: Settlement) -> Lane:
-    """Return the lane in which the delivery goes on."""
-    if not settlement.provider:
-        return lane
-    return tx.lanes.get(settlement.provider, settlement.lane)
-
-
 def _record(tx: Transaction, claim: Claim, settlement: Settlement) -> None:
     """Write the attempt's outcome and that of each recipient."""
     delivery = claim.delivery
     where = (delivery.message, delivery.n)
     names = dict.fromkeys(_NAMES.get(type(outcome), "uncertain") for outcome in settlement.outcomes.values())
-    tx.execute_first(
+    tx.connection.execute(
         "UPDATE attempt SET ended = ?, outcome = ?, reason = ? WHERE message = ? AND n = ? AND number = ?",
         (tx.now, "+".join(names) or settlement.state, storable(settlement.reason), *where, claim.attempt),
     )
     verdicts = {address: _verdict(settlement, address) for address in delivery.envelope.addresses}
     if len(set(verdicts.values())) == 1:
         verdict = next(iter(verdicts.values()))
-        tx.execute_first(
+        tx.connection.execute(
             "UPDATE recipient SET state = ?, reason = ?, provider_id = ?"
             " WHERE message = ? AND n = ? AND state = 'open'",
             (*verdict, *where),
         )
         return
     for address, verdict in verdicts.items():
-        tx.execute_first(
+        tx.connection.execute(
             "UPDATE recipient SET state = ?, reason = ?, provider_id = ?"
             " WHERE message = ? AND n = ? AND address = ? AND state = 'open'",
             (*verdict, *where, address),

@@ -7,7 +7,6 @@ nearly all mail costs.
 
 from collections.abc import Sequence
 from functools import cache
-from itertools import groupby
 from typing import Final
 
 from smtprelay.model.attempt import Claim, Settlement
@@ -31,11 +30,20 @@ def is_usual(claim: Claim, settlement: Settlement) -> bool:
     )
 
 
-def deliver(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> None:
-    """Record that these deliveries have ended; their lanes are none of our business."""
-    for n, group in groupby(sorted(settled, key=_number), key=_number):
-        for some in portions(list(group)):
-            _deliver(tx, n, some)
+def deliver(tx: Transaction, n: int, settled: Sequence[tuple[Claim, Settlement]]) -> None:
+    """Record that these deliveries, the ``n``-th of their messages, have ended; the lanes are noted apart."""
+    for some in portions(settled):
+        messages = [claim.delivery.message for claim, _ in some]
+        listed = marks(messages)
+        tx.connection.run(_ATTEMPTS.format(listed), (tx.now, n, *messages))
+        words: list[str] = []
+        for message, (_, settlement) in zip(messages, some, strict=True):
+            outcome = next(iter(settlement.outcomes.values()))
+            assert isinstance(outcome, Delivered)
+            words += message, storable(outcome.why), storable(outcome.id)
+        tx.connection.run(_recipients(len(messages)), (*words, n))
+        tx.connection.run(_DELIVERIES.format(listed), (tx.now, n, *messages))
+        finish(tx, messages)
 
 
 def finish(tx: Transaction, messages: Sequence[str]) -> None:
@@ -48,17 +56,12 @@ def finish(tx: Transaction, messages: Sequence[str]) -> None:
     listed = marks(messages)
     if tx.locking.row:
         # Two nodes that end a message's last two deliveries must not both find the other one open.
-        tx.execute_first(_LOCK.format(listed) + tx.locking.row, messages)
+        tx.connection.execute(_LOCK.format(listed) + tx.locking.row, messages)
     if tx.keeps_bodies:
-        tx.run_first(_FINISH.format(", kept = 1", listed), (tx.now, *messages))
+        tx.connection.run(_FINISH.format(", kept = 1", listed), (tx.now, *messages))
         return
-    tx.run_first(_FINISH.format("", listed), (tx.now, *messages))
-    tx.run_first(DROP_BODIES.format(listed), messages)
-
-
-def forget_deleted(tx: Transaction, messages: Sequence[str]) -> None:
-    """Drop the bodies of messages that were deleted whole, also where bodies are kept for a while."""
-    tx.run_first(_DROP_DELETED.format(marks(messages)), messages)
+    tx.connection.run(_FINISH.format("", listed), (tx.now, *messages))
+    tx.connection.run(DROP_BODIES.format(listed), messages)
 
 
 _LOCK: Final = "SELECT id FROM message WHERE id IN ({}) ORDER BY id"
@@ -72,10 +75,6 @@ DROP_BODIES: Final = f"""
     DELETE FROM chunk WHERE message IN ({{}}) AND NOT EXISTS (
         SELECT 1 FROM delivery WHERE delivery.message = chunk.message AND state NOT IN {FOR_GOOD})"""  # noqa: S608
 
-_DROP_DELETED: Final = """
-    DELETE FROM chunk WHERE message IN ({}) AND NOT EXISTS (
-        SELECT 1 FROM delivery WHERE delivery.message = chunk.message AND state <> 'deleted')"""
-
 _ATTEMPTS: Final = """
     UPDATE attempt SET ended = ?, outcome = 'delivered', reason = ''
     WHERE n = ? AND number = 1 AND message IN ({})"""
@@ -84,29 +83,6 @@ _DELIVERIES: Final = """
     UPDATE delivery SET state = 'delivered', ended = ?, tries = 0, errors = 0, uncertain = 0, reason = '',
         node = '', slot = 0, lease = NULL
     WHERE n = ? AND message IN ({})"""
-
-
-def _number(settled: tuple[Claim, Settlement]) -> int:
-    return settled[0].delivery.n
-
-
-def _deliver(tx: Transaction, n: int, settled: Sequence[tuple[Claim, Settlement]]) -> None:
-    messages = [claim.delivery.message for claim, _ in settled]
-    listed = marks(messages)
-    tx.run_first(_ATTEMPTS.format(listed), (tx.now, n, *messages))
-    words: list[str] = []
-    for message, (_, settlement) in zip(messages, settled, strict=True):
-        words += message, *_words(settlement)
-    tx.run_first(_recipients(len(settled)), (*words, n))
-    tx.run_first(_DELIVERIES.format(listed), (tx.now, n, *messages))
-    finish(tx, messages)
-
-
-def _words(settlement: Settlement) -> tuple[str, str]:
-    """Return what the provider said, and its id for the mail."""
-    outcome = next(iter(settlement.outcomes.values()))
-    assert isinstance(outcome, Delivered)
-    return storable(outcome.why), storable(outcome.id)
 
 
 @cache

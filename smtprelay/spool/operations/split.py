@@ -37,16 +37,16 @@ def split(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane) -> 
     where = (delivery.message, delivery.n)
     if tx.locking.row:
         # Two nodes that split two deliveries of a message must not give the same number.
-        tx.execute_first(_MESSAGE + tx.locking.row, (delivery.message,))
-    (n,) = tx.execute_first(_NEXT, (delivery.message,)).fetchone()
-    tx.execute_first(_COPY, (n, *where))
-    tx.execute_first(_MOVE.format(marks(leaving)), (n, *where, *leaving))
-    state, due = tx.execute_first(
+        tx.connection.execute(_MESSAGE + tx.locking.row, (delivery.message,))
+    (n,) = tx.connection.execute(_NEXT, (delivery.message,)).fetchone()
+    tx.connection.execute(_COPY, (n, *where))
+    tx.connection.execute(_MOVE.format(marks(leaving)), (n, *where, *leaving))
+    state, due = tx.connection.execute(
         "SELECT state, due FROM delivery WHERE message = ? AND n = ?", (delivery.message, n)
     ).fetchone()
     lane.wait(state, due)
     number = claim.attempt + 1
-    tx.execute_first("UPDATE delivery SET attempt = ? WHERE message = ? AND n = ?", (number, *where))
+    tx.connection.execute("UPDATE delivery SET attempt = ? WHERE message = ? AND n = ?", (number, *where))
     _note(tx, (*where, number), lane, f"{len(leaving)} recipients go on as {delivery.message}.{n}")
     _note(tx, (delivery.message, n, 1), lane, f"was part of {delivery.id}")
 

@@ -109,7 +109,8 @@ def is_idle(tx: Transaction) -> bool:
 
 def next_turn(waiting: Sequence[Suspect], now: float) -> float:
     """Return when the next pause begins or ends for one of ``waiting``."""
-    return min(_turn(each, now) for each in waiting)
+    phases = [_phase(each, now) for each in waiting]
+    return min(now - phase + (PATIENCE if phase < PATIENCE else PATIENCE + PAUSE) for phase in phases)
 
 
 def _waiting(
@@ -136,8 +137,3 @@ def _pause(suspect: Suspect, now: float) -> float | None:
     """Return until when nothing else begins for this one; ``None``: others may."""
     phase = _phase(suspect, now)
     return None if phase < PATIENCE else now + PATIENCE + PAUSE - phase
-
-
-def _turn(suspect: Suspect, now: float) -> float:
-    phase = _phase(suspect, now)
-    return now - phase + (PATIENCE if phase < PATIENCE else PATIENCE + PAUSE)

@@ -32,7 +32,7 @@ from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.operations.suspects import CRASH_LOOP
 from smtprelay.spool.operations.unreachable import unreachable
 from smtprelay.spool.query.search import ALIVE, LARGEST_PAGE, Search, identified
-from smtprelay.spool.receive.capacity import Usage
+from smtprelay.spool.receive.capacity import DiskSpace
 from smtprelay.spool.tables.deliveries import ATTEMPT, EDITS, attempt_of
 
 #: The outcomes in a history that are no attempt's.
@@ -103,7 +103,6 @@ def details(connection: Connection, message: str, paces: Mapping[str, RateLimit]
     :raises LookupError: there is no such message, or ``message`` is the beginning of several ids.
     """
     search = Search(selection=Selection(ids=(message,)), columns=_SUMMARY)
-    rows = search.page(connection, "", LARGEST_PAGE).rows
     return [
         Detail(
             summary=_summary(connection, row, paces),
@@ -111,7 +110,7 @@ def details(connection: Connection, message: str, paces: Mapping[str, RateLimit]
             message_id=row[18],
             history=_history(connection, row[0], row[1]),
         )
-        for row in rows
+        for row in search.page(connection, "", LARGEST_PAGE).rows
     ]
 
 
@@ -205,18 +204,13 @@ def _oldest(connection: Connection) -> tuple[str, float | None]:
     return oldest, row[0]
 
 
-def crash_loops(connection: Connection) -> list[str]:
-    """Return the ids of deliveries that are held because the relay died of them, the first few."""
-    rows = connection.execute(_CRASH_LOOPS, (CRASH_LOOP, _MOST_NAMED)).fetchall()
-    return [f"{message}.{n}" for message, n in rows]
-
-
 def stock(connection: Connection, paces: Mapping[str, RateLimit], engine: Engine) -> QueueStats:
     """Return what lies in the spool that ``engine`` keeps."""
     size, free = engine.measure(connection)
     totals = [[row[0], *map(int, row[1:])] for row in connection.execute(_TOTALS).fetchall()]
     oldest_message, oldest = _oldest(connection)
     failing = unreachable(connection)
+    crash_loops = connection.execute(_CRASH_LOOPS, (CRASH_LOOP, _MOST_NAMED)).fetchall()
     return QueueStats(
         states={
             state: sum(row[place] for row in totals)
@@ -227,18 +221,17 @@ def stock(connection: Connection, paces: Mapping[str, RateLimit], engine: Engine
         oldest=oldest,
         oldest_message=oldest_message,
         lanes=_summed_lanes(connection, totals, paces, {each.provider for each in failing}),
-        crash_loops=crash_loops(connection),
+        crash_loops=[f"{message}.{n}" for message, n in crash_loops],
         unreachable=failing,
     )
 
 
-def usage(connection: Connection, engine: Engine) -> Usage:
-    """Return what the limits of the spool that ``engine`` keeps are compared with."""
-    space = engine.disk(connection)
+def usage(connection: Connection, engine: Engine) -> tuple[int, DiskSpace]:
+    """Return how many deliveries of the spool that ``engine`` keeps are not finished, and its disk."""
     row = connection.execute(
         "SELECT coalesce(sum(queued + active + deferred + held), 0) FROM lane"
     ).fetchone()
-    return Usage(deliveries=int(row[0]), space=space)
+    return int(row[0]), engine.disk(connection)
 
 
 def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, RateLimit]) -> Summary:

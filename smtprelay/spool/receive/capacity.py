@@ -55,14 +55,6 @@ class DiskSpace:
     whole: int | None = None
 
 
-@frozen(kw_only=True)
-class Usage:
-    """What lies in the spool: ``deliveries`` that are not finished, and the ``space``."""
-
-    deliveries: int = 0
-    space: DiskSpace = DiskSpace()
-
-
 class Capacity:
     """Knows whether the spool is ``full``: why, for people; ``""`` while it takes mail."""
 
@@ -70,13 +62,15 @@ class Capacity:
         self._floors = floors
         self.full = self._limit = self._starving = ""
         self._events = events
-        self._usage = Usage()
-        self._deliveries = self._bytes = 0
+        self._deliveries, self._space = 0, DiskSpace()
 
-    def measured(self, usage: Usage) -> None:
-        """Begin anew with what was found; see whether there is room, and tell if that has changed."""
-        self._usage = usage
-        self._deliveries = self._bytes = 0
+    def measured(self, deliveries: int, space: DiskSpace) -> None:
+        """
+        Begin anew with what was found; see whether there is room, and tell if that has changed.
+
+        :param deliveries: how many there are that are not finished.
+        """
+        self._deliveries, self._space = deliveries, space
         self._judge()
 
     def starve(self, why: str) -> None:
@@ -84,62 +78,51 @@ class Capacity:
         self._starving = why
         self._judge()
 
-    def came(self, deliveries: int, size: int) -> None:
-        """Count what was stored since the spool was measured."""
+    def count(self, deliveries: int, size: int = 0) -> None:
+        """Count what was stored since the spool was measured; less than no deliveries have ended."""
         self._deliveries += deliveries
-        self._bytes += size
-
-    def ended(self, deliveries: int) -> None:
-        """Count deliveries that came to their end since."""
-        self._deliveries -= deliveries
+        left = None if self._space.left is None else self._space.left - _WRITTEN * size
+        self._space = evolve(self._space, used=self._space.used + size, left=left)
 
     def refusal(self, size: int = 0) -> Reply | None:
         """Return why a message of ``size`` bytes cannot be taken now, or ``None`` if it can."""
         self._judge()
-        why, limit = (self.full, self._limit) if self.full else lack(self._floors, self._now(), size=size)
+        why, limit = (self.full, self._limit) if self.full else self._lack(size=size)
         if not why:
             return None
         # Not how much lies here: that is for nobody but us.
         return evolve(FULL, text=f"{FULL.text}: {limit}") if limit else FULL
 
-    def _now(self) -> Usage:
-        space = self._usage.space
-        left = None if space.left is None else space.left - _WRITTEN * self._bytes
-        space = evolve(space, used=space.used + self._bytes, left=left)
-        return Usage(deliveries=self._usage.deliveries + self._deliveries, space=space)
-
     def _judge(self) -> None:
         before = self.full
-        lacking = lack(self._floors, self._now(), ease=EASE if before else 0.0)
-        self.full, self._limit = (self._starving, "") if self._starving else lacking
+        lacking = (self._starving, "") if self._starving else self._lack(ease=EASE if before else 0.0)
+        self.full, self._limit = lacking
         if self.full and not before:
             self._events("spool.full", reason=self.full)
         elif before and not self.full:
             self._events("spool.accepting")
 
+    def _lack(self, *, size: int = 0, ease: float = 0.0) -> tuple[str, str]:
+        """
+        Return what there is too little of for a message of ``size`` bytes, and the setting that says so.
 
-def lack(floors: CapacityLimits, usage: Usage, *, size: int = 0, ease: float = 0.0) -> tuple[str, str]:
-    """
-    Return what there is too little of for a message of ``size`` bytes, and the setting that says so.
+        Both are ``""`` if there is enough of everything.
 
-    Both are ``""`` if there is enough of everything.
-
-    :param ease: the part by which each limit is held tighter.
-    """
-    space = usage.space
-    if usage.deliveries >= floors.deliveries * (1 - ease):
-        why = f"{usage.deliveries} deliveries wait, the limit is {floors.deliveries}"
-        return why, f"spool.limit.deliveries is {floors.deliveries}"
-    if space.used + size >= floors.bytes * (1 - ease):
-        limit = _amount(floors.bytes)
-        setting = f"spool.limit.bytes is {limit.replace(' ', '')}"
-        return f"it holds {_amount(space.used)}, the limit is {limit}", setting
-    if space.left is not None and space.whole is not None:
-        floor = space.whole * floors.free
-        if space.left - _WRITTEN * size < floor * (1 + ease):
+        :param ease: the part by which each limit is held tighter.
+        """
+        floors, space = self._floors, self._space
+        if self._deliveries >= floors.deliveries * (1 - ease):
+            why = f"{self._deliveries} deliveries wait, the limit is {floors.deliveries}"
+            return why, f"spool.limit.deliveries is {floors.deliveries}"
+        if space.used + size >= floors.bytes * (1 - ease):
+            limit = _amount(floors.bytes)
+            setting = f"spool.limit.bytes is {limit.replace(' ', '')}"
+            return f"it holds {_amount(space.used)}, the limit is {limit}", setting
+        floor = 0.0 if space.whole is None else space.whole * floors.free
+        if space.left is not None and space.left - _WRITTEN * size < floor * (1 + ease):
             left = f"{_amount(space.left)} are left on its file system"
             return f"{left}, {_amount(int(floor))} shall stay free", f"spool.limit.free is {floors.free:.1%}"
-    return "", ""
+        return "", ""
 
 
 def _amount(size: int) -> str:

@@ -6,7 +6,6 @@ chunk by chunk while it arrives, as fast as the disk takes it: a large mail cost
 less when the relay's budget is used up.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -16,7 +15,7 @@ from twisted.internet.defer import Deferred
 from smtprelay.interfaces import Plan
 from smtprelay.mime.head import HeaderCollector, message_id_of, subject_of
 from smtprelay.model import fit
-from smtprelay.model.attempt import Claim, Settlement
+from smtprelay.model.attempt import Settlement
 from smtprelay.model.message import Draft, Refused, Reply
 from smtprelay.model.shape import ShapeCounter
 from smtprelay.spool.body import ArrivingBody
@@ -83,7 +82,8 @@ class SpoolIncoming:
             self.abort()
             # Of a piece that could not be stored the end only knows that it is missing.
             cause = self._fault or error
-            self._tell_failure("accept", _said(cause))
+            kind = "" if isinstance(cause, SpoolFault) else f"{type(cause).__name__}: "
+            self._tell_failure("accept", f"{kind}{cause}")
             return FULL if isinstance(cause, SpoolFault) and cause.full else FAULT
 
     def abort(self) -> None:
@@ -121,22 +121,20 @@ class SpoolIncoming:
         )
         take = context.take
         try:
-            claims = await self._accepted(arrival, claiming=take is not None)
+            claims = await context.writer.do(
+                partial(accept, arrival=arrival, claiming=take is not None)
+                if self._ended is None
+                else partial(adopt, arrival=arrival, settlement=self._ended)
+            )
         finally:
             self._let_go()
-        context.capacity.came(len(arrival.planned), len(arrival.rest))
+        context.capacity.count(len(arrival.planned), len(arrival.rest))
         self._tell(arrival)
         if take is not None and claims:
             take(claims)
         if take is not None and len(claims) < len(arrival.planned):
             take(())
         return Reply(code=250, enhanced="2.0.0", text=f"Ok: queued as {self.id}")
-
-    async def _accepted(self, arrival: Arrival, *, claiming: bool) -> Sequence[Claim]:
-        if self._ended is None:
-            return await self._context.writer.do(partial(accept, arrival=arrival, claiming=claiming))
-        await self._context.writer.do(partial(adopt, arrival=arrival, settlement=self._ended))
-        return ()
 
     def _tell(self, arrival: Arrival) -> None:
         envelope, client = self._draft.envelope, self._draft.client
@@ -191,7 +189,7 @@ class SpoolIncoming:
     def _is_on_disk(self, _: None, count: int) -> None:
         """Count a piece that we hold no more, stored or lost."""
         self._context.options.budget.give_back(count)
-        self._context.capacity.came(0, count)
+        self._context.capacity.count(0, count)
 
     def _failed(self, failure: object) -> None:
         """Remember that the message is lost; its sender is told at the end of the data."""
@@ -215,7 +213,3 @@ class SpoolIncoming:
 
     def _tell_failure(self, operation: str, reason: str) -> None:
         self._context.options.events("spool.failed", operation=operation, reason=reason, message=self.id)
-
-
-def _said(error: Exception) -> str:
-    return str(error) if isinstance(error, SpoolFault) else f"{type(error).__name__}: {error}"

@@ -91,16 +91,7 @@ def shape_of(size: int, eight_bit: int | None, long_lines: int | None) -> Shape 
 
 def attempt_of(row: Sequence[Any]) -> Attempt:
     """Return the attempt of a row of :data:`ATTEMPT`."""
-    number, provider, node, started, ended, outcome, reason = row
-    return Attempt(
-        number=number,
-        provider=provider,
-        node=node,
-        started=started,
-        ended=ended,
-        outcome=outcome,
-        reason=reason,
-    )
+    return Attempt(**dict(zip(ATTEMPT.split(", "), row, strict=True)))
 
 
 def first_due(tx: Transaction, lane: Lane) -> float | None:

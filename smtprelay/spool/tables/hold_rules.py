@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from smtprelay.model.message import Planned
 from smtprelay.model.queue import NOBODY, Edit, Selection
@@ -24,38 +24,32 @@ _COLUMNS: Final = ("id", "sender", "recipient", "provider", "route", "reason", "
 _SELECT: Final = f"SELECT {', '.join(_COLUMNS)}"
 
 
+@define(eq=False)
 class Holds:
     """
     The rules that are in force in one transaction.
 
-    Where nobody else writes they are kept from one transaction to the next: see :meth:`begin`.
+    Where nobody else writes they are kept from one transaction to the next.
 
     :param execute: takes SQL and parameters.
     """
 
-    def __init__(self, execute: Callable[[str, Sequence[Any]], Any], now: float = 0.0) -> None:
-        self._execute = execute
-        self._now = now
-        self._rules: Sequence[HoldRule] | None = None
-
-    def begin(self, now: float) -> None:
-        """Begin a transaction at ``now``; what is known of the rules still holds."""
-        self._now = now
+    _execute: Callable[[str, Sequence[Any]], Any]
+    _rules: Sequence[HoldRule] | None = field(default=None, init=False)
 
     def forget(self) -> None:
         """Know nothing any more: a rule was made, or has changed."""
         self._rules = None
 
-    def over(self, sender: str, planned: Planned) -> HoldRule | None:
-        """Return the first rule that holds a delivery, or ``None``."""
+    def over(self, sender: str, planned: Planned, now: float) -> HoldRule | None:
+        """Return the first rule that holds a delivery ``now``, or ``None``."""
         if self._rules is None:
-            rows = self._execute(f"{_SELECT} FROM hold WHERE until > ? ORDER BY id", (self._now,)).fetchall()
+            rows = self._execute(f"{_SELECT} FROM hold WHERE until > ? ORDER BY id", (now,)).fetchall()
             self._rules = [_rule(row) for row in rows]
-        if not self._rules:
-            return None
-        return next(
-            (rule for rule in self._rules if rule.until > self._now and _holds(rule, sender, planned)), None
-        )
+        for rule in self._rules:
+            if rule.until > now and _holds(rule, sender, planned):
+                return rule
+        return None
 
 
 def note(tx: "Transaction", where: Sequence[Any], rule: HoldRule) -> None:

@@ -16,6 +16,11 @@ from smtprelay.model.route import RateLimit, Window
 ANY_NUMBER: Final = 2**31 - 1
 
 
+def blocked_time(total: float, since: float | None, now: float) -> float:
+    """Return for how long a lane has been blocked: ``total`` seconds, and all that is ``since``."""
+    return total + (0.0 if since is None else max(0.0, now - since))
+
+
 @define
 class Lane:
     """One row of the table ``lane``; :class:`~smtprelay.spool.tables.lanes.LaneTable` writes it back."""
@@ -69,9 +74,7 @@ class Lane:
 
     def blocked_time(self, now: float) -> float:
         """Return for how long this lane has been blocked since it exists, in seconds."""
-        return self.blocked_total + (
-            0.0 if self.blocked_since is None else max(0.0, now - self.blocked_since)
-        )
+        return blocked_time(self.blocked_total, self.blocked_since, now)
 
     def block(self, until: float, reason: str, now: float) -> None:
         """Stop the lane. A lane that is blocked already keeps its beginning."""
@@ -91,11 +94,6 @@ class Lane:
         self.blocked_until, self.blocked_since, self.blocked_reason, self.resumes = None, None, "", None
         self.trial = int(trial)
 
-    def resume_in_time(self, now: float) -> None:
-        """Open the lane if it was suspended for a time that is over."""
-        if self.resumes is not None and self.resumes <= now:
-            self.open(now, trial=False)
-
     def free(self, pace: RateLimit) -> int:
         """Return how many slots are free under its bound and its ceiling; one at most while on trial."""
         bound = pace.concurrency if self.key == "" else pace.per_lane or ANY_NUMBER
@@ -107,36 +105,31 @@ class Lane:
         """Return how many requests of this load may begin now."""
         if self.blocked_until is not None or self.opens > now:
             return 0
-        allowed, _ = self._allowance(pace, now, load)
+        allowed, _ = allowance(*self._counted(pace), now, load)
         return self.free(pace) if allowed is None else min(allowed, self.free(pace))
 
     def opens_at(self, pace: RateLimit, now: float, load: Load = LEAST) -> float:
         """Return when its rate, and what its provider bears, allow such a request: now, or later."""
-        return max(self.opens, self._allowance(pace, now, load)[1])
+        return max(self.opens, allowance(*self._counted(pace), now, load)[1])
 
     def spend(self, pace: RateLimit, now: float, load: Load) -> None:
         """Count a request that begins now."""
-        windows = self._windows(pace)
+        windows, before = self._counted(pace)
         if windows:
-            counts = spend(windows, self._counted(windows), now, load)
+            counts = spend(windows, before, now, load)
             # By unit and length, so that a rate that changes does not forget what went.
             self._counts = {
                 (each.unit, each.seconds): some for each, some in zip(windows, counts, strict=True)
             }
             self.spent = json.dumps([[*window, some] for window, some in self._counts.items()])
 
-    def _allowance(self, pace: RateLimit, now: float, load: Load) -> tuple[int | None, float]:
-        windows = self._windows(pace)
-        return allowance(windows, self._counted(windows), now, load) if windows else (None, now)
-
-    def _windows(self, pace: RateLimit) -> Sequence[Window]:
-        return pace.lane_windows if self.key else pace.windows
-
-    def _counted(self, windows: Sequence[Window]) -> list[Spent]:
+    def _counted(self, pace: RateLimit) -> tuple[Sequence[Window], Sequence[Spent]]:
+        """Return the windows of its rate, and what was counted in each."""
+        windows = pace.lane_windows if self.key else pace.windows
         if self._counts is None:
             self._counts = {}
             for unit, seconds, counts in json.loads(self.spent or "[]"):
                 # Earlier versions counted messages alone, and wrote how many were allowed.
                 counted = unit if isinstance(unit, str) else "messages"
                 self._counts[counted, seconds] = {int(part): count for part, count in counts.items()}
-        return [self._counts.get((each.unit, each.seconds), {}) for each in windows]
+        return windows, [self._counts.get((each.unit, each.seconds), {}) for each in windows]

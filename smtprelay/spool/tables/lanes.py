@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
-from attrs import fields, frozen
+from attrs import define, field, fields, frozen
 
 from smtprelay.model.queue import SUSPENDED
 from smtprelay.model.route import RateLimit
@@ -79,6 +79,7 @@ _UPDATE_USUAL: Final = _updating(_NAMES[3 : 3 + _USUAL])
 _UPDATE: Final = _updating(_NAMES[3:])
 
 
+@define(eq=False)
 class LaneTable:
     """
     The lanes that a transaction has touched, each read once and written once.
@@ -92,21 +93,14 @@ class LaneTable:
     :param paces: how fast each configured provider may be asked, by its name.
     """
 
-    def __init__(
-        self,
-        execute: Execute,
-        lock: str = "",
-        run: Execute | None = None,
-        paces: Mapping[str, RateLimit] | None = None,
-    ) -> None:
-        self._execute = execute
-        self._run = run or execute
-        self._lock = lock
-        self._paces = {} if paces is None else paces
-        self._now = 0.0
-        self._by_id: dict[int, tuple[Lane, tuple[Any, ...]]] = {}
-        self._ids: dict[tuple[str, str], int] = {}
-        self._touched: set[int] = set()
+    _execute: Execute
+    _run: Execute
+    _paces: Mapping[str, RateLimit]
+    _lock: str = ""
+    _now: float = field(default=0.0, init=False)
+    _by_id: dict[int, tuple[Lane, tuple[Any, ...]]] = field(factory=dict, init=False)
+    _ids: dict[tuple[str, str], int] = field(factory=dict, init=False)
+    _touched: set[int] = field(factory=set, init=False)
 
     @property
     def touched(self) -> list[Lane]:
@@ -158,7 +152,14 @@ class LaneTable:
             return self._by_id[known][0]
         if key != "":
             self.get(provider, "")
-        return self._read(provider, key) or self._made(provider, key)
+        sql = f"{_SELECT}provider = ? AND key = ?{'' if key else self._lock}"
+        row = self._execute(sql, (provider, key)).fetchone()
+        if row is None:
+            # Another node may make it in the same moment.
+            new = "INSERT INTO lane (provider, key) VALUES (?, ?) ON CONFLICT DO NOTHING"
+            self._execute(new, (provider, key))
+            row = self._execute(sql, (provider, key)).fetchone()
+        return self._touch(row)
 
     def by_id(self, number: int) -> Lane:
         """Return the lane with this number."""
@@ -271,21 +272,6 @@ class LaneTable:
     def _query(self, where: str, parameters: Sequence[Any]) -> list[Lane]:
         self.write()
         return [self._touch(row) for row in self._execute(_SELECT + where, parameters).fetchall()]
-
-    def _read(self, provider: str, key: str) -> Lane | None:
-        lock = self._lock if key == "" else ""
-        sql = f"{_SELECT}provider = ? AND key = ?{lock}"
-        row = self._execute(sql, (provider, key)).fetchone()
-        return None if row is None else self._touch(row)
-
-    def _made(self, provider: str, key: str) -> Lane:
-        # Another node may make it in the same moment.
-        self._execute(
-            "INSERT INTO lane (provider, key) VALUES (?, ?) ON CONFLICT DO NOTHING", (provider, key)
-        )
-        lane = self._read(provider, key)
-        assert lane is not None
-        return lane
 
     def _touch(self, row: Sequence[Any]) -> Lane:
         self._touched.add(row[0])

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.dispatch.dsn import status_part, text_part
 from smtprelay.dispatch.dsn.original_part import Original, header_of, whole_message
 from smtprelay.dispatch.dsn.render import render
 from smtprelay.dispatch.dsn.report import ACTIONS, DELAYED, FAILED, RELAYED, Notice, Report
@@ -41,8 +42,13 @@ def make_notice(*reports: Report, headers: bytes = HEADERS, **changes: Any) -> N
     return Notice(**{**usual, **changes})
 
 
+def rendered(notice: Notice) -> bytes:
+    hostname = BOUNCES.hostname
+    return render(notice, BOUNCES, text_part.letter(notice, hostname), status_part.status(notice, hostname))
+
+
 def parse(notice: Notice) -> EmailMessage:
-    return email.message_from_bytes(render(notice, BOUNCES), policy=email.policy.default)  # type: ignore[return-value]
+    return email.message_from_bytes(rendered(notice), policy=email.policy.default)  # type: ignore[return-value]
 
 
 def parts(notice: Notice) -> list[Any]:
@@ -55,7 +61,7 @@ def letter(notice: Notice) -> str:
 
 def raw_status(notice: Notice) -> list[str]:
     """Return the groups of fields in the part for programs."""
-    lines = render(notice, BOUNCES).decode("ascii").split("message/delivery-status\r\n")[1]
+    lines = rendered(notice).decode("ascii").split("message/delivery-status\r\n")[1]
     text = lines.split("\r\n\r\n", 1)[1].split("\r\n--06DPW3")[0]
     return [group.strip() for group in text.split("\r\n\r\n") if group.strip()]
 
@@ -183,7 +189,7 @@ class RenderTests(SynchronousTestCase):
         part = parts(notice)[2]
         self.assertEqual(part.get_content_type(), "message/rfc822")
         self.assertEqual(part.get_content()["Subject"], "Scan")
-        self.assertIn(b"\r\n\r\n" + mail + b"\r\n--06DPW3", render(notice, BOUNCES))
+        self.assertIn(b"\r\n\r\n" + mail + b"\r\n--06DPW3", rendered(notice))
         self.assertIn("Your message is attached.", " ".join(letter(notice).split()))
 
     def test_a_mail_with_eight_bits(self) -> None:
@@ -234,7 +240,7 @@ class RenderTests(SynchronousTestCase):
 
     def test_an_endless_reason_is_cut(self) -> None:
         """Some answers are whole web pages."""
-        self.assertLess(len(render(make_notice(failed(why="x" * 100_000)), BOUNCES)), 5_000)
+        self.assertLess(len(rendered(make_notice(failed(why="x" * 100_000)))), 5_000)
 
     def test_an_international_address(self) -> None:
         """It is written as RFC 6533 and RFC 6857 say, and no header holds an address that is not ASCII."""
@@ -251,7 +257,7 @@ class RenderTests(SynchronousTestCase):
 
     def test_a_long_header_without_a_line_end(self) -> None:
         """What is broken into lines is broken by CRLF, even where the original has no line end at all."""
-        raw = render(make_notice(headers=b"\x00" * 25 + b"\x80"), BOUNCES)
+        raw = rendered(make_notice(headers=b"\x00" * 25 + b"\x80"))
         self.assertFalse([line for line in raw.split(b"\r\n") if b"\n" in line])
 
     @given(
@@ -285,7 +291,7 @@ class RenderTests(SynchronousTestCase):
             envelope_id=envelope_id,
             original=original,
         )
-        raw = render(notice, BOUNCES)
+        raw = rendered(notice)
         self.assertTrue(raw.isascii() or notice.original.encoding == "8bit")
         lines = raw.split(b"\r\n")
         self.assertFalse([line for line in lines if len(line) > 998 or b"\r" in line or b"\n" in line])

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.spool.receive.capacity import Capacity, CapacityLimits, DiskSpace, Usage, lack
+from smtprelay.spool.receive.capacity import Capacity, CapacityLimits, DiskSpace
 from tests.recording import Recording
 
 GIB = 1 << 30
@@ -14,31 +14,36 @@ def disk(*, used: int = 0, left: int = 50 * GIB) -> DiskSpace:
 
 
 class LackTests(SynchronousTestCase):
+    def capacity(self, deliveries: int, space: DiskSpace) -> Capacity:
+        """Return what was measured so."""
+        capacity = Capacity(FLOORS, Recording())
+        capacity.measured(deliveries, space)
+        return capacity
+
     def test_each_limit(self) -> None:
         """Each is named with what is there and what may be; one byte or message less is no lack."""
         cases = {
-            Usage(deliveries=999, space=disk()): "",
-            Usage(deliveries=1000): "1000 deliveries wait, the limit is 1000",
-            Usage(space=disk(used=10 * GIB - 1)): "",
-            Usage(space=disk(used=10 * GIB)): "it holds 10.0 GiB, the limit is 10.0 GiB",
-            Usage(space=disk(left=5 * GIB)): "",
-            Usage(
-                space=disk(left=5 * GIB - 1)
-            ): "5.0 GiB are left on its file system, 5.0 GiB shall stay free",
-            Usage(space=disk(left=512)): "512 bytes are left on its file system, 5.0 GiB shall stay free",
+            (999, disk()): "",
+            (1000, DiskSpace()): "1000 deliveries wait, the limit is 1000",
+            (0, disk(used=10 * GIB - 1)): "",
+            (0, disk(used=10 * GIB)): "it holds 10.0 GiB, the limit is 10.0 GiB",
+            (0, disk(left=5 * GIB)): "",
+            (0, disk(left=5 * GIB - 1)): "5.0 GiB are left on its file system, 5.0 GiB shall stay free",
+            (0, disk(left=512)): "512 bytes are left on its file system, 5.0 GiB shall stay free",
         }
-        for usage, what in cases.items():
-            self.assertEqual(lack(FLOORS, usage)[0], what)
+        for measured, what in cases.items():
+            self.assertEqual(self.capacity(*measured).full, what)
 
     def test_a_message_counts_with_its_size(self) -> None:
         """Room for a small one is not room for a large one."""
         for space in (disk(used=10 * GIB - 1000), disk(left=5 * GIB + 2000)):
-            self.assertEqual(lack(FLOORS, Usage(space=space), size=900), ("", ""))
-            self.assertTrue(all(lack(FLOORS, Usage(space=space), size=1100)))
+            capacity = self.capacity(0, space)
+            self.assertIsNone(capacity.refusal(900))
+            self.assertIn("limit", capacity.refusal(1100).text)
 
     def test_unknown_space(self) -> None:
         """Where nobody can tell what is free that floor is none."""
-        self.assertEqual(lack(FLOORS, Usage(space=DiskSpace(used=5, left=None, whole=None))), ("", ""))
+        self.assertIsNone(self.capacity(0, DiskSpace(used=5, left=None, whole=None)).refusal())
 
 
 class AdmissionTests(SynchronousTestCase):
@@ -47,7 +52,7 @@ class AdmissionTests(SynchronousTestCase):
         self.admission = Capacity(FLOORS, self.events)
 
     def measure(self, messages: int, left: int = 50 * GIB) -> None:
-        self.admission.measured(Usage(deliveries=messages, space=disk(left=left)))
+        self.admission.measured(messages, disk(left=left))
 
     def test_the_reply_names_the_limit(self) -> None:
         """The setting that was reached and its value, but not how much lies here."""
@@ -56,7 +61,7 @@ class AdmissionTests(SynchronousTestCase):
             (1, disk(left=512), "free is 5.0%"),
             (1, disk(used=10 * GIB), "bytes is 10.0GiB"),
         ):
-            self.admission.measured(Usage(deliveries=messages, space=space))
+            self.admission.measured(messages, space)
             text = self.admission.refusal().text
             self.assertTrue(text.endswith(f": spool.limit.{limit}"), text)
         self.measure(1)
@@ -86,12 +91,12 @@ class AdmissionTests(SynchronousTestCase):
     def test_what_comes_between_two_measurements_counts(self) -> None:
         """Messages that came and ended, and bytes; a new measurement knows of them already."""
         self.measure(998)
-        self.admission.came(2, 100)
+        self.admission.count(2, 100)
         self.assertIsNotNone(self.admission.refusal())
-        self.admission.ended(60)
+        self.admission.count(-60)
         self.assertIsNone(self.admission.refusal())
         self.measure(999)
         self.assertIsNone(self.admission.refusal())
         self.measure(1, left=5 * GIB + 1000)
-        self.admission.came(0, 501)
+        self.admission.count(0, 501)
         self.assertIsNotNone(self.admission.refusal())

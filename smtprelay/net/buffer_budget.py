@@ -49,4 +49,4 @@ class Budget:
 
     def refusal(self) -> Reply | None:
         """Return why no new message may begin, or ``None`` if one may."""
-        return _TAKEN if self.exceeded else None
+        return _TAKEN if self.held >= self._most else None

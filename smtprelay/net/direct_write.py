@@ -32,20 +32,17 @@ class DirectWriter:
     def write(self, octets: bytes) -> None:
         """Send ``octets``; what the kernel does not take now goes the usual way."""
         if self._socket is not None:
-            octets = octets[self._send(self._socket, octets) :]
-            if not octets:
+            try:
+                sent = self._socket.send(octets)
+            except OSError:
+                # Full, or broken: the transport finds out which, and tells the reactor.
+                sent = 0
+            if sent == len(octets):
                 return
+            octets = octets[sent:]
             self._socket = None
         self._transport.write(octets)
 
     def through_transport(self) -> None:
         """Leave the socket alone from now on: TLS begins, or the connection is at its end."""
         self._socket = None
-
-    @staticmethod
-    def _send(sock: socket.socket, octets: bytes) -> int:
-        try:
-            return sock.send(octets)
-        except OSError:
-            # Full, or broken: the transport will find out which, and say so to the reactor.
-            return 0

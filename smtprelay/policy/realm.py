@@ -41,7 +41,10 @@ class Realm:
         :raises NotImplementedError: for other interfaces, as :class:`IRealm` wants it.
         """
         client = mind if isinstance(mind, Client) else Client(address="")
-        avatar = EnvelopeDelivery(self._desk, _identity(avatar_id), client)
+        identity = avatar_id
+        if not isinstance(identity, Identity):
+            identity = Identity(name=avatar_id.decode() if isinstance(avatar_id, bytes) else avatar_id or "")
+        avatar = EnvelopeDelivery(self._desk, identity, client)
         if IEnvelopeDelivery in interfaces:
             return IEnvelopeDelivery, avatar, avatar.forget
         if IMessageDelivery in interfaces:
@@ -49,9 +52,3 @@ class Realm:
 
             return IMessageDelivery, StockDelivery(avatar), avatar.forget
         raise NotImplementedError(f"no avatar for {interfaces}")
-
-
-def _identity(avatar_id: Identity | bytes | str | tuple[()]) -> Identity:
-    if isinstance(avatar_id, Identity):
-        return avatar_id
-    return Identity(name=avatar_id.decode() if isinstance(avatar_id, bytes) else avatar_id or "")

@@ -7,7 +7,7 @@ once. Pure: providers are only asked for their limits and their lanes.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from attrs import field, frozen
@@ -19,10 +19,6 @@ from smtprelay.model.fit import takes
 from smtprelay.model.message import Client, Envelope, Planned, Recipient, Refused, Reply
 from smtprelay.model.shape import Shape
 from smtprelay.policy.networks import Networks, Patterns, glob
-
-
-def _globs(headers: Mapping[str, str]) -> Mapping[str, re.Pattern[str]]:
-    return {name.lower(): glob(value) for name, value in headers.items()}
 
 
 @frozen(kw_only=True)
@@ -44,7 +40,9 @@ class Rule:
     users: frozenset[str] | None = None
     senders: Patterns | None = None
     recipients: Patterns | None = None
-    headers: Mapping[str, re.Pattern[str]] = field(factory=dict, converter=_globs)
+    headers: Mapping[str, re.Pattern[str]] = field(
+        factory=dict, converter=lambda given: {key.lower(): glob(text) for key, text in given.items()}
+    )
     size_from: int = 0
     size_below: int | None = None
 
@@ -127,36 +125,26 @@ class Router:
         return partial(self._plan, client, envelope)
 
     def _plan(
-        self,
-        client: Client,
-        envelope: Envelope,
-        head: Head,
-        shape: Shape,
-        measured: Mapping[str, int],
+        self, client: Client, envelope: Envelope, head: Head, shape: Shape, measured: Mapping[str, int]
     ) -> list[Planned]:
         rules = [rule for rule in self._rules if rule.matches_transaction(client, envelope.sender)]
         values = {name: head.values(name) for name in self._headers}
         rules = [rule for rule in rules if rule.matches_message(values, shape.size)]
         groups: dict[str, tuple[Rule, list[Recipient]]] = {}
         for recipient in envelope.recipients:
-            rule = _first_match(rules, recipient.address)
+            rule = next((rule for rule in rules if rule.matches_recipient(recipient.address)), None)
+            if rule is None:
+                raise no_route(recipient.address)
             groups.setdefault(rule.name, (rule, []))[1].append(recipient)
-        return [
-            planned
-            for rule, recipients in groups.values()
-            for planned in self._deliveries(
-                rule, envelope, recipients, self._first_that_takes(rule, shape, measured)
-            )
-        ]
-
-    def _deliveries(
-        self, rule: Rule, envelope: Envelope, recipients: Sequence[Recipient], provider: str
-    ) -> Iterator[Planned]:
-        batch = self._batch[rule.name] or len(recipients)
-        for start in range(0, len(recipients), batch):
-            part = tuple(recipients[start : start + batch])
-            lane = self._providers[provider].lane(envelope.narrowed(part))
-            yield Planned(route=rule.name, provider=provider, lane=lane, recipients=part)
+        planned = []
+        for rule, recipients in groups.values():
+            provider = self._first_that_takes(rule, shape, measured)
+            batch = self._batch[rule.name] or len(recipients)
+            for start in range(0, len(recipients), batch):
+                part = tuple(recipients[start : start + batch])
+                lane = self._providers[provider].lane(envelope.narrowed(part))
+                planned.append(Planned(route=rule.name, provider=provider, lane=lane, recipients=part))
+        return planned
 
     def _first_that_takes(self, rule: Rule, shape: Shape, measured: Mapping[str, int]) -> str:
         """
@@ -214,13 +202,6 @@ def largest(
     known = [size for size in sizes if size is not None]
     most = max(known) if known and len(known) == len(sizes) else None
     return _least(most, limit)
-
-
-def _first_match(rules: Sequence[Rule], recipient: str) -> Rule:
-    for rule in rules:
-        if rule.matches_recipient(recipient):
-            return rule
-    raise no_route(recipient)
 
 
 def _smallest_batch(rule: Rule, providers: Mapping[str, Provider]) -> int | None:

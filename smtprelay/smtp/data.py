@@ -36,23 +36,22 @@ class _LineEnd:
     """
     What ends lines, and so what ends data.
 
+    :ivar end: what ends data.
     :ivar dot: finds a line that begins with a dot; faster than ``in``, as it looks for the CR by ``memchr``.
     :ivar held: what is held back at the end of a segment, longest first: an end may begin with it.
     """
 
     octets: bytes
+    end: bytes
     dot: Callable[[bytes], re.Match[bytes] | None] = field(repr=False)
     held: tuple[bytes, ...]
 
-    @property
-    def end(self) -> bytes:
-        """The end of data."""
-        return self.octets + b"." + self.octets
 
-
-_CRLF: Final = _LineEnd(b"\r\n", re.compile(rb"\r\n\.").search, (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r"))
+_CRLF: Final = _LineEnd(
+    b"\r\n", b"\r\n.\r\n", re.compile(rb"\r\n\.").search, (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
+)
 #: A CR stays with its LF, which would be two line ends without it.
-_LF: Final = _LineEnd(b"\n", re.compile(rb"\n\.").search, (b"\r\n.", b"\n.", b"\r\n", b"\n", b"\r"))
+_LF: Final = _LineEnd(b"\n", b"\n.\n", re.compile(rb"\n\.").search, (b"\r\n.", b"\n.", b"\r\n", b"\n", b"\r"))
 
 #: The octets of four letters, or those of a line end, in UTF-16; whichever half of a pair comes first.
 _UTF_16: Final = re.compile(rb"(?:[^\0\r\n]\0){4}|\r\0\n\0|\0\r\0").search
@@ -76,7 +75,6 @@ class BodyDecoder:
 
     __slots__ = (
         "_bare",
-        "_end",
         "_first",
         "_fix",
         "_header",
@@ -101,7 +99,6 @@ class BodyDecoder:
         self._size_of = settings.size_of
         self._fix = settings.bare_newlines != "refuse"
         self._line_end = _LF if bare else _CRLF
-        self._end = self._line_end.end
         self._header = HeaderCheck(settings.header_size, settings.hops)
         self._newlines = IncrementalNewlineDecoder(None, translate=False)
         # The CRLF of the DATA command may be the first of the end (RFC 5321 §4.1.1.4).
@@ -123,12 +120,9 @@ class BodyDecoder:
             return reply.UTF_16
         if self._bare and not self._fix:
             return reply.BARE_LINE_ENDS
-        refusal = self._header.refusal
-        return (
-            reply.too_large(self._limit, self._size_of, self.size)
-            if refusal is None and self.size > self._limit
-            else refusal
-        )
+        if self._header.refusal is None and self.size > self._limit:
+            return reply.too_large(self._limit, self._size_of, self.size)
+        return self._header.refusal
 
     def feed(self, segment: bytes) -> bytes:
         """Take octets from the client; return what is to be stored, ``b""`` if that is nothing."""
@@ -150,13 +144,14 @@ class BodyDecoder:
 
     def _cut(self, window: bytes, dot: int) -> bytes:
         """Return what is surely content; keep what may be the end, and what is behind it."""
-        end = window.find(self._end, dot) if dot >= 0 else -1
+        line_end = self._line_end
+        end = window.find(line_end.end, dot) if dot >= 0 else -1
         if end >= 0:
             self.ended = True
             self._held = b""
-            self.rest = window[end + len(self._end) :]
-            return window[: end + len(self._line_end.octets)]
-        for beginning in self._line_end.held:
+            self.rest = window[end + len(line_end.end) :]
+            return window[: end + len(line_end.octets)]
+        for beginning in line_end.held:
             if window.endswith(beginning):
                 self._held = beginning
                 return window[: -len(beginning)]
@@ -169,11 +164,13 @@ class BodyDecoder:
         if nul or not text.isascii():
             self._look_for_utf_16(self._tail + content, nul=nul)
         self._tail = content[-_TAIL:] if len(content) >= _TAIL else (self._tail + content)[-_TAIL:]
-        clean = self._has_clean_line_ends(text)
+        # The only single pass in C that tells CRLF from CR and LF: a third of counting each.
+        self._newlines.reset()
+        self._newlines.decode(text, final=True)
         if stuffed:
             line_end = self._line_end.octets
             content = content.replace(line_end + b".", line_end)
-        if not clean:
+        if self._newlines.newlines not in (None, "\r\n"):
             self._bare = self._odd = True
             content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
         # Behind that, or a NUL between a CR and an LF would make one line end or two, as the octets were cut.
@@ -189,9 +186,3 @@ class BodyDecoder:
         self._odd = self._odd or nul
         self._mark = self._mark or _MARK(octets) is not None
         self._utf_16 = self._utf_16 or (nul and _UTF_16(octets) is not None)
-
-    def _has_clean_line_ends(self, text: str) -> bool:
-        # The only single pass in C that tells CRLF from CR and LF: a third of counting each.
-        self._newlines.reset()
-        self._newlines.decode(text, final=True)
-        return self._newlines.newlines in (None, "\r\n")

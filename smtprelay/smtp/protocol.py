@@ -84,7 +84,7 @@ class ESMTP(Protocol):
         address = getattr(self.transport.getPeer(), "host", "unix")
         tls = "TLS" if settings.tls_implicit else ""
         client = Client(address=address, listener=settings.listener, tls=tls)
-        bare = settings.takes_bare_newlines(address)
+        bare = settings.bare_newlines == "accept" and address in settings.bare_newlines_from
         self._session = Session(settings, secure=settings.tls_implicit, bare_newlines=bare)
         self._dialogue = Responder(self.factory.portal, settings, self._events, client)
         self._wire = DirectWriter(self.transport)
@@ -133,7 +133,7 @@ class ESMTP(Protocol):
             self._refused("STARTTLS", reply.unsaid(self._why, "tls-handshake"))
         self._deadline.cancel()
         self._advance()
-        if not self._session.unread:
+        if not self._session.input.octets:
             self._dialogue.lose()
 
     def handshakeCompleted(self) -> None:
@@ -178,7 +178,7 @@ class ESMTP(Protocol):
         self._looping = True
         try:
             while not self._write_paused:
-                if self._turn.left <= 0 and self._session.unread:
+                if self._turn.left <= 0 and self._session.input.octets:
                     self._turn.wait()
                     self._pause_reading()
                     break
@@ -212,28 +212,33 @@ class ESMTP(Protocol):
         if not isinstance(event, Content):
             self._deadline.touch()
             self._turn.left -= 1
-        elif self._session.unread:
+        elif self._session.input.octets:
             # Else it was no more than the transport reads at once.
             self._turn.left -= CONTENT
+        verb = END_OF_DATA
+        answer: Deferred[Reply] | Deferred[Reply | None] | Reply | None
         if isinstance(event, Command):
-            self._await(event.verb, self._dialogue.answer(event))
+            verb, answer = event.verb, self._dialogue.answer(event)
         elif isinstance(event, Content):
-            self._await(END_OF_DATA, self._dialogue.take(event))
+            answer = self._dialogue.take(event)
         elif isinstance(event, Answered):
-            self._answer(event.verb, event.reply)
-        elif isinstance(event, Foreign):
+            verb, answer = event.verb, event.reply
+        else:
+            self._leave_smtp(event)
+            return
+        if isinstance(answer, Deferred):
+            answer.addCallback(lambda response: self._answer(verb, response)).addErrback(self._broken)
+        else:
+            self._answer(verb, answer)
+
+    def _leave_smtp(self, event: Foreign | Signal) -> None:
+        if isinstance(event, Foreign):
             self._refused(UNKNOWN, reply.unsaid(event.reason, "protocol"))
             self._close(event.reason)
         elif event is Signal.UPGRADE:
             self._start_tls()
         elif event is Signal.CLOSE:
             self._close("")
-
-    def _await(self, verb: str, answer: Deferred[Reply] | Deferred[Reply | None] | Reply | None) -> None:
-        if isinstance(answer, Deferred):
-            answer.addCallback(lambda response: self._answer(verb, response)).addErrback(self._broken)
-        else:
-            self._answer(verb, answer)
 
     def _answer(self, verb: str, response: Reply | None) -> None:
         if response is None:
@@ -274,7 +279,7 @@ class ESMTP(Protocol):
             self._read_paused = True
             self.transport.pauseProducing()
 
-    # --- turns of the way ------------------------------------------------------------------
+    # --- TLS and the end -------------------------------------------------------------------
 
     def _start_tls(self) -> None:
         self._flush()

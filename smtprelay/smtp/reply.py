@@ -153,7 +153,7 @@ def unsaid(text: str, rule: str) -> Reply:
 
 def welcome(banner: str) -> Reply:
     """Greet a client (RFC 5321 §3.1)."""
-    return _reply(220, "", banner)
+    return Reply(code=220, enhanced="", text=banner)
 
 
 def challenge(base64: str) -> Reply:

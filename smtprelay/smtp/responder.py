@@ -139,7 +139,7 @@ class Responder:
         greeting = extensions.greeting(self._settings, command.verb, secure=bool(self.client.tls))
         if self._admission is None:
             return greeting
-        return self._ask(lambda _: greeting, self._admission.delivery.client_is, self.client)
+        return self._ask(greeting, self._admission.delivery.client_is, self.client)
 
     def _name(self, said: str) -> str:
         """Return what a client calls itself, or a word for what is no name."""
@@ -152,15 +152,16 @@ class Responder:
         self.sender = command.argument
         if self._admission is None:
             return Deferred.fromCoroutine(self._first_mail(command))
-        return self._ask(_sender_ok, self._admission.delivery.mail, command.argument, command.parameters)
+        return self._ask(reply.SENDER_OK, self._admission.delivery.mail, command.argument, command.parameters)
 
     def _rcpt(self, command: Command) -> Answer:
         assert self._admission is not None
-        return self._ask(_recipient_ok, self._admission.delivery.rcpt, command.argument, command.parameters)
+        delivery = self._admission.delivery
+        return self._ask(reply.RECIPIENT_OK, delivery.rcpt, command.argument, command.parameters)
 
     def _data(self, _command: Command) -> Answer:
         assert self._admission is not None
-        return self._ask(self._opened, self._admission.delivery.data)
+        return self._ask(reply.START_MAIL, self._admission.delivery.data)
 
     def _starttls(self, _command: Command) -> Answer:
         return reply.READY_FOR_TLS
@@ -200,26 +201,33 @@ class Responder:
 
     # --- asking ----------------------------------------------------------------------------
 
-    def _ask(self, then: Callable[[Any], Reply], question: Callable[..., object], *values: object) -> Answer:
-        """Put ``question`` to the avatar; ``then`` makes the reply of what it returns."""
+    def _ask(self, success: Reply, question: Callable[..., Any], *values: object) -> Answer:
+        """Put ``question`` to the avatar; return ``success`` if it does not refuse."""
         try:
             result = question(*values)
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             return self._turned_down(error)
         # To ask whether something is Awaitable takes longer than most avatars do.
         if result is not None and isinstance(result, Awaitable):
-            return Deferred.fromCoroutine(self._await(then, result))
-        return then(result)
+            return Deferred.fromCoroutine(self._await(success, result))
+        if success is reply.START_MAIL:
+            self._incoming = result
+        return success
 
-    async def _await(self, then: Callable[[Any], Reply], result: Awaitable[object]) -> Reply:
+    async def _await(self, success: Reply, result: Awaitable[Any]) -> Reply:
         try:
-            return then(await result)
+            value = await result
         except Exception as error:  # noqa: BLE001 -- as in _ask
             return self._turned_down(error)
+        if success is reply.START_MAIL:
+            self._incoming = value
+        return success
 
     async def _first_mail(self, command: Command) -> Reply:
         try:
-            self._be(await admit_anonymous(self._portal, self.client))
+            admission = await admit_anonymous(self._portal, self.client)
+            self._admission = admission
+            admission.delivery.client_is(self.client)
         except LoginFailed:
             return self._name_wanted()
         except Exception as error:  # noqa: BLE001 -- as in _ask
@@ -234,7 +242,8 @@ class Responder:
             )
             self.leave()
             self._introduce(user=login.username)
-            self._be(admission)
+            self._admission = admission
+            admission.delivery.client_is(self.client)
         except LoginFailed as error:
             refusal = evolve(reply.LOGIN_FAILED, rule=getattr(error, "rule", reply.LOGIN_FAILED.rule))
             return self._not_logged_in(login.mechanism, login.username, refusal)
@@ -245,10 +254,6 @@ class Responder:
             return self._not_logged_in(login.mechanism, login.username, reply.LOGIN_UNAVAILABLE)
         self._tell("auth.ok", user=login.username, mechanism=login.mechanism)
         return reply.LOGGED_IN
-
-    def _be(self, admission: PortalLogin) -> None:
-        self._admission = admission
-        admission.delivery.client_is(self.client)
 
     def _name_wanted(self) -> Reply:
         if not self._settings.mechanisms:
@@ -274,10 +279,6 @@ class Responder:
 
     # --- what came of it -------------------------------------------------------------------
 
-    def _opened(self, incoming: Incoming) -> Reply:
-        self._incoming = incoming
-        return reply.START_MAIL
-
     def _introduce(self, *, helo: str = "", extended: bool | None = None, user: str = "") -> None:
         """Complete what is known of the client, and how its mail came (RFC 3848)."""
         client = self.client
@@ -301,11 +302,3 @@ class Responder:
 
     def _tell(self, event: str, **fields: object) -> None:
         self._events(event, listener=self.client.listener, client=self.client.address, **fields)
-
-
-def _sender_ok(_: object) -> Reply:
-    return reply.SENDER_OK
-
-
-def _recipient_ok(_: object) -> Reply:
-    return reply.RECIPIENT_OK

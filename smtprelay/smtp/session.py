@@ -80,6 +80,9 @@ SEGMENT: Final = 64 * 1024
 #: What a client without TLS may say where TLS is required for everything (RFC 3207 §4).
 _BEFORE_TLS: Final = frozenset({"EHLO", "HELO", "NOOP", "STARTTLS", "QUIT"})
 
+#: Commands that not every listener offers.
+_OFFERED: Final = frozenset({"STARTTLS", "AUTH"})
+
 #: Replies to commands that should not have come, and to logins without success; so many end a session.
 _ERRORS: Final = frozenset({454, 500, 501, 502, 503, 504, 535, 538, 555})
 
@@ -99,6 +102,8 @@ class Session:
     :param secure: TLS is spoken already.
     :param bare_newlines: the client may end its lines by LF alone, if it does from the beginning.
     :ivar asked: the event that waits for its answer, ``""`` for none.
+    :ivar closed: nothing more will be read or said.
+    :ivar input: what the client has sent and no event has told of yet; it may be half a line.
     :ivar decoder: of the message that is being received, or ``None``.
     :ivar said: the last line of the client, or its beginning if it was none.
     """
@@ -110,7 +115,6 @@ class Session:
         "_extended",
         "_farewell",
         "_fresh",
-        "_input",
         "_junk",
         "_recipients",
         "_refused",
@@ -118,7 +122,9 @@ class Session:
         "_settings",
         "_state",
         "asked",
+        "closed",
         "decoder",
+        "input",
         "said",
     )
 
@@ -129,8 +135,9 @@ class Session:
         self._secure = secure
         self._state = State.READY
         self._bare_newlines = bare_newlines
-        self._input = LineBuffer(may_be_bare=bare_newlines)
+        self.input = LineBuffer(may_be_bare=bare_newlines)
         self.asked = ""
+        self.closed = False
         self._fresh = True  # no line has come yet
         self._extended = True  # it may know what we announce: it did not say HELO
         self.decoder: BodyDecoder | None = None
@@ -143,23 +150,13 @@ class Session:
         self.said = b""
 
     @property
-    def closed(self) -> bool:
-        """Nothing more will be read or said."""
-        return self._state is State.CLOSED
-
-    @property
     def concludes(self) -> bool:
         """The end of a message has come, and waits for its answer."""
         return self.asked == END_OF_DATA and self.decoder is None
 
-    @property
-    def unread(self) -> bool:
-        """The client has sent what no event has told of yet; it may be half a line."""
-        return self._input.unread
-
     def receive(self, octets: bytes) -> None:
         """Take what the client sent. Nothing is looked at before :meth:`next_event`."""
-        self._input.receive(octets)
+        self.input.receive(octets)
 
     def next_event(self) -> Event:
         """
@@ -170,7 +167,7 @@ class Session:
         It never raises.
         """
         state = self._state
-        if self.asked or state is State.CLOSED:
+        if self.asked or self.closed:
             return Signal.PAUSED
         if self.decoder is not None:
             return self._content(self.decoder)
@@ -186,7 +183,9 @@ class Session:
         verb, self.asked = self.asked, ""
         code = response.code
         if verb in _JUNK:
-            self._count_junk()
+            self._junk += 1
+            if self._junk > MOST_JUNK:
+                self._count_error()
         # RFC 5321 §3.8: 421 announces the end.
         if code == _GOODBYE or verb == "QUIT":
             self._state = State.CLOSING
@@ -194,7 +193,9 @@ class Session:
         elif code < _INTERMEDIATE:
             self._after_success(verb)
         elif code < _NEGATIVE:
-            self._half_way(verb)
+            self._state = HALF_WAY[verb]
+            if verb == "DATA":
+                self.decoder = BodyDecoder(self._settings, bare=self.input.bare)
         else:
             self._after_refusal(verb, code)
         return reply.render(response)
@@ -234,27 +235,28 @@ class Session:
     # --- reading ---------------------------------------------------------------------------
 
     def _content(self, decoder: BodyDecoder) -> Event:
-        segment = self._input.take(SEGMENT)
+        segment = self.input.take(SEGMENT)
         if not segment:
             return Signal.NEED_DATA
         chunk = decoder.feed(segment)
         self.asked = END_OF_DATA
         if decoder.ended:
-            self._input.put_back(decoder.rest)
+            if decoder.rest:
+                self.input.put_back(decoder.rest)
             self.decoder = None
         return Content(chunk, decoder.ended, decoder.refusal)
 
     def _line(self) -> Event:
         if self._farewell is not None:
             return self._own(UNKNOWN, self._farewell)
-        if self._fresh and (stranger := sniff.recognised(self._input)):
+        if self._fresh and (stranger := sniff.recognised(self.input)):
             return self._end(Foreign(stranger))
         challenged = self._state is State.CHALLENGED
         try:
-            line = self._input.line(login=challenged)
+            line = self.input.line(login=challenged)
         except Refused as refused:
             self._fresh = False
-            self.said = b"AUTH" if challenged else self._input.latest
+            self.said = b"AUTH" if challenged else self.input.latest
             return self._own(RESPONSE if challenged else UNKNOWN, refused.reply)
         if line is None:
             return Signal.NEED_DATA
@@ -264,7 +266,8 @@ class Session:
 
     def _end(self, event: Event) -> Event:
         self._state = State.CLOSED
-        self._input.drop()
+        self.closed = True
+        self.input.drop()
         return event
 
     # --- understanding ---------------------------------------------------------------------
@@ -294,13 +297,15 @@ class Session:
     def _check(self, command: Command) -> Reply | None:
         """Return our own reply to ``command``, or ``None`` if somebody else shall answer."""
         verb = command.verb
-        self._check_offered(verb)
+        if verb in _OFFERED or self._settings.tls_require == "always":
+            self._check_offered(verb)
         if verb in _SIMPLE:
             return _SIMPLE[verb]
         if verb not in TRANSITIONS[self._state]:
             return self._out_of_order(verb)
         if verb == "MAIL":
-            self._check_mail(command.parameters)
+            if command.parameters:
+                self._check_mail(command.parameters)
         elif verb == "RCPT":
             for name, value in command.parameters.items():
                 self._check_wish(dsn.RCPT, name, value)
@@ -360,13 +365,8 @@ class Session:
         elif verb == "STARTTLS":
             # RFC 3207 §4.2: nothing that came before TLS counts after it, least of all
             # what somebody put behind the command.
-            self._input = LineBuffer(may_be_bare=self._bare_newlines)
+            self.input = LineBuffer(may_be_bare=self._bare_newlines)
         self._state = TRANSITIONS[self._state].get(verb, self._state)
-
-    def _half_way(self, verb: str) -> None:
-        self._state = HALF_WAY[verb]
-        if verb == "DATA":
-            self.decoder = BodyDecoder(self._settings, bare=self._input.bare)
 
     def _after_refusal(self, verb: str, code: int) -> None:
         if verb == "RCPT":
@@ -375,11 +375,6 @@ class Session:
             self._state = AFTER_REFUSAL.get(verb, self._state)
         # A client that pipelines cannot know that its MAIL was refused.
         if code in _ERRORS and not (code == _OUT_OF_ORDER and verb in ("RCPT", "DATA")):
-            self._count_error()
-
-    def _count_junk(self) -> None:
-        self._junk += 1
-        if self._junk > MOST_JUNK:
             self._count_error()
 
     def _count_error(self) -> None:

@@ -22,6 +22,7 @@ from smtprelay.mime.outgoing.plan import NextHop, PlanDraft
 from smtprelay.mime.parameters import ContentType, content_type
 from smtprelay.mime.parse import charset_guess, shown_aside
 from smtprelay.mime.structure import MAX_DEPTH, Part, TooComplexError, parts_of
+from smtprelay.mime.text import by_name
 from smtprelay.mime.transfer_encoding import Encoding, base64_blocks, decode
 from smtprelay.model.shape import Shape, shape_of
 
@@ -120,7 +121,16 @@ class PartsWalk:
         headers = [each for each in parts[0].headers if each[0].lower() != "content-transfer-encoding"]
         kind = ContentType("text/plain", {})
         return [
-            evolve(parts[0], headers=headers, kind=kind, begin=begin, end=end, last=len(octets), aside=[])
+            evolve(
+                parts[0],
+                headers=headers,
+                named=by_name(headers),
+                kind=kind,
+                begin=begin,
+                end=end,
+                last=len(octets),
+                aside=[],
+            )
         ]
 
     def _plan_leaf(self, mail: _Mail, part: Part) -> None:

@@ -108,8 +108,9 @@ class Reach:
 
     def answered(self) -> None:
         """The provider can be reached."""
-        self.forget()
+        self.failure = None
         self.has_answered = True
+        self._answered = self.seconds()
 
     def forget(self) -> None:
         """Nothing is known of the provider, and all counts anew."""

@@ -119,6 +119,8 @@ def retry_after(value: str, now: float) -> float | None:
     :param value: seconds or an HTTP-date; anything else, ``""`` too, is ``None``.
     :param now: seconds since the epoch.
     """
+    if not value:
+        return None
     if value.strip().isdecimal():
         return float(value)
     try:

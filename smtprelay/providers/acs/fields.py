@@ -53,22 +53,21 @@ _JOINED: Final = frozenset({"references", "comments"})
 
 
 class Corrections:
-    """What had to be changed in the fields of a mail: each (field, reason) once, and not without end."""
+    """
+    What had to be changed in the fields of a mail.
+
+    :ivar notes: each (field, reason) once, in order, and no more than :attr:`MAX_NOTES`.
+    """
 
     MAX_NOTES: Final = 20
 
     def __init__(self) -> None:
-        self._notes: dict[tuple[str, str], None] = {}
+        self.notes: list[tuple[str, str]] = []
 
     def note(self, field: str, reason: str) -> None:
         """Remember that ``field`` was mended, or left out."""
-        if len(self._notes) < self.MAX_NOTES:
-            self._notes[field, reason] = None
-
-    @property
-    def notes(self) -> Sequence[tuple[str, str]]:
-        """What was remembered, in order."""
-        return list(self._notes)
+        if len(self.notes) < self.MAX_NOTES and (field, reason) not in self.notes:
+            self.notes.append((field, reason))
 
 
 @lru_cache(maxsize=256)

@@ -256,10 +256,10 @@ class Acs(ProviderDefaults):
                 f"too large: {facts['size']} bytes as a request, {self.name} takes {most} bytes", "5.3.4"
             )
         requests = [_request(delivery, made) for made in facts["requests"]]
-        if self._most_recipients is not None and any(
-            len(each.sent.addresses) > self._most_recipients for each in requests
-        ):
-            return _too_many(delivery, self._most_recipients)
+        recipients, most = len(delivery.envelope.addresses), self._most_recipients
+        # A request has at most one more: in whose name it goes. If the limit was lowered, the mail is halved.
+        if most and recipients >= most and any(len(each.sent.addresses) > most for each in requests):
+            return Failed(f"more than {most} recipients in one request", "5.5.3", whole=recipients > 1)
         return _Mapped(octets, facts["sender"], requests, facts["notes"])
 
     async def _send_all(self, delivery: Delivery, body: Body) -> tuple[Results, Sequence[_Taken]]:
@@ -307,9 +307,9 @@ class Acs(ProviderDefaults):
             return _Refused(Deferred(str(exc)))
         except AnswerLost as exc:
             return _Refused(Uncertain(str(exc)))
-        return await self._judge(answer, request, own_sender=mapped.sender == self._parameters["sender"])
+        return await self._classify(answer, request, own_sender=mapped.sender == self._parameters["sender"])
 
-    async def _judge(self, answer: Response, request: _Request, *, own_sender: bool) -> _Taken | _Refused:
+    async def _classify(self, answer: Response, request: _Request, *, own_sender: bool) -> _Taken | _Refused:
         now = self._clock.seconds()
         pause = retry_after(answer.header("Retry-After"), now)
         if answer.status == _ACCEPTED:
@@ -383,12 +383,6 @@ def _request(delivery: Delivery, made: Mapping[str, Any]) -> _Request:
     addresses = sent.to if made["alone"] else delivery.envelope.addresses
     operation_id = single_id(delivery, addresses[0]) if made["alone"] else delivery.operation_id
     return _Request(operation_id, addresses, sent, made["recipients"], made["digest"])
-
-
-def _too_many(delivery: Delivery, most: int) -> Outcome:
-    """Have a delivery halved that has more recipients than a request may: the limit was lowered since."""
-    several = len(delivery.envelope.addresses) > 1
-    return Failed(f"more than {most} recipients in one request", "5.5.3", whole=several)
 
 
 def _obstacle(outcome: Outcome) -> Outcome | None:

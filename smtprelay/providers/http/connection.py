@@ -48,6 +48,9 @@ class ConnectionOwner(Interface):
 class HttpConnection(Protocol):
     """One connection; ``home`` hears when it is free, and when it is no more."""
 
+    # Twisted's transports have more methods than ITransport.
+    transport: Any
+
     def __init__(self, home: ConnectionOwner) -> None:
         self._home = home
         self._parser = HttpResponseParser(self)
@@ -61,7 +64,7 @@ class HttpConnection(Protocol):
     def connectionMade(self) -> None:
         """Send small requests without delay."""
         if ITCPTransport.providedBy(self.transport):
-            self._transport.setTcpNoDelay(True)
+            self.transport.setTcpNoDelay(True)
 
     def request(self, head: bytes, upload: Upload) -> "Deferred[ReceivedResponse]":
         """
@@ -73,27 +76,23 @@ class HttpConnection(Protocol):
         self._heard, self._complete = 0, False
         self._response = ReceivedResponse(self.lose)
         waiting = self._waiting = Deferred(self._cancelled)
-        upload.begin(head, self._transport)
+        upload.begin(head, self.transport)
         return waiting
 
     def lose(self) -> None:
         """Close; a body that is on its way is not waited for."""
         if self._upload is None or self._upload.sent:
-            self._transport.loseConnection()
+            self.transport.loseConnection()
         else:
-            self._transport.abortConnection()
+            self.transport.abortConnection()
 
     def close(self) -> "Deferred[None]":
         """Close; fires when that is done."""
         closed = self._closed = Deferred()
-        self._transport.loseConnection()
+        self.transport.loseConnection()
         return closed
 
     # --- Twisted's side
-
-    @property
-    def _transport(self) -> Any:
-        return self.transport
 
     def dataReceived(self, data: bytes) -> None:
         """Read a segment."""
@@ -110,7 +109,7 @@ class HttpConnection(Protocol):
             if not self._complete:
                 first = self._heard == len(data) and not data.startswith(b"HTTP/"[: len(data)])
                 self._break_off(HttpParserError("what answers there does not speak HTTP") if first else exc)
-                self._transport.abortConnection()
+                self.transport.abortConnection()
                 return
         if self._complete:
             self._finish(response)
@@ -118,7 +117,7 @@ class HttpConnection(Protocol):
             self._answer(response)
         elif self._heard > MAX_HEAD:
             self._break_off(HttpParserError("the answer's headers have no end"))
-            self._transport.abortConnection()
+            self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell whoever waits."""
@@ -154,7 +153,7 @@ class HttpConnection(Protocol):
 
     def _cancelled(self, _waiting: "Deferred[ReceivedResponse]") -> None:
         self._waiting = self._response = None
-        self._transport.abortConnection()
+        self.transport.abortConnection()
 
     # --- what the parser calls
 

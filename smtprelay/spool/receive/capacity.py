@@ -95,27 +95,29 @@ class Capacity:
 
     def refusal(self, size: int = 0) -> Reply | None:
         """Return why a message of ``size`` bytes cannot be taken now, or ``None`` if it can."""
-        self._judge()
-        why, limit = (self.full, self._limit) if self.full else lack(self._floors, self._now(), size=size)
+        now = self._judge()
+        why, limit = self.full, self._limit
+        if size and not why:
+            why, limit = lack(self._floors, now, size=size)
         if not why:
             return None
         # Not how much lies here: that is for nobody but us.
         return evolve(FULL, text=f"{FULL.text}: {limit}") if limit else FULL
 
-    def _now(self) -> Usage:
+    def _judge(self) -> Usage:
+        """Say whether it is full now, and return what lies in it."""
         space = self._usage.space
         left = None if space.left is None else space.left - _WRITTEN * self._bytes
-        space = evolve(space, used=space.used + self._bytes, left=left)
-        return Usage(deliveries=self._usage.deliveries + self._deliveries, space=space)
-
-    def _judge(self) -> None:
+        space = DiskSpace(used=space.used + self._bytes, left=left, whole=space.whole)
+        now = Usage(deliveries=self._usage.deliveries + self._deliveries, space=space)
         before = self.full
-        lacking = lack(self._floors, self._now(), ease=EASE if before else 0.0)
+        lacking = lack(self._floors, now, ease=EASE if before else 0.0)
         self.full, self._limit = (self._starving, "") if self._starving else lacking
         if self.full and not before:
             self._events("spool.full", reason=self.full)
         elif before and not self.full:
             self._events("spool.accepting")
+        return now
 
 
 def lack(floors: CapacityLimits, usage: Usage, *, size: int = 0, ease: float = 0.0) -> tuple[str, str]:

@@ -27,10 +27,7 @@ class Realm:
         self._desk = desk
 
     def requestAvatar(
-        self,
-        avatar_id: Any,
-        mind: Any,
-        *interfaces: InterfaceClass,
+        self, avatar_id: Any, mind: Any, *interfaces: InterfaceClass
     ) -> tuple[Any, Any, Callable[[], None]]:
         """
         Return an avatar for :class:`IEnvelopeDelivery`, else for the stock ``IMessageDelivery``.

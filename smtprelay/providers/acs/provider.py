@@ -18,24 +18,10 @@ from smtprelay.interfaces import Body, Events, MailTooCostly, MimeWorker, MimeWo
 from smtprelay.mime.address import ascii_domain
 from smtprelay.mime.parse import TooComplexError
 from smtprelay.model.message import Delivery, Envelope
-from smtprelay.model.outcome import (
-    Blocked,
-    Deferred,
-    Delivered,
-    Failed,
-    Outcome,
-    Results,
-    Uncertain,
-)
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Results, Uncertain
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
-from smtprelay.providers.acs.api import (
-    AcsApi,
-    NoCredentialsError,
-    content,
-    operation_url,
-    refusal,
-)
+from smtprelay.providers.acs.api import AcsApi, NoCredentialsError, content, operation_url, refusal
 from smtprelay.providers.acs.operation import OperationStatus, get_operation, wait_for_operation
 from smtprelay.providers.acs.refusal import NOTHING_SAID, ApiError, Sent, field_named, results_of
 from smtprelay.providers.acs.request import encoded_size, largest_mail, map_mail, measure
@@ -136,13 +122,7 @@ class Acs(ProviderDefaults):
     idempotent = True
 
     def __init__(
-        self,
-        api: AcsApi,
-        options: AcsOptions,
-        *,
-        worker: MimeWorker,
-        clock: IReactorTime,
-        events: Events,
+        self, api: AcsApi, options: AcsOptions, *, worker: MimeWorker, clock: IReactorTime, events: Events
     ) -> None:
         self.name = api.name
         limits = options.limits

@@ -147,11 +147,7 @@ class Http:
         self._reach = reach or Reach("", clock.seconds)
 
     async def request(
-        self,
-        method: str,
-        url: "str | PreparedURL",
-        headers: Mapping[str, str],
-        body: bytes = b"",
+        self, method: str, url: "str | PreparedURL", headers: Mapping[str, str], body: bytes = b""
     ) -> Response:
         """
         Send one request and return the answer, whatever its status; redirects are not followed.

@@ -64,8 +64,8 @@ def addresses(values: Sequence[str], guess: str = "") -> tuple[Address, ...]:
     """
     if len(values) == 1 and len(values[0]) <= MAX_ADDRESS and values[0].isascii() and "\x1b" not in values[0]:
         # Most fields are one mailbox, written plainly.
-        mailbox = _PLAIN.fullmatch(values[0])
-        alone = None if mailbox is None else _plain(mailbox, guess)
+        match = _PLAIN.fullmatch(values[0])
+        alone = None if match is None else _plain(match, guess)
         if alone is not None:
             return (alone,)
     found: list[Address] = []

@@ -74,7 +74,7 @@ class EnvelopeDelivery:
     admitted is judged at its first MAIL.
     """
 
-    _desk: SessionContext
+    _context: SessionContext
     _identity: Identity = field(factory=Identity)
     _client: Client = field(factory=lambda: Client(address=""))
     _judged: bool = field(init=False, default=False)
@@ -90,7 +90,7 @@ class EnvelopeDelivery:
     def mail(self, sender: str, parameters: Mapping[str, str]) -> None:
         """Begin a transaction for an admitted client and a sender that it may use."""
         self._transaction = None
-        listener = self._desk.listener
+        listener = self._context.listener
         if not self._judged:
             name = self._client.listener or listener.name
             self._client = evolve(self._client, user=self._identity.name, listener=name)
@@ -100,7 +100,7 @@ class EnvelopeDelivery:
             raise Refused(self._refusal)
         sender = rules.sender(listener, self._identity, sender)
         size = rules.declared_size(listener, parameters["SIZE"]) if "SIZE" in parameters else 0
-        no_room = self._desk.admits(size)
+        no_room = self._context.admits(size)
         if no_room is not None:
             raise Refused(no_room)
         travelling = {name: value for name, value in parameters.items() if name in TRAVELLING}
@@ -116,13 +116,13 @@ class EnvelopeDelivery:
         transaction = self._transaction
         if transaction is None:
             raise Refused(_NO_MAIL)
-        accepted = rules.recipient(self._desk.listener, self._identity, recipient, parameters)
+        accepted = rules.recipient(self._context.listener, self._identity, recipient, parameters)
         local, _, domain = accepted.address.rpartition("@")
         key = f"{local}@{folded(domain)}"
         if key not in transaction.recipients:
-            if self._desk.listener.one_delivery:
+            if self._context.listener.one_delivery:
                 self._join(transaction, accepted.address)
-            elif not self._desk.router.reaches(self._client, transaction.sender, accepted.address):
+            elif not self._context.router.reaches(self._client, transaction.sender, accepted.address):
                 raise no_route(accepted.address)
             transaction.recipients[key] = accepted
 
@@ -140,8 +140,8 @@ class EnvelopeDelivery:
         if not transaction.recipients:
             raise Refused(_NO_RECIPIENT)
         self._transaction = None
-        desk = self._desk
-        no_room = desk.admits(transaction.size)
+        context = self._context
+        no_room = context.admits(transaction.size)
         if no_room is not None:
             raise Refused(no_room)
         envelope = Envelope(
@@ -149,9 +149,11 @@ class EnvelopeDelivery:
             recipients=tuple(transaction.recipients.values()),
             parameters=transaction.parameters,
         )
-        draft = Draft(id=desk.new_id(), envelope=envelope, client=self._client, received=desk.clock.seconds())
-        incoming = desk.receive(draft, desk.router.plan(self._client, envelope))
-        return incoming, incoming.write(received(draft, desk.listener.hostname))
+        draft = Draft(
+            id=context.new_id(), envelope=envelope, client=self._client, received=context.clock.seconds()
+        )
+        incoming = context.receive(draft, context.router.plan(self._client, envelope))
+        return incoming, incoming.write(received(draft, context.listener.hostname))
 
     def forget(self) -> None:
         """Drop the transaction; the session is over."""
@@ -159,7 +161,7 @@ class EnvelopeDelivery:
 
     def _join(self, transaction: _Transaction, address: str) -> None:
         """Let a recipient into a transaction that must be one delivery, whatever its content will be."""
-        router = self._desk.router
+        router = self._context.router
         targets = router.targets(self._client, transaction.sender, address)
         if not targets:
             raise no_route(address)

@@ -23,8 +23,8 @@ from smtprelay.policy.settings import Identity
 class Realm:
     """Gives each session its avatar."""
 
-    def __init__(self, desk: SessionContext) -> None:
-        self._desk = desk
+    def __init__(self, context: SessionContext) -> None:
+        self._context = context
 
     def requestAvatar(
         self, avatar_id: Any, mind: Any, *interfaces: InterfaceClass
@@ -41,7 +41,7 @@ class Realm:
         identity = avatar_id
         if not isinstance(identity, Identity):
             identity = Identity(name=avatar_id.decode() if isinstance(avatar_id, bytes) else avatar_id or "")
-        avatar = EnvelopeDelivery(self._desk, identity, client)
+        avatar = EnvelopeDelivery(self._context, identity, client)
         if IEnvelopeDelivery in interfaces:
             return IEnvelopeDelivery, avatar, avatar.forget
         if IMessageDelivery in interfaces:

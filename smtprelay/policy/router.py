@@ -21,6 +21,10 @@ from smtprelay.model.shape import Shape
 from smtprelay.policy.networks import Networks, Patterns, glob
 
 
+def _globs(headers: Mapping[str, str]) -> Mapping[str, re.Pattern[str]]:
+    return {name.lower(): glob(value) for name, value in headers.items()}
+
+
 @frozen(kw_only=True)
 class Rule:
     """
@@ -40,9 +44,7 @@ class Rule:
     users: frozenset[str] | None = None
     senders: Patterns | None = None
     recipients: Patterns | None = None
-    headers: Mapping[str, re.Pattern[str]] = field(
-        factory=dict, converter=lambda given: {key.lower(): glob(text) for key, text in given.items()}
-    )
+    headers: Mapping[str, re.Pattern[str]] = field(factory=dict, converter=_globs)
     size_from: int = 0
     size_below: int | None = None
 

@@ -73,27 +73,6 @@ class BodyDecoder:
         when several things are wrong it is the same one however the octets were cut.
     """
 
-    __slots__ = (
-        "_bare",
-        "_first",
-        "_fix",
-        "_header",
-        "_held",
-        "_limit",
-        "_line_end",
-        "_mark",
-        "_newlines",
-        "_nul",
-        "_odd",
-        "_size_of",
-        "_tail",
-        "_utf_16",
-        "ended",
-        "refusal",
-        "rest",
-        "size",
-    )
-
     def __init__(self, settings: ListenerSettings, *, bare: bool = False) -> None:
         self._limit = settings.size
         self._size_of = settings.size_of

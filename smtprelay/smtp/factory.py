@@ -134,7 +134,7 @@ class ESMTPFactory(ServerFactory):
         self._stop_refusals()
         for session in [*self._sessions, *self._turned_away]:
             if concluding or not session.concludes:
-                session.cut("aborted at shutdown")
+                session.abort("aborted at shutdown")
 
     def _stop_refusals(self) -> None:
         if self._own_refusals:

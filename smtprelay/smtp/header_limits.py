@@ -42,18 +42,6 @@ class HeaderCheck:
     :ivar refusal: why the message cannot be taken, as far as is known yet; that it circles is told first.
     """
 
-    __slots__ = (
-        "_counted",
-        "_hops",
-        "_in_field",
-        "_in_line",
-        "_line",
-        "_received",
-        "_size",
-        "ended",
-        "refusal",
-    )
-
     def __init__(self, size: int, hops: int) -> None:
         self._size = size
         self._hops = hops

@@ -82,7 +82,7 @@ class ESMTP(Protocol):
         client = Client(address=address, listener=settings.listener, tls=tls)
         bare = settings.bare_newlines == "accept" and address in settings.bare_newlines_from
         self._session = Session(settings, secure=settings.tls_implicit, bare_newlines=bare)
-        self._dialogue = Responder(self.factory.portal, settings, self._events, client)
+        self._responder = Responder(self.factory.portal, settings, self._events, client)
         self._wire = DirectWriter(self.transport)
         self._deadline = SilenceDeadline(clock, settings.command_time, self._expired, self._check_rate)
         self._turn = Turn(clock, self._advance)
@@ -103,7 +103,7 @@ class ESMTP(Protocol):
         if self._session.decoder is not None:
             self._deadline.touch()  # of a command only its end counts
         self._session.receive(octets)
-        if not self._dialogue.client.tls:
+        if not self._responder.client.tls:
             # A socket is read once a turn; what TLS reads at once comes here record by record.
             self._turn.left = MOST
         if self._write_paused or self._session.asked or self._turn.waiting:
@@ -130,12 +130,12 @@ class ESMTP(Protocol):
         self._deadline.cancel()
         self._advance()
         if not self._session.input.octets:
-            self._dialogue.lose()
+            self._responder.lose()
 
     def handshakeCompleted(self) -> None:
         """Note which TLS is spoken."""
         version = self.transport.getHandle().get_protocol_version_name()
-        self._dialogue.forget(version)
+        self._responder.forget(version)
         self._tell("session.tls", version=version)
 
     def pauseProducing(self) -> None:
@@ -214,9 +214,9 @@ class ESMTP(Protocol):
         verb = END_OF_DATA
         answer: Deferred[Reply] | Deferred[Reply | None] | Reply | None
         if isinstance(event, Command):
-            verb, answer = event.verb, self._dialogue.answer(event)
+            verb, answer = event.verb, self._responder.answer(event)
         elif isinstance(event, Content):
-            answer = self._dialogue.take(event)
+            answer = self._responder.take(event)
         elif isinstance(event, Answered):
             verb, answer = event.verb, event.reply
         else:
@@ -261,7 +261,7 @@ class ESMTP(Protocol):
         self._replies.append(octets)
 
     def _refused(self, verb: str, refusal: Reply) -> None:
-        self.factory.refusals.tell(verb, refusal, self._session.said, self._dialogue, self._cause)
+        self.factory.refusals.tell(verb, refusal, self._session.said, self._responder, self._cause)
 
     def _flush(self) -> None:
         if self._replies:
@@ -284,7 +284,7 @@ class ESMTP(Protocol):
             self._close(_HALF_CLOSED)
             return
         self._wire.through_transport()
-        self._dialogue.forget("TLS")
+        self._responder.forget("TLS")
         self._session.proceed()
         self.transport.startTLS(self._settings.tls)
 
@@ -302,7 +302,7 @@ class ESMTP(Protocol):
         if self._session.closed:
             self.transport.abortConnection()
         elif self._write_paused:
-            self.cut("timeout: the client does not read")
+            self.abort("timeout: the client does not read")
         elif self._session.decoder is not None and not self._session.asked:
             self._interrupt(reply.TIMED_OUT)
         elif not self._session.asked:
@@ -324,7 +324,7 @@ class ESMTP(Protocol):
         self._queue_reply(UNKNOWN, farewell, self._session.interrupt(farewell))
         self._close(farewell.text)
 
-    def cut(self, why: str) -> None:
+    def abort(self, why: str) -> None:
         """Cut the connection, for the reason ``why``."""
         self._why = why
         self._turn.cancel()
@@ -337,22 +337,22 @@ class ESMTP(Protocol):
         if self._lost:
             self._leave()
         else:
-            self.cut("unexpected error")
+            self.abort("unexpected error")
 
     def _forget_content(self, why: str) -> None:
         """Say what came of a message whose end did not."""
         decoder = self._session.decoder
         if decoder is not None:
-            self._dialogue.abort_unfinished(decoder.size, why)
+            self._responder.abort_unfinished(decoder.size, why)
 
     def _leave(self) -> None:
         """Say that the session is over; once, and not while a message is being finished."""
         self._forget_content(self._why)
         self._session.close()
-        self._dialogue.leave()
+        self._responder.leave()
         if self.factory.leave(self):
             self._tell("session.close", seconds=self._clock.seconds() - self._began, reason=self._why)
 
     def _tell(self, event: str, **fields: object) -> None:
-        client = self._dialogue.client
+        client = self._responder.client
         self._events(event, listener=client.listener, client=client.address, **fields)

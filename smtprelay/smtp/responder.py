@@ -40,19 +40,6 @@ class Responder:
     :ivar sender: what the last MAIL named.
     """
 
-    __slots__ = (
-        "_admission",
-        "_events",
-        "_exchange",
-        "_failed_login",
-        "_incoming",
-        "_lost",
-        "_portal",
-        "_settings",
-        "client",
-        "sender",
-    )
-
     def __init__(self, portal: Portal, settings: ListenerSettings, events: Events, client: Client) -> None:
         self._portal = portal
         self._settings = settings

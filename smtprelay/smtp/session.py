@@ -108,26 +108,6 @@ class Session:
     :ivar said: the last line of the client, or its beginning if it was none.
     """
 
-    __slots__ = (
-        "_bare_newlines",
-        "_commands",
-        "_errors",
-        "_extended",
-        "_farewell",
-        "_fresh",
-        "_junk",
-        "_recipients",
-        "_refused",
-        "_secure",
-        "_settings",
-        "_state",
-        "asked",
-        "closed",
-        "decoder",
-        "input",
-        "said",
-    )
-
     def __init__(
         self, settings: ListenerSettings, *, secure: bool = False, bare_newlines: bool = False
     ) -> None:

@@ -66,33 +66,33 @@ class HandshakeOptions:
     timeouts: Timeouts = field(factory=Timeouts)
 
 
-async def begin(channel: Channel, handshake_options: HandshakeOptions) -> Offers:
+async def begin(channel: Channel, options: HandshakeOptions) -> Offers:
     """
     Begin a session and return what the server offers in it.
 
     Raises :class:`NotAccepted` for what the server says, and :class:`Lost`; the caller closes the channel
     then.
     """
-    greeting = await _ask(channel, b"", handshake_options)
+    greeting = await _ask(channel, b"", options)
     if greeting.code != READY:
         raise NotAccepted(of_session("the connection", greeting))
-    offers = await _hello(channel, handshake_options)
-    if handshake_options.starttls is not None:
-        await _start_tls(channel, offers, handshake_options, handshake_options.starttls)
+    offers = await _hello(channel, options)
+    if options.starttls is not None:
+        await _start_tls(channel, offers, options, options.starttls)
         # What was said before TLS is forgotten, as anyone may have said it (RFC 3207 §4.2).
-        offers = await _hello(channel, handshake_options)
-    if handshake_options.username:
-        await _log_in(channel, offers, handshake_options)
+        offers = await _hello(channel, options)
+    if options.username:
+        await _log_in(channel, offers, options)
     return offers
 
 
-async def _hello(channel: Channel, handshake_options: HandshakeOptions) -> Offers:
-    answer = await _ask(channel, hello("EHLO", handshake_options.helo), handshake_options)
+async def _hello(channel: Channel, options: HandshakeOptions) -> Offers:
+    answer = await _ask(channel, hello("EHLO", options.helo), options)
     if answer.positive:
         return read_offers(answer)
     if answer.code < 500:  # noqa: PLR2004 -- the server is busy, not old
         raise NotAccepted(of_session("EHLO", answer))
-    answer = await _ask(channel, hello("HELO", handshake_options.helo), handshake_options)
+    answer = await _ask(channel, hello("HELO", options.helo), options)
     if not answer.positive:
         raise NotAccepted(of_session("HELO", answer))
     return Offers()
@@ -101,35 +101,33 @@ async def _hello(channel: Channel, handshake_options: HandshakeOptions) -> Offer
 async def _start_tls(
     channel: Channel,
     offers: Offers,
-    handshake_options: HandshakeOptions,
+    options: HandshakeOptions,
     creator: IOpenSSLClientConnectionCreator,
 ) -> None:
     if not offers.starttls:
         raise NotAccepted(Blocked("the server does not offer STARTTLS, and we do not send in plain text"))
-    answer = await _ask(channel, b"STARTTLS\r\n", handshake_options)
+    answer = await _ask(channel, b"STARTTLS\r\n", options)
     if answer.code != READY:
         raise NotAccepted(of_session("STARTTLS", answer))
     channel.start_tls(creator)
 
 
-async def _log_in(channel: Channel, offers: Offers, handshake_options: HandshakeOptions) -> None:
+async def _log_in(channel: Channel, offers: Offers, options: HandshakeOptions) -> None:
     try:
-        login = choose_login(offers.mechanisms, handshake_options.username, handshake_options.password())
+        login = choose_login(offers.mechanisms, options.username, options.password())
     except (OSError, LookupError, ValueError) as error:
         raise NotAccepted(Blocked(f"the password cannot be read: {error}")) from error
     if login is None:
         offered = ", ".join(sorted(offers.mechanisms)) or "none"
         known = ", ".join(MECHANISMS)
         raise NotAccepted(Blocked(f"no way to log in: the server offers {offered}, we know {known}"))
-    answer = await _ask(channel, login.opening, handshake_options)
+    answer = await _ask(channel, login.opening, options)
     for respond in login.responses:
         if answer.code != CHALLENGE:
             break
-        answer = await _ask(
-            channel, b64encode(respond(_decoded(answer))) + b"\r\n", handshake_options, "AUTH"
-        )
+        answer = await _ask(channel, b64encode(respond(_decoded(answer))) + b"\r\n", options, "AUTH")
     if answer.code != LOGGED_IN:
-        raise NotAccepted(of_session(f"the login of {handshake_options.username}", answer))
+        raise NotAccepted(of_session(f"the login of {options.username}", answer))
 
 
 def _decoded(answer: ServerReply) -> bytes:
@@ -139,7 +137,5 @@ def _decoded(answer: ServerReply) -> bytes:
         raise NotAccepted(Deferred(f"a challenge that is not base64: {answer}")) from error
 
 
-async def _ask(
-    channel: Channel, line: bytes, handshake_options: HandshakeOptions, stage: str = ""
-) -> ServerReply:
-    return (await channel.ask(line, 1, handshake_options.timeouts.command, stage))[0]
+async def _ask(channel: Channel, line: bytes, options: HandshakeOptions, stage: str = "") -> ServerReply:
+    return (await channel.ask(line, 1, options.timeouts.command, stage))[0]

@@ -1,21 +1,20 @@
 r"""
 The content of a message: from the octets behind DATA to those that are stored.
 
-Strategy: whole segments by ``bytes`` operations, never line by line. Of each segment
-the longest end that could begin ``CRLF.CRLF`` is held back; what remains never splits a
-CRLF or a ``CRLF.``, so it can be judged and decoded by itself.
+Whole segments are decoded by ``bytes`` operations, never line by line. Of each segment the longest end that
+could begin ``CRLF.CRLF`` is held back; what remains never splits a CRLF or a ``CRLF.``, so it can be decoded
+by itself.
 
-Only ``CRLF.CRLF`` ends data, and only a dot behind CRLF is stuffing (RFC 5321 §4.5.2);
-the dots of ``\n.\n`` or ``\r.\r`` are content. From a client whose commands end with LF alone it is
-``LF.LF`` and a dot behind LF, and nothing else: CR is content. Bare line ends are made CRLF
-*after* that, and NULs removed after that, so that fixing cannot make an end or a stuffing dot
-out of content; a line of one dot that arises so is stored as what it is, and stuffed when it goes
-out. Content that is refused is still read to its real end, or what follows it
-would be taken for commands.
+Only ``CRLF.CRLF`` ends data, and only a dot behind CRLF is stuffing (RFC 5321 §4.5.2); the dots of ``\n.\n``
+or ``\r.\r`` are content. From a client whose commands end with LF alone it is ``LF.LF`` and a dot behind LF,
+and nothing else: CR is content. Bare line ends become CRLF *after* that, and NULs are removed after that, so
+that fixing cannot make an end or a stuffing dot out of content; a line of one dot that arises so is stored as
+it is, and stuffed when it leaves. Content that is refused is still read to its end, or what follows would be
+taken for commands.
 
-Programs leave NULs at the end of their strings, and mail is readable without them. Text in UTF-16 is not:
-it is refused. It is told by NULs in every second octet, by NULs around the octets of a line end, or by a byte
-order mark at the beginning of a line. Pure.
+Programs leave NULs at the end of their strings, and mail is readable without them. Text in UTF-16 is not: it
+is refused. It is recognised by NULs in every second octet, by NULs around the octets of a line end, or by a
+byte order mark at the beginning of a line. Pure.
 """
 
 import re
@@ -92,7 +91,7 @@ class BodyDecoder:
         self.size = 0
 
     def _first_refusal(self) -> Reply | None:
-        """Return what is told when everything may be wrong."""
+        """Return the reply for what is wrong, always in the same order."""
         if self._nul and not self._fix:
             return reply.NUL_IN_CONTENT
         if self._utf_16 or (self._mark and self._nul):
@@ -122,7 +121,7 @@ class BodyDecoder:
         return stored if self.refusal is None else b""
 
     def _cut(self, window: bytes, dot: int) -> bytes:
-        """Return what is surely content; keep what may be the end, and what is behind it."""
+        """Return what is certainly content; hold back what may be the end, and keep what follows it."""
         line_end = self._line_end
         end = window.find(line_end.end, dot) if dot >= 0 else -1
         if end >= 0:

@@ -75,7 +75,7 @@ class ESMTPFactory(ServerFactory):
             if self._memory is not None:
                 self._memory.count(self.settings.listener, address, 1)
         else:
-            # It takes nobody's place while it takes its leave.
+            # It does not count towards the limits.
             self._turned_away.add(session)
         return refusal
 

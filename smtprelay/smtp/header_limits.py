@@ -1,13 +1,10 @@
 """
-The header of a message on its way in, looked at for two things only: its size, and how often it was received.
+The limits of a header while it is received: its size, and how many ``Received:`` fields a mail loop made.
 
-Mail that goes in circles collects ``Received:`` fields; and many a reader keeps a header in memory, so it
-is bounded. The header ends at the first empty line. Lines in it that are no field, and what is folded behind
-them, do not count and do not end it: a text without a header is no large header, and no line in front of
-fields hides them.
-
-Each line is judged by its own first octets, so the verdict is the same however the content is cut and
-wherever in a piece a line begins. Nothing is kept but the beginning of an unfinished line. Pure.
+The header ends at the first empty line. Lines in it that are no field, and what is folded behind them, do not
+count and do not end it: a text without a header is no large header, and no line in front of fields hides them.
+Each line is recognised by its own first octets, so the result is the same however the content is cut. Only the
+beginning of an unfinished line is kept. Pure.
 """
 
 import re
@@ -34,12 +31,12 @@ _received: Final = re.compile(
 
 class HeaderCheck:
     """
-    Judges one header, fed in pieces; it may end without an empty line.
+    Checks one header, fed in pieces; it may end without an empty line.
 
     :param size: octets that its fields may have.
     :param hops: how many ``Received:`` fields it may have.
     :ivar ended: its end was seen.
-    :ivar refusal: why the message cannot be taken, as far as is known yet; that it circles is told first.
+    :ivar refusal: why the message cannot be taken, as far as is known yet; a loop comes first.
     """
 
     def __init__(self, size: int, hops: int) -> None:
@@ -54,7 +51,7 @@ class HeaderCheck:
         self.refusal: Reply | None = None
 
     def feed(self, content: bytes) -> None:
-        """Look at the next piece."""
+        """Check the next piece."""
         if self.ended:
             return
         lines = self._line + (self._behind_line(content) if self._in_line else content)

@@ -1,12 +1,10 @@
 """
 What the client sent and nobody has read yet, and the lines in it.
 
-A line that is too long is refused as soon as that is known and dropped up to its end, so that its end is
-never taken for a command and no client can make us keep more than a line of it. A line that ends with LF
-alone is refused, and each one behind it up to a CRLF: for clients that end lines by CRLF they are one.
-
-Where it may, a client decides by its first line that LF alone ends all of its lines, those of content too.
-What ends a line is one or the other, and never both. Pure.
+A line that is too long is refused as soon as that is known, and dropped up to its end: its end is never taken
+for a command, and no more than a line of it is kept. A line that ends with LF alone is refused, and each one
+behind it up to a CRLF: for clients that end lines by CRLF they are one. Where it is allowed, a client's first
+line decides that LF alone ends all of its lines, those of content too; never both. Pure.
 """
 
 from typing import Final

@@ -1,14 +1,10 @@
 """
-The server protocol: the one loop between a transport, a session and its dialogue.
+The server protocol: one loop between a transport, a session and its responder.
 
-Each event of the session gets one answer before the next is asked for. The loop does
-not call itself, so a client that sends thousands of commands at once costs no stack;
-replies are collected while it runs and leave in one write. It stops while an
-answer is pending or the client does not read, and when it has done enough for one turn
-of the reactor; and then so does reading.
-
-What a client has sent counts, whatever its connection does next: the loop goes on with what is here when the
-client says no more, and when it is gone, then without replies.
+Each event of the session gets one answer before the next is asked for. The loop does not call itself, so
+thousands of commands at once cost no stack; the replies of one run leave in one write. The loop and reading
+stop while an answer is pending, while the client does not read, and after enough work for one turn of the
+reactor. What has been received is worked on even if the client has closed its connection meanwhile.
 """
 
 from typing import TYPE_CHECKING, Any, Final
@@ -36,13 +32,13 @@ from smtprelay.smtp.turn import CONTENT, MOST, Turn
 if TYPE_CHECKING:
     from smtprelay.smtp.factory import ESMTPFactory
 
-#: Seconds that a client has to read our last words.
+#: Seconds in which a client can read the last reply before the connection is cut.
 LINGER: Final = 10.0
 
-#: Seconds that a client may be silent while the relay stops, also in the middle of its message.
+#: Seconds of silence after which a client is cut while the relay stops, also within a message.
 HURRY: Final = 3.0
 
-#: Commands without which others are refused, too; and what begins anew when it succeeds.
+#: Commands whose refusal makes others be refused, too; and commands whose success ends that.
 _CAUSES: Final = frozenset({"AUTH", RESPONSE, "MAIL", "RCPT", "DATA"})
 _ANEW: Final = frozenset({"EHLO", "HELO", "STARTTLS", "AUTH", RESPONSE, "MAIL", "RSET", END_OF_DATA})
 
@@ -65,7 +61,7 @@ class ESMTP(Protocol):
         self._looping = self._lost = False
         self._write_paused = False  # the client does not read
         self._read_paused = False  # we do not read
-        self._silent = False  # the client says no more
+        self._silent = False  # the client sends no more
         self._why = ""
         self._cause = ""  # the command that was refused last, of which others may be a consequence
         self._octets = 0  # received since the deadline looked
@@ -112,15 +108,15 @@ class ESMTP(Protocol):
             self._advance()
 
     def readConnectionLost(self) -> None:
-        """Answer what has come, then close: the client says no more, but may listen."""
+        """Answer what has been received, then close: the client sends no more, but may still read."""
         self._silent = True
         self._advance()
 
     def writeConnectionLost(self) -> None:
-        """Nothing: we close both ways at once."""
+        """Do nothing: we close both ways at once."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Finish what has come whole, and forget the rest."""
+        """Finish messages that were received completely, and abort the rest."""
         self._silent = self._lost = True
         self._write_paused = False
         self._why = self._why or connection_end(reason.value)
@@ -139,31 +135,31 @@ class ESMTP(Protocol):
         self._tell("session.tls", version=version)
 
     def pauseProducing(self) -> None:
-        """Say nothing more: the client does not read."""
+        """Stop writing: the client does not read."""
         self._write_paused = True
 
     def resumeProducing(self) -> None:
-        """Go on where the client's not reading had stopped us."""
+        """Go on: the client reads again."""
         self._write_paused = False
         self._advance()
 
     def stopProducing(self) -> None:
-        """The transport is at its end; :meth:`connectionLost` follows."""
+        """Do nothing: :meth:`connectionLost` follows."""
 
     # --- called by the listener ------------------------------------------------------------
 
     def dismiss(self, farewell: Reply) -> None:
-        """End the session with ``farewell`` as soon as no message is on its way."""
+        """End the session with ``farewell`` once no message is being received or answered."""
         self._session.dismiss(farewell)
         self._advance()
 
     def hurry(self) -> None:
-        """Have no patience any more with a client that is silent."""
+        """From now on cut the connection after a short silence."""
         self._deadline.hurry(HURRY)
 
     @property
     def concludes(self) -> bool:
-        """Whether a message has come whole, and its client waits for what becomes of it."""
+        """Whether a message was received completely and is not answered yet."""
         return self._session.concludes
 
     # --- the loop --------------------------------------------------------------------------
@@ -195,7 +191,7 @@ class ESMTP(Protocol):
                 self.transport.resumeProducing()
 
     def _end(self) -> None:
-        """End the session: all that the client has sent was worked on."""
+        """End the session: everything that was received has been answered."""
         if self._lost:
             self._leave()
         elif self._session.decoder is not None and self._session.decoder.size:
@@ -244,7 +240,7 @@ class ESMTP(Protocol):
                 self._why = response.text
             self._queue_reply(verb, response, self._session.answer(response))
         if not self._looping:
-            # It came late, in another turn: the client's time begins now.
+            # The answer came in a later turn: the client's time begins now.
             self._turn.left = MOST
             self._deadline.touch()
             self._watched = None
@@ -309,7 +305,7 @@ class ESMTP(Protocol):
             self.dismiss(reply.TIMED_OUT)
 
     def _check_rate(self, elapsed: float) -> None:
-        """Judge how fast content came, if it was one message's for the whole time."""
+        """Check the data rate, if one message was being received for the whole period."""
         octets, self._octets = self._octets, 0
         self._session.forgive(elapsed)
         watched, self._watched = self._watched, self._session.decoder
@@ -319,7 +315,7 @@ class ESMTP(Protocol):
             self._interrupt(reply.TOO_SLOW)
 
     def _interrupt(self, farewell: Reply) -> None:
-        """End the session in the middle of content."""
+        """End the session within a message."""
         self._forget_content(farewell.text)
         self._queue_reply(UNKNOWN, farewell, self._session.interrupt(farewell))
         self._close(farewell.text)
@@ -331,7 +327,7 @@ class ESMTP(Protocol):
         self.transport.abortConnection()
 
     def _broken(self, failure: Failure) -> None:
-        """A bug of ours: this session cannot go on."""
+        """End the session after a bug of ours."""
         self._tell("session.failed", exc=failure.value)
         self._session.close()
         if self._lost:
@@ -340,13 +336,13 @@ class ESMTP(Protocol):
             self.abort("unexpected error")
 
     def _forget_content(self, why: str) -> None:
-        """Say what came of a message whose end did not."""
+        """Abort the message whose end was not received, and tell how much of it was."""
         decoder = self._session.decoder
         if decoder is not None:
             self._responder.abort_unfinished(decoder.size, why)
 
     def _leave(self) -> None:
-        """Say that the session is over; once, and not while a message is being finished."""
+        """End the session for the factory and the log; the event is told once."""
         self._forget_content(self._why)
         self._session.close()
         self._responder.leave()

@@ -1,9 +1,8 @@
 """
-What is answered to the commands that the session cannot answer by itself.
+Answers the commands that the session cannot answer by itself: it asks the avatar.
 
-It asks the avatar, and makes of whatever comes back (a value, a Deferred, a refusal,
-a bug) one :class:`Reply`. Most answers are there at once; then no coroutine and no
-Deferred is made, which is what keeps a message cheap.
+A value, a Deferred, a refusal or a bug of the avatar becomes one :class:`Reply`. Most are there at once; then
+neither a coroutine nor a Deferred is made, which keeps a message cheap.
 """
 
 from collections.abc import Awaitable, Callable
@@ -34,10 +33,10 @@ Answer = Reply | Deferred[Reply]
 
 class Responder:
     """
-    One client's dealings with its avatar.
+    Answers one client by its avatar.
 
-    :ivar client: who speaks, as far as it is known now.
-    :ivar sender: what the last MAIL named.
+    :ivar client: the client, as far as it is known now.
+    :ivar sender: of the last MAIL.
     """
 
     def __init__(self, portal: Portal, settings: ListenerSettings, events: Events, client: Client) -> None:
@@ -53,20 +52,19 @@ class Responder:
         self.sender = ""
 
     def answer(self, command: Command) -> Answer:
-        """Answer a command that came in order. Neither this nor the Deferred raises."""
+        """Answer a command that came in order. It never raises, and the Deferred never fails."""
         return self._verbs[command.verb](self, command)
 
     def take(self, content: Content) -> Deferred[Reply | None] | Reply | None:
         """
         Take content of the message.
 
-        ``None``: go on. A Deferred of it: go on when it fires. A reply: that was all, and this is
-        the answer.
+        ``None``: go on. A Deferred: go on when it fires. A reply: the message has ended, this is its answer.
         """
         if content.refusal is not None:
             self.abort()
             return content.refusal if content.ended else None
-        if self._incoming is None:  # it broke; the rest is read all the same
+        if self._incoming is None:  # it failed; the rest is read all the same
             return reply.LOCAL_ERROR if content.ended else None
         try:
             waiting = self._incoming.write(content.chunk) if content.chunk else None
@@ -84,32 +82,32 @@ class Responder:
         return failed
 
     def forget(self, tls: str) -> None:
-        """Begin anew within TLS: what the client said in plain text is not known any more."""
+        """Begin anew within TLS: forget what the client said in plain text."""
         self.leave()
         self.client = Client(address=self.client.address, listener=self.client.listener, tls=tls)
-        # Who knows STARTTLS speaks ESMTP, whether it says EHLO again or not.
+        # A client that knows STARTTLS speaks ESMTP, even if it does not send EHLO again.
         self._introduce(extended=True)
 
     def abort(self) -> None:
-        """Forget the message whose content is on its way, if there is one."""
+        """Abort the message that is being received, if there is one."""
         incoming, self._incoming = self._incoming, None
         if incoming is not None:
             incoming.abort()
 
     def abort_unfinished(self, size: int, why: str) -> None:
-        """Forget the message whose end does not come any more; ``size`` bytes of it did."""
+        """Abort a message of which only ``size`` bytes were received."""
         self.abort()
         # A client that has changed its mind at the 354 has lost nothing.
         if size:
             self._tell("message.aborted", user=self.client.user, sender=self.sender, size=size, reason=why)
 
     def lose(self) -> None:
-        """The client is gone and has left no command: a login need not wait for its turn."""
+        """Note that the client is gone: its login need not wait for its turn."""
         if not self._lost.called:
             self._lost.callback(None)
 
     def leave(self) -> None:
-        """Log out. The session is over, or begins anew."""
+        """Log out: the session ends, or begins anew."""
         self.abort()
         self._exchange = None
         admission, self._admission = self._admission, None
@@ -194,7 +192,7 @@ class Responder:
             result = question(*values)
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             return self._turned_down(error)
-        # To ask whether something is Awaitable takes longer than most avatars do.
+        # The check for Awaitable takes longer than most avatars do.
         if result is not None and isinstance(result, Awaitable):
             return Deferred.fromCoroutine(self._await(success, result))
         if success is reply.START_MAIL:
@@ -256,7 +254,7 @@ class Responder:
             if not ended:
                 return None
             incoming, self._incoming = self._incoming, None
-            if incoming is None:  # the client went away while we waited
+            if incoming is None:  # the client left while we waited
                 return reply.LOCAL_ERROR
             return await incoming.finish()
         except Exception as error:  # noqa: BLE001 -- as in _ask
@@ -264,10 +262,8 @@ class Responder:
             self.abort()
             return reply.LOCAL_ERROR if ended else None
 
-    # --- what came of it -------------------------------------------------------------------
-
     def _introduce(self, *, helo: str = "", extended: bool | None = None, user: str = "") -> None:
-        """Complete what is known of the client, and how its mail came (RFC 3848)."""
+        """Update ``client``, and the protocol that its mail is received with (RFC 3848)."""
         client = self.client
         esmtp = (client.protocol != "SMTP" or bool(user)) if extended is None else extended
         user = user or client.user

@@ -1,15 +1,11 @@
 """
-The conversation, without knowing of sockets, clocks or policy (sans-IO).
+One SMTP session without sockets, clocks or policy (sans-IO): which command may come when is decided here.
 
-Two rules. Everything that decides which command may come when lives in this file. And
-every event asks for one answer, and until it is given there is no next event: so
-answers are in the order of the commands however late one comes, and what a client
-sent ahead waits in the buffer, unread.
-
-Theory: :meth:`Session.receive` takes octets, :meth:`Session.next_event` says what they
-mean, :meth:`Session.answer` takes the reply to it and returns it as octets. The state after
-a reply is found in one of three tables: :data:`TRANSITIONS`, :data:`HALF_WAY` and
-:data:`AFTER_REFUSAL`. Pure.
+:meth:`Session.receive` takes octets, :meth:`Session.next_event` says what they mean, :meth:`Session.answer`
+takes the reply to it and returns it as octets. There is no next event before the last one is answered, so
+replies have the order of the commands however late one is, and what a client sent ahead waits unread. The
+state after a reply is in one of three tables: :data:`TRANSITIONS`, :data:`HALF_WAY`, :data:`AFTER_REFUSAL`.
+Pure.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +22,7 @@ from smtprelay.smtp.settings import ListenerSettings
 
 
 class State(Enum):
-    """What the conversation waits for."""
+    """What the session waits for."""
 
     READY = "MAIL; what a client calls itself before it decides nothing"
     SENDER = "the first RCPT"
@@ -37,7 +33,7 @@ class State(Enum):
     CLOSING = "our closing of the connection"
     CLOSED = "nothing"
 
-    # That of Enum is written in Python, and the tables below are asked several times a command.
+    # Enum's own is written in Python; the tables below are asked several times a command.
     __hash__ = object.__hash__
 
 
@@ -97,7 +93,7 @@ _INTERMEDIATE, _NEGATIVE, _GOODBYE, _OUT_OF_ORDER = 300, 400, 421, 503
 
 class Session:
     """
-    One client's conversation.
+    One client's session.
 
     :param secure: TLS is spoken already.
     :param bare_newlines: the client may end its lines by LF alone, if it does from the beginning.
@@ -140,11 +136,12 @@ class Session:
 
     def next_event(self) -> Event:
         """
-        Say what comes next. :class:`Command`, :class:`Answered`: give its reply to :meth:`answer`.
-        :class:`Content`: see there. :class:`Foreign`, ``CLOSE``: close. ``UPGRADE``: start TLS and
-        :meth:`proceed`. ``PAUSED``: the event before is not answered yet, or all is
-        over. ``NEED_DATA``: nothing complete is here, and less than a line is kept.
-        It never raises.
+        Return the next event; it never raises.
+
+        :class:`Command`, :class:`Answered`: give its reply to :meth:`answer`. :class:`Content`: give a reply if
+        it ended, else :meth:`proceed`. :class:`Foreign`, ``CLOSE``: close. ``UPGRADE``: start TLS and
+        :meth:`proceed`. ``PAUSED``: the event before is not answered yet, or the session is closed.
+        ``NEED_DATA``: nothing complete is here, and less than a line is kept.
         """
         state = self._state
         if self.asked or self.closed:
@@ -198,7 +195,7 @@ class Session:
             self._farewell = farewell
 
     def forgive(self, seconds: float) -> None:
-        """Forget as many commands without use as a client may say in ``seconds``."""
+        """Forgive as many commands that bring no mail nearer as a client may send in ``seconds``."""
         self._junk = max(0.0, self._junk - _FORGIVEN * seconds)
 
     def interrupt(self, farewell: Reply) -> bytes:
@@ -207,7 +204,7 @@ class Session:
         return reply.render(farewell)
 
     def close(self) -> None:
-        """End the session now, without a word."""
+        """End the session now, without a reply."""
         self.asked = ""
         self.decoder = None
         self._end(Signal.CLOSE)
@@ -229,8 +226,8 @@ class Session:
     def _line(self) -> Event:
         if self._farewell is not None:
             return self._own(UNKNOWN, self._farewell)
-        if self._fresh and (stranger := sniff.recognised(self.input)):
-            return self._end(Foreign(stranger))
+        if self._fresh and (other := sniff.recognised(self.input)):
+            return self._end(Foreign(other))
         challenged = self._state is State.CHALLENGED
         try:
             line = self.input.line(login=challenged)
@@ -249,8 +246,6 @@ class Session:
         self.closed = True
         self.input.drop()
         return event
-
-    # --- understanding ---------------------------------------------------------------------
 
     def _understand(self, line: bytes) -> Event:
         self._commands += 1
@@ -318,7 +313,7 @@ class Session:
             raise Refused(reply.too_large(self._settings.size, self._settings.size_of))
 
     def _check_wish(self, known: Mapping[str, Callable[[str], bool]], name: str, value: str) -> None:
-        """Judge a parameter of RFC 3461; whoever said HELO was not told that there are any."""
+        """Check a parameter of RFC 3461; after HELO there are none."""
         if not (self._extended and self._settings.dsn) or name not in known:
             raise Refused(reply.UNKNOWN_PARAMETER)
         if not known[name](value):
@@ -330,8 +325,6 @@ class Session:
         if verb == "DATA" and self._state is State.SENDER:
             return reply.NO_VALID_RECIPIENTS if self._refused else reply.RECIPIENT_FIRST
         return reply.MAIL_FIRST if verb in ("RCPT", "DATA") else reply.NOT_NOW
-
-    # --- moving on -------------------------------------------------------------------------
 
     def _after_success(self, verb: str) -> None:
         if verb == "RCPT":

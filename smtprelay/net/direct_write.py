@@ -16,9 +16,8 @@ class DirectWriter:
     """
     Writes to ``transport``: through its socket as long as that takes everything, else through it.
 
-    Only Twisted's own TCP connections are dealt with so; TLS, wrappers and the
-    transports of tests are written to. Once the transport has something to keep,
-    it stays in charge, so nothing overtakes.
+    Only Twisted's own TCP connections are dealt with so; TLS, wrappers and the transports of tests are
+    written to. Once the transport has something to keep, it stays in charge, so nothing overtakes.
     """
 
     __slots__ = ("_socket", "_transport")

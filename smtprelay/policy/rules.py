@@ -6,9 +6,8 @@ size. Each function either returns what it accepts or raises
 :class:`~smtprelay.model.message.Refused` with the name of its rule. Pure.
 
 An address is judged by the domain after its last ``@``. Relay tricks (``victim%elsewhere@us``,
-``"victim@elsewhere"@us``, ``@us:victim@elsewhere``) are only for those who logged in, and travel on
-without a source route; what cannot be read as one mailbox (``victim@elsewhere@us``,
-``elsewhere!victim``) is refused.
+``"victim@elsewhere"@us``, ``@us:victim@elsewhere``) are only for those who logged in, and travel on without a
+source route; what cannot be read as one mailbox (``victim@elsewhere@us``, ``elsewhere!victim``) is refused.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,8 @@
 """
 Mail that stays here: each delivery becomes one file in a local Maildir.
 
-For the demo, for developers, and for a sandbox where nothing may leave. Any mail
-program opens the folder; the envelope, which alone says who would have got the
-mail, stands in headers at its top.
+For the demo, for developers, and for a sandbox where nothing may leave. Any mail program opens the folder;
+the envelope, which alone says who would have got the mail, stands in headers at its top.
 """
 
 import errno

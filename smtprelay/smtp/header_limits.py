@@ -2,9 +2,9 @@
 The limits of a header while it is received: its size, and how many ``Received:`` fields a mail loop made.
 
 The header ends at the first empty line. Lines in it that are no field, and what is folded behind them, do not
-count and do not end it: a text without a header is no large header, and no line in front of fields hides them.
-Each line is recognised by its own first octets, so the result is the same however the content is cut. Only the
-beginning of an unfinished line is kept. Pure.
+count and do not end it: a text without a header is no large header, and no line in front of fields hides
+them. Each line is recognised by its own first octets, so the result is the same however the content is cut.
+Only the beginning of an unfinished line is kept. Pure.
 """
 
 import re

@@ -138,8 +138,8 @@ class Session:
         """
         Return the next event; it never raises.
 
-        :class:`Command`, :class:`Answered`: give its reply to :meth:`answer`. :class:`Content`: give a reply if
-        it ended, else :meth:`proceed`. :class:`Foreign`, ``CLOSE``: close. ``UPGRADE``: start TLS and
+        :class:`Command`, :class:`Answered`: give its reply to :meth:`answer`. :class:`Content`: give a reply
+        if it ended, else :meth:`proceed`. :class:`Foreign`, ``CLOSE``: close. ``UPGRADE``: start TLS and
         :meth:`proceed`. ``PAUSED``: the event before is not answered yet, or the session is closed.
         ``NEED_DATA``: nothing complete is here, and less than a line is kept.
         """

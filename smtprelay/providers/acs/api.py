@@ -1,9 +1,8 @@
 """
 The two calls of Azure Communication Services, signed with a key that works.
 
-A key that is refused is not the mail's fault: the other key is tried, then the
-secrets are read again, because somebody may just have replaced them. After a call without an answer the
-next one reads them, too.
+A key that is refused is not the mail's fault: the other key is tried, then the secrets are read again,
+because somebody may just have replaced them. After a call without an answer the next one reads them, too.
 """
 
 import re

@@ -1,10 +1,9 @@
 """
 One HTTP client per provider, which says how far a request got before it failed.
 
-A relay must know whether a request without an answer may have been acted upon: a
-mail whose request never left whole goes again at once, one whose answer was lost
-may already be on its way. :mod:`treq` sends and decodes; this module watches the
-body leave, bounds what comes back, and keeps the time.
+A relay must know whether a request without an answer may have been acted upon: a mail whose request never
+left whole goes again at once, one whose answer was lost may already be on its way. :mod:`treq` sends and
+decodes; this module watches the body leave, bounds what comes back, and keeps the time.
 """
 
 from collections.abc import Callable, Mapping
@@ -119,9 +118,8 @@ class Http:
     An HTTP client with limits.
 
     :param clock: an :class:`IReactorTime`.
-    :param timeout: seconds of silence after which a request is given up: until the
-        first piece of the body has left, between two pieces, until the answer's
-        headers are there, and until its body is.
+    :param timeout: seconds of silence after which a request is given up: until the first piece of the body
+        has left, between two pieces, until the answer's headers are there, and until its body is.
     :param close: closes the connections of ``agent``.
     :param reach: hears whether the provider can be reached.
     """

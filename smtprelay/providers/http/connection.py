@@ -1,10 +1,9 @@
 """
 One HTTP/1.1 connection: a request, its answer, the next request.
 
-Twisted's own client builds a dozen objects for each request and switches reading off
-and on around each answer, which together cost more than the mail that goes through.
-Here :mod:`httptools` reads, a request leaves in one write, and an answer that comes
-in one segment is told once, when it is complete.
+Twisted's own client builds a dozen objects for each request and switches reading off and on around each
+answer, which together cost more than the mail that goes through. Here :mod:`httptools` reads, a request
+leaves in one write, and an answer that comes in one segment is told once, when it is complete.
 """
 
 from typing import Any, Final

@@ -115,9 +115,8 @@ class RequestHeaders(Headers):
     """
     The headers of one request.
 
-    Its own are put together at once: to take them apart, change and copy them, as the
-    layers above an agent like to, costs more than they are worth. Those see none, and
-    what they add follows.
+    Its own are put together at once: to take them apart, change and copy them, as the layers above an agent
+    like to, costs more than they are worth. Those see none, and what they add follows.
 
     :raises ValueError: a name or value would not stay on its line.
     """

@@ -83,8 +83,7 @@ def mail(envelope: Envelope, offers: Offers, size: int, *, eight_bit: bool) -> b
     """
     Return the MAIL line, with the parameters that the server offered to understand.
 
-    Raises :class:`Unsendable`. What it does not understand is left out (RFC 3461
-    §5.2.2 for DSN).
+    Raises :class:`Unsendable`. What it does not understand is left out (RFC 3461 §5.2.2 for DSN).
 
     :param eight_bit: the message has octets that are not ASCII.
     """

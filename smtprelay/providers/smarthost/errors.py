@@ -1,9 +1,8 @@
 """
 What an SMTP server's refusal means for the mail; pure.
 
-Before a mail is offered every refusal is about us: our address, our name, our
-password. From MAIL on it is about the mail, except where the server says that
-we had to log in, or that we come too often.
+Before a mail is offered every refusal is about us: our address, our name, our password. From MAIL on it is
+about the mail, except where the server says that we had to log in, or that we come too often.
 """
 
 import re

@@ -184,7 +184,6 @@ class _AddressScanner:
         return True
 
     def _both(self, end: int) -> None:
-        """Read up to ``end`` as words."""
         words = self._value[self._at : end]
         self._at = end
         if words.strip():

@@ -163,7 +163,6 @@ class _HeaderBlock:
         return bool(self._boundary) and line[2:].rstrip(b" \t") == self._boundary
 
     def _own_boundary(self) -> bytes | None:
-        """Return the boundary in the Content-Type, ``None`` if there is no such field yet."""
         begin, self._looked = self._looked, len(self._found)
         for name, lines in islice(self._found, begin, None):
             if name.lower() == b"content-type":
@@ -188,7 +187,6 @@ class _HeaderBlock:
         return len(self._found) == 1 and self._found[0][0].lower() == b"received"
 
     def _add(self, line: bytes) -> bool:
-        """Take ``line`` as the first of a field, if it is that."""
         if line.startswith(_BOM) and not self._known:
             line = line[len(_BOM) :]
         name = _NAME.match(line) or self._indented(line)

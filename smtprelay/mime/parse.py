@@ -176,7 +176,6 @@ class _PartReader:
         return leaves
 
     def _choose(self, leaves: Sequence[int]) -> Sequence[int]:
-        """Return which parts are the text: if none is so plainly, the first that may be."""
         open_ones = [n for n in leaves if self.parts[n].disposition.kind != "attachment"]
         written = [n for n in open_ones if self.parts[n].kind.kind in ("text/plain", "text/html")]
         if len(written) > 1:

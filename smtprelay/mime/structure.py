@@ -260,7 +260,6 @@ def part_of(fields: Headers, begin: int, parent: int = -1, default: str = "text/
 
 
 def _innermost(levels: Sequence[_Level]) -> _Level | None:
-    """Return the last of ``levels`` that is open."""
     return next((level for level in reversed(levels) if not level.closed), None)
 
 

@@ -1,9 +1,8 @@
 """
-What both ends of SMTP say leaves at once, by one system call, where that is possible.
+Writes commands and replies at once, by one system call, where that is possible.
 
-Twisted's transports wait for the socket to become writable before they write, which for
-the few octets of a command or a reply costs two more system calls and a round of the reactor: a
-quarter of what a small message costs in all. The socket is almost always writable.
+Twisted's transports wait for the socket to become writable, which for a few octets costs two more system
+calls and a turn of the reactor: a quarter of a small message's cost. The socket is almost always writable.
 """
 
 import socket

@@ -57,7 +57,7 @@ class Rule:
         """Judge what is known before the first recipient."""
         return (
             (self.listeners is None or client.listener in self.listeners)
-            and (self.users is None or self._matches_user(client.user))
+            and (self.users is None or client.user in self.users or ("*" in self.users and client.user != ""))
             and (self.clients is None or client.address in self.clients)
             and (self.senders is None or self.senders.match(sender))
         )
@@ -74,10 +74,6 @@ class Rule:
             and all(any(map(value.fullmatch, headers[name])) for name, value in self.headers.items())
         )
 
-    def _matches_user(self, user: str) -> bool:
-        assert self.users is not None
-        return user in self.users or ("*" in self.users and user != "")
-
 
 class Router:
     """
@@ -89,7 +85,10 @@ class Router:
     def __init__(self, rules: Iterable[Rule], providers: Mapping[str, Provider]) -> None:
         self._rules = tuple(rules)
         self._providers = providers
-        self._batch = {rule.name: _smallest_batch(rule, providers) for rule in self._rules}
+        self._batch = {
+            rule.name: _least(*(providers[name].limits.recipients for name in rule.via))
+            for rule in self._rules
+        }
         self._headers = frozenset(name for rule in self._rules for name in rule.headers)
 
     def reaches(self, client: Client, sender: str, recipient: str) -> bool:
@@ -172,7 +171,6 @@ class Router:
         )
 
     def _limit(self, name: str, shape: Shape, measured: Mapping[str, int]) -> str:
-        """Say which limit of a provider a mail exceeds."""
         limits = self._providers[name].limits
         if limits.size is not None and shape.size > limits.size:
             return f"{name} takes {limits.size} bytes"
@@ -204,10 +202,6 @@ def largest(
     known = [size for size in sizes if size is not None]
     most = max(known) if known and len(known) == len(sizes) else None
     return _least(most, limit)
-
-
-def _smallest_batch(rule: Rule, providers: Mapping[str, Provider]) -> int | None:
-    return _least(*(providers[name].limits.recipients for name in rule.via))
 
 
 def _least(*limits: int | None) -> int | None:

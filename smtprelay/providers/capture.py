@@ -54,7 +54,7 @@ class Capture(ProviderDefaults):
         body: Body,
         taken: Callable[[], None],  # noqa: ARG002 -- nothing is outstanding when the file is there
     ) -> Results:
-        """Write the delivery; see :class:`smtprelay.interfaces.Provider`."""
+        """Write the delivery."""
         outcome: Outcome = Delivered(delivery.operation_id)
         try:
             await self._write(delivery, body)

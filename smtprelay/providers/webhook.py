@@ -1,9 +1,9 @@
 """
-The built-in way out of the events that routes send to a webhook.
+Delivers the events that routes send to a webhook.
 
-An event is a small JSON message in the spool, so that all that mail has, retries, pace, breaker, history, it
-has too. A request is signed as https://www.standardwebhooks.com describes it, for which there are libraries;
-its id is the same at each attempt, so that the receiver can tell a repetition.
+An event is a small JSON message in the spool, so it has retries, a rate and a history as mail has. A request
+is signed as https://www.standardwebhooks.com describes it, for which there are libraries; its id is the same
+at each attempt, so that the receiver can tell a repetition.
 """
 
 import base64
@@ -79,7 +79,7 @@ class Webhook(ProviderDefaults):
         return "".join(envelope.addresses[:1])
 
     async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:  # noqa: ARG002 -- the seam's
-        """Send the event once; see :meth:`smtprelay.interfaces.Provider.deliver`."""
+        """Send the event once."""
         result = await self._send(delivery, await body.whole())
         return dict.fromkeys(delivery.envelope.addresses, result)
 

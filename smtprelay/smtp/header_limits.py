@@ -93,7 +93,6 @@ class HeaderCheck:
         self._line = b""
 
     def _count(self, lines: bytes, *, has_hops: bool) -> None:
-        """Count whole lines."""
         if has_hops:
             self._received += len(_received(lines))
         start = 0

@@ -58,15 +58,14 @@ async def admit_user(
 
 
 async def _admit(portal: Portal, credentials: ICredentials) -> PortalLogin:
+    interface: Any
+    avatar: Any
     interface, avatar, logout = await portal.login(
         credentials, None, IEnvelopeDelivery, IMessageDeliveryFactory, IMessageDelivery
     )
-    return PortalLogin(avatar if interface is IEnvelopeDelivery else _adapted(interface, avatar), logout)
-
-
-def _adapted(interface: Any, avatar: Any) -> Any:
+    if interface is IEnvelopeDelivery:
+        return PortalLogin(avatar, logout)
     from smtprelay.smtp.twisted_delivery import TwistedDelivery  # noqa: PLC0415 -- installs the reactor
 
-    if interface.isOrExtends(IMessageDeliveryFactory):
-        return TwistedDelivery(avatar.getMessageDelivery)
-    return TwistedDelivery(lambda: avatar)
+    makes = interface.isOrExtends(IMessageDeliveryFactory)
+    return PortalLogin(TwistedDelivery(avatar.getMessageDelivery if makes else lambda: avatar), logout)

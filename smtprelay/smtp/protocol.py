@@ -315,7 +315,6 @@ class ESMTP(Protocol):
             self._interrupt(reply.TOO_SLOW)
 
     def _interrupt(self, farewell: Reply) -> None:
-        """End the session within a message."""
         self._forget_content(farewell.text)
         self._queue_reply(UNKNOWN, farewell, self._session.interrupt(farewell))
         self._close(farewell.text)
@@ -327,7 +326,6 @@ class ESMTP(Protocol):
         self.transport.abortConnection()
 
     def _broken(self, failure: Failure) -> None:
-        """End the session after a bug of ours."""
         self._tell("session.failed", exc=failure.value)
         self._session.close()
         if self._lost:

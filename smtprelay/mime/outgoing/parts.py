@@ -90,7 +90,6 @@ class PartsWalk:
             self._finish(UNCHANGED)
 
     def _plan_mail(self, octets: bytes, base: int = 0, depth: int = 0) -> None:
-        """Plan a mail that lies ``depth`` deep in others."""
         mail = _Mail(octets, base, depth, self._parts_as_shown(octets))
         at = 0
         for begin, end, part in mail.places():
@@ -216,7 +215,6 @@ class PartsWalk:
         return Changes(encoding="7bit") if labelled else UNCHANGED
 
     def _changes(self, mail: _Mail, part: Part, content: bytes, shape: Shape) -> Changes:
-        """Return how the content of a part is encoded that is not encoded yet."""
         kind = part.kind.kind
         is_text = kind.startswith(("text/", "message/"))
         escapes = shape.eight_bit + content.count(b"=")

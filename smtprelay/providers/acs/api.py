@@ -75,7 +75,7 @@ class AcsApi:
         """
         Ask to send the mail in ``body``, whose :func:`content_hash` is ``digest``.
 
-        :raises NoAnswerError: see :meth:`Http.request`; so :meth:`status`.
+        :raises NoAnswerError: :class:`NotSent` or :class:`AnswerLost`; so :meth:`status`.
         :raises NoCredentialsError: nothing was sent.
         """
         headers = {"Content-Type": "application/json", "Operation-Id": operation_id}

@@ -108,7 +108,9 @@ def attached(
 
 
 def _named(part: Attachment, number: int, corrections: Corrections, *, plain: bool) -> Attachment:
-    name = _file_name(part.name, corrections)
+    name = file_names.portable(file_names.clean(part.name), MAX_FILE_NAME)
+    if name != part.name:
+        corrections.note("attachments.name", "made a name that every system takes")
     extension = name.rpartition(".")[2].lower() if "." in name else ""
     kind = _kind(part.content_type, extension, corrections)
     if plain or not name:
@@ -124,13 +126,6 @@ def _kind(given: str, extension: str, corrections: Corrections) -> str:
     if given != OCTETS and (documented == OCTETS or documented != kind):
         corrections.note("attachments.contentType", f"{given[:60]} goes as {kind}")
     return kind
-
-
-def _file_name(name: str, corrections: Corrections) -> str:
-    clean = file_names.portable(file_names.clean(name), MAX_FILE_NAME)
-    if clean != name:
-        corrections.note("attachments.name", "made a name that every system takes")
-    return clean
 
 
 # --- content ids

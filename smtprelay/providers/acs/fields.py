@@ -162,7 +162,6 @@ def _chosen(headers: Iterable[tuple[str, str]]) -> dict[str, tuple[str, list[str
 
 
 def _header_value(name: str, value: str, corrections: Corrections) -> str:
-    """Return a value as it can go, ``""`` if it cannot."""
     if len(name) > MAX_HEADER_NAME or not _HEADER_NAME.fullmatch(name):
         corrections.note("headers", f"left out, no name of a header: {_short(name)}")
         return ""
@@ -185,7 +184,6 @@ def _header_value(name: str, value: str, corrections: Corrections) -> str:
 
 
 def _whole_ids(references: str) -> str:
-    """Leave out the id that was cut, if any."""
     return (
         references[: references.rfind(">") + 1]
         if references.count("<") > references.count(">")

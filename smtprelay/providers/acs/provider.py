@@ -161,7 +161,7 @@ class Acs(ProviderDefaults):
 
     async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:
         """
-        Send the mail and wait for the verdict; see :meth:`Provider.deliver`.
+        Send the mail and wait for its outcome.
 
         A mail that names none of its recipients goes to each of them alone, unless they go together; their
         outcomes may differ.
@@ -171,7 +171,7 @@ class Acs(ProviderDefaults):
 
     async def resolve(self, delivery: Delivery) -> Results | None:
         """
-        Ask for the operations of an attempt; see :meth:`Provider.resolve`.
+        Ask for the operations of an attempt.
 
         Recipients that were to be served alone, and that the service never heard of,
         are ``Deferred`` if it heard of another one.
@@ -305,8 +305,6 @@ class Acs(ProviderDefaults):
         said = refusal(answer, now)
         outcome = acs_refusal(answer.status, said.code, said.message, wait=pause, own_sender=own_sender)
         return _Refused(outcome, said, field_named(said) if answer.status == _BAD else "")
-
-    # --- waiting for the verdict
 
     async def _verdicts(self, pending: Sequence[_Taken], taken: Callable[[], None]) -> Results:
         if not self._wait:

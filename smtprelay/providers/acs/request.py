@@ -119,7 +119,7 @@ def map_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str,
     ``recipients`` as JSON, and the ``digest`` of it all. A request is the octets, its ``recipients``, and a
     closing brace. Where the mail is too large there are no requests and no octets.
 
-    :raises TooComplexError: see :func:`smtprelay.mime.parse.read`.
+    :raises TooComplexError: it has more parts, or deeper ones, than are read.
     """
     facts, groups, pieces = _made(octets, parameters)
     if parameters["largest"] is not None and facts["size"] > parameters["largest"]:

@@ -99,7 +99,7 @@ class PreparedURL(EncodedURL):
 
 @lru_cache(maxsize=8)
 def _prepared(url: str) -> PreparedURL:
-    """A provider has few URLs, and one that all its mail goes to."""
+    # A provider has few URLs, and one that all its mail goes to.
     return PreparedURL(url)
 
 
@@ -181,7 +181,7 @@ class Http:
         return await self._read(response)
 
     def _moved(self, waiting: "Deferred[Any]", contact: Contact, stage: str) -> None:
-        """It goes on: a connection comes up, or a piece of a large body has left."""
+        """Note progress: a connection comes up, or a piece of a large body has left."""
         contact.at(stage)
         self._deadlines.renew(waiting)
 
@@ -223,7 +223,7 @@ def open_http(
     Return the client of one provider.
 
     :param concurrency: how many requests will be under way at once; as many connections are kept.
-    :param timeout: see :class:`Http`.
+    :param timeout: seconds of silence after which a connection or request is given up.
     :param ca: a PEM file of authorities to be trusted besides the platform's.
     """
     agent = LiteralAgent(connect_by_name(reactor, timeout=timeout, ca=ca), reactor, concurrency)

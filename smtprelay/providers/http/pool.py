@@ -147,7 +147,7 @@ class LiteralAgent:
 
     Redirects are not followed. The answer to ``HEAD`` cannot be read.
 
-    :param keep: see :class:`Origin`.
+    :param keep: so many unused connections rest for each origin.
     """
 
     def __init__(self, connect: Connect, clock: IReactorTime, keep: int) -> None:
@@ -164,7 +164,7 @@ class LiteralAgent:
         bodyProducer: Any = None,  # noqa: N803
     ) -> "Deferred[Any]":
         """
-        Send one request; see :class:`twisted.web.iweb.IAgent`.
+        Send one request.
 
         :param headers: :class:`RequestHeaders`, with ``Host``.
         :param bodyProducer: an :class:`Upload`.

@@ -1,8 +1,7 @@
 """
 How a session with an SMTP server begins: greeting, EHLO, STARTTLS, AUTH.
 
-What goes wrong here goes wrong for every mail, so it is never the mail's fault:
-see :func:`smtprelay.providers.smarthost.errors.of_session`.
+What fails here fails for every mail, so it is never the mail's fault.
 """
 
 import binascii

@@ -1,8 +1,7 @@
 """
 Delivery to another SMTP server, over connections that are kept and used again.
 
-What SMTP itself asks for is in the ``smtp_*`` modules beside this one; here is
-which connection a message takes, and what becomes of it afterwards.
+SMTP itself is in the modules beside this one; here is which connection a message takes.
 """
 
 from collections.abc import Callable
@@ -122,7 +121,7 @@ class Smarthost(ProviderDefaults):
         taken: Callable[[], None],  # noqa: ARG002 -- nothing comes after the answer to the body
     ) -> Results:
         """
-        Attempt the delivery once; see :class:`smtprelay.interfaces.Provider`.
+        Attempt the delivery once.
 
         What :meth:`FinishedBody.for_hop` raises comes through: nothing was sent then.
         """

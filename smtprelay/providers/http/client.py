@@ -81,14 +81,14 @@ class Response:
         return values[-1] if values else ""
 
 
-class PreparedURL(EncodedURL):
-    """A URL that leaves exactly as it is written; to be made once and used often."""
+class _LiteralURL(EncodedURL):
+    """A URL that leaves exactly as it is written."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self._literal = text
 
-    def to_uri(self) -> "PreparedURL":
+    def to_uri(self) -> "_LiteralURL":
         """Return itself: there is nothing to encode."""
         return self
 
@@ -97,10 +97,8 @@ class PreparedURL(EncodedURL):
         return self._literal
 
 
-@lru_cache(maxsize=8)
-def _prepared(url: str) -> PreparedURL:
-    # A provider has few URLs, and one that all its mail goes to.
-    return PreparedURL(url)
+#: A provider has few URLs, and one that all its mail goes to.
+_literal: Final = lru_cache(maxsize=8)(_LiteralURL)
 
 
 class NoCookies(CookieJar):
@@ -144,9 +142,7 @@ class Http:
         self._close = close
         self._reach = reach or Reach("", clock.seconds)
 
-    async def request(
-        self, method: str, url: "str | PreparedURL", headers: Mapping[str, str], body: bytes = b""
-    ) -> Response:
+    async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
         """
         Send one request and return the answer, whatever its status; redirects are not followed.
 
@@ -155,12 +151,11 @@ class Http:
         :raises NotSent: nothing can have come of it. So always for a request without a body.
         :raises AnswerLost: the provider may have acted on it.
         """
-        prepared = _prepared(url) if isinstance(url, str) else url
-        host = prepared.to_text().split("/", 3)[2]
+        host = url.split("/", 3)[2]
         fields = RequestHeaders(headers if "Host" in headers else {"Host": host, **headers})
         contact = self._reach.begin(host, "request")
         upload = Upload(body, contact.at)
-        waiting = self._send(method, prepared, fields, upload)
+        waiting = self._send(method, url, fields, upload)
         if not upload.sent:
             upload.at = partial(self._moved, waiting, contact)
         self._deadlines.begin(waiting)
@@ -185,11 +180,11 @@ class Http:
         contact.at(stage)
         self._deadlines.renew(waiting)
 
-    def _send(self, method: str, url: PreparedURL, headers: RequestHeaders, upload: Any) -> "Deferred[Any]":
+    def _send(self, method: str, url: str, headers: RequestHeaders, upload: Any) -> "Deferred[Any]":
         try:
             return self._client.request(
                 method,
-                url,
+                _literal(url),
                 headers=headers,
                 data=upload,
                 cookies=self._cookies,

@@ -62,11 +62,12 @@ def addresses(values: Sequence[str], guess: str = "") -> tuple[Address, ...]:
 
     :param guess: the charset of octets beyond ASCII that are not UTF-8.
     """
-    if not values:
-        return ()
-    alone = _alone(values[0], guess) if len(values) == 1 else None
-    if alone is not None:
-        return (alone,)
+    if len(values) == 1 and len(values[0]) <= MAX_ADDRESS and values[0].isascii() and "\x1b" not in values[0]:
+        # Most fields are one mailbox, written plainly.
+        match = _PLAIN.fullmatch(values[0])
+        alone = None if match is None else _plain(match, guess)
+        if alone is not None:
+            return (alone,)
     found: list[Address] = []
     for value in values:
         for mailbox in _AddressScanner(without_raw_octets(value, guess), guess).all():
@@ -74,14 +75,6 @@ def addresses(values: Sequence[str], guess: str = "") -> tuple[Address, ...]:
             if len(found) == MAX_ADDRESSES:
                 return tuple(found)
     return tuple(found)
-
-
-def _alone(value: str, guess: str) -> Address | None:
-    """Return the mailbox of a value that is one, written plainly: that of most mail."""
-    if len(value) > MAX_ADDRESS or not value.isascii() or "\x1b" in value:
-        return None
-    mailbox = _PLAIN.fullmatch(value)
-    return None if mailbox is None else _plain(mailbox, guess)
 
 
 def _plain(mailbox: re.Match[str], guess: str) -> Address | None:
@@ -191,7 +184,6 @@ class _AddressScanner:
         return True
 
     def _both(self, end: int) -> None:
-        """Read up to ``end`` as words."""
         words = self._value[self._at : end]
         self._at = end
         if words.strip():

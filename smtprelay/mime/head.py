@@ -58,27 +58,22 @@ class Head:
     def __init__(self, block: bytes) -> None:
         # Some programs begin their text with a byte order mark.
         self._block = block.replace(b"\n" + _MARK, b"\n").removeprefix(_MARK)
-        self._lowered = b""
+        self._lowered = b"\n" + self._block.lower()
 
     def first(self, name: str) -> str:
         """Return the value of the first field called ``name``, in any case; ``""`` if there is none."""
-        found = _named(name).search(self._searchable())
+        found = _named(name).search(self._lowered)
         return "" if found is None else self._value(found)
 
     def values(self, name: str) -> Sequence[str]:
         """Return the values of all fields called ``name``, in order, unfolded, as many as are looked at."""
         found, size = [], 0
-        for place in islice(_named(name).finditer(self._searchable()), MAX_VALUES):
+        for place in islice(_named(name).finditer(self._lowered), MAX_VALUES):
             found.append(self._value(place))
             size += len(found[-1])
             if size >= MAX_VALUES_SIZE:
                 break
         return found
-
-    def _searchable(self) -> bytes:
-        if not self._lowered:
-            self._lowered = b"\n" + self._block.lower()
-        return self._lowered
 
     def _value(self, found: re.Match[bytes]) -> str:
         # The line end in front makes the places there one more than those in the block.

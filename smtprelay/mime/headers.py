@@ -29,10 +29,11 @@ _BOM: Final = b"\xef\xbb\xbf"
 #: The name of a field.
 NAME: Final = rb"[!#-'*+.-9A-Z^-z|~/-]++"
 _NAME: Final = re.compile(rb"(%b)[ \t]*+:" % NAME)
-#: A field as RFC 5322 has it, and a header of nothing else with its blank line. A name that begins with two
-#: hyphens may be a delimiter.
-_FIELD: Final = re.compile(rf"(?!--)({NAME.decode()})[ \t]*+:[ \t]*+([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)\r\n")
-_REGULAR: Final = re.compile(f"(?:{_FIELD.pattern})++\r\n".encode())
+#: A field as RFC 5322 has it, or a character that belongs to none. A name that begins with two hyphens may be
+#: a delimiter.
+_FIELD: Final = re.compile(
+    rf"(?!--)({NAME.decode()})[ \t]*+:[ \t]*+([^\r\n]*+(?:\r\n[ \t][^\r\n]*+)*+)\r\n|[\s\S]"
+)
 _FOLD: Final = re.compile(r"\r\n[ \t]+")
 #: Where a blank line or a line that may be a boundary begins.
 _END: Final = re.compile(rb"\n(?=\r?\n|--)")
@@ -81,10 +82,12 @@ def split(
 
 def regular(octets: bytes, start: int = 0) -> tuple[list[tuple[str, str]], int] | None:
     """Do as :func:`split` with a header in which nothing has to be judged; ``None``: this is no such one."""
-    header = _REGULAR.match(octets, start, start + SMALL_HEADER)
-    if header is None:
+    end = octets.find(b"\r\n\r\n", start, start + SMALL_HEADER)
+    if end < 0:
         return None
-    found = _FIELD.findall(header[0].decode("ascii", "surrogateescape"))
+    found = _FIELD.findall(octets[start : end + 2].decode("ascii", "surrogateescape"))
+    if ("", "") in found:
+        return None
     own = found[0][0].lower() == "received"
     if own and "\n" in found[0][1]:
         # What follows the date of our own field is the client's, also a line with a blank in front.
@@ -95,7 +98,7 @@ def regular(octets: bytes, start: int = 0) -> tuple[list[tuple[str, str]], int] 
         return None
     return [
         (name, (_FOLD.sub(" ", value) if "\n" in value else value).strip(" \t")) for name, value in found
-    ], header.end()
+    ], end + 4
 
 
 @define
@@ -160,7 +163,6 @@ class _HeaderBlock:
         return bool(self._boundary) and line[2:].rstrip(b" \t") == self._boundary
 
     def _own_boundary(self) -> bytes | None:
-        """Return the boundary in the Content-Type, ``None`` if there is no such field yet."""
         begin, self._looked = self._looked, len(self._found)
         for name, lines in islice(self._found, begin, None):
             if name.lower() == b"content-type":
@@ -185,7 +187,6 @@ class _HeaderBlock:
         return len(self._found) == 1 and self._found[0][0].lower() == b"received"
 
     def _add(self, line: bytes) -> bool:
-        """Take ``line`` as the first of a field, if it is that."""
         if line.startswith(_BOM) and not self._known:
             line = line[len(_BOM) :]
         name = _NAME.match(line) or self._indented(line)

@@ -43,7 +43,8 @@ def as_document(pieces: Sequence[Piece]) -> str:
     before = "".join(map(_marked_up, pieces[:main]))
     behind = "".join(map(_marked_up, pieces[main + 1 :]))
     if before:
-        at = _body_start(document)
+        body = _BODY.search(document)
+        at = document.find(">", body.start()) + 1 if body else 0
         document = document[:at] + before + document[at:]
     if behind:
         at = _body_end(document)
@@ -60,11 +61,6 @@ def _marked_up(piece: Piece) -> str:
     if piece.is_html:
         return piece.text
     return f'<pre style="white-space: pre-wrap">{html.escape(piece.text, quote=False)}</pre>\r\n'
-
-
-def _body_start(document: str) -> int:
-    body = _BODY.search(document)
-    return document.find(">", body.start()) + 1 if body else 0
 
 
 def _body_end(document: str) -> int:
@@ -87,7 +83,6 @@ def _stripped(document: str) -> str:
 
 
 def _words(document: str) -> Iterator[str]:
-    """Give the text between the tags, blanks as a browser reads them."""
     at = 0
     while at < len(document):
         tag = document.find("<", at)

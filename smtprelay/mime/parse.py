@@ -80,13 +80,13 @@ def read(body: bytes) -> Mail:
     """
     reader = _PartReader(body, parts_of(body))
     reader.run()
-    named, guess = by_name(reader.parts[0].headers), reader.guess
+    whole, guess = reader.parts[0], reader.guess
+    named = whole.named
     return Mail(
         headers=[
-            (name, value if value.isascii() else _unescaped(value, guess))
-            for name, value in reader.parts[0].headers
+            (name, value if value.isascii() else _unescaped(value, guess)) for name, value in whole.headers
         ],
-        subject=decoded(named.get("subject", ("",))[0], guess),
+        subject=decoded(whole.first("subject"), guess),
         sender=addresses(named.get("from", ()), guess),
         reply_to=addresses(named.get("reply-to", ()), guess),
         to=addresses(named.get("to", ()), guess),
@@ -147,11 +147,17 @@ class _PartReader:
     attachments: list[Attachment] = field(factory=list)
     #: Where the text stands, if that is beside the parts.
     aside: tuple[int, int] | None = None
-    #: The places of the parts that are texts, with their decoded content.
+    #: The places of the parts that are texts, with their decoded content; and the charsets that these name.
     _texts: dict[int, bytes] = field(factory=dict)
+    _charsets: dict[int, str] = field(factory=dict)
 
     def run(self) -> None:
         leaves = self.choose()
+        if len(self.parts) == 1 and self._texts:
+            text = self._text(0)
+            if not _is_blank(text):
+                self.text, self.html = (None, text) if self._is_html(0) else (text, None)
+                return
         self._join(self._blocks())
         for n in self._without_resource_forks(leaves):
             if n not in self._texts:
@@ -165,16 +171,16 @@ class _PartReader:
         """Find the texts, and what charset they are in; return the places of all parts without parts."""
         leaves = [n for n, part in enumerate(self.parts) if not part.is_multipart]
         self._texts = {n: self._content(self.parts[n]) for n in self._choose(leaves)}
-        self.guess = guess_of(chain(map(self._charset, self._texts), charsets_in(self.parts[0].headers)))
+        self._charsets = {n: self._charset(n) for n in self._texts}
+        self.guess = guess_of(chain(self._charsets.values(), charsets_in(self.parts[0].headers)))
         return leaves
 
     def _choose(self, leaves: Sequence[int]) -> Sequence[int]:
-        """Return which parts are the text: if none is so plainly, the first that may be."""
         open_ones = [n for n in leaves if self.parts[n].disposition.kind != "attachment"]
         written = [n for n in open_ones if self.parts[n].kind.kind in ("text/plain", "text/html")]
-        plainly = [n for n in written if self._is_plainly_text(n)]
-        unknown = [n for n in open_ones if _is_unknown_text(self.parts[n])]
-        return plainly or written[:1] or unknown[:1]
+        if len(written) > 1:
+            written = [n for n in written if self._is_plainly_text(n)] or written[:1]
+        return written or [n for n in open_ones if _is_unknown_text(self.parts[n])][:1]
 
     def _is_plainly_text(self, n: int) -> bool:
         part = self.parts[n]
@@ -196,7 +202,12 @@ class _PartReader:
 
     def _content(self, part: Part) -> bytes:
         content = self.body[part.begin : part.end]
+        if "content-transfer-encoding" not in part.named:
+            return content
         return transfer_encoding.decode(content, part.encoding(content))
+
+    def _is_html(self, n: int) -> bool:
+        return self.parts[n].kind.kind == "text/html"
 
     def _charset(self, n: int) -> str:
         """Return the charset that a text names, in its type or itself; ``""`` for none."""
@@ -206,9 +217,14 @@ class _PartReader:
             label = charset.html_charset(self._texts[n]).lower()
         return "" if label in _ASCII else label
 
-    def _piece(self, n: int) -> Piece:
-        text = charset.decode(self._texts[n], self._charset(n), self.guess)
-        return Piece(in_lines(text), self.parts[n].kind.kind == "text/html")
+    def _text(self, n: int) -> str:
+        return in_lines(charset.decode(self._texts[n], self._charsets[n], self.guess))
+
+    def _block(self, n: int) -> Sequence[_TextBlock]:
+        piece = Piece(self._text(n), self._is_html(n))
+        if _is_blank(piece.text):
+            return ()
+        return (_TextBlock(html=(piece,)) if piece.is_html else _TextBlock(plain=(piece,)),)
 
     def _blocks(self) -> Sequence[_TextBlock]:
         """Return the texts that are not blank; backwards, for a multipart comes before what is in it."""
@@ -217,7 +233,7 @@ class _PartReader:
             inner = within.pop(n, [])[::-1]
             blocks: Sequence[_TextBlock]
             if n in self._texts:
-                blocks = _written(self._piece(n))
+                blocks = self._block(n)
             elif self.parts[n].kind.kind == "multipart/alternative":
                 blocks = _alternatives(inner)
             else:
@@ -254,8 +270,8 @@ class _PartReader:
     def _made_name(self, part: Part) -> str:
         kind, stem = part.kind.kind, ""
         if kind in ("message/rfc822", "message/global"):
-            inner = by_name(headers.split(self._content(part))[0])
-            stem = files.from_title(decoded(inner.get("subject", ("",))[0], self.guess))
+            fields, _ = headers.split(self._content(part))
+            stem = files.from_title(decoded(by_name(fields).get("subject", ("",))[0], self.guess))
         return (stem or f"attachment-{len(self.attachments) + 1}") + extension_for(kind)
 
     def _aside(self) -> str | None:
@@ -268,10 +284,8 @@ class _PartReader:
         return None
 
 
-def _written(piece: Piece) -> Sequence[_TextBlock]:
-    if not piece.text or piece.text.isspace():
-        return ()
-    return (_TextBlock(html=(piece,)) if piece.is_html else _TextBlock(plain=(piece,)),)
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()
 
 
 def _alternatives(inner: Sequence[Sequence[_TextBlock]]) -> Sequence[_TextBlock]:

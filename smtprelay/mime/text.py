@@ -28,6 +28,8 @@ def decoded(value: str | bytes, guess: str = "") -> str:
     :param guess: the charset that those octets are in, if they are not UTF-8.
     """
     text = value.decode("ascii", "surrogateescape") if isinstance(value, bytes) else value
+    if text.isascii() and text.isprintable() and "=?" not in text and "~{" not in text:
+        return text.strip()
     return in_one_line(decode_words(text, guess))
 
 
@@ -42,7 +44,7 @@ def by_name(headers: Headers) -> dict[str, list[str]]:
 def charsets_in(headers: Headers) -> Iterator[str]:
     """Give the charsets that the encoded words in what people read of a header name."""
     for name, value in headers:
-        if name.lower() in _READ_BY_PEOPLE and "=?" in value:
+        if "=?" in value and name.lower() in _READ_BY_PEOPLE:
             yield from (piece.charset for piece in pieces(value) if isinstance(piece, Word))
 
 

@@ -182,7 +182,6 @@ def is_no_base64(content: bytes) -> bool:
 
 
 def _block(content: bytes) -> bytes:
-    """Decode base64 without padding."""
     try:
         return binascii.a2b_base64(content)
     except binascii.Error:

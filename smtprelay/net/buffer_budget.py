@@ -1,10 +1,9 @@
 """
 One budget for the memory of all messages that are being received.
 
-Each message may hold a little before it goes to the disk, and a thousand sessions that each
-hold a little are much. Whoever holds content of a message says so here; when all is taken a new
-message is asked to come later, and those on their way go to the disk sooner. Nobody ever waits for
-another's share, so that no two can wait for each other. Pure.
+Whoever holds content of a message counts it here. When the budget is used up, new messages are refused for
+now and those being received go to the disk sooner. Nobody waits for another's share, so there is no deadlock.
+Pure.
 """
 
 from typing import Final
@@ -35,7 +34,7 @@ class Budget:
         self.held = 0
 
     def take(self, count: int) -> None:
-        """Hold ``count`` bytes more; it is never refused, see :attr:`exceeded`."""
+        """Hold ``count`` bytes more; it is never refused."""
         self.held += count
 
     def give_back(self, count: int) -> None:
@@ -49,4 +48,4 @@ class Budget:
 
     def refusal(self) -> Reply | None:
         """Return why no new message may begin, or ``None`` if one may."""
-        return _TAKEN if self.exceeded else None
+        return _TAKEN if self.held >= self._most else None

@@ -1,8 +1,8 @@
 """
-Time limits: of a client's silence, of a conversation, and of many requests.
+Time limits: of a client's silence, of a session, and of many requests.
 
-To set a delayed call anew for each command, segment or request would cost more than the work itself. So each
-of these has one timer, which looks now and then at what has happened since.
+A new delayed call for each command, segment or request would cost more than the work itself. So each of these
+has one timer, which checks now and then what has happened since.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class SilenceDeadline:
         self._timer: IDelayedCall | None = clock.callLater(min(seconds, PERIOD), self._check)
 
     def touch(self) -> None:
-        """The client said something, or waits for us: its time begins anew."""
+        """Begin the client's time anew: it sent something, or waits for us."""
         self._heard = self._clock.seconds()
 
     def shorten(self, seconds: float) -> None:
@@ -69,7 +69,7 @@ class SilenceDeadline:
     def _check(self) -> None:
         now = self._clock.seconds()
         if self._timer is not None and now - self._timer.getTime() > PERIOD:
-            # The clock was put forward, or the machine slept: it was not the client who was silent.
+            # The clock was set forward, or the machine slept: the client was not silent.
             self._heard = self._looked = now
             self._timer = self._clock.callLater(min(self._seconds, PERIOD), self._check)
             return

@@ -1,9 +1,8 @@
 """
-What both ends of SMTP say leaves at once, by one system call, where that is possible.
+Writes commands and replies at once, by one system call, where that is possible.
 
-Twisted's transports wait for the socket to become writable before they write, which for
-the few octets of a command or a reply costs two more system calls and a round of the reactor: a
-quarter of what a small message costs in all. The socket is almost always writable.
+Twisted's transports wait for the socket to become writable, which for a few octets costs two more system
+calls and a turn of the reactor: a quarter of a small message's cost. The socket is almost always writable.
 """
 
 import socket
@@ -16,9 +15,8 @@ class DirectWriter:
     """
     Writes to ``transport``: through its socket as long as that takes everything, else through it.
 
-    Only Twisted's own TCP connections are dealt with so; TLS, wrappers and the
-    transports of tests are written to. Once the transport has something to keep,
-    it stays in charge, so nothing overtakes.
+    Only Twisted's own TCP connections are dealt with so; TLS, wrappers and the transports of tests are
+    written to. Once the transport has something to keep, it stays in charge, so nothing overtakes.
     """
 
     __slots__ = ("_socket", "_transport")
@@ -32,20 +30,17 @@ class DirectWriter:
     def write(self, octets: bytes) -> None:
         """Send ``octets``; what the kernel does not take now goes the usual way."""
         if self._socket is not None:
-            octets = octets[self._send(self._socket, octets) :]
-            if not octets:
+            try:
+                sent = self._socket.send(octets)
+            except OSError:
+                # Full, or broken: the transport finds out which, and tells the reactor.
+                sent = 0
+            if sent == len(octets):
                 return
+            octets = octets[sent:]
             self._socket = None
         self._transport.write(octets)
 
     def through_transport(self) -> None:
         """Leave the socket alone from now on: TLS begins, or the connection is at its end."""
         self._socket = None
-
-    @staticmethod
-    def _send(sock: socket.socket, octets: bytes) -> int:
-        try:
-            return sock.send(octets)
-        except OSError:
-            # Full, or broken: the transport will find out which, and say so to the reactor.
-            return 0

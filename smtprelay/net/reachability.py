@@ -1,5 +1,5 @@
 """
-Whether a provider can be reached: what its connections tell, and the rule that makes it an alarm. Pure.
+Whether a provider can be reached, and since when not. Pure.
 
 A provider's code begins a :class:`Contact` with each request and ends it: the provider has answered, whatever
 it said, or it could not be reached. The rule: nothing is answered for :data:`PATIENCE` seconds after a
@@ -77,7 +77,7 @@ class Contact:
             self._reach.failed(self, reason)
 
     def dropped(self) -> None:
-        """It was given up, which says nothing of the provider; nothing happens if it has ended already."""
+        """The request was given up, which says nothing of the provider; no effect if it has ended already."""
         self._reach.waiting.pop(self, None)
 
 
@@ -108,8 +108,9 @@ class Reach:
 
     def answered(self) -> None:
         """The provider can be reached."""
-        self.forget()
+        self.failure = None
         self.has_answered = True
+        self._answered = self.seconds()
 
     def forget(self) -> None:
         """Nothing is known of the provider, and all counts anew."""
@@ -123,7 +124,7 @@ class Reach:
         self.failure = Unreachable(self._provider, since, contact.host, contact.stage, reason)
 
     def clock_stepped(self, seconds: float) -> None:
-        """Move all times by ``seconds``: the clock was put."""
+        """Move all times by ``seconds``: the system clock was changed."""
         self._answered += seconds
         for contact in self.waiting:
             contact.since += seconds
@@ -131,7 +132,7 @@ class Reach:
             self.failure = evolve(self.failure, since=self.failure.since + seconds)
 
     def trouble(self) -> Unreachable | None:
-        """Return what is to be told of a provider that cannot be reached; it lasts until it answers."""
+        """Return the alarm of a provider that cannot be reached; it lasts until the provider answers."""
         late = self.seconds() - PATIENCE
         if self.failure is None:
             halted = (each for each in self.waiting if self._answered < each.since <= late)

@@ -1,8 +1,8 @@
 """
-How a provider is connected to: in clear only on this machine, else when TLS is up.
+Connections to providers: in clear text only to this machine, else usable once TLS is up.
 
-Twisted's own agent hands out a TLS connection before its handshake, so that a
-certificate nobody trusts looks like an answer lost after the request was sent.
+Twisted's own agent hands out a TLS connection before its handshake, so a certificate that is not trusted
+would look like an answer lost after the request was sent.
 """
 
 from collections.abc import Callable

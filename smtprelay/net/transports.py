@@ -1,8 +1,8 @@
 """
-The server's ends of connections: what has reached the socket is read, though nothing can be written any more.
+Server transports that read what has reached the socket, even when nothing can be written any more.
 
-Twisted closes a connection at the first write that fails, and forgets what the kernel has received and
-nobody has read. A client that has sent its mail and closes without reading our replies would lose it so.
+Twisted closes a connection at the first write that fails, and drops what the kernel has received and nobody
+has read. The mail of a client that closes without reading our replies would be lost.
 """
 
 from typing import TYPE_CHECKING, Any, Final

@@ -70,32 +70,39 @@ class EnvelopeDelivery:
     """
     The avatar of ``identity``, which is one without a name when nobody logged in.
 
-    Until :meth:`client_is` told who speaks, nothing is admitted but one who logged in.
+    Until :meth:`client_is` told who speaks, nothing is admitted but one who logged in. Whether a client is
+    admitted is judged at its first MAIL.
     """
 
-    _desk: SessionContext
+    _context: SessionContext
     _identity: Identity = field(factory=Identity)
     _client: Client = field(factory=lambda: Client(address=""))
+    _judged: bool = field(init=False, default=False)
     _refusal: Reply | None = field(init=False, default=None)
     _transaction: _Transaction | None = field(init=False, default=None)
 
-    def __attrs_post_init__(self) -> None:
-        self.client_is(self._client)
-
     def client_is(self, client: Client) -> None:
-        """Take ``client`` from now on; its user is the one of the login, whatever it says."""
-        listener = self._desk.listener
-        self._client = evolve(client, user=self._identity.name, listener=client.listener or listener.name)
-        self._refusal = rules.admission(listener, self._client)
+        """Take ``client`` from now on, without a transaction; its user is that of the login."""
+        self._client = client
+        self._judged = False
+        self._transaction = None
 
     def mail(self, sender: str, parameters: Mapping[str, str]) -> None:
         """Begin a transaction for an admitted client and a sender that it may use."""
         self._transaction = None
+        listener = self._context.listener
+        if not self._judged:
+            name = self._client.listener or listener.name
+            self._client = evolve(self._client, user=self._identity.name, listener=name)
+            self._refusal = rules.admission(listener, self._client)
+            self._judged = True
         if self._refusal is not None:
             raise Refused(self._refusal)
-        sender = rules.sender(self._desk.listener, self._identity, sender)
-        size = rules.declared_size(self._desk.listener, parameters.get("SIZE", ""))
-        self._check_room(size)
+        sender = rules.sender(listener, self._identity, sender)
+        size = rules.declared_size(listener, parameters["SIZE"]) if "SIZE" in parameters else 0
+        no_room = self._context.admits(size)
+        if no_room is not None:
+            raise Refused(no_room)
         travelling = {name: value for name, value in parameters.items() if name in TRAVELLING}
         self._transaction = _Transaction(sender, size, travelling)
 
@@ -106,12 +113,17 @@ class EnvelopeDelivery:
         Addresses that differ in the case of their domain are the same; the first one stays, with what
         was asked for it (RFC 3461): other wishes for it later are answered like any recipient, and forgotten.
         """
-        transaction = self._open_transaction()
-        accepted = rules.recipient(self._desk.listener, self._identity, recipient, parameters)
+        transaction = self._transaction
+        if transaction is None:
+            raise Refused(_NO_MAIL)
+        accepted = rules.recipient(self._context.listener, self._identity, recipient, parameters)
         local, _, domain = accepted.address.rpartition("@")
         key = f"{local}@{folded(domain)}"
         if key not in transaction.recipients:
-            self._check_route(transaction, accepted.address)
+            if self._context.listener.one_delivery:
+                self._join(transaction, accepted.address)
+            elif not self._context.router.reaches(self._client, transaction.sender, accepted.address):
+                raise no_route(accepted.address)
             transaction.recipients[key] = accepted
 
     # Any method of the interface may return a Deferred; its annotations cannot say so.
@@ -122,33 +134,34 @@ class EnvelopeDelivery:
 
     def begin(self) -> tuple[Incoming, Deferred[None] | None]:
         """Do what :meth:`data` does, for a caller who cannot wait until more may be written."""
-        transaction = self._open_transaction()
+        transaction = self._transaction
+        if transaction is None:
+            raise Refused(_NO_MAIL)
         if not transaction.recipients:
             raise Refused(_NO_RECIPIENT)
         self._transaction = None
-        self._check_room(transaction.size)
-        draft = self._draft(transaction)
-        incoming = self._desk.receive(draft, self._desk.router.plan(self._client, draft.envelope))
-        return incoming, incoming.write(received(draft, self._desk.listener.hostname))
+        context = self._context
+        no_room = context.admits(transaction.size)
+        if no_room is not None:
+            raise Refused(no_room)
+        envelope = Envelope(
+            sender=transaction.sender,
+            recipients=tuple(transaction.recipients.values()),
+            parameters=transaction.parameters,
+        )
+        draft = Draft(
+            id=context.new_id(), envelope=envelope, client=self._client, received=context.clock.seconds()
+        )
+        incoming = context.receive(draft, context.router.plan(self._client, envelope))
+        return incoming, incoming.write(received(draft, context.listener.hostname))
 
     def forget(self) -> None:
         """Drop the transaction; the session is over."""
         self._transaction = None
 
-    def _check_room(self, size: int) -> None:
-        refusal = self._desk.admits(size)
-        if refusal is not None:
-            raise Refused(refusal)
-
-    def _check_route(self, transaction: _Transaction, address: str) -> None:
-        if self._desk.listener.one_delivery:
-            self._join(transaction, address)
-        elif not self._desk.router.reaches(self._client, transaction.sender, address):
-            raise no_route(address)
-
     def _join(self, transaction: _Transaction, address: str) -> None:
         """Let a recipient into a transaction that must be one delivery, whatever its content will be."""
-        router = self._desk.router
+        router = self._context.router
         targets = router.targets(self._client, transaction.sender, address)
         if not targets:
             raise no_route(address)
@@ -158,21 +171,3 @@ class EnvelopeDelivery:
         if most is not None and len(transaction.recipients) >= most:
             raise Refused(_TOO_MANY)
         transaction.targets = targets
-
-    def _open_transaction(self) -> _Transaction:
-        if self._transaction is None:
-            raise Refused(_NO_MAIL)
-        return self._transaction
-
-    def _draft(self, transaction: _Transaction) -> Draft:
-        envelope = Envelope(
-            sender=transaction.sender,
-            recipients=tuple(transaction.recipients.values()),
-            parameters=transaction.parameters,
-        )
-        return Draft(
-            id=self._desk.new_id(),
-            envelope=envelope,
-            client=self._client,
-            received=self._desk.clock.seconds(),
-        )

@@ -7,8 +7,8 @@ from its beginning, and is taken back if it was none; so many connections at onc
 nor do connections to several processes of a relay. A client is its address, or its network where that is one
 customer's (:func:`smtprelay.model.network.counted_as`).
 
-Who repeats one wrong password for ever guesses nothing, so a device with an old password does not make its
-neighbours wait longer. Who logged in lately from the same client, with the same password, does not wait.
+A client that repeats one wrong password guesses nothing, so a device with an old password does not delay its
+neighbours. A login that succeeded lately from the same client, with the same password, does not wait.
 """
 
 import hmac

@@ -1,10 +1,9 @@
 """
 Networks and address patterns: the two ways in which a rule names people.
 
-Both are where relays are usually bypassed, so both are strict here: an address
-is judged by what follows its last ``@`` and never taken apart further, only
-ASCII letters are folded (folding more would make one mailbox look like another),
-and an IPv4 address is the same one when it arrives as IPv6, which
+Both are where relays are usually bypassed, so both are strict here: an address is judged by what follows its
+last ``@`` and never taken apart further, only ASCII letters are folded (folding more would make one mailbox
+look like another), and an IPv4 address is the same one when it arrives as IPv6, which
 :func:`smtprelay.model.network.addresses_of` knows. Pure.
 """
 

@@ -1,10 +1,9 @@
 """
-Passwords as they lie in the configuration: ``$scrypt$ln=15,r=8,p=1$<salt>$<hash>``.
+Password hashes as they are in the configuration: ``$scrypt$ln=15,r=8,p=1$<salt>$<hash>``.
 
-This is the form that passlib and others write, Base64 with or without padding,
-so that hashes can be brought along. The costs are bounded: a line in a file
-must not be able to take the machine's memory. Pure; a verification takes 50 ms
-and more, so it belongs in a thread.
+This is the form that passlib and others write, Base64 with or without padding, so that hashes can be brought
+along. The costs are bounded: a line in a file must not be able to take the machine's memory. Pure; a
+verification takes 50 ms and more, so it belongs in a thread.
 """
 
 import re

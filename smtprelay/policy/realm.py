@@ -23,14 +23,11 @@ from smtprelay.policy.settings import Identity
 class Realm:
     """Gives each session its avatar."""
 
-    def __init__(self, desk: SessionContext) -> None:
-        self._desk = desk
+    def __init__(self, context: SessionContext) -> None:
+        self._context = context
 
     def requestAvatar(
-        self,
-        avatar_id: Any,
-        mind: Any,
-        *interfaces: InterfaceClass,
+        self, avatar_id: Any, mind: Any, *interfaces: InterfaceClass
     ) -> tuple[Any, Any, Callable[[], None]]:
         """
         Return an avatar for :class:`IEnvelopeDelivery`, else for the stock ``IMessageDelivery``.
@@ -41,7 +38,10 @@ class Realm:
         :raises NotImplementedError: for other interfaces, as :class:`IRealm` wants it.
         """
         client = mind if isinstance(mind, Client) else Client(address="")
-        avatar = EnvelopeDelivery(self._desk, _identity(avatar_id), client)
+        identity = avatar_id
+        if not isinstance(identity, Identity):
+            identity = Identity(name=avatar_id.decode() if isinstance(avatar_id, bytes) else avatar_id or "")
+        avatar = EnvelopeDelivery(self._context, identity, client)
         if IEnvelopeDelivery in interfaces:
             return IEnvelopeDelivery, avatar, avatar.forget
         if IMessageDelivery in interfaces:
@@ -49,9 +49,3 @@ class Realm:
 
             return IMessageDelivery, StockDelivery(avatar), avatar.forget
         raise NotImplementedError(f"no avatar for {interfaces}")
-
-
-def _identity(avatar_id: Identity | bytes | str | tuple[()]) -> Identity:
-    if isinstance(avatar_id, Identity):
-        return avatar_id
-    return Identity(name=avatar_id.decode() if isinstance(avatar_id, bytes) else avatar_id or "")

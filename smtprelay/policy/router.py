@@ -7,7 +7,7 @@ once. Pure: providers are only asked for their limits and their lanes.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from attrs import field, frozen
@@ -57,7 +57,7 @@ class Rule:
         """Judge what is known before the first recipient."""
         return (
             (self.listeners is None or client.listener in self.listeners)
-            and (self.users is None or self._matches_user(client.user))
+            and (self.users is None or client.user in self.users or ("*" in self.users and client.user != ""))
             and (self.clients is None or client.address in self.clients)
             and (self.senders is None or self.senders.match(sender))
         )
@@ -74,10 +74,6 @@ class Rule:
             and all(any(map(value.fullmatch, headers[name])) for name, value in self.headers.items())
         )
 
-    def _matches_user(self, user: str) -> bool:
-        assert self.users is not None
-        return user in self.users or ("*" in self.users and user != "")
-
 
 class Router:
     """
@@ -89,7 +85,10 @@ class Router:
     def __init__(self, rules: Iterable[Rule], providers: Mapping[str, Provider]) -> None:
         self._rules = tuple(rules)
         self._providers = providers
-        self._batch = {rule.name: _smallest_batch(rule, providers) for rule in self._rules}
+        self._batch = {
+            rule.name: _least(*(providers[name].limits.recipients for name in rule.via))
+            for rule in self._rules
+        }
         self._headers = frozenset(name for rule in self._rules for name in rule.headers)
 
     def reaches(self, client: Client, sender: str, recipient: str) -> bool:
@@ -127,36 +126,26 @@ class Router:
         return partial(self._plan, client, envelope)
 
     def _plan(
-        self,
-        client: Client,
-        envelope: Envelope,
-        head: Head,
-        shape: Shape,
-        measured: Mapping[str, int],
+        self, client: Client, envelope: Envelope, head: Head, shape: Shape, measured: Mapping[str, int]
     ) -> list[Planned]:
         rules = [rule for rule in self._rules if rule.matches_transaction(client, envelope.sender)]
         values = {name: head.values(name) for name in self._headers}
         rules = [rule for rule in rules if rule.matches_message(values, shape.size)]
         groups: dict[str, tuple[Rule, list[Recipient]]] = {}
         for recipient in envelope.recipients:
-            rule = _first_match(rules, recipient.address)
+            rule = next((rule for rule in rules if rule.matches_recipient(recipient.address)), None)
+            if rule is None:
+                raise no_route(recipient.address)
             groups.setdefault(rule.name, (rule, []))[1].append(recipient)
-        return [
-            planned
-            for rule, recipients in groups.values()
-            for planned in self._deliveries(
-                rule, envelope, recipients, self._first_that_takes(rule, shape, measured)
-            )
-        ]
-
-    def _deliveries(
-        self, rule: Rule, envelope: Envelope, recipients: Sequence[Recipient], provider: str
-    ) -> Iterator[Planned]:
-        batch = self._batch[rule.name] or len(recipients)
-        for start in range(0, len(recipients), batch):
-            part = tuple(recipients[start : start + batch])
-            lane = self._providers[provider].lane(envelope.narrowed(part))
-            yield Planned(route=rule.name, provider=provider, lane=lane, recipients=part)
+        planned = []
+        for rule, recipients in groups.values():
+            provider = self._first_that_takes(rule, shape, measured)
+            batch = self._batch[rule.name] or len(recipients)
+            for start in range(0, len(recipients), batch):
+                part = tuple(recipients[start : start + batch])
+                lane = self._providers[provider].lane(envelope.narrowed(part))
+                planned.append(Planned(route=rule.name, provider=provider, lane=lane, recipients=part))
+        return planned
 
     def _first_that_takes(self, rule: Rule, shape: Shape, measured: Mapping[str, int]) -> str:
         """
@@ -182,7 +171,6 @@ class Router:
         )
 
     def _limit(self, name: str, shape: Shape, measured: Mapping[str, int]) -> str:
-        """Say which limit of a provider a mail exceeds."""
         limits = self._providers[name].limits
         if limits.size is not None and shape.size > limits.size:
             return f"{name} takes {limits.size} bytes"
@@ -214,17 +202,6 @@ def largest(
     known = [size for size in sizes if size is not None]
     most = max(known) if known and len(known) == len(sizes) else None
     return _least(most, limit)
-
-
-def _first_match(rules: Sequence[Rule], recipient: str) -> Rule:
-    for rule in rules:
-        if rule.matches_recipient(recipient):
-            return rule
-    raise no_route(recipient)
-
-
-def _smallest_batch(rule: Rule, providers: Mapping[str, Provider]) -> int | None:
-    return _least(*(providers[name].limits.recipients for name in rule.via))
 
 
 def _least(*limits: int | None) -> int | None:

@@ -6,9 +6,8 @@ size. Each function either returns what it accepts or raises
 :class:`~smtprelay.model.message.Refused` with the name of its rule. Pure.
 
 An address is judged by the domain after its last ``@``. Relay tricks (``victim%elsewhere@us``,
-``"victim@elsewhere"@us``, ``@us:victim@elsewhere``) are only for those who logged in, and travel on
-without a source route; what cannot be read as one mailbox (``victim@elsewhere@us``,
-``elsewhere!victim``) is refused.
+``"victim@elsewhere"@us``, ``@us:victim@elsewhere``) are only for those who logged in, and travel on without a
+source route; what cannot be read as one mailbox (``victim@elsewhere@us``, ``elsewhere!victim``) is refused.
 """
 
 from collections.abc import Mapping
@@ -45,13 +44,14 @@ def sender(listener: ListenerPolicy, identity: Identity, address: str) -> str:
     mail may also send the bounces of it (RFC 5321 §4.5.5). A sender without
     domain, as devices give it, passes where ``*`` or nothing is asked for.
     """
-    if has_control(address):
+    ordinary = is_ordinary(address)
+    if not ordinary and has_control(address):
         raise _refused(501, "5.1.7", "This sender address has control characters in it", "address")
     if not address:
         return address
     rights = identity.rights
     given = rights.force_from or address
-    if "@" in given and not is_mailbox(given):
+    if not (ordinary and given is address) and "@" in given and not is_mailbox(given):
         raise _refused(553, "5.1.7", f"<{given}> is not a mailbox", "address")
     for allowed, rule in (
         (listener.allow_senders, "sender"),

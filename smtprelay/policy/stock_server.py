@@ -70,7 +70,6 @@ class StockDelivery:
         return b""
 
     def _message(self) -> IMessage:
-        """Return what takes the lines for the next recipient."""
         if self._carried:
             return _Follower()
         try:

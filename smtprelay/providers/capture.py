@@ -1,9 +1,8 @@
 """
 Mail that stays here: each delivery becomes one file in a local Maildir.
 
-For the demo, for developers, and for a sandbox where nothing may leave. Any mail
-program opens the folder; the envelope, which alone says who would have got the
-mail, stands in headers at its top.
+For the demo, for developers, and for a sandbox where nothing may leave. Any mail program opens the folder;
+the envelope, which alone says who would have got the mail, stands in headers at its top.
 """
 
 import errno
@@ -55,7 +54,7 @@ class Capture(ProviderDefaults):
         body: Body,
         taken: Callable[[], None],  # noqa: ARG002 -- nothing is outstanding when the file is there
     ) -> Results:
-        """Write the delivery; see :class:`smtprelay.interfaces.Provider`."""
+        """Write the delivery."""
         outcome: Outcome = Delivered(delivery.operation_id)
         try:
             await self._write(delivery, body)

@@ -1,10 +1,9 @@
 """
 From a provider's answer to an outcome, by tables.
 
-What an answer means decides whether a person's mail waits, bounces or stops a
-whole lane, so it is written down as data that can be read and tested without a
-network. An operator's mistake must never become a bounce: what a table does not
-know is deferred.
+What an answer means decides whether a person's mail waits, bounces or stops a whole lane, so it is written
+down as data that can be read and tested without a network. An operator's mistake must never become a bounce:
+what a table does not know is deferred.
 """
 
 from collections.abc import Mapping
@@ -119,6 +118,8 @@ def retry_after(value: str, now: float) -> float | None:
     :param value: seconds or an HTTP-date; anything else, ``""`` too, is ``None``.
     :param now: seconds since the epoch.
     """
+    if not value:
+        return None
     if value.strip().isdecimal():
         return float(value)
     try:

@@ -1,9 +1,9 @@
 """
-The built-in way out of the events that routes send to a webhook.
+Delivers the events that routes send to a webhook.
 
-An event is a small JSON message in the spool, so that all that mail has, retries, pace, breaker, history, it
-has too. A request is signed as https://www.standardwebhooks.com describes it, for which there are libraries;
-its id is the same at each attempt, so that the receiver can tell a repetition.
+An event is a small JSON message in the spool, so it has retries, a rate and a history as mail has. A request
+is signed as https://www.standardwebhooks.com describes it, for which there are libraries; its id is the same
+at each attempt, so that the receiver can tell a repetition.
 """
 
 import base64
@@ -11,7 +11,6 @@ import binascii
 import hmac
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -22,6 +21,7 @@ from smtprelay.interfaces import Body, Events
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Results
 from smtprelay.model.route import Limits
+from smtprelay.net.tls_client import is_loopback
 from smtprelay.providers.acs.api import DeferToThread
 from smtprelay.providers.classify import WEBHOOK, by_status, outcome, retry_after, words
 from smtprelay.providers.defaults import ProviderDefaults
@@ -79,7 +79,7 @@ class Webhook(ProviderDefaults):
         return "".join(envelope.addresses[:1])
 
     async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:  # noqa: ARG002 -- the seam's
-        """Send the event once; see :meth:`smtprelay.interfaces.Provider.deliver`."""
+        """Send the event once."""
         result = await self._send(delivery, await body.whole())
         return dict.fromkeys(delivery.envelope.addresses, result)
 
@@ -107,15 +107,15 @@ class Webhook(ProviderDefaults):
         finally:
             seconds = self._clock.seconds() - begun
             self._events("provider.request", provider=self.name, operation="post", code=code, seconds=seconds)
-        return self._judge(delivery, answer)
+        return self._classify(delivery, answer)
 
-    def _judge(self, delivery: Delivery, answer: Response) -> Outcome:
+    def _classify(self, delivery: Delivery, answer: Response) -> Outcome:
         if answer.status in _SUCCESS:
             return Delivered(why=str(answer.status))
         why = words(answer.status, "", answer.body[:_REPEATED].decode("utf-8", "replace"))
         wait = retry_after(answer.header("Retry-After"), self._clock.seconds())
-        judged = outcome(by_status(WEBHOOK, answer.status), why, retry_after=wait)
-        return Blocked(why, delivery.lane) if isinstance(judged, Blocked) else judged
+        result = outcome(by_status(WEBHOOK, answer.status), why, retry_after=wait)
+        return Blocked(why, delivery.lane) if isinstance(result, Blocked) else result
 
 
 def checked(url: str) -> str:
@@ -128,7 +128,7 @@ def checked(url: str) -> str:
     parts = urlsplit(url.strip())
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.fragment:
         raise ValueError("the URL of the webhook is none that can be used: expected https://host/…")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ValueError("http:// is for loopback only: the URL of the webhook must begin with https://")
     return parts._replace(path=parts.path or "/").geturl()
 
@@ -159,10 +159,3 @@ def signed(identity: str, timestamp: int, event: bytes, key: bytes) -> dict[str,
         digest = hmac.digest(key, f"{identity}.{timestamp}.".encode() + event, sha256)
         headers["webhook-signature"] = f"v1,{base64.b64encode(digest).decode()}"
     return headers
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

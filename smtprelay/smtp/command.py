@@ -1,11 +1,10 @@
 """
 One line from a client, understood or refused (RFC 5321 §4.1.1 and §4.1.2).
 
-Lenient where devices are careless and no harm is possible: what a client calls itself is
-never refused, and of an address with blanks, a display name, no brackets or too many, or a dot
-behind it the one mailbox is taken that it can mean. Strict where leniency was somebody's
-security hole: control characters, addresses that are not ASCII, that two programs could read
-differently, or that no mail can be delivered to. Pure.
+Lenient where devices are careless and no harm is possible: what a client calls itself is never refused, and
+of an address with blanks, a display name, no brackets or too many, or a dot behind it the one mailbox is
+taken that it can mean. Strict where leniency was a security hole: control characters, and addresses that are
+not ASCII, that two programs could read differently, or that no mail can be delivered to. Pure.
 """
 
 import re

@@ -1,21 +1,20 @@
 r"""
 The content of a message: from the octets behind DATA to those that are stored.
 
-Strategy: whole segments by ``bytes`` operations, never line by line. Of each segment
-the longest end that could begin ``CRLF.CRLF`` is held back; what remains never splits a
-CRLF or a ``CRLF.``, so it can be judged and decoded by itself.
+Whole segments are decoded by ``bytes`` operations, never line by line. Of each segment the longest end that
+could begin ``CRLF.CRLF`` is held back; what remains never splits a CRLF or a ``CRLF.``, so it can be decoded
+by itself.
 
-Only ``CRLF.CRLF`` ends data, and only a dot behind CRLF is stuffing (RFC 5321 §4.5.2);
-the dots of ``\n.\n`` or ``\r.\r`` are content. From a client whose commands end with LF alone it is
-``LF.LF`` and a dot behind LF, and nothing else: CR is content. Bare line ends are made CRLF
-*after* that, and NULs removed after that, so that fixing cannot make an end or a stuffing dot
-out of content; a line of one dot that arises so is stored as what it is, and stuffed when it goes
-out. Content that is refused is still read to its real end, or what follows it
-would be taken for commands.
+Only ``CRLF.CRLF`` ends data, and only a dot behind CRLF is stuffing (RFC 5321 §4.5.2); the dots of ``\n.\n``
+or ``\r.\r`` are content. From a client whose commands end with LF alone it is ``LF.LF`` and a dot behind LF,
+and nothing else: CR is content. Bare line ends become CRLF *after* that, and NULs are removed after that, so
+that fixing cannot make an end or a stuffing dot out of content; a line of one dot that arises so is stored as
+it is, and stuffed when it leaves. Content that is refused is still read to its end, or what follows would be
+taken for commands.
 
-Programs leave NULs at the end of their strings, and mail is readable without them. Text in UTF-16 is not:
-it is refused. It is told by NULs in every second octet, by NULs around the octets of a line end, or by a byte
-order mark at the beginning of a line. Pure.
+Programs leave NULs at the end of their strings, and mail is readable without them. Text in UTF-16 is not: it
+is refused. It is recognised by NULs in every second octet, by NULs around the octets of a line end, or by a
+byte order mark at the beginning of a line. Pure.
 """
 
 import re
@@ -36,23 +35,22 @@ class _LineEnd:
     """
     What ends lines, and so what ends data.
 
+    :ivar end: what ends data.
     :ivar dot: finds a line that begins with a dot; faster than ``in``, as it looks for the CR by ``memchr``.
     :ivar held: what is held back at the end of a segment, longest first: an end may begin with it.
     """
 
     octets: bytes
+    end: bytes
     dot: Callable[[bytes], re.Match[bytes] | None] = field(repr=False)
     held: tuple[bytes, ...]
 
-    @property
-    def end(self) -> bytes:
-        """The end of data."""
-        return self.octets + b"." + self.octets
 
-
-_CRLF: Final = _LineEnd(b"\r\n", re.compile(rb"\r\n\.").search, (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r"))
+_CRLF: Final = _LineEnd(
+    b"\r\n", b"\r\n.\r\n", re.compile(rb"\r\n\.").search, (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
+)
 #: A CR stays with its LF, which would be two line ends without it.
-_LF: Final = _LineEnd(b"\n", re.compile(rb"\n\.").search, (b"\r\n.", b"\n.", b"\r\n", b"\n", b"\r"))
+_LF: Final = _LineEnd(b"\n", b"\n.\n", re.compile(rb"\n\.").search, (b"\r\n.", b"\n.", b"\r\n", b"\n", b"\r"))
 
 #: The octets of four letters, or those of a line end, in UTF-16; whichever half of a pair comes first.
 _UTF_16: Final = re.compile(rb"(?:[^\0\r\n]\0){4}|\r\0\n\0|\0\r\0").search
@@ -74,34 +72,11 @@ class BodyDecoder:
         when several things are wrong it is the same one however the octets were cut.
     """
 
-    __slots__ = (
-        "_bare",
-        "_end",
-        "_first",
-        "_fix",
-        "_header",
-        "_held",
-        "_limit",
-        "_line_end",
-        "_mark",
-        "_newlines",
-        "_nul",
-        "_odd",
-        "_size_of",
-        "_tail",
-        "_utf_16",
-        "ended",
-        "refusal",
-        "rest",
-        "size",
-    )
-
     def __init__(self, settings: ListenerSettings, *, bare: bool = False) -> None:
         self._limit = settings.size
         self._size_of = settings.size_of
         self._fix = settings.bare_newlines != "refuse"
         self._line_end = _LF if bare else _CRLF
-        self._end = self._line_end.end
         self._header = HeaderCheck(settings.header_size, settings.hops)
         self._newlines = IncrementalNewlineDecoder(None, translate=False)
         # The CRLF of the DATA command may be the first of the end (RFC 5321 §4.1.1.4).
@@ -116,19 +91,16 @@ class BodyDecoder:
         self.size = 0
 
     def _first_refusal(self) -> Reply | None:
-        """Return what is told when everything may be wrong."""
+        """Return the reply for what is wrong, always in the same order."""
         if self._nul and not self._fix:
             return reply.NUL_IN_CONTENT
         if self._utf_16 or (self._mark and self._nul):
             return reply.UTF_16
         if self._bare and not self._fix:
             return reply.BARE_LINE_ENDS
-        refusal = self._header.refusal
-        return (
-            reply.too_large(self._limit, self._size_of, self.size)
-            if refusal is None and self.size > self._limit
-            else refusal
-        )
+        if self._header.refusal is None and self.size > self._limit:
+            return reply.too_large(self._limit, self._size_of, self.size)
+        return self._header.refusal
 
     def feed(self, segment: bytes) -> bytes:
         """Take octets from the client; return what is to be stored, ``b""`` if that is nothing."""
@@ -149,14 +121,15 @@ class BodyDecoder:
         return stored if self.refusal is None else b""
 
     def _cut(self, window: bytes, dot: int) -> bytes:
-        """Return what is surely content; keep what may be the end, and what is behind it."""
-        end = window.find(self._end, dot) if dot >= 0 else -1
+        """Return what is certainly content; hold back what may be the end, and keep what follows it."""
+        line_end = self._line_end
+        end = window.find(line_end.end, dot) if dot >= 0 else -1
         if end >= 0:
             self.ended = True
             self._held = b""
-            self.rest = window[end + len(self._end) :]
-            return window[: end + len(self._line_end.octets)]
-        for beginning in self._line_end.held:
+            self.rest = window[end + len(line_end.end) :]
+            return window[: end + len(line_end.octets)]
+        for beginning in line_end.held:
             if window.endswith(beginning):
                 self._held = beginning
                 return window[: -len(beginning)]
@@ -169,11 +142,13 @@ class BodyDecoder:
         if nul or not text.isascii():
             self._look_for_utf_16(self._tail + content, nul=nul)
         self._tail = content[-_TAIL:] if len(content) >= _TAIL else (self._tail + content)[-_TAIL:]
-        clean = self._has_clean_line_ends(text)
+        # The only single pass in C that tells CRLF from CR and LF: a third of counting each.
+        self._newlines.reset()
+        self._newlines.decode(text, final=True)
         if stuffed:
             line_end = self._line_end.octets
             content = content.replace(line_end + b".", line_end)
-        if not clean:
+        if self._newlines.newlines not in (None, "\r\n"):
             self._bare = self._odd = True
             content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
         # Behind that, or a NUL between a CR and an LF would make one line end or two, as the octets were cut.
@@ -189,9 +164,3 @@ class BodyDecoder:
         self._odd = self._odd or nul
         self._mark = self._mark or _MARK(octets) is not None
         self._utf_16 = self._utf_16 or (nul and _UTF_16(octets) is not None)
-
-    def _has_clean_line_ends(self, text: str) -> bool:
-        # The only single pass in C that tells CRLF from CR and LF: a third of counting each.
-        self._newlines.reset()
-        self._newlines.decode(text, final=True)
-        return self._newlines.newlines in (None, "\r\n")

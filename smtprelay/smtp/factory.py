@@ -72,9 +72,10 @@ class ESMTPFactory(ServerFactory):
         if refusal is None:
             self._sessions[session] = address
             self._clients[address] += 1
-            self._tell_others(address, 1)
+            if self._memory is not None:
+                self._memory.count(self.settings.listener, address, 1)
         else:
-            # It takes nobody's place while it takes its leave.
+            # It does not count towards the limits.
             self._turned_away.add(session)
         return refusal
 
@@ -87,7 +88,8 @@ class ESMTPFactory(ServerFactory):
         if address is None:
             return False
         self._clients[address] -= 1
-        self._tell_others(address, -1)
+        if self._memory is not None:
+            self._memory.count(self.settings.listener, address, -1)
         if not self._clients[address]:
             del self._clients[address]
         if self._stopped is not None and not self._sessions and not self._stopped.called:
@@ -132,7 +134,7 @@ class ESMTPFactory(ServerFactory):
         self._stop_refusals()
         for session in [*self._sessions, *self._turned_away]:
             if concluding or not session.concludes:
-                session.cut("aborted at shutdown")
+                session.abort("aborted at shutdown")
 
     def _stop_refusals(self) -> None:
         if self._own_refusals:
@@ -141,15 +143,13 @@ class ESMTPFactory(ServerFactory):
     def _refusal(self, address: str) -> Reply | None:
         if self._closed or self._stopped is not None:
             return reply.SHUTTING_DOWN
-        if len(self._sessions) + self._elsewhere() >= self.settings.connections:
-            return reply.too_many_connections(self.settings.connections)
-        if self._clients[address] + self._elsewhere(address) >= self.settings.connections_per_client:
-            return reply.too_many_from_client(self.settings.connections_per_client)
+        settings, memory = self.settings, self._memory
+        connections, of_client = len(self._sessions), self._clients[address]
+        if memory is not None:
+            connections += memory.elsewhere(settings.listener)
+            of_client += memory.elsewhere(settings.listener, address)
+        if connections >= settings.connections:
+            return reply.too_many_connections(settings.connections)
+        if of_client >= settings.connections_per_client:
+            return reply.too_many_from_client(settings.connections_per_client)
         return None
-
-    def _elsewhere(self, address: str = "") -> int:
-        return 0 if self._memory is None else self._memory.elsewhere(self.settings.listener, address)
-
-    def _tell_others(self, address: str, change: int) -> None:
-        if self._memory is not None:
-            self._memory.count(self.settings.listener, address, change)

@@ -1,13 +1,10 @@
 """
-The header of a message on its way in, looked at for two things only: its size, and how often it was received.
+The limits of a header while it is received: its size, and how many ``Received:`` fields a mail loop made.
 
-Mail that goes in circles collects ``Received:`` fields; and many a reader keeps a header in memory, so it
-is bounded. The header ends at the first empty line. Lines in it that are no field, and what is folded behind
-them, do not count and do not end it: a text without a header is no large header, and no line in front of
-fields hides them.
-
-Each line is judged by its own first octets, so the verdict is the same however the content is cut and
-wherever in a piece a line begins. Nothing is kept but the beginning of an unfinished line. Pure.
+The header ends at the first empty line. Lines in it that are no field, and what is folded behind them, do not
+count and do not end it: a text without a header is no large header, and no line in front of fields hides
+them. Each line is recognised by its own first octets, so the result is the same however the content is cut.
+Only the beginning of an unfinished line is kept. Pure.
 """
 
 import re
@@ -34,14 +31,13 @@ _received: Final = re.compile(
 
 class HeaderCheck:
     """
-    Judges one header, fed in pieces; it may end without an empty line.
+    Checks one header, fed in pieces; it may end without an empty line.
 
     :param size: octets that its fields may have.
     :param hops: how many ``Received:`` fields it may have.
     :ivar ended: its end was seen.
+    :ivar refusal: why the message cannot be taken, as far as is known yet; a loop comes first.
     """
-
-    __slots__ = ("_counted", "_hops", "_in_field", "_in_line", "_line", "_received", "_size", "ended")
 
     def __init__(self, size: int, hops: int) -> None:
         self._size = size
@@ -52,33 +48,35 @@ class HeaderCheck:
         self._in_line = False  # so long a one that what came of it is counted already
         self._in_field = False  # what is folded belongs to a field
         self.ended = False
-
-    @property
-    def refusal(self) -> Reply | None:
-        """Why the message cannot be taken, as far as is known yet; that it circles is told first."""
-        if self._received > self._hops:
-            return reply.too_many_hops(self._hops)
-        return reply.header_too_large(self._size) if self._counted > self._size else None
+        self.refusal: Reply | None = None
 
     def feed(self, content: bytes) -> None:
-        """Look at the next piece."""
+        """Check the next piece."""
         if self.ended:
             return
-        lines = self._line + self._behind_line(content)
+        lines = self._line + (self._behind_line(content) if self._in_line else content)
         end = 0 if lines.startswith(b"\r\n") else lines.find(b"\r\n\r\n") + 2
         if end == 1:
             end = lines.rfind(b"\n") + 1
         else:
             self.ended = True
-        self._count(lines[:end])
         self._line = b"" if self.ended else lines[end:]
+        lines = lines[:end]
+        lowered = lines.lower()
+        hops = lowered.count(b"\nreceived") + lowered.startswith(b"received")
+        # Of nearly every header it is enough to know that it cannot have too much of anything.
+        if self.ended and self._counted + end <= self._size and self._received + hops <= self._hops:
+            return
+        self._count(lines, has_hops=hops > 0)
         if len(self._line) >= _ENOUGH:
             self._begin_line(self._line)
+        if self._received > self._hops:
+            self.refusal = reply.too_many_hops(self._hops)
+        elif self._counted > self._size:
+            self.refusal = reply.header_too_large(self._size)
 
     def _behind_line(self, content: bytes) -> bytes:
         """Return what is behind the line that is counted already."""
-        if not self._in_line:
-            return content
         end = content.find(b"\n") + 1
         if self._in_field:
             self._counted += end or len(content)
@@ -94,14 +92,8 @@ class HeaderCheck:
         self._in_line = True
         self._line = b""
 
-    def _count(self, lines: bytes) -> None:
-        """Count whole lines."""
-        lowered = lines.lower()
-        hops = lowered.count(b"\nreceived") + lowered.startswith(b"received")
-        # Of nearly every header it is enough to know that it cannot have too much of anything.
-        if self.ended and self._counted + len(lines) <= self._size and self._received + hops <= self._hops:
-            return
-        if hops:
+    def _count(self, lines: bytes, *, has_hops: bool) -> None:
+        if has_hops:
             self._received += len(_received(lines))
         start = 0
         if self._in_field:

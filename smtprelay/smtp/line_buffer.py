@@ -1,12 +1,10 @@
 """
 What the client sent and nobody has read yet, and the lines in it.
 
-A line that is too long is refused as soon as that is known and dropped up to its end, so that its end is
-never taken for a command and no client can make us keep more than a line of it. A line that ends with LF
-alone is refused, and each one behind it up to a CRLF: for clients that end lines by CRLF they are one.
-
-Where it may, a client decides by its first line that LF alone ends all of its lines, those of content too.
-What ends a line is one or the other, and never both. Pure.
+A line that is too long is refused as soon as that is known, and dropped up to its end: its end is never taken
+for a command, and no more than a line of it is kept. A line that ends with LF alone is refused, and each one
+behind it up to a CRLF: for clients that end lines by CRLF they are one. Where it is allowed, a client's first
+line decides that LF alone ends all of its lines, those of content too; never both. Pure.
 """
 
 from typing import Final
@@ -28,17 +26,18 @@ class LineBuffer:
     Octets on their way to be lines, or to be taken as they are.
 
     :param may_be_bare: the first line decides what ends a line; else it is CRLF.
+    :ivar octets: empty if nothing is unread; else the end of it is unread.
     :ivar bare: LF alone ends a line.
     :ivar latest: the line that was taken or refused last, or its beginning if it was too long.
     """
 
-    __slots__ = ("_at", "_later", "_may_be_bare", "_mixed", "_octets", "_swallowing", "bare", "latest")
+    __slots__ = ("_at", "_later", "_may_be_bare", "_mixed", "_swallowing", "bare", "latest", "octets")
 
     def __init__(self, *, may_be_bare: bool = False) -> None:
         self.bare = False
         self.latest = b""
         self._may_be_bare = may_be_bare  # no line has come that decided it
-        self._octets = b""
+        self.octets = b""
         self._later: list[bytes] = []  # what came behind them, joined when somebody reads
         self._at = 0  # what lies before it has been read
         self._swallowing = False  # the rest of a line that was refused because it is too long
@@ -46,50 +45,45 @@ class LineBuffer:
 
     def receive(self, octets: bytes) -> None:
         """Add what the client sent."""
-        if self._octets:
+        if self.octets:
             self._later.append(octets)
         else:
-            self._octets = octets
-
-    @property
-    def unread(self) -> bool:
-        """Whether there is anything that nobody has read."""
-        return bool(self._octets)
+            self.octets = octets
 
     def startswith(self, beginning: bytes) -> bool:
         """Tell whether ``beginning``, in upper case, begins what is unread; its own case is ignored."""
         if self._later:
             self._join()
-        return self._octets[self._at : self._at + len(beginning)].upper() == beginning
+        return self.octets[self._at : self._at + len(beginning)].upper() == beginning
 
     def take(self, most: int) -> bytes:
         """Take what is unread, up to ``most`` octets of it."""
         if self._later:
             self._join()
         end = self._at + most
-        if end >= len(self._octets):
-            octets = self._octets[self._at :]
-            self.drop()
+        if end >= len(self.octets):
+            octets = self.octets[self._at :]
+            self.octets, self._at = b"", 0
         else:
-            octets = self._octets[self._at : end]
+            octets = self.octets[self._at : end]
             self._at = end
         return octets
 
     def put_back(self, octets: bytes) -> None:
         """Let ``octets``, the end of what was taken last, be unread again."""
-        if self._octets:
+        if self.octets:
             self._at -= len(octets)
         else:
-            self._octets = octets
+            self.octets = octets
 
     def drop(self) -> None:
         """Forget everything that is unread."""
-        self._octets = b""
+        self.octets = b""
         self._later.clear()
         self._at = 0
 
     def _join(self) -> None:
-        self._octets = b"".join([self._octets[self._at :], *self._later])
+        self.octets = b"".join([self.octets[self._at :], *self._later])
         self._later.clear()
         self._at = 0
 
@@ -102,30 +96,30 @@ class LineBuffer:
         """
         if self._later:
             self._join()
-        if not self._octets or (self._swallowing and not self._swallow()):
+        if not self.octets or (self._swallowing and not self._swallow()):
             return None
         # The first LF decides everything, so it does not matter how segments fall.
         start = self._at
-        end = self._octets.find(b"\n", start) + 1
-        length = (end or len(self._octets)) - start
+        end = self.octets.find(b"\n", start) + 1
+        length = (end or len(self.octets)) - start
         if length > LONGEST_LINE and length > self._longest(login=login):
             self._swallowing = True
-            self.latest = self._octets[start : start + LONGEST_LINE].partition(b"\n")[0]
+            self.latest = self.octets[start : start + LONGEST_LINE].partition(b"\n")[0]
             raise Refused(reply.LINE_TOO_LONG)
         if not end:
             return None
-        crlf = self._is_crlf(end) if self._may_be_bare else self._octets.endswith(b"\r\n", start, end)
-        line = self.latest = self._octets[start : end - 1 - crlf]
+        crlf = self._is_crlf(end) if self._may_be_bare else self.octets.endswith(b"\r\n", start, end)
+        line = self.latest = self.octets[start : end - 1 - crlf]
         self._at = end
-        if end == len(self._octets):
-            self.drop()
+        if end == len(self.octets):
+            self.octets, self._at = b"", 0
         if not crlf or self.bare or self._mixed:
             self._check_end(crlf=crlf)
         return line
 
     def _is_crlf(self, end: int) -> bool:
         """Tell whether the line that ends before ``end``, with LF, ends with CRLF; the first one decides."""
-        crlf = end - self._at > 1 and self._octets[end - 2] == _CR
+        crlf = end - self._at > 1 and self.octets[end - 2] == _CR
         if self._may_be_bare:
             self._may_be_bare = False
             self.bare = not crlf
@@ -145,16 +139,16 @@ class LineBuffer:
 
     def _swallow(self) -> bool:
         """Drop the rest of a line that was too long; return whether its end was found."""
-        end = self._octets.find(b"\n", self._at) + 1
+        end = self.octets.find(b"\n", self._at) + 1
         self._swallowing = not end
         if end:
             crlf = self._is_crlf(end)
             self._mixed = not (crlf or self.bare)
             self._at = end
-            if end == len(self._octets):
+            if end == len(self.octets):
                 self.drop()
-        elif self._octets.endswith(b"\r"):
-            self._at = len(self._octets) - 1
+        elif self.octets.endswith(b"\r"):
+            self._at = len(self.octets) - 1
         else:
             self.drop()
         return end > 0

@@ -1,10 +1,8 @@
 """
-How a session comes to its avatar: through a ``twisted.cred`` portal, once, and out again.
+Logs a session in through a ``twisted.cred`` portal, of policy or of any Twisted program.
 
-The portal may belong to policy or to anybody else's Twisted program. An avatar that
-knows only the stock ``IMessageDelivery`` is dressed up by
-:mod:`smtprelay.smtp.twisted_delivery`, which is imported only then, because what it imports
-installs the reactor.
+An avatar that knows only the stock ``IMessageDelivery`` is adapted by :mod:`smtprelay.smtp.twisted_delivery`,
+which is imported only then, because what it imports installs the reactor.
 """
 
 from collections.abc import Callable
@@ -25,10 +23,10 @@ from smtprelay.model.message import Client
 @frozen
 class PortalLogin:
     """
-    An avatar on loan.
+    An avatar.
 
     :ivar delivery: provides :class:`IEnvelopeDelivery`; it has not been told who the client is.
-    :ivar logout: gives it back; called once.
+    :ivar logout: ends its use; called once.
     """
 
     delivery: Any
@@ -37,10 +35,7 @@ class PortalLogin:
 
 async def admit_anonymous(portal: Portal, client: Client) -> PortalLogin:
     """
-    Log ``client`` in without a name.
-
-    A portal of somebody else, which has never heard of our credential, is asked
-    again with the stock one.
+    Log ``client`` in without a name; a portal that does not know our credential is asked with the stock one.
 
     :raises LoginFailed: if the portal wants a name. A checker may also raise
         :class:`smtprelay.model.message.Refused`.
@@ -63,15 +58,14 @@ async def admit_user(
 
 
 async def _admit(portal: Portal, credentials: ICredentials) -> PortalLogin:
+    interface: Any
+    avatar: Any
     interface, avatar, logout = await portal.login(
         credentials, None, IEnvelopeDelivery, IMessageDeliveryFactory, IMessageDelivery
     )
-    return PortalLogin(avatar if interface is IEnvelopeDelivery else _adapted(interface, avatar), logout)
-
-
-def _adapted(interface: Any, avatar: Any) -> Any:
+    if interface is IEnvelopeDelivery:
+        return PortalLogin(avatar, logout)
     from smtprelay.smtp.twisted_delivery import TwistedDelivery  # noqa: PLC0415 -- installs the reactor
 
-    if interface.isOrExtends(IMessageDeliveryFactory):
-        return TwistedDelivery(avatar.getMessageDelivery)
-    return TwistedDelivery(lambda: avatar)
+    makes = interface.isOrExtends(IMessageDeliveryFactory)
+    return PortalLogin(TwistedDelivery(avatar.getMessageDelivery if makes else lambda: avatar), logout)

@@ -1,25 +1,17 @@
 """
-The server protocol: the one loop between a transport, a session and its dialogue.
+The server protocol: one loop between a transport, a session and its responder.
 
-Each event of the session gets one answer before the next is asked for. The loop does
-not call itself, so a client that sends thousands of commands at once costs no stack;
-replies are collected while it runs and leave in one write. It stops while an
-answer is pending or the client does not read, and when it has done enough for one turn
-of the reactor; and then so does reading.
-
-What a client has sent counts, whatever its connection does next: the loop goes on with what is here when the
-client says no more, and when it is gone, then without replies.
+Each event of the session gets one answer before the next is asked for. The loop does not call itself, so
+thousands of commands at once cost no stack; the replies of one run leave in one write. The loop and reading
+stop while an answer is pending, while the client does not read, and after enough work for one turn of the
+reactor. What has been received is worked on even if the client has closed its connection meanwhile.
 """
 
 from typing import TYPE_CHECKING, Any, Final
 
 from OpenSSL.SSL import Error as TLSError
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import (
-    IHalfCloseableProtocol,
-    IHandshakeListener,
-    IPushProducer,
-)
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -40,13 +32,13 @@ from smtprelay.smtp.turn import CONTENT, MOST, Turn
 if TYPE_CHECKING:
     from smtprelay.smtp.factory import ESMTPFactory
 
-#: Seconds that a client has to read our last words.
+#: Seconds in which a client can read the last reply before the connection is cut.
 LINGER: Final = 10.0
 
-#: Seconds that a client may be silent while the relay stops, also in the middle of its message.
+#: Seconds of silence after which a client is cut while the relay stops, also within a message.
 HURRY: Final = 3.0
 
-#: Commands without which others are refused, too; and what begins anew when it succeeds.
+#: Commands whose refusal makes others be refused, too; and commands whose success ends that.
 _CAUSES: Final = frozenset({"AUTH", RESPONSE, "MAIL", "RCPT", "DATA"})
 _ANEW: Final = frozenset({"EHLO", "HELO", "STARTTLS", "AUTH", RESPONSE, "MAIL", "RSET", END_OF_DATA})
 
@@ -69,7 +61,7 @@ class ESMTP(Protocol):
         self._looping = self._lost = False
         self._write_paused = False  # the client does not read
         self._read_paused = False  # we do not read
-        self._silent = False  # the client says no more
+        self._silent = False  # the client sends no more
         self._why = ""
         self._cause = ""  # the command that was refused last, of which others may be a consequence
         self._octets = 0  # received since the deadline looked
@@ -84,9 +76,9 @@ class ESMTP(Protocol):
         address = getattr(self.transport.getPeer(), "host", "unix")
         tls = "TLS" if settings.tls_implicit else ""
         client = Client(address=address, listener=settings.listener, tls=tls)
-        bare = settings.takes_bare_newlines(address)
+        bare = settings.bare_newlines == "accept" and address in settings.bare_newlines_from
         self._session = Session(settings, secure=settings.tls_implicit, bare_newlines=bare)
-        self._dialogue = Responder(self.factory.portal, settings, self._events, client)
+        self._responder = Responder(self.factory.portal, settings, self._events, client)
         self._wire = DirectWriter(self.transport)
         self._deadline = SilenceDeadline(clock, settings.command_time, self._expired, self._check_rate)
         self._turn = Turn(clock, self._advance)
@@ -107,7 +99,7 @@ class ESMTP(Protocol):
         if self._session.decoder is not None:
             self._deadline.touch()  # of a command only its end counts
         self._session.receive(octets)
-        if not self._dialogue.client.tls:
+        if not self._responder.client.tls:
             # A socket is read once a turn; what TLS reads at once comes here record by record.
             self._turn.left = MOST
         if self._write_paused or self._session.asked or self._turn.waiting:
@@ -116,15 +108,15 @@ class ESMTP(Protocol):
             self._advance()
 
     def readConnectionLost(self) -> None:
-        """Answer what has come, then close: the client says no more, but may listen."""
+        """Answer what has been received, then close: the client sends no more, but may still read."""
         self._silent = True
         self._advance()
 
     def writeConnectionLost(self) -> None:
-        """Nothing: we close both ways at once."""
+        """Do nothing: we close both ways at once."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Finish what has come whole, and forget the rest."""
+        """Finish messages that were received completely, and abort the rest."""
         self._silent = self._lost = True
         self._write_paused = False
         self._why = self._why or connection_end(reason.value)
@@ -133,41 +125,41 @@ class ESMTP(Protocol):
             self._refused("STARTTLS", reply.unsaid(self._why, "tls-handshake"))
         self._deadline.cancel()
         self._advance()
-        if not self._session.unread:
-            self._dialogue.lose()
+        if not self._session.input.octets:
+            self._responder.lose()
 
     def handshakeCompleted(self) -> None:
         """Note which TLS is spoken."""
         version = self.transport.getHandle().get_protocol_version_name()
-        self._dialogue.forget(version)
+        self._responder.forget(version)
         self._tell("session.tls", version=version)
 
     def pauseProducing(self) -> None:
-        """Say nothing more: the client does not read."""
+        """Stop writing: the client does not read."""
         self._write_paused = True
 
     def resumeProducing(self) -> None:
-        """Go on where the client's not reading had stopped us."""
+        """Go on: the client reads again."""
         self._write_paused = False
         self._advance()
 
     def stopProducing(self) -> None:
-        """The transport is at its end; :meth:`connectionLost` follows."""
+        """Do nothing: :meth:`connectionLost` follows."""
 
     # --- called by the listener ------------------------------------------------------------
 
     def dismiss(self, farewell: Reply) -> None:
-        """End the session with ``farewell`` as soon as no message is on its way."""
+        """End the session with ``farewell`` once no message is being received or answered."""
         self._session.dismiss(farewell)
         self._advance()
 
     def hurry(self) -> None:
-        """Have no patience any more with a client that is silent."""
+        """From now on cut the connection after a short silence."""
         self._deadline.hurry(HURRY)
 
     @property
     def concludes(self) -> bool:
-        """Whether a message has come whole, and its client waits for what becomes of it."""
+        """Whether a message was received completely and is not answered yet."""
         return self._session.concludes
 
     # --- the loop --------------------------------------------------------------------------
@@ -178,7 +170,7 @@ class ESMTP(Protocol):
         self._looping = True
         try:
             while not self._write_paused:
-                if self._turn.left <= 0 and self._session.unread:
+                if self._turn.left <= 0 and self._session.input.octets:
                     self._turn.wait()
                     self._pause_reading()
                     break
@@ -199,7 +191,7 @@ class ESMTP(Protocol):
                 self.transport.resumeProducing()
 
     def _end(self) -> None:
-        """End the session: all that the client has sent was worked on."""
+        """End the session: everything that was received has been answered."""
         if self._lost:
             self._leave()
         elif self._session.decoder is not None and self._session.decoder.size:
@@ -212,28 +204,33 @@ class ESMTP(Protocol):
         if not isinstance(event, Content):
             self._deadline.touch()
             self._turn.left -= 1
-        elif self._session.unread:
+        elif self._session.input.octets:
             # Else it was no more than the transport reads at once.
             self._turn.left -= CONTENT
+        verb = END_OF_DATA
+        answer: Deferred[Reply] | Deferred[Reply | None] | Reply | None
         if isinstance(event, Command):
-            self._await(event.verb, self._dialogue.answer(event))
+            verb, answer = event.verb, self._responder.answer(event)
         elif isinstance(event, Content):
-            self._await(END_OF_DATA, self._dialogue.take(event))
+            answer = self._responder.take(event)
         elif isinstance(event, Answered):
-            self._answer(event.verb, event.reply)
-        elif isinstance(event, Foreign):
+            verb, answer = event.verb, event.reply
+        else:
+            self._leave_smtp(event)
+            return
+        if isinstance(answer, Deferred):
+            answer.addCallback(lambda response: self._answer(verb, response)).addErrback(self._broken)
+        else:
+            self._answer(verb, answer)
+
+    def _leave_smtp(self, event: Foreign | Signal) -> None:
+        if isinstance(event, Foreign):
             self._refused(UNKNOWN, reply.unsaid(event.reason, "protocol"))
             self._close(event.reason)
         elif event is Signal.UPGRADE:
             self._start_tls()
         elif event is Signal.CLOSE:
             self._close("")
-
-    def _await(self, verb: str, answer: Deferred[Reply] | Deferred[Reply | None] | Reply | None) -> None:
-        if isinstance(answer, Deferred):
-            answer.addCallback(lambda response: self._answer(verb, response)).addErrback(self._broken)
-        else:
-            self._answer(verb, answer)
 
     def _answer(self, verb: str, response: Reply | None) -> None:
         if response is None:
@@ -243,7 +240,7 @@ class ESMTP(Protocol):
                 self._why = response.text
             self._queue_reply(verb, response, self._session.answer(response))
         if not self._looping:
-            # It came late, in another turn: the client's time begins now.
+            # The answer came in a later turn: the client's time begins now.
             self._turn.left = MOST
             self._deadline.touch()
             self._watched = None
@@ -260,7 +257,7 @@ class ESMTP(Protocol):
         self._replies.append(octets)
 
     def _refused(self, verb: str, refusal: Reply) -> None:
-        self.factory.refusals.tell(verb, refusal, self._session.said, self._dialogue, self._cause)
+        self.factory.refusals.tell(verb, refusal, self._session.said, self._responder, self._cause)
 
     def _flush(self) -> None:
         if self._replies:
@@ -274,7 +271,7 @@ class ESMTP(Protocol):
             self._read_paused = True
             self.transport.pauseProducing()
 
-    # --- turns of the way ------------------------------------------------------------------
+    # --- TLS and the end -------------------------------------------------------------------
 
     def _start_tls(self) -> None:
         self._flush()
@@ -283,7 +280,7 @@ class ESMTP(Protocol):
             self._close(_HALF_CLOSED)
             return
         self._wire.through_transport()
-        self._dialogue.forget("TLS")
+        self._responder.forget("TLS")
         self._session.proceed()
         self.transport.startTLS(self._settings.tls)
 
@@ -301,14 +298,14 @@ class ESMTP(Protocol):
         if self._session.closed:
             self.transport.abortConnection()
         elif self._write_paused:
-            self.cut("timeout: the client does not read")
+            self.abort("timeout: the client does not read")
         elif self._session.decoder is not None and not self._session.asked:
             self._interrupt(reply.TIMED_OUT)
         elif not self._session.asked:
             self.dismiss(reply.TIMED_OUT)
 
     def _check_rate(self, elapsed: float) -> None:
-        """Judge how fast content came, if it was one message's for the whole time."""
+        """Check the data rate, if one message was being received for the whole period."""
         octets, self._octets = self._octets, 0
         self._session.forgive(elapsed)
         watched, self._watched = self._watched, self._session.decoder
@@ -318,40 +315,38 @@ class ESMTP(Protocol):
             self._interrupt(reply.TOO_SLOW)
 
     def _interrupt(self, farewell: Reply) -> None:
-        """End the session in the middle of content."""
         self._forget_content(farewell.text)
         self._queue_reply(UNKNOWN, farewell, self._session.interrupt(farewell))
         self._close(farewell.text)
 
-    def cut(self, why: str) -> None:
+    def abort(self, why: str) -> None:
         """Cut the connection, for the reason ``why``."""
         self._why = why
         self._turn.cancel()
         self.transport.abortConnection()
 
     def _broken(self, failure: Failure) -> None:
-        """A bug of ours: this session cannot go on."""
         self._tell("session.failed", exc=failure.value)
         self._session.close()
         if self._lost:
             self._leave()
         else:
-            self.cut("unexpected error")
+            self.abort("unexpected error")
 
     def _forget_content(self, why: str) -> None:
-        """Say what came of a message whose end did not."""
+        """Abort the message whose end was not received, and tell how much of it was."""
         decoder = self._session.decoder
         if decoder is not None:
-            self._dialogue.abort_unfinished(decoder.size, why)
+            self._responder.abort_unfinished(decoder.size, why)
 
     def _leave(self) -> None:
-        """Say that the session is over; once, and not while a message is being finished."""
+        """End the session for the factory and the log; the event is told once."""
         self._forget_content(self._why)
         self._session.close()
-        self._dialogue.leave()
+        self._responder.leave()
         if self.factory.leave(self):
             self._tell("session.close", seconds=self._clock.seconds() - self._began, reason=self._why)
 
     def _tell(self, event: str, **fields: object) -> None:
-        client = self._dialogue.client
+        client = self._responder.client
         self._events(event, listener=client.listener, client=client.address, **fields)

@@ -1,13 +1,11 @@
 """
 What clients are refused: each negative reply becomes one event, and a row of the ledger of refused mail.
 
-Of a client that makes many mistakes at once only the first are told one by one; from then on what is alike
-is added up and told together a little later, with its ``count``, some in each turn of the reactor. So a
-flood costs neither the log nor the memory, and nothing is missing in the sums. Of one client that makes too
-many kinds of mistakes user and domain are not told apart any more, of too many clients nor is the address.
-
-What was heard is written to the ledger with the sums. Reading writes nothing, so the ledger can be read while
-the spool takes nothing more.
+The first refusals of a client are told one by one; after that, equal ones are added up and told together a
+little later, with their ``count``, some in each turn of the reactor. So a flood fills neither the log nor the
+memory, and the sums are complete. If one client causes too many kinds of refusals, user and domain are not
+distinguished any more; with too many clients, nor is the address. The sums are also written to the ledger;
+reading it writes nothing, so that works while the spool takes nothing more.
 """
 
 import re
@@ -58,12 +56,12 @@ _STAGES: Final = {
     END_OF_DATA: "content",
 }
 
-#: Where the last words of a session are said to whoever has not said anything yet, or goes on too long.
+#: The stages of a session's last reply: before the first command, and after it; and of unknown commands.
 _CONNECT, _SESSION, _COMMAND = "connect", "session", "command"
 _GOODBYE: Final = 421
 
-#: The rules of refusals that only follow from an earlier one, by the command that was refused before: then
-#: passwords and content come as commands. They have no rows; the cause has one.
+#: The rules of refusals that only follow from an earlier one, by the command that was refused then: passwords
+#: and content arrive as commands. They have no rows; the cause has one.
 _AFTER_LOGIN: Final = frozenset({"sequence", "command", "auth-required", "auth-always"})
 _FOLLOWING: Final = {
     "AUTH": _AFTER_LOGIN,
@@ -76,7 +74,7 @@ _FOLLOWING: Final = {
 
 @frozen
 class FailedLogin:
-    """What a client claimed that failed to log in; nobody has believed it."""
+    """A login that failed, as the client claimed it."""
 
     mechanism: str
     user: str
@@ -149,7 +147,7 @@ class Refusals(RefusedMail):
         self._timer: IDelayedCall | None = None
         self._stopped = False
 
-    def tell(self, verb: str, reply: Reply, said: bytes, dialogue: "Responder", cause: str) -> None:
+    def tell(self, verb: str, reply: Reply, said: bytes, responder: "Responder", cause: str) -> None:
         """
         Tell of one negative reply.
 
@@ -157,11 +155,11 @@ class Refusals(RefusedMail):
         :param said: the client's last line.
         :param cause: the command that was refused before in the same transaction, or ``""``.
         """
-        client, login = dialogue.client, dialogue.failed_login()
+        client, login = responder.client, responder.failed_login()
         command = command_shown(said) if said else ""
         stage = _stage(verb, reply, command)
         user = login.user if login else client.user
-        row = self._row(client, reply, command, user, _domain(stage, command, dialogue.sender))
+        row = self._row(client, reply, command, user, _domain(stage, command, responder.sender))
         mechanism = login.mechanism if login else ""
         # Where TLS is required each command is refused, also the RSET behind a MAIL.
         follows = reply.rule == "tls" and cause == "MAIL" and verb not in _FOLLOWING

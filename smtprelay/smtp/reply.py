@@ -1,8 +1,5 @@
 """
-What the server says by itself, by name, and how any reply is written on the wire.
-
-A number in the middle of logic tells nobody why it is that number; here each stands
-beside the section that asks for it. Pure.
+The server's own replies, by name and with the section that asks for them, and how any reply is written. Pure.
 """
 
 import re
@@ -153,7 +150,7 @@ def unsaid(text: str, rule: str) -> Reply:
 
 def welcome(banner: str) -> Reply:
     """Greet a client (RFC 5321 §3.1)."""
-    return _reply(220, "", banner)
+    return Reply(code=220, enhanced="", text=banner)
 
 
 def challenge(base64: str) -> Reply:
@@ -165,9 +162,8 @@ def render(reply: Reply) -> bytes:
     """
     Return ``reply`` as it goes over the wire.
 
-    Each line carries the code and the enhanced code (RFC 2034 §4). A text that comes
-    from elsewhere can neither end a line nor exceed one: what is not printable
-    ASCII becomes ``?``, what is long is wrapped, what is endless is cut.
+    Each line has the code and the enhanced code (RFC 2034 §4). A text can neither end a line nor exceed one:
+    what is not printable ASCII becomes ``?``, a long text is wrapped, and a very long one is cut.
     """
     text = reply.text
     status = f"{reply.enhanced} " if reply.enhanced else ""

@@ -1,9 +1,8 @@
 """
-What is answered to the commands that the session cannot answer by itself.
+Answers the commands that the session cannot answer by itself: it asks the avatar.
 
-It asks the avatar, and makes of whatever comes back (a value, a Deferred, a refusal,
-a bug) one :class:`Reply`. Most answers are there at once; then no coroutine and no
-Deferred is made, which is what keeps a message cheap.
+A value, a Deferred, a refusal or a bug of the avatar becomes one :class:`Reply`. Most are there at once; then
+neither a coroutine nor a Deferred is made, which keeps a message cheap.
 """
 
 from collections.abc import Awaitable, Callable
@@ -34,24 +33,11 @@ Answer = Reply | Deferred[Reply]
 
 class Responder:
     """
-    One client's dealings with its avatar.
+    Answers one client by its avatar.
 
-    :ivar client: who speaks, as far as it is known now.
-    :ivar sender: what the last MAIL named.
+    :ivar client: the client, as far as it is known now.
+    :ivar sender: of the last MAIL.
     """
-
-    __slots__ = (
-        "_admission",
-        "_events",
-        "_exchange",
-        "_failed_login",
-        "_incoming",
-        "_lost",
-        "_portal",
-        "_settings",
-        "client",
-        "sender",
-    )
 
     def __init__(self, portal: Portal, settings: ListenerSettings, events: Events, client: Client) -> None:
         self._portal = portal
@@ -66,20 +52,19 @@ class Responder:
         self.sender = ""
 
     def answer(self, command: Command) -> Answer:
-        """Answer a command that came in order. Neither this nor the Deferred raises."""
+        """Answer a command that came in order. It never raises, and the Deferred never fails."""
         return self._verbs[command.verb](self, command)
 
     def take(self, content: Content) -> Deferred[Reply | None] | Reply | None:
         """
         Take content of the message.
 
-        ``None``: go on. A Deferred of it: go on when it fires. A reply: that was all, and this is
-        the answer.
+        ``None``: go on. A Deferred: go on when it fires. A reply: the message has ended, this is its answer.
         """
         if content.refusal is not None:
             self.abort()
             return content.refusal if content.ended else None
-        if self._incoming is None:  # it broke; the rest is read all the same
+        if self._incoming is None:  # it failed; the rest is read all the same
             return reply.LOCAL_ERROR if content.ended else None
         try:
             waiting = self._incoming.write(content.chunk) if content.chunk else None
@@ -97,32 +82,32 @@ class Responder:
         return failed
 
     def forget(self, tls: str) -> None:
-        """Begin anew within TLS: what the client said in plain text is not known any more."""
+        """Begin anew within TLS: forget what the client said in plain text."""
         self.leave()
         self.client = Client(address=self.client.address, listener=self.client.listener, tls=tls)
-        # Who knows STARTTLS speaks ESMTP, whether it says EHLO again or not.
+        # A client that knows STARTTLS speaks ESMTP, even if it does not send EHLO again.
         self._introduce(extended=True)
 
     def abort(self) -> None:
-        """Forget the message whose content is on its way, if there is one."""
+        """Abort the message that is being received, if there is one."""
         incoming, self._incoming = self._incoming, None
         if incoming is not None:
             incoming.abort()
 
     def abort_unfinished(self, size: int, why: str) -> None:
-        """Forget the message whose end does not come any more; ``size`` bytes of it did."""
+        """Abort a message of which only ``size`` bytes were received."""
         self.abort()
         # A client that has changed its mind at the 354 has lost nothing.
         if size:
             self._tell("message.aborted", user=self.client.user, sender=self.sender, size=size, reason=why)
 
     def lose(self) -> None:
-        """The client is gone and has left no command: a login need not wait for its turn."""
+        """Note that the client is gone: its login need not wait for its turn."""
         if not self._lost.called:
             self._lost.callback(None)
 
     def leave(self) -> None:
-        """Log out. The session is over, or begins anew."""
+        """Log out: the session ends, or begins anew."""
         self.abort()
         self._exchange = None
         admission, self._admission = self._admission, None
@@ -139,7 +124,7 @@ class Responder:
         greeting = extensions.greeting(self._settings, command.verb, secure=bool(self.client.tls))
         if self._admission is None:
             return greeting
-        return self._ask(lambda _: greeting, self._admission.delivery.client_is, self.client)
+        return self._ask(greeting, self._admission.delivery.client_is, self.client)
 
     def _name(self, said: str) -> str:
         """Return what a client calls itself, or a word for what is no name."""
@@ -152,15 +137,16 @@ class Responder:
         self.sender = command.argument
         if self._admission is None:
             return Deferred.fromCoroutine(self._first_mail(command))
-        return self._ask(_sender_ok, self._admission.delivery.mail, command.argument, command.parameters)
+        return self._ask(reply.SENDER_OK, self._admission.delivery.mail, command.argument, command.parameters)
 
     def _rcpt(self, command: Command) -> Answer:
         assert self._admission is not None
-        return self._ask(_recipient_ok, self._admission.delivery.rcpt, command.argument, command.parameters)
+        delivery = self._admission.delivery
+        return self._ask(reply.RECIPIENT_OK, delivery.rcpt, command.argument, command.parameters)
 
     def _data(self, _command: Command) -> Answer:
         assert self._admission is not None
-        return self._ask(self._opened, self._admission.delivery.data)
+        return self._ask(reply.START_MAIL, self._admission.delivery.data)
 
     def _starttls(self, _command: Command) -> Answer:
         return reply.READY_FOR_TLS
@@ -200,26 +186,33 @@ class Responder:
 
     # --- asking ----------------------------------------------------------------------------
 
-    def _ask(self, then: Callable[[Any], Reply], question: Callable[..., object], *values: object) -> Answer:
-        """Put ``question`` to the avatar; ``then`` makes the reply of what it returns."""
+    def _ask(self, success: Reply, question: Callable[..., Any], *values: object) -> Answer:
+        """Put ``question`` to the avatar; return ``success`` if it does not refuse."""
         try:
             result = question(*values)
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             return self._turned_down(error)
-        # To ask whether something is Awaitable takes longer than most avatars do.
+        # The check for Awaitable takes longer than most avatars do.
         if result is not None and isinstance(result, Awaitable):
-            return Deferred.fromCoroutine(self._await(then, result))
-        return then(result)
+            return Deferred.fromCoroutine(self._await(success, result))
+        if success is reply.START_MAIL:
+            self._incoming = result
+        return success
 
-    async def _await(self, then: Callable[[Any], Reply], result: Awaitable[object]) -> Reply:
+    async def _await(self, success: Reply, result: Awaitable[Any]) -> Reply:
         try:
-            return then(await result)
+            value = await result
         except Exception as error:  # noqa: BLE001 -- as in _ask
             return self._turned_down(error)
+        if success is reply.START_MAIL:
+            self._incoming = value
+        return success
 
     async def _first_mail(self, command: Command) -> Reply:
         try:
-            self._be(await admit_anonymous(self._portal, self.client))
+            admission = await admit_anonymous(self._portal, self.client)
+            self._admission = admission
+            admission.delivery.client_is(self.client)
         except LoginFailed:
             return self._name_wanted()
         except Exception as error:  # noqa: BLE001 -- as in _ask
@@ -234,7 +227,8 @@ class Responder:
             )
             self.leave()
             self._introduce(user=login.username)
-            self._be(admission)
+            self._admission = admission
+            admission.delivery.client_is(self.client)
         except LoginFailed as error:
             refusal = evolve(reply.LOGIN_FAILED, rule=getattr(error, "rule", reply.LOGIN_FAILED.rule))
             return self._not_logged_in(login.mechanism, login.username, refusal)
@@ -245,10 +239,6 @@ class Responder:
             return self._not_logged_in(login.mechanism, login.username, reply.LOGIN_UNAVAILABLE)
         self._tell("auth.ok", user=login.username, mechanism=login.mechanism)
         return reply.LOGGED_IN
-
-    def _be(self, admission: PortalLogin) -> None:
-        self._admission = admission
-        admission.delivery.client_is(self.client)
 
     def _name_wanted(self) -> Reply:
         if not self._settings.mechanisms:
@@ -264,7 +254,7 @@ class Responder:
             if not ended:
                 return None
             incoming, self._incoming = self._incoming, None
-            if incoming is None:  # the client went away while we waited
+            if incoming is None:  # the client left while we waited
                 return reply.LOCAL_ERROR
             return await incoming.finish()
         except Exception as error:  # noqa: BLE001 -- as in _ask
@@ -272,14 +262,8 @@ class Responder:
             self.abort()
             return reply.LOCAL_ERROR if ended else None
 
-    # --- what came of it -------------------------------------------------------------------
-
-    def _opened(self, incoming: Incoming) -> Reply:
-        self._incoming = incoming
-        return reply.START_MAIL
-
     def _introduce(self, *, helo: str = "", extended: bool | None = None, user: str = "") -> None:
-        """Complete what is known of the client, and how its mail came (RFC 3848)."""
+        """Update ``client``, and the protocol that its mail is received with (RFC 3848)."""
         client = self.client
         esmtp = (client.protocol != "SMTP" or bool(user)) if extended is None else extended
         user = user or client.user
@@ -301,11 +285,3 @@ class Responder:
 
     def _tell(self, event: str, **fields: object) -> None:
         self._events(event, listener=self.client.listener, client=self.client.address, **fields)
-
-
-def _sender_ok(_: object) -> Reply:
-    return reply.SENDER_OK
-
-
-def _recipient_ok(_: object) -> Reply:
-    return reply.RECIPIENT_OK

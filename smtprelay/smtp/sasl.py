@@ -1,9 +1,8 @@
 """
 The exchanges of AUTH (RFC 4954, RFC 4616): from what the client sends to a name and a password.
 
-A mechanism is a generator: it yields challenges, is sent responses, and returns the
-:class:`ClaimedLogin` or ``None`` if they make none. A new mechanism is a function and a
-row. Pure.
+A mechanism is a generator: it yields challenges, is sent responses, and returns name and password, or
+``None`` if they make none. Pure.
 """
 
 import base64

@@ -1,15 +1,11 @@
 """
-The conversation, without knowing of sockets, clocks or policy (sans-IO).
+One SMTP session without sockets, clocks or policy (sans-IO): which command may come when is decided here.
 
-Two rules. Everything that decides which command may come when lives in this file. And
-every event asks for one answer, and until it is given there is no next event: so
-answers are in the order of the commands however late one comes, and what a client
-sent ahead waits in the buffer, unread.
-
-Theory: :meth:`Session.receive` takes octets, :meth:`Session.next_event` says what they
-mean, :meth:`Session.answer` takes the reply to it and returns it as octets. The state after
-a reply is found in one of three tables: :data:`TRANSITIONS`, :data:`HALF_WAY` and
-:data:`AFTER_REFUSAL`. Pure.
+:meth:`Session.receive` takes octets, :meth:`Session.next_event` says what they mean, :meth:`Session.answer`
+takes the reply to it and returns it as octets. There is no next event before the last one is answered, so
+replies have the order of the commands however late one is, and what a client sent ahead waits unread. The
+state after a reply is in one of three tables: :data:`TRANSITIONS`, :data:`HALF_WAY`, :data:`AFTER_REFUSAL`.
+Pure.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +22,7 @@ from smtprelay.smtp.settings import ListenerSettings
 
 
 class State(Enum):
-    """What the conversation waits for."""
+    """What the session waits for."""
 
     READY = "MAIL; what a client calls itself before it decides nothing"
     SENDER = "the first RCPT"
@@ -37,7 +33,7 @@ class State(Enum):
     CLOSING = "our closing of the connection"
     CLOSED = "nothing"
 
-    # That of Enum is written in Python, and the tables below are asked several times a command.
+    # Enum's own is written in Python; the tables below are asked several times a command.
     __hash__ = object.__hash__
 
 
@@ -80,6 +76,9 @@ SEGMENT: Final = 64 * 1024
 #: What a client without TLS may say where TLS is required for everything (RFC 3207 §4).
 _BEFORE_TLS: Final = frozenset({"EHLO", "HELO", "NOOP", "STARTTLS", "QUIT"})
 
+#: Commands that not every listener offers.
+_OFFERED: Final = frozenset({"STARTTLS", "AUTH"})
+
 #: Replies to commands that should not have come, and to logins without success; so many end a session.
 _ERRORS: Final = frozenset({454, 500, 501, 502, 503, 504, 535, 538, 555})
 
@@ -94,33 +93,16 @@ _INTERMEDIATE, _NEGATIVE, _GOODBYE, _OUT_OF_ORDER = 300, 400, 421, 503
 
 class Session:
     """
-    One client's conversation.
+    One client's session.
 
     :param secure: TLS is spoken already.
     :param bare_newlines: the client may end its lines by LF alone, if it does from the beginning.
     :ivar asked: the event that waits for its answer, ``""`` for none.
+    :ivar closed: nothing more will be read or said.
+    :ivar input: what the client has sent and no event has told of yet; it may be half a line.
     :ivar decoder: of the message that is being received, or ``None``.
     :ivar said: the last line of the client, or its beginning if it was none.
     """
-
-    __slots__ = (
-        "_bare_newlines",
-        "_commands",
-        "_errors",
-        "_extended",
-        "_farewell",
-        "_fresh",
-        "_input",
-        "_junk",
-        "_recipients",
-        "_refused",
-        "_secure",
-        "_settings",
-        "_state",
-        "asked",
-        "decoder",
-        "said",
-    )
 
     def __init__(
         self, settings: ListenerSettings, *, secure: bool = False, bare_newlines: bool = False
@@ -129,8 +111,9 @@ class Session:
         self._secure = secure
         self._state = State.READY
         self._bare_newlines = bare_newlines
-        self._input = LineBuffer(may_be_bare=bare_newlines)
+        self.input = LineBuffer(may_be_bare=bare_newlines)
         self.asked = ""
+        self.closed = False
         self._fresh = True  # no line has come yet
         self._extended = True  # it may know what we announce: it did not say HELO
         self.decoder: BodyDecoder | None = None
@@ -143,34 +126,25 @@ class Session:
         self.said = b""
 
     @property
-    def closed(self) -> bool:
-        """Nothing more will be read or said."""
-        return self._state is State.CLOSED
-
-    @property
     def concludes(self) -> bool:
         """The end of a message has come, and waits for its answer."""
         return self.asked == END_OF_DATA and self.decoder is None
 
-    @property
-    def unread(self) -> bool:
-        """The client has sent what no event has told of yet; it may be half a line."""
-        return self._input.unread
-
     def receive(self, octets: bytes) -> None:
         """Take what the client sent. Nothing is looked at before :meth:`next_event`."""
-        self._input.receive(octets)
+        self.input.receive(octets)
 
     def next_event(self) -> Event:
         """
-        Say what comes next. :class:`Command`, :class:`Answered`: give its reply to :meth:`answer`.
-        :class:`Content`: see there. :class:`Foreign`, ``CLOSE``: close. ``UPGRADE``: start TLS and
-        :meth:`proceed`. ``PAUSED``: the event before is not answered yet, or all is
-        over. ``NEED_DATA``: nothing complete is here, and less than a line is kept.
-        It never raises.
+        Return the next event; it never raises.
+
+        :class:`Command`, :class:`Answered`: give its reply to :meth:`answer`. :class:`Content`: give a reply
+        if it ended, else :meth:`proceed`. :class:`Foreign`, ``CLOSE``: close. ``UPGRADE``: start TLS and
+        :meth:`proceed`. ``PAUSED``: the event before is not answered yet, or the session is closed.
+        ``NEED_DATA``: nothing complete is here, and less than a line is kept.
         """
         state = self._state
-        if self.asked or state is State.CLOSED:
+        if self.asked or self.closed:
             return Signal.PAUSED
         if self.decoder is not None:
             return self._content(self.decoder)
@@ -186,7 +160,9 @@ class Session:
         verb, self.asked = self.asked, ""
         code = response.code
         if verb in _JUNK:
-            self._count_junk()
+            self._junk += 1
+            if self._junk > MOST_JUNK:
+                self._count_error()
         # RFC 5321 §3.8: 421 announces the end.
         if code == _GOODBYE or verb == "QUIT":
             self._state = State.CLOSING
@@ -194,7 +170,9 @@ class Session:
         elif code < _INTERMEDIATE:
             self._after_success(verb)
         elif code < _NEGATIVE:
-            self._half_way(verb)
+            self._state = HALF_WAY[verb]
+            if verb == "DATA":
+                self.decoder = BodyDecoder(self._settings, bare=self.input.bare)
         else:
             self._after_refusal(verb, code)
         return reply.render(response)
@@ -217,7 +195,7 @@ class Session:
             self._farewell = farewell
 
     def forgive(self, seconds: float) -> None:
-        """Forget as many commands without use as a client may say in ``seconds``."""
+        """Forgive as many commands that bring no mail nearer as a client may send in ``seconds``."""
         self._junk = max(0.0, self._junk - _FORGIVEN * seconds)
 
     def interrupt(self, farewell: Reply) -> bytes:
@@ -226,7 +204,7 @@ class Session:
         return reply.render(farewell)
 
     def close(self) -> None:
-        """End the session now, without a word."""
+        """End the session now, without a reply."""
         self.asked = ""
         self.decoder = None
         self._end(Signal.CLOSE)
@@ -234,27 +212,28 @@ class Session:
     # --- reading ---------------------------------------------------------------------------
 
     def _content(self, decoder: BodyDecoder) -> Event:
-        segment = self._input.take(SEGMENT)
+        segment = self.input.take(SEGMENT)
         if not segment:
             return Signal.NEED_DATA
         chunk = decoder.feed(segment)
         self.asked = END_OF_DATA
         if decoder.ended:
-            self._input.put_back(decoder.rest)
+            if decoder.rest:
+                self.input.put_back(decoder.rest)
             self.decoder = None
         return Content(chunk, decoder.ended, decoder.refusal)
 
     def _line(self) -> Event:
         if self._farewell is not None:
             return self._own(UNKNOWN, self._farewell)
-        if self._fresh and (stranger := sniff.recognised(self._input)):
-            return self._end(Foreign(stranger))
+        if self._fresh and (other := sniff.recognised(self.input)):
+            return self._end(Foreign(other))
         challenged = self._state is State.CHALLENGED
         try:
-            line = self._input.line(login=challenged)
+            line = self.input.line(login=challenged)
         except Refused as refused:
             self._fresh = False
-            self.said = b"AUTH" if challenged else self._input.latest
+            self.said = b"AUTH" if challenged else self.input.latest
             return self._own(RESPONSE if challenged else UNKNOWN, refused.reply)
         if line is None:
             return Signal.NEED_DATA
@@ -264,10 +243,9 @@ class Session:
 
     def _end(self, event: Event) -> Event:
         self._state = State.CLOSED
-        self._input.drop()
+        self.closed = True
+        self.input.drop()
         return event
-
-    # --- understanding ---------------------------------------------------------------------
 
     def _understand(self, line: bytes) -> Event:
         self._commands += 1
@@ -294,13 +272,15 @@ class Session:
     def _check(self, command: Command) -> Reply | None:
         """Return our own reply to ``command``, or ``None`` if somebody else shall answer."""
         verb = command.verb
-        self._check_offered(verb)
+        if verb in _OFFERED or self._settings.tls_require == "always":
+            self._check_offered(verb)
         if verb in _SIMPLE:
             return _SIMPLE[verb]
         if verb not in TRANSITIONS[self._state]:
             return self._out_of_order(verb)
         if verb == "MAIL":
-            self._check_mail(command.parameters)
+            if command.parameters:
+                self._check_mail(command.parameters)
         elif verb == "RCPT":
             for name, value in command.parameters.items():
                 self._check_wish(dsn.RCPT, name, value)
@@ -333,7 +313,7 @@ class Session:
             raise Refused(reply.too_large(self._settings.size, self._settings.size_of))
 
     def _check_wish(self, known: Mapping[str, Callable[[str], bool]], name: str, value: str) -> None:
-        """Judge a parameter of RFC 3461; whoever said HELO was not told that there are any."""
+        """Check a parameter of RFC 3461; after HELO there are none."""
         if not (self._extended and self._settings.dsn) or name not in known:
             raise Refused(reply.UNKNOWN_PARAMETER)
         if not known[name](value):
@@ -345,8 +325,6 @@ class Session:
         if verb == "DATA" and self._state is State.SENDER:
             return reply.NO_VALID_RECIPIENTS if self._refused else reply.RECIPIENT_FIRST
         return reply.MAIL_FIRST if verb in ("RCPT", "DATA") else reply.NOT_NOW
-
-    # --- moving on -------------------------------------------------------------------------
 
     def _after_success(self, verb: str) -> None:
         if verb == "RCPT":
@@ -360,13 +338,8 @@ class Session:
         elif verb == "STARTTLS":
             # RFC 3207 §4.2: nothing that came before TLS counts after it, least of all
             # what somebody put behind the command.
-            self._input = LineBuffer(may_be_bare=self._bare_newlines)
+            self.input = LineBuffer(may_be_bare=self._bare_newlines)
         self._state = TRANSITIONS[self._state].get(verb, self._state)
-
-    def _half_way(self, verb: str) -> None:
-        self._state = HALF_WAY[verb]
-        if verb == "DATA":
-            self.decoder = BodyDecoder(self._settings, bare=self._input.bare)
 
     def _after_refusal(self, verb: str, code: int) -> None:
         if verb == "RCPT":
@@ -375,11 +348,6 @@ class Session:
             self._state = AFTER_REFUSAL.get(verb, self._state)
         # A client that pipelines cannot know that its MAIL was refused.
         if code in _ERRORS and not (code == _OUT_OF_ORDER and verb in ("RCPT", "DATA")):
-            self._count_error()
-
-    def _count_junk(self) -> None:
-        self._junk += 1
-        if self._junk > MOST_JUNK:
             self._count_error()
 
     def _count_error(self) -> None:

@@ -67,7 +67,3 @@ class ListenerSettings:
     tls_require: str = field(default="auth", validator=in_(("never", "auth", "always")))
     mechanisms: tuple[str, ...] = ()
     auth_allow_plaintext: bool = False
-
-    def takes_bare_newlines(self, address: str) -> bool:
-        """Tell whether the client at ``address`` may end its lines by LF alone."""
-        return self.bare_newlines == "accept" and address in self.bare_newlines_from

@@ -1,8 +1,8 @@
 """
-Clients that do not speak what this port speaks, recognised by their first octets or by OpenSSL.
+Clients that do not speak SMTP here, recognised by their first octets or by OpenSSL's error.
 
-A browser tricked into posting to this port, and a device set to the wrong kind of
-encryption, are both silent failures otherwise: the operator is told in plain words. Pure.
+A browser tricked into posting to this port, or a device set to the wrong kind of encryption, would fail
+silently: the operator is told what to set. Pure.
 """
 
 from typing import Final

@@ -1,9 +1,8 @@
 """
-How much of what a client sent ahead is worked on before everybody else has a turn.
+How much of what a client sent ahead is worked on in one turn of the reactor.
 
-A reactor serves one connection after the other, and does nothing else meanwhile. A client may send ten
-thousand commands in one segment; after a few of them its session waits for the next turn of the reactor, its
-replies written and nothing more read from it.
+A client may send ten thousand commands in one segment. After a few of them its session waits for the next
+turn, its replies written and nothing more read from it, so that other connections are served.
 """
 
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: What a session may spend: a command costs 1, which is about 10 microseconds of ours.
+#: What a session may spend in a turn: a command costs 1, about 10 microseconds.
 MOST: Final = 32
 #: A segment of content costs so much.
 CONTENT: Final = 8

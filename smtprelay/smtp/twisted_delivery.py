@@ -1,10 +1,9 @@
 """
-Any ``IMessageDelivery`` that somebody has, driven as if it were an :class:`IEnvelopeDelivery`.
+Adapts any ``IMessageDelivery`` to :class:`IEnvelopeDelivery`.
 
-It keeps the stock server's order of calls (``validateFrom``, ``validateTo``,
-``receivedHeader``, then one ``IMessage`` a recipient), but not its answer to a failure at the
-end of data: a 4xx stays one, so no temporary failure becomes a bounce. Importing
-``twisted.mail.smtp`` installs the reactor; import this module late.
+The calls have the order of the stock server (``validateFrom``, ``validateTo``, ``receivedHeader``, then one
+``IMessage`` a recipient), but a 4xx at the end of data stays one, so no temporary failure becomes a bounce.
+Importing ``twisted.mail.smtp`` installs the reactor; import this module late.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -706,10 +706,18 @@ class Loss(SynchronousTestCase):
         """An answer that breaks when the client is gone ends the session all the same."""
         site = Site()
         late: Deferred[None] = Deferred()
+        site.desk.answers["mail", "a@x.test"] = late
         line = site.greeted()
-        line.protocol._await("MAIL", late)
+        line.say(MAIL)
         lose(line)
-        late.errback(KeyError("bug"))
+
+        def broken(event: str, **fields: object) -> None:
+            if event == "smtp.reply":
+                raise KeyError("bug")
+            site.events(event, **fields)
+
+        line.protocol._events = broken
+        late.callback(None)
         self.assertEqual((site.factory.sessions, len(site.events.of("session.failed"))), (0, 1))
 
 

@@ -104,7 +104,6 @@ def _mended(octets: bytes, codec: str) -> str:
 
 @cache
 def _characters(codec: str) -> str:
-    """Return the characters of the 256 octets of ``codec``."""
     page = _PAGES.get(codec, "cp1252" if codec.startswith("iso8859") else codec)
     characters = []
     for octet in range(256):

@@ -77,7 +77,6 @@ def decode(octets: bytes, charset: str = "", guess: str = "") -> str:
 
 
 def _marked(octets: bytes) -> str | None:
-    """Return the text of octets that begin with a byte order mark."""
     if octets.startswith(b"\xef\xbb\xbf"):
         return _labelled(octets[3:], _UTF_8, "")
     codec = _UTF_16_MARKS.get(octets[:2])
@@ -118,7 +117,6 @@ def _nearly_utf_8(octets: bytes, guess: str) -> str:
 
 
 def _unlabelled(octets: bytes, guess: str) -> tuple[str, str]:
-    """Return a label for ``octets`` and their text."""
     text = _strict_utf_8(octets)
     if text is not None:
         return _UTF_8, text

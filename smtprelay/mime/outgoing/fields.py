@@ -231,7 +231,6 @@ def _address_pieces(text: str, rules: FieldRules) -> Iterator[str]:
 
 
 def _phrase(phrase: str, rules: FieldRules) -> str:
-    """Spell a name, or an address without brackets."""
     if phrase.isascii():
         return phrase
     parts = _ADDRESS_TOKEN.findall(phrase)
@@ -287,7 +286,6 @@ def _divided(name: str, text: str, rules: FieldRules) -> list[str]:
 
 
 def _elements(text: str) -> list[str]:
-    """Return the addresses of a list that fit a line, with their commas."""
     elements, at = [], 0
     element: list[str] = []
     while at < len(text):

@@ -121,7 +121,6 @@ def header_of(block: bytes, pairs: Headers) -> Header:
 
 
 def _as_it_stands(block: bytes) -> Header | None:
-    """Return the header of a block that has fields and nothing else."""
     found = _FIELD.findall(block)
     if sum([len(field) for field, _ in found]) != len(block) or _INDENTED.match(block):
         return None
@@ -237,7 +236,6 @@ def _with_changes(
 
 
 def _typed(field: bytes, changes: Changes, guess: str) -> bytes:
-    """Return the Content-Type with what changes in it."""
     if not changes.kind and not changes.charset:
         return field
     was = read_parameters("content-type", unfolded(field), guess)

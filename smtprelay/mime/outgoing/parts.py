@@ -22,6 +22,7 @@ from smtprelay.mime.outgoing.plan import NextHop, PlanDraft
 from smtprelay.mime.parameters import ContentType, content_type
 from smtprelay.mime.parse import charset_guess, shown_aside
 from smtprelay.mime.structure import MAX_DEPTH, Part, TooComplexError, parts_of
+from smtprelay.mime.text import by_name
 from smtprelay.mime.transfer_encoding import Encoding, base64_blocks, decode
 from smtprelay.model.shape import Shape, shape_of
 
@@ -89,7 +90,6 @@ class PartsWalk:
             self._finish(UNCHANGED)
 
     def _plan_mail(self, octets: bytes, base: int = 0, depth: int = 0) -> None:
-        """Plan a mail that lies ``depth`` deep in others."""
         mail = _Mail(octets, base, depth, self._parts_as_shown(octets))
         at = 0
         for begin, end, part in mail.places():
@@ -120,7 +120,16 @@ class PartsWalk:
         headers = [each for each in parts[0].headers if each[0].lower() != "content-transfer-encoding"]
         kind = ContentType("text/plain", {})
         return [
-            evolve(parts[0], headers=headers, kind=kind, begin=begin, end=end, last=len(octets), aside=[])
+            evolve(
+                parts[0],
+                headers=headers,
+                named=by_name(headers),
+                kind=kind,
+                begin=begin,
+                end=end,
+                last=len(octets),
+                aside=[],
+            )
         ]
 
     def _plan_leaf(self, mail: _Mail, part: Part) -> None:
@@ -206,7 +215,6 @@ class PartsWalk:
         return Changes(encoding="7bit") if labelled else UNCHANGED
 
     def _changes(self, mail: _Mail, part: Part, content: bytes, shape: Shape) -> Changes:
-        """Return how the content of a part is encoded that is not encoded yet."""
         kind = part.kind.kind
         is_text = kind.startswith(("text/", "message/"))
         escapes = shape.eight_bit + content.count(b"=")

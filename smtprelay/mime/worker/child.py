@@ -138,7 +138,6 @@ def _set(which: int, wanted: int) -> None:
 
 
 def _mapped() -> int:
-    """Return how many octets of address space this process has."""
     try:
         mapped = int(Path("/proc/self/statm").read_bytes().split()[0])
     except (OSError, ValueError, IndexError):

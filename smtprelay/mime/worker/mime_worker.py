@@ -219,7 +219,6 @@ class ProcessMimeWorker:
         self._no_start_before = self._reactor.seconds() + _START_AGAIN
 
     def _drop(self) -> None:
-        """End the process; the next work gets another one."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -236,16 +235,12 @@ class ProcessMimeWorker:
 
     def _begin_idling(self) -> None:
         if self._process is not None:
-            self._idling = self._reactor.callLater(self._idle, self._idle_for_long)
+            self._idling = self._reactor.callLater(self._idle, self._drop)
 
     def _end_idling(self) -> None:
         if self._idling is not None and self._idling.active():
             self._idling.cancel()
         self._idling = None
-
-    def _idle_for_long(self) -> None:
-        self._idling = None
-        self._drop()
 
 
 class _Traceback(Exception):  # noqa: N818 -- shown as the cause of another exception

@@ -227,7 +227,6 @@ class WorkerProcess(ProcessProtocol):
 
 
 def _ended(status: Any, errors: bytes) -> Exception:
-    """Return what is raised of a process that ended by itself."""
     by = getattr(status, "signal", None)
     if by == signal.SIGXCPU:
         return MailTooCostly("work on the mail used up the processor time that a mail of its size may use")

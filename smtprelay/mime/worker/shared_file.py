@@ -1,8 +1,8 @@
 """
 A file without a name, in memory where the system has such: a mail for the worker, and what it made of it.
 
-Both read and write it by its descriptor, a large mail in a few calls; on a pipe each 64 KiB would wake both.
-Where the system has no such files it lies on the disk, and the relay waits for that.
+Both processes use its descriptor: a large mail takes a few calls, where a pipe would wake both for each 64
+KiB. On systems without such files it lies on the disk, and the relay waits for that.
 """
 
 import os

@@ -54,12 +54,10 @@ def _is_text(octets: bytes) -> bool:
 
 
 def _marks(octets: bytes, end: int) -> int:
-    """Count what may be an address, or an encoded word."""
     return octets.count(b"@", 0, end) + octets.count(b"=?", 0, end)
 
 
 def _header_ends(octets: bytes) -> bool:
-    """Tell whether an empty line comes early enough."""
     return any(octets.find(end, 0, SMALL_HEADER) >= 0 for end in (b"\n\r\n", b"\n\n"))
 
 

@@ -1,9 +1,8 @@
 """
 The two calls of Azure Communication Services, signed with a key that works.
 
-A key that is refused is not the mail's fault: the other key is tried, then the
-secrets are read again, because somebody may just have replaced them. After a call without an answer the
-next one reads them, too.
+A key that is refused is not the mail's fault: the other key is tried, then the secrets are read again,
+because somebody may just have replaced them. After a call without an answer the next one reads them, too.
 """
 
 import re
@@ -76,7 +75,7 @@ class AcsApi:
         """
         Ask to send the mail in ``body``, whose :func:`content_hash` is ``digest``.
 
-        :raises NoAnswerError: see :meth:`Http.request`; so :meth:`status`.
+        :raises NoAnswerError: :class:`NotSent` or :class:`AnswerLost`; so :meth:`status`.
         :raises NoCredentialsError: nothing was sent.
         """
         headers = {"Content-Type": "application/json", "Operation-Id": operation_id}

@@ -19,70 +19,32 @@ from smtprelay.mime.parse import Attachment
 from smtprelay.providers.acs.fields import Corrections
 
 #: What the service documents, by extension.
-TYPES: Final[Mapping[str, str]] = {
-    "3g2": "video/3gpp2",
-    "3gp": "video/3gpp",
-    "7z": "application/x-7z-compressed",
-    "aac": "audio/aac",
-    "avi": "video/x-msvideo",
-    "bmp": "image/bmp",
-    "csv": "text/csv",
-    "doc": "application/msword",
-    "docm": "application/vnd.ms-word.document.macroEnabled.12",
-    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    "eot": "application/vnd.ms-fontobject",
-    "epub": "application/epub+zip",
-    "gif": "image/gif",
-    "gz": "application/gzip",
-    "ico": "image/vnd.microsoft.icon",
-    "ics": "text/calendar",
-    "jpeg": "image/jpeg",
-    "jpg": "image/jpeg",
-    "json": "application/json",
-    "mid": "audio/midi",
-    "midi": "audio/midi",
-    "mp3": "audio/mpeg",
-    "mp4": "video/mp4",
-    "mpeg": "video/mpeg",
-    "oga": "audio/ogg",
-    "ogv": "video/ogg",
-    "ogx": "application/ogg",
-    "one": "application/onenote",
-    "opus": "audio/opus",
-    "otf": "font/otf",
-    "pdf": "application/pdf",
-    "png": "image/png",
-    "ppsm": "application/vnd.ms-powerpoint.slideshow.macroEnabled.12",
-    "ppsx": "application/vnd.openxmlformats-officedocument.presentationml.slideshow",
-    "ppt": "application/vnd.ms-powerpoint",
-    "pptm": "application/vnd.ms-powerpoint.presentation.macroEnabled.12",
-    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    "pub": "application/vnd.ms-publisher",
-    "rar": "application/x-rar-compressed",
-    "rpmsg": "application/vnd.ms-outlook",
-    "rtf": "application/rtf",
-    "svg": "image/svg+xml",
-    "tar": "application/x-tar",
-    "tif": "image/tiff",
-    "tiff": "image/tiff",
-    "ttf": "font/ttf",
-    "txt": "text/plain",
-    "vsd": "application/vnd.visio",
-    "wav": "audio/wav",
-    "weba": "audio/webm",
-    "webm": "video/webm",
-    "webp": "image/webp",
-    "wma": "audio/x-ms-wma",
-    "wmv": "video/x-ms-wmv",
-    "woff": "font/woff",
-    "woff2": "font/woff2",
-    "xls": "application/vnd.ms-excel",
-    "xlsb": "application/vnd.ms-excel.sheet.binary.macroEnabled.12",
-    "xlsm": "application/vnd.ms-excel.sheet.macroEnabled.12",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "xml": "application/xml",
-    "zip": "application/zip",
-}
+TYPES: Final[Mapping[str, str]] = dict(
+    re.findall(
+        r"(\w+)=(\S+)",
+        """
+    3g2=video/3gpp2 3gp=video/3gpp 7z=application/x-7z-compressed aac=audio/aac avi=video/x-msvideo
+    bmp=image/bmp csv=text/csv doc=application/msword docm=application/vnd.ms-word.document.macroEnabled.12
+    docx=application/vnd.openxmlformats-officedocument.wordprocessingml.document
+    eot=application/vnd.ms-fontobject epub=application/epub+zip gif=image/gif gz=application/gzip
+    ico=image/vnd.microsoft.icon ics=text/calendar jpeg=image/jpeg jpg=image/jpeg json=application/json
+    mid=audio/midi midi=audio/midi mp3=audio/mpeg mp4=video/mp4 mpeg=video/mpeg oga=audio/ogg ogv=video/ogg
+    ogx=application/ogg one=application/onenote opus=audio/opus otf=font/otf pdf=application/pdf
+    png=image/png ppsm=application/vnd.ms-powerpoint.slideshow.macroEnabled.12
+    ppsx=application/vnd.openxmlformats-officedocument.presentationml.slideshow
+    ppt=application/vnd.ms-powerpoint pptm=application/vnd.ms-powerpoint.presentation.macroEnabled.12
+    pptx=application/vnd.openxmlformats-officedocument.presentationml.presentation
+    pub=application/vnd.ms-publisher rar=application/x-rar-compressed rpmsg=application/vnd.ms-outlook
+    rtf=application/rtf svg=image/svg+xml tar=application/x-tar tif=image/tiff tiff=image/tiff ttf=font/ttf
+    txt=text/plain vsd=application/vnd.visio wav=audio/wav weba=audio/webm webm=video/webm webp=image/webp
+    wma=audio/x-ms-wma wmv=video/x-ms-wmv woff=font/woff woff2=font/woff2 xls=application/vnd.ms-excel
+    xlsb=application/vnd.ms-excel.sheet.binary.macroEnabled.12
+    xlsm=application/vnd.ms-excel.sheet.macroEnabled.12
+    xlsx=application/vnd.openxmlformats-officedocument.spreadsheetml.sheet xml=application/xml
+    zip=application/zip
+    """,
+    )
+)
 
 #: By their name in lower case, which is how :mod:`smtprelay.mime` gives types.
 _KNOWN: Final = {kind.lower(): kind for kind in TYPES.values()}
@@ -146,7 +108,9 @@ def attached(
 
 
 def _named(part: Attachment, number: int, corrections: Corrections, *, plain: bool) -> Attachment:
-    name = _file_name(part.name, corrections)
+    name = file_names.portable(file_names.clean(part.name), MAX_FILE_NAME)
+    if name != part.name:
+        corrections.note("attachments.name", "made a name that every system takes")
     extension = name.rpartition(".")[2].lower() if "." in name else ""
     kind = _kind(part.content_type, extension, corrections)
     if plain or not name:
@@ -162,13 +126,6 @@ def _kind(given: str, extension: str, corrections: Corrections) -> str:
     if given != OCTETS and (documented == OCTETS or documented != kind):
         corrections.note("attachments.contentType", f"{given[:60]} goes as {kind}")
     return kind
-
-
-def _file_name(name: str, corrections: Corrections) -> str:
-    clean = file_names.portable(file_names.clean(name), MAX_FILE_NAME)
-    if clean != name:
-        corrections.note("attachments.name", "made a name that every system takes")
-    return clean
 
 
 # --- content ids

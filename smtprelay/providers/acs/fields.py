@@ -53,22 +53,21 @@ _JOINED: Final = frozenset({"references", "comments"})
 
 
 class Corrections:
-    """What had to be changed in the fields of a mail: each (field, reason) once, and not without end."""
+    """
+    What had to be changed in the fields of a mail.
+
+    :ivar notes: each (field, reason) once, in order, and no more than :attr:`MAX_NOTES`.
+    """
 
     MAX_NOTES: Final = 20
 
     def __init__(self) -> None:
-        self._notes: dict[tuple[str, str], None] = {}
+        self.notes: list[tuple[str, str]] = []
 
     def note(self, field: str, reason: str) -> None:
         """Remember that ``field`` was mended, or left out."""
-        if len(self._notes) < self.MAX_NOTES:
-            self._notes[field, reason] = None
-
-    @property
-    def notes(self) -> Sequence[tuple[str, str]]:
-        """What was remembered, in order."""
-        return list(self._notes)
+        if len(self.notes) < self.MAX_NOTES and (field, reason) not in self.notes:
+            self.notes.append((field, reason))
 
 
 @lru_cache(maxsize=256)
@@ -163,7 +162,6 @@ def _chosen(headers: Iterable[tuple[str, str]]) -> dict[str, tuple[str, list[str
 
 
 def _header_value(name: str, value: str, corrections: Corrections) -> str:
-    """Return a value as it can go, ``""`` if it cannot."""
     if len(name) > MAX_HEADER_NAME or not _HEADER_NAME.fullmatch(name):
         corrections.note("headers", f"left out, no name of a header: {_short(name)}")
         return ""
@@ -186,7 +184,6 @@ def _header_value(name: str, value: str, corrections: Corrections) -> str:
 
 
 def _whole_ids(references: str) -> str:
-    """Leave out the id that was cut, if any."""
     return (
         references[: references.rfind(">") + 1]
         if references.count("<") > references.count(">")

@@ -1,9 +1,8 @@
 """
 What becomes of a mail after Azure Communication Services took it.
 
-The service answers 202 and decides later; a refusal of all recipients is only
-told to those who ask. Asking has a quota of its own (200 an hour), so it is done
-with a growing pause.
+The service answers 202 and decides later; a refusal of all recipients is only seen by asking. That has a
+quota of its own (200 an hour), so the pause between two questions grows.
 """
 
 from typing import Final

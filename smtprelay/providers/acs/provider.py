@@ -18,24 +18,10 @@ from smtprelay.interfaces import Body, Events, MailTooCostly, MimeWorker, MimeWo
 from smtprelay.mime.address import ascii_domain
 from smtprelay.mime.parse import TooComplexError
 from smtprelay.model.message import Delivery, Envelope
-from smtprelay.model.outcome import (
-    Blocked,
-    Deferred,
-    Delivered,
-    Failed,
-    Outcome,
-    Results,
-    Uncertain,
-)
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Results, Uncertain
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
-from smtprelay.providers.acs.api import (
-    AcsApi,
-    NoCredentialsError,
-    content,
-    operation_url,
-    refusal,
-)
+from smtprelay.providers.acs.api import AcsApi, NoCredentialsError, content, operation_url, refusal
 from smtprelay.providers.acs.operation import OperationStatus, get_operation, wait_for_operation
 from smtprelay.providers.acs.refusal import NOTHING_SAID, ApiError, Sent, field_named, results_of
 from smtprelay.providers.acs.request import encoded_size, largest_mail, map_mail, measure
@@ -136,13 +122,7 @@ class Acs(ProviderDefaults):
     idempotent = True
 
     def __init__(
-        self,
-        api: AcsApi,
-        options: AcsOptions,
-        *,
-        worker: MimeWorker,
-        clock: IReactorTime,
-        events: Events,
+        self, api: AcsApi, options: AcsOptions, *, worker: MimeWorker, clock: IReactorTime, events: Events
     ) -> None:
         self.name = api.name
         limits = options.limits
@@ -181,7 +161,7 @@ class Acs(ProviderDefaults):
 
     async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:
         """
-        Send the mail and wait for the verdict; see :meth:`Provider.deliver`.
+        Send the mail and wait for its outcome.
 
         A mail that names none of its recipients goes to each of them alone, unless they go together; their
         outcomes may differ.
@@ -191,7 +171,7 @@ class Acs(ProviderDefaults):
 
     async def resolve(self, delivery: Delivery) -> Results | None:
         """
-        Ask for the operations of an attempt; see :meth:`Provider.resolve`.
+        Ask for the operations of an attempt.
 
         Recipients that were to be served alone, and that the service never heard of,
         are ``Deferred`` if it heard of another one.
@@ -256,10 +236,10 @@ class Acs(ProviderDefaults):
                 f"too large: {facts['size']} bytes as a request, {self.name} takes {most} bytes", "5.3.4"
             )
         requests = [_request(delivery, made) for made in facts["requests"]]
-        if self._most_recipients is not None and any(
-            len(each.sent.addresses) > self._most_recipients for each in requests
-        ):
-            return _too_many(delivery, self._most_recipients)
+        recipients, most = len(delivery.envelope.addresses), self._most_recipients
+        # A request has at most one more: in whose name it goes. If the limit was lowered, the mail is halved.
+        if most and recipients >= most and any(len(each.sent.addresses) > most for each in requests):
+            return Failed(f"more than {most} recipients in one request", "5.5.3", whole=recipients > 1)
         return _Mapped(octets, facts["sender"], requests, facts["notes"])
 
     async def _send_all(self, delivery: Delivery, body: Body) -> tuple[Results, Sequence[_Taken]]:
@@ -307,9 +287,9 @@ class Acs(ProviderDefaults):
             return _Refused(Deferred(str(exc)))
         except AnswerLost as exc:
             return _Refused(Uncertain(str(exc)))
-        return await self._judge(answer, request, own_sender=mapped.sender == self._parameters["sender"])
+        return await self._classify(answer, request, own_sender=mapped.sender == self._parameters["sender"])
 
-    async def _judge(self, answer: Response, request: _Request, *, own_sender: bool) -> _Taken | _Refused:
+    async def _classify(self, answer: Response, request: _Request, *, own_sender: bool) -> _Taken | _Refused:
         now = self._clock.seconds()
         pause = retry_after(answer.header("Retry-After"), now)
         if answer.status == _ACCEPTED:
@@ -325,8 +305,6 @@ class Acs(ProviderDefaults):
         said = refusal(answer, now)
         outcome = acs_refusal(answer.status, said.code, said.message, wait=pause, own_sender=own_sender)
         return _Refused(outcome, said, field_named(said) if answer.status == _BAD else "")
-
-    # --- waiting for the verdict
 
     async def _verdicts(self, pending: Sequence[_Taken], taken: Callable[[], None]) -> Results:
         if not self._wait:
@@ -383,12 +361,6 @@ def _request(delivery: Delivery, made: Mapping[str, Any]) -> _Request:
     addresses = sent.to if made["alone"] else delivery.envelope.addresses
     operation_id = single_id(delivery, addresses[0]) if made["alone"] else delivery.operation_id
     return _Request(operation_id, addresses, sent, made["recipients"], made["digest"])
-
-
-def _too_many(delivery: Delivery, most: int) -> Outcome:
-    """Have a delivery halved that has more recipients than a request may: the limit was lowered since."""
-    several = len(delivery.envelope.addresses) > 1
-    return Failed(f"more than {most} recipients in one request", "5.5.3", whole=several)
 
 
 def _obstacle(outcome: Outcome) -> Outcome | None:

@@ -68,16 +68,15 @@ _HALF: Final = re.compile("[\ud800-\udfff]")
 
 @frozen
 class Visible:
-    """A delivery's recipients, by how the mail shows them; each is in exactly one of the three."""
+    """
+    A delivery's recipients, by how the mail shows them; each is in exactly one of the three.
+
+    :ivar to: empty if the mail names none of them.
+    """
 
     to: Sequence[Address] = ()
     cc: Sequence[Address] = ()
     bcc: Sequence[Address] = ()
-
-    @property
-    def blind(self) -> bool:
-        """Nobody is named in the mail."""
-        return not (self.to or self.cc)
 
 
 #: For each request whether it is for one alone, its recipients, and these as JSON.
@@ -120,7 +119,7 @@ def map_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str,
     ``recipients`` as JSON, and the ``digest`` of it all. A request is the octets, its ``recipients``, and a
     closing brace. Where the mail is too large there are no requests and no octets.
 
-    :raises TooComplexError: see :func:`smtprelay.mime.parse.read`.
+    :raises TooComplexError: it has more parts, or deeper ones, than are read.
     """
     facts, groups, pieces = _made(octets, parameters)
     if parameters["largest"] is not None and facts["size"] > parameters["largest"]:
@@ -171,7 +170,7 @@ def _described(alone: bool, visible: Visible, recipients: bytes, digest: Any) ->
 def _groups(mail: Mail, recipients: Sequence[str], blind_to: str) -> Iterator[tuple[bool, Visible]]:
     """Give the recipients of each request, and whether it is for one alone whom the mail does not name."""
     visible = narrowed(mail, recipients)
-    if not visible.blind:
+    if visible.to:
         yield False, visible
     elif blind_to:
         others = [who for who in visible.bcc if comparison_key(who.address) != comparison_key(blind_to)]
@@ -257,18 +256,16 @@ def body_of(
     without: Collection[str] = (),
 ) -> _Pieces:
     """Return the request up to its recipients, attachments as they are: each copy of them takes its time."""
-    parts, html = attached(
-        mail.attachments,
-        mail.html or "",
-        corrections,
-        inline="attachments.contentId" not in without,
-        plain_names="attachments.name" in without,
-    )
-    if "attachments.contentType" in without:
-        # Those that the service does not document went as octets.
-        parts = [
-            evolve(part, content_type="text/plain") if part.content_type == OCTETS else part for part in parts
-        ]
+    parts, html = mail.attachments, mail.html or ""
+    if parts:
+        inline, plain_names = "attachments.contentId" not in without, "attachments.name" in without
+        parts, html = attached(parts, html, corrections, inline=inline, plain_names=plain_names)
+        if "attachments.contentType" in without:
+            # Those that the service does not document went as octets.
+            parts = [
+                evolve(part, content_type="text/plain") if part.content_type == OCTETS else part
+                for part in parts
+            ]
     request: dict[str, Any] = {"senderAddress": sender}
     subject = line(mail.subject, MAX_SUBJECT, "content.subject", corrections) or NO_SUBJECT
     reachable = replies(answer_to, corrections)

@@ -32,14 +32,15 @@ class Credentials:
 
     :ivar endpoint: scheme and host, without a slash at the end.
     :ivar keys: at least one, in base64.
+    :ivar host: the value of the ``Host`` header, which is signed: with the port, if it is not the usual one.
     """
 
     endpoint: str
     keys: Sequence[str] = field(repr=False)
+    host: str = field(init=False)
 
-    @property
-    def host(self) -> str:
-        """The value of the ``Host`` header, which is signed: with the port, if it is not the usual one."""
+    @host.default
+    def _host(self) -> str:
         return self.endpoint.partition("://")[2]
 
 

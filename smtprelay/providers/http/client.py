@@ -1,10 +1,9 @@
 """
 One HTTP client per provider, which says how far a request got before it failed.
 
-A relay must know whether a request without an answer may have been acted upon: a
-mail whose request never left whole goes again at once, one whose answer was lost
-may already be on its way. :mod:`treq` sends and decodes; this module watches the
-body leave, bounds what comes back, and keeps the time.
+A relay must know whether a request without an answer may have been acted upon: a mail whose request never
+left whole goes again at once, one whose answer was lost may already be on its way. :mod:`treq` sends and
+decodes; this module watches the body leave, bounds what comes back, and keeps the time.
 """
 
 from collections.abc import Callable, Mapping
@@ -82,14 +81,14 @@ class Response:
         return values[-1] if values else ""
 
 
-class PreparedURL(EncodedURL):
-    """A URL that leaves exactly as it is written; to be made once and used often."""
+class _LiteralURL(EncodedURL):
+    """A URL that leaves exactly as it is written."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self._literal = text
 
-    def to_uri(self) -> "PreparedURL":
+    def to_uri(self) -> "_LiteralURL":
         """Return itself: there is nothing to encode."""
         return self
 
@@ -98,10 +97,8 @@ class PreparedURL(EncodedURL):
         return self._literal
 
 
-@lru_cache(maxsize=8)
-def _prepared(url: str) -> PreparedURL:
-    """A provider has few URLs, and one that all its mail goes to."""
-    return PreparedURL(url)
+#: A provider has few URLs, and one that all its mail goes to.
+_literal: Final = lru_cache(maxsize=8)(_LiteralURL)
 
 
 class NoCookies(CookieJar):
@@ -119,9 +116,8 @@ class Http:
     An HTTP client with limits.
 
     :param clock: an :class:`IReactorTime`.
-    :param timeout: seconds of silence after which a request is given up: until the
-        first piece of the body has left, between two pieces, until the answer's
-        headers are there, and until its body is.
+    :param timeout: seconds of silence after which a request is given up: until the first piece of the body
+        has left, between two pieces, until the answer's headers are there, and until its body is.
     :param close: closes the connections of ``agent``.
     :param reach: hears whether the provider can be reached.
     """
@@ -146,13 +142,7 @@ class Http:
         self._close = close
         self._reach = reach or Reach("", clock.seconds)
 
-    async def request(
-        self,
-        method: str,
-        url: "str | PreparedURL",
-        headers: Mapping[str, str],
-        body: bytes = b"",
-    ) -> Response:
+    async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
         """
         Send one request and return the answer, whatever its status; redirects are not followed.
 
@@ -161,12 +151,11 @@ class Http:
         :raises NotSent: nothing can have come of it. So always for a request without a body.
         :raises AnswerLost: the provider may have acted on it.
         """
-        prepared = _prepared(url) if isinstance(url, str) else url
-        host = prepared.to_text().split("/", 3)[2]
+        host = url.split("/", 3)[2]
         fields = RequestHeaders(headers if "Host" in headers else {"Host": host, **headers})
         contact = self._reach.begin(host, "request")
         upload = Upload(body, contact.at)
-        waiting = self._send(method, prepared, fields, upload)
+        waiting = self._send(method, url, fields, upload)
         if not upload.sent:
             upload.at = partial(self._moved, waiting, contact)
         self._deadlines.begin(waiting)
@@ -187,15 +176,15 @@ class Http:
         return await self._read(response)
 
     def _moved(self, waiting: "Deferred[Any]", contact: Contact, stage: str) -> None:
-        """It goes on: a connection comes up, or a piece of a large body has left."""
+        """Note progress: a connection comes up, or a piece of a large body has left."""
         contact.at(stage)
         self._deadlines.renew(waiting)
 
-    def _send(self, method: str, url: PreparedURL, headers: RequestHeaders, upload: Any) -> "Deferred[Any]":
+    def _send(self, method: str, url: str, headers: RequestHeaders, upload: Any) -> "Deferred[Any]":
         try:
             return self._client.request(
                 method,
-                url,
+                _literal(url),
                 headers=headers,
                 data=upload,
                 cookies=self._cookies,
@@ -229,7 +218,7 @@ def open_http(
     Return the client of one provider.
 
     :param concurrency: how many requests will be under way at once; as many connections are kept.
-    :param timeout: see :class:`Http`.
+    :param timeout: seconds of silence after which a connection or request is given up.
     :param ca: a PEM file of authorities to be trusted besides the platform's.
     """
     agent = LiteralAgent(connect_by_name(reactor, timeout=timeout, ca=ca), reactor, concurrency)

@@ -1,10 +1,9 @@
 """
 One HTTP/1.1 connection: a request, its answer, the next request.
 
-Twisted's own client builds a dozen objects for each request and switches reading off
-and on around each answer, which together cost more than the mail that goes through.
-Here :mod:`httptools` reads, a request leaves in one write, and an answer that comes
-in one segment is told once, when it is complete.
+Twisted's own client builds a dozen objects for each request and switches reading off and on around each
+answer, which together cost more than the mail that goes through. Here :mod:`httptools` reads, a request
+leaves in one write, and an answer that comes in one segment is told once, when it is complete.
 """
 
 from typing import Any, Final
@@ -48,6 +47,9 @@ class ConnectionOwner(Interface):
 class HttpConnection(Protocol):
     """One connection; ``home`` hears when it is free, and when it is no more."""
 
+    # Twisted's transports have more methods than ITransport.
+    transport: Any
+
     def __init__(self, home: ConnectionOwner) -> None:
         self._home = home
         self._parser = HttpResponseParser(self)
@@ -61,7 +63,7 @@ class HttpConnection(Protocol):
     def connectionMade(self) -> None:
         """Send small requests without delay."""
         if ITCPTransport.providedBy(self.transport):
-            self._transport.setTcpNoDelay(True)
+            self.transport.setTcpNoDelay(True)
 
     def request(self, head: bytes, upload: Upload) -> "Deferred[ReceivedResponse]":
         """
@@ -73,27 +75,23 @@ class HttpConnection(Protocol):
         self._heard, self._complete = 0, False
         self._response = ReceivedResponse(self.lose)
         waiting = self._waiting = Deferred(self._cancelled)
-        upload.begin(head, self._transport)
+        upload.begin(head, self.transport)
         return waiting
 
     def lose(self) -> None:
         """Close; a body that is on its way is not waited for."""
         if self._upload is None or self._upload.sent:
-            self._transport.loseConnection()
+            self.transport.loseConnection()
         else:
-            self._transport.abortConnection()
+            self.transport.abortConnection()
 
     def close(self) -> "Deferred[None]":
         """Close; fires when that is done."""
         closed = self._closed = Deferred()
-        self._transport.loseConnection()
+        self.transport.loseConnection()
         return closed
 
     # --- Twisted's side
-
-    @property
-    def _transport(self) -> Any:
-        return self.transport
 
     def dataReceived(self, data: bytes) -> None:
         """Read a segment."""
@@ -110,7 +108,7 @@ class HttpConnection(Protocol):
             if not self._complete:
                 first = self._heard == len(data) and not data.startswith(b"HTTP/"[: len(data)])
                 self._break_off(HttpParserError("what answers there does not speak HTTP") if first else exc)
-                self._transport.abortConnection()
+                self.transport.abortConnection()
                 return
         if self._complete:
             self._finish(response)
@@ -118,7 +116,7 @@ class HttpConnection(Protocol):
             self._answer(response)
         elif self._heard > MAX_HEAD:
             self._break_off(HttpParserError("the answer's headers have no end"))
-            self._transport.abortConnection()
+            self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell whoever waits."""
@@ -154,7 +152,7 @@ class HttpConnection(Protocol):
 
     def _cancelled(self, _waiting: "Deferred[ReceivedResponse]") -> None:
         self._waiting = self._response = None
-        self._transport.abortConnection()
+        self.transport.abortConnection()
 
     # --- what the parser calls
 

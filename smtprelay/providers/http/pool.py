@@ -115,9 +115,8 @@ class RequestHeaders(Headers):
     """
     The headers of one request.
 
-    Its own are put together at once: to take them apart, change and copy them, as the
-    layers above an agent like to, costs more than they are worth. Those see none, and
-    what they add follows.
+    Its own are put together at once: to take them apart, change and copy them, as the layers above an agent
+    like to, costs more than they are worth. Those see none, and what they add follows.
 
     :raises ValueError: a name or value would not stay on its line.
     """
@@ -148,7 +147,7 @@ class LiteralAgent:
 
     Redirects are not followed. The answer to ``HEAD`` cannot be read.
 
-    :param keep: see :class:`Origin`.
+    :param keep: so many unused connections rest for each origin.
     """
 
     def __init__(self, connect: Connect, clock: IReactorTime, keep: int) -> None:
@@ -165,7 +164,7 @@ class LiteralAgent:
         bodyProducer: Any = None,  # noqa: N803
     ) -> "Deferred[Any]":
         """
-        Send one request; see :class:`twisted.web.iweb.IAgent`.
+        Send one request.
 
         :param headers: :class:`RequestHeaders`, with ``Host``.
         :param bodyProducer: an :class:`Upload`.

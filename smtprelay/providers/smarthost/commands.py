@@ -1,9 +1,8 @@
 """
-What we say to an SMTP server, as bytes; pure.
+The commands for an SMTP server, and the body, as bytes; pure.
 
-Nothing that a client of ours wrote may become a command of its own: addresses
-are checked against a grammar before they stand in a line, and a body is stuffed
-and its line ends made CRLF, whatever it contained, also where two chunks meet.
+Nothing that a client wrote may become a command: addresses are checked against a grammar, and a body is
+stuffed and its line ends made CRLF, whatever it contained, also where two chunks meet.
 """
 
 import re
@@ -83,8 +82,7 @@ def mail(envelope: Envelope, offers: Offers, size: int, *, eight_bit: bool) -> b
     """
     Return the MAIL line, with the parameters that the server offered to understand.
 
-    Raises :class:`Unsendable`. What it does not understand is left out (RFC 3461
-    §5.2.2 for DSN).
+    Raises :class:`Unsendable`. What it does not understand is left out (RFC 3461 §5.2.2 for DSN).
 
     :param eight_bit: the message has octets that are not ASCII.
     """
@@ -94,7 +92,8 @@ def mail(envelope: Envelope, offers: Offers, size: int, *, eight_bit: bool) -> b
         line += b" SIZE=%d" % size
     if offers.eight_bit and eight_bit:
         line += b" BODY=8BITMIME"
-    if offers.utf8 and ("SMTPUTF8" in parameters or not _ascii(envelope)):
+    addresses = (envelope.sender, *envelope.addresses)
+    if offers.utf8 and ("SMTPUTF8" in parameters or not all(map(str.isascii, addresses))):
         line += b" SMTPUTF8"
     if offers.dsn and parameters:
         line += _parameters(parameters, ("RET", "ENVID"))
@@ -121,10 +120,6 @@ def _path(address: str, offers: Offers, code: str) -> bytes:
         return address.encode("utf-8")
     except UnicodeEncodeError:
         raise Unsendable(f"{address!a} is no text", code) from None
-
-
-def _ascii(envelope: Envelope) -> bool:
-    return envelope.sender.isascii() and all(address.isascii() for address in envelope.addresses)
 
 
 def _parameters(given: Mapping[str, str], names: tuple[str, ...]) -> bytes:
@@ -156,7 +151,10 @@ class DotStuffer:
             chunk, self._held = chunk[:-1], b"\r"
         if not chunk:
             return b""
-        if not self._has_clean_line_ends(chunk):
+        # The only single pass in C that tells CRLF from CR and LF: a third of counting each.
+        self._newlines.reset()
+        self._newlines.decode(chunk.decode("latin-1"), final=True)
+        if self._newlines.newlines not in (None, "\r\n"):
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
         dotted = self._at_line_start and chunk.startswith(b".")
         self._at_line_start = chunk.endswith(b"\n")
@@ -165,12 +163,6 @@ class DotStuffer:
         if b"." in chunk and _DOT(chunk):
             chunk = chunk.replace(b"\r\n.", b"\r\n..")
         return b"." + chunk if dotted else chunk
-
-    def _has_clean_line_ends(self, chunk: bytes) -> bool:
-        # The only single pass in C that tells CRLF from CR and LF: a third of counting each.
-        self._newlines.reset()
-        self._newlines.decode(chunk.decode("latin-1"), final=True)
-        return self._newlines.newlines in (None, "\r\n")
 
     def end(self) -> bytes:
         """Return the last line end, if it is missing, and the final dot."""

@@ -1,10 +1,9 @@
 """
 The connection under an SMTP client: lines out, counted replies in, one deadline.
 
-It knows that replies come in the order of the commands, and nothing of mail.
-Commands of one group leave in one write and their replies fire one Deferred; the
-deadline is one delayed call for a connection's whole life, not one for each
-command, because those cost more than the commands.
+It knows that replies come in the order of the commands, and nothing of mail. Commands of one group leave in
+one write and their replies fire one Deferred; the deadline is one delayed call for a connection's whole life,
+not one for each command, because those cost more than the commands.
 """
 
 from collections.abc import AsyncIterator, Callable

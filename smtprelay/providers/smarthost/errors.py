@@ -1,9 +1,8 @@
 """
 What an SMTP server's refusal means for the mail; pure.
 
-Before a mail is offered every refusal is about us: our address, our name, our
-password. From MAIL on it is about the mail, except where the server says that
-we had to log in, or that we come too often.
+Before a mail is offered every refusal is about us: our address, our name, our password. From MAIL on it is
+about the mail, except where the server says that we had to log in, or that we come too often.
 """
 
 import re
@@ -38,13 +37,13 @@ class NotAccepted(Exception):  # noqa: N818 -- it is the end of an attempt, not 
 
 
 def of_session(stage: str, answer: ServerReply) -> Outcome:
-    """Judge a refusal before the first MAIL: 5xx is ``Blocked``, all else ``Deferred``."""
+    """Classify a refusal before the first MAIL: 5xx is ``Blocked``, all else ``Deferred``."""
     why = _words(stage, answer)
     return Blocked(why) if answer.code in _PERMANENT else _deferred(why, answer)
 
 
 def of_mail(stage: str, answer: ServerReply) -> Outcome:
-    """Judge a refusal of MAIL, DATA or the message: ``Failed``, ``Deferred`` or ``Blocked``."""
+    """Classify a refusal of MAIL, DATA or the message: ``Failed``, ``Deferred`` or ``Blocked``."""
     why = _words(stage, answer)
     if answer.code in CREDENTIALS:
         return Blocked(why)
@@ -55,7 +54,7 @@ def of_mail(stage: str, answer: ServerReply) -> Outcome:
 
 def of_recipient(answer: ServerReply) -> Outcome:
     """
-    Judge a refusal of RCPT.
+    Classify a refusal of RCPT.
 
     552 without a reason of its own, or with 5.5.3, means "too many recipients": to
     be sent again with fewer (RFC 5321 §4.5.3.1.10).
@@ -66,7 +65,7 @@ def of_recipient(answer: ServerReply) -> Outcome:
 
 
 def of_message(answer: ServerReply, *, reports: bool = False) -> Outcome:
-    """Judge the answer to the final dot; see :attr:`smtprelay.model.outcome.Delivered.reports`."""
+    """Classify the answer to the final dot; ``reports``: the server sends the DSNs that were asked for."""
     if answer.positive:
         return Delivered(answer.queue_id, str(answer), reports)
     return of_mail("the message", answer)

@@ -1,13 +1,13 @@
 """
 How a session with an SMTP server begins: greeting, EHLO, STARTTLS, AUTH.
 
-What goes wrong here goes wrong for every mail, so it is never the mail's fault:
-see :func:`smtprelay.providers.smarthost.errors.of_session`.
+What fails here fails for every mail, so it is never the mail's fault.
 """
 
 import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from typing import Literal
 
 from attrs import field, frozen
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
@@ -49,50 +49,67 @@ class Timeouts:
 
 
 @frozen(kw_only=True)
-class HandshakeOptions:
+class Host:
     """
-    How to begin a session.
+    The server, and how it wants to be spoken to.
 
+    :ivar port: ``None``: 587 with ``starttls``, 465 with ``implicit``, 25 with ``none``.
+    :ivar tls: ``starttls`` and ``implicit`` never fall back to plain text; with ``none``
+        a login goes over the wire as it is.
+    :ivar verify: the certificate must be valid for ``host``.
+    :ivar ca: a PEM file of certificates to trust besides the platform's.
     :ivar helo: our name.
-    :ivar starttls: how to speak TLS after STARTTLS; ``None``: do not ask for it.
     :ivar username: ``""`` is no login.
-    :ivar password: asked for at each login, so that a changed secret is used at once.
+    :ivar password: called at each login; ``OSError``, ``LookupError`` and ``ValueError`` from
+        it block the provider.
+    :ivar concurrency: idle connections to keep at most.
+    :ivar messages: after so many a connection is not used again.
     """
 
+    host: str
+    port: int | None = None
+    tls: Literal["starttls", "implicit", "none"] = "starttls"
+    verify: bool = True
+    ca: str = ""
     helo: str
-    starttls: IOpenSSLClientConnectionCreator | None = None
     username: str = ""
     password: Callable[[], str] = field(default=lambda: "", repr=False)
+    concurrency: int = 10
+    messages: int = 100
     timeouts: Timeouts = field(factory=Timeouts)
 
 
-async def begin(channel: Channel, handshake_options: HandshakeOptions) -> Offers:
+async def begin(
+    channel: Channel, host: Host, starttls: IOpenSSLClientConnectionCreator | None = None
+) -> Offers:
     """
     Begin a session and return what the server offers in it.
 
     Raises :class:`NotAccepted` for what the server says, and :class:`Lost`; the caller closes the channel
     then.
+
+    :param starttls: how to speak TLS after STARTTLS; ``None``: do not ask for it.
     """
-    greeting = await _ask(channel, b"", handshake_options)
+    greeting = await _ask(channel, b"", host)
     if greeting.code != READY:
         raise NotAccepted(of_session("the connection", greeting))
-    offers = await _hello(channel, handshake_options)
-    if handshake_options.starttls is not None:
-        await _start_tls(channel, offers, handshake_options, handshake_options.starttls)
+    offers = await _hello(channel, host)
+    if starttls is not None:
+        await _start_tls(channel, offers, host, starttls)
         # What was said before TLS is forgotten, as anyone may have said it (RFC 3207 §4.2).
-        offers = await _hello(channel, handshake_options)
-    if handshake_options.username:
-        await _log_in(channel, offers, handshake_options)
+        offers = await _hello(channel, host)
+    if host.username:
+        await _log_in(channel, offers, host)
     return offers
 
 
-async def _hello(channel: Channel, handshake_options: HandshakeOptions) -> Offers:
-    answer = await _ask(channel, hello("EHLO", handshake_options.helo), handshake_options)
+async def _hello(channel: Channel, host: Host) -> Offers:
+    answer = await _ask(channel, hello("EHLO", host.helo), host)
     if answer.positive:
         return read_offers(answer)
     if answer.code < 500:  # noqa: PLR2004 -- the server is busy, not old
         raise NotAccepted(of_session("EHLO", answer))
-    answer = await _ask(channel, hello("HELO", handshake_options.helo), handshake_options)
+    answer = await _ask(channel, hello("HELO", host.helo), host)
     if not answer.positive:
         raise NotAccepted(of_session("HELO", answer))
     return Offers()
@@ -101,35 +118,33 @@ async def _hello(channel: Channel, handshake_options: HandshakeOptions) -> Offer
 async def _start_tls(
     channel: Channel,
     offers: Offers,
-    handshake_options: HandshakeOptions,
+    host: Host,
     creator: IOpenSSLClientConnectionCreator,
 ) -> None:
     if not offers.starttls:
         raise NotAccepted(Blocked("the server does not offer STARTTLS, and we do not send in plain text"))
-    answer = await _ask(channel, b"STARTTLS\r\n", handshake_options)
+    answer = await _ask(channel, b"STARTTLS\r\n", host)
     if answer.code != READY:
         raise NotAccepted(of_session("STARTTLS", answer))
     channel.start_tls(creator)
 
 
-async def _log_in(channel: Channel, offers: Offers, handshake_options: HandshakeOptions) -> None:
+async def _log_in(channel: Channel, offers: Offers, host: Host) -> None:
     try:
-        login = choose_login(offers.mechanisms, handshake_options.username, handshake_options.password())
+        login = choose_login(offers.mechanisms, host.username, host.password())
     except (OSError, LookupError, ValueError) as error:
         raise NotAccepted(Blocked(f"the password cannot be read: {error}")) from error
     if login is None:
         offered = ", ".join(sorted(offers.mechanisms)) or "none"
         known = ", ".join(MECHANISMS)
         raise NotAccepted(Blocked(f"no way to log in: the server offers {offered}, we know {known}"))
-    answer = await _ask(channel, login.opening, handshake_options)
+    answer = await _ask(channel, login.opening, host)
     for respond in login.responses:
         if answer.code != CHALLENGE:
             break
-        answer = await _ask(
-            channel, b64encode(respond(_decoded(answer))) + b"\r\n", handshake_options, "AUTH"
-        )
+        answer = await _ask(channel, b64encode(respond(_decoded(answer))) + b"\r\n", host, "AUTH")
     if answer.code != LOGGED_IN:
-        raise NotAccepted(of_session(f"the login of {handshake_options.username}", answer))
+        raise NotAccepted(of_session(f"the login of {host.username}", answer))
 
 
 def _decoded(answer: ServerReply) -> bytes:
@@ -139,7 +154,5 @@ def _decoded(answer: ServerReply) -> bytes:
         raise NotAccepted(Deferred(f"a challenge that is not base64: {answer}")) from error
 
 
-async def _ask(
-    channel: Channel, line: bytes, handshake_options: HandshakeOptions, stage: str = ""
-) -> ServerReply:
-    return (await channel.ask(line, 1, handshake_options.timeouts.command, stage))[0]
+async def _ask(channel: Channel, line: bytes, host: Host, stage: str = "") -> ServerReply:
+    return (await channel.ask(line, 1, host.timeouts.command, stage))[0]

@@ -1,14 +1,12 @@
 """
 Delivery to another SMTP server, over connections that are kept and used again.
 
-What SMTP itself asks for is in the ``smtp_*`` modules beside this one; here is
-which connection a message takes, and what becomes of it afterwards.
+SMTP itself is in the modules beside this one; here is which connection a message takes.
 """
 
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final
 
-from attrs import field, frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
@@ -28,42 +26,13 @@ from smtprelay.providers.outgoing import FinishedBody
 from smtprelay.providers.smarthost.commands import hello
 from smtprelay.providers.smarthost.connection import Channel, Lost
 from smtprelay.providers.smarthost.errors import NotAccepted
-from smtprelay.providers.smarthost.handshake import HandshakeOptions, Timeouts, begin
+from smtprelay.providers.smarthost.handshake import Host, begin
 from smtprelay.providers.smarthost.session import SmarthostSession
 from smtprelay.providers.smarthost.tls import tls_creator
 
+__all__ = ["Host", "Smarthost"]
+
 PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
-
-
-@frozen(kw_only=True)
-class Host:
-    """
-    The server, and how it wants to be spoken to.
-
-    :ivar port: ``None``: 587 with ``starttls``, 465 with ``implicit``, 25 with ``none``.
-    :ivar tls: ``starttls`` and ``implicit`` never fall back to plain text; with ``none``
-        a login goes over the wire as it is.
-    :ivar verify: the certificate must be valid for ``host``.
-    :ivar ca: a PEM file of certificates to trust besides the platform's.
-    :ivar helo: our name.
-    :ivar username: ``""`` is no login.
-    :ivar password: called at each login; ``OSError``, ``LookupError`` and ``ValueError`` from
-        it block the provider.
-    :ivar concurrency: idle connections to keep at most.
-    :ivar messages: after so many a connection is not used again.
-    """
-
-    host: str
-    port: int | None = None
-    tls: Literal["starttls", "implicit", "none"] = "starttls"
-    verify: bool = True
-    ca: str = ""
-    helo: str
-    username: str = ""
-    password: Callable[[], str] = field(default=lambda: "", repr=False)
-    concurrency: int = 10
-    messages: int = 100
-    timeouts: Timeouts = field(factory=Timeouts)
 
 
 class Smarthost(ProviderDefaults):
@@ -102,13 +71,7 @@ class Smarthost(ProviderDefaults):
         self._host = host
         self._events = events
         self._reach = reach or Reach(name, reactor.seconds)
-        self._handshake_options = HandshakeOptions(
-            helo=host.helo,
-            starttls=_tls(host) if host.tls == "starttls" else None,
-            username=host.username,
-            password=host.password,
-            timeouts=host.timeouts,
-        )
+        self._starttls = _tls(host) if host.tls == "starttls" else None
         self._where = f"{host.host}:{host.port or PORTS[host.tls]}"
         self._endpoint = self._way(reactor, endpoint)
         self._idle: list[SmarthostSession] = []
@@ -122,7 +85,7 @@ class Smarthost(ProviderDefaults):
         taken: Callable[[], None],  # noqa: ARG002 -- nothing comes after the answer to the body
     ) -> Results:
         """
-        Attempt the delivery once; see :class:`smtprelay.interfaces.Provider`.
+        Attempt the delivery once.
 
         What :meth:`FinishedBody.for_hop` raises comes through: nothing was sent then.
         """
@@ -215,9 +178,8 @@ class Smarthost(ProviderDefaults):
         channel = session = None
         try:
             channel = await self._connect(contact)
-            session = SmarthostSession(
-                channel, await begin(channel, self._handshake_options), self._host.timeouts
-            )
+            offers = await begin(channel, self._host, self._starttls)
+            session = SmarthostSession(channel, offers, self._host.timeouts)
         except NotAccepted:
             # Our own settings are at fault, or the server has said no: there it is.
             if channel is not None:

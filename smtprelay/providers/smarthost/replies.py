@@ -1,9 +1,8 @@
 """
 What an SMTP server says, read strictly; pure.
 
-A server on the way out is as little to be trusted as a client on the way in: a
-reply has a bounded length, and its words go into our log, our page and our
-bounces, so nothing unprintable comes through.
+A server on the way out is as little to be trusted as a client on the way in: a reply has a bounded length,
+and its words go into our log, our page and our bounces, so nothing unprintable comes through.
 """
 
 import re

@@ -81,13 +81,17 @@ class Capacity:
     def count(self, deliveries: int, size: int = 0) -> None:
         """Count what was stored since the spool was measured; less than no deliveries have ended."""
         self._deliveries += deliveries
-        left = None if self._space.left is None else self._space.left - _WRITTEN * size
-        self._space = evolve(self._space, used=self._space.used + size, left=left)
+        if size:
+            used, left, whole = self._space.used, self._space.left, self._space.whole
+            left = None if left is None else left - _WRITTEN * size
+            self._space = DiskSpace(used=used + size, left=left, whole=whole)
 
     def refusal(self, size: int = 0) -> Reply | None:
         """Return why a message of ``size`` bytes cannot be taken now, or ``None`` if it can."""
         self._judge()
-        why, limit = (self.full, self._limit) if self.full else self._lack(size=size)
+        why, limit = self.full, self._limit
+        if size and not why:
+            why, limit = self._lack(size=size)
         if not why:
             return None
         # Not how much lies here: that is for nobody but us.

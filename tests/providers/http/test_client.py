@@ -16,7 +16,6 @@ from smtprelay.providers.http.client import (
     AnswerLost,
     NoAnswerError,
     NotSent,
-    PreparedURL,
     open_http,
 )
 from smtprelay.testing.certificates import make_certificate
@@ -69,10 +68,8 @@ class RequestTests(SynchronousTestCase):
     def test_answer(self):
         """Status, headers and body come back; a header that is missing is empty."""
         joined = JoinedHttp.to(Echo())
-        url = PreparedURL(URL)
-        answer = self.successResultOf(
-            joined.run(joined.http.request("POST", url, {"Host": "other"}, b"12345"))
-        )
+        request = joined.http.request("POST", URL, {"Host": "other"}, b"12345")
+        answer = self.successResultOf(joined.run(request))
         self.assertEqual((answer.status, answer.header("x-size"), answer.complete), (202, "5", True))
         self.assertEqual(answer.body, b"/emails:send?api-version=1 other")
         self.assertEqual(answer.header("X-None"), "")

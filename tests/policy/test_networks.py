@@ -26,7 +26,7 @@ class NetworksTests(SynchronousTestCase):
         networks = Networks.parse(["10.0.3.0/24", "192.0.2.7", "2001:db8::/32"])
         for inside in ("10.0.3.255", "192.0.2.7", "2001:db8::1", "2001:db8::1%eth0"):
             self.assertIn(inside, networks)
-        for outside in ("10.0.4.0", "192.0.2.8", "2001:db9::1"):
+        for outside in ("10.0.4.0", "192.0.2.8", "2001:db9::1", "no address", None):
             self.assertNotIn(outside, networks)
 
     def test_mapped_ipv4_is_ipv4(self):

@@ -1,9 +1,9 @@
 """
-How large the content of a mail may become as JSON: counted while a large mail comes in.
+An upper bound for a mail's content as JSON, counted while a large mail is received.
 
-A provider that takes JSON limits the request, and what a mail becomes in it nobody knows who has not read the
-mail. What is told here needs a look at the headers alone, and holds for every mail: it may be far too much,
-but is close for what large mail is made of, files in base64 and texts in ASCII. Pure.
+A provider that takes JSON limits the request, and only the whole mail tells how large that becomes. The bound
+needs the headers alone and holds for every mail: it may be far too large, but is close for what large mail is
+made of, files in base64 and texts in ASCII. Pure.
 """
 
 from typing import Final
@@ -199,19 +199,16 @@ class PartsCounter:
             if line == level.boundary:
                 return level
             if line.removesuffix(b"--").rstrip(_BLANKS) == level.boundary:
-                self._end_within(level)
+                del self._levels[self._levels.index(level) + 1 :]
                 return None
         # It may be taken for the boundary that was meant.
         if not self._levels[-1].begun:
             self._levels.clear()
         return None
 
-    def _end_within(self, level: _OpenMultipart) -> None:
-        del self._levels[self._levels.index(level) + 1 :]
-
     def _begin_part(self, level: _OpenMultipart, header: bytes) -> bool:
         """Return whether the part with this header is a file in base64."""
-        self._end_within(level)
+        del self._levels[self._levels.index(level) + 1 :]
         level.begun = True
         self._parts += 1
         self._headers += len(header)

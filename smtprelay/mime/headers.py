@@ -1,9 +1,9 @@
 """
 The fields of a header block, read as leniently as people read it.
 
-``parse`` and ``outgoing`` need all of them, and to know where the text begins; what is needed of every mail
-before its 250 ``head`` finds. Devices write lines into a header that are no fields, forget the blank line,
-or send no header at all. Any octets give a result, in linear time. Pure.
+Used by ``parse`` and ``outgoing``, which need all of them; ``head`` finds what is needed before the 250.
+Devices write lines into a header that are no fields, forget the blank line, or send no header at all. Any
+octets give a result, in linear time. Pure.
 """
 
 import re

@@ -1,9 +1,9 @@
 """
 A mail taken apart, for providers that take no MIME: texts, attachments, addresses, headers.
 
-Relays meet mail from scanners, scripts and broken programs. So this reading never fails over content: an
-unknown or wrong charset, broken base64 or a message without any header yield the best text there is. What it
-refuses is a structure made to cost time, with more parts or deeper ones than ``structure`` takes. Pure.
+Scanners, scripts and broken programs send mail, so reading never fails over content: an unknown or wrong
+charset, broken base64 or a message without any header yield the best text there is. Only a structure made to
+cost time, with more parts or deeper ones than ``structure`` takes, is refused. Pure.
 """
 
 import binascii
@@ -105,7 +105,7 @@ def charset_guess(body: bytes, parts: Sequence[Part]) -> str:
 
 
 def shown_aside(body: bytes, parts: Sequence[Part]) -> tuple[int, int] | None:
-    """Return where the text lies that :func:`read` finds beside the parts, as none of them says anything."""
+    """Return where the text is that :func:`read` finds beside the parts, if they hold nothing to show."""
     reader = _PartReader(body, parts)
     reader.run()
     return reader.aside
@@ -275,7 +275,6 @@ class _PartReader:
         return (stem or f"attachment-{len(self.attachments) + 1}") + extension_for(kind)
 
     def _aside(self) -> str | None:
-        """Return what stands beside the parts of a mail whose parts say nothing."""
         for begin, end in self.parts[0].aside:
             text = in_lines(charset.decode(self.body[begin:end], "", self.guess))
             if text.strip():

@@ -115,7 +115,7 @@ class _Level:
 
 @define
 class _Scan:
-    """The one pass."""
+    """One pass over the lines of a mail."""
 
     mail: bytes = field(repr=False)
     parts: list[Part] = field(factory=list)

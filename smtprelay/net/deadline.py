@@ -12,31 +12,40 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 T = TypeVar("T")
 
-#: Seconds between two looks at most, and so the longest time that a data rate is averaged over.
+#: Seconds between two checks at most, and so the longest time that a data rate is averaged over.
 PERIOD: Final = 60.0
 
 
 class SilenceDeadline:
     """
-    Calls ``expired`` when the client was silent for ``seconds``, and ``look`` now and then.
+    Calls ``expired`` when the client was silent for ``seconds``, and ``periodic`` now and then.
 
-    :param look: told the seconds since it was called last; between two calls there are
+    :param periodic: called with the seconds since its last call; between two calls there are
         at most :data:`PERIOD`.
     """
 
-    __slots__ = ("_clock", "_expired", "_heard", "_look", "_looked", "_seconds", "_shortened", "_timer")
+    __slots__ = (
+        "_clock",
+        "_expired",
+        "_heard",
+        "_last_check",
+        "_periodic",
+        "_seconds",
+        "_shortened",
+        "_timer",
+    )
 
     def __init__(
         self,
         clock: IReactorTime,
         seconds: float,
         expired: Callable[[], object],
-        look: Callable[[float], object],
+        periodic: Callable[[float], object],
     ) -> None:
         self._clock = clock
         self._expired = expired
-        self._look = look
-        self._heard = self._looked = clock.seconds()
+        self._periodic = periodic
+        self._heard = self._last_check = clock.seconds()
         self._seconds = seconds
         self._shortened = False
         self._timer: IDelayedCall | None = clock.callLater(min(seconds, PERIOD), self._check)
@@ -70,7 +79,7 @@ class SilenceDeadline:
         now = self._clock.seconds()
         if self._timer is not None and now - self._timer.getTime() > PERIOD:
             # The clock was set forward, or the machine slept: the client was not silent.
-            self._heard = self._looked = now
+            self._heard = self._last_check = now
             self._timer = self._clock.callLater(min(self._seconds, PERIOD), self._check)
             return
         left = self._heard + self._seconds - now
@@ -80,8 +89,8 @@ class SilenceDeadline:
             self._expired()
             return
         self._timer = self._clock.callLater(min(left, PERIOD), self._check)
-        elapsed, self._looked = now - self._looked, now
-        self._look(elapsed)
+        elapsed, self._last_check = now - self._last_check, now
+        self._periodic(elapsed)
 
     def _end(self) -> None:
         self._timer = None
@@ -101,7 +110,7 @@ class Deadline:
         """Move the deadline to ``seconds`` from now."""
         self._at = self._clock.seconds() + seconds
         if self._call is None:
-            self._call = self._clock.callLater(seconds, self._look)
+            self._call = self._clock.callLater(seconds, self._check)
         elif self._at < self._call.getTime():
             self._call.reset(seconds)
 
@@ -111,11 +120,11 @@ class Deadline:
             self._call.cancel()
             self._call = None
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._call = None
         left = self._at - self._clock.seconds()
         if left > 0:
-            self._call = self._clock.callLater(left, self._look)
+            self._call = self._clock.callLater(left, self._check)
         else:
             self._reached()
 
@@ -138,7 +147,7 @@ class Deadlines(Generic[T]):
         """Watch ``item`` from now on."""
         self._due[item] = self._clock.seconds() + self.seconds
         if self._timer is None:
-            self._timer = self._clock.callLater(self.seconds, self._look)
+            self._timer = self._clock.callLater(self.seconds, self._check)
 
     def renew(self, item: T) -> None:
         """Give ``item`` its whole time again, if it is watched."""
@@ -155,11 +164,11 @@ class Deadlines(Generic[T]):
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         now = self._clock.seconds()
         for item in [item for item, due in self._due.items() if due <= now]:
             if self.end(item):
                 self._expire(item)
         if self._due and self._timer is None:
-            self._timer = self._clock.callLater(min(self._due.values()) - now, self._look)
+            self._timer = self._clock.callLater(min(self._due.values()) - now, self._check)

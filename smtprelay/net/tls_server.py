@@ -98,7 +98,7 @@ class ServerContext:
         self._events = events
         self._profile = PROFILES[profile]
         self._ciphers = ciphers or self._profile.ciphers
-        self._looked = clock.seconds()
+        self._checked = clock.seconds()
         self._stamps = self._stamped()
         self._context = self._load()
         self._trouble = ""
@@ -106,8 +106,8 @@ class ServerContext:
     def getContext(self) -> SSL.Context:  # noqa: N802 -- called by Twisted
         """Return the context for a new handshake; it never raises."""
         now = self._clock.seconds()
-        if not 0 <= now - self._looked < FRESH:
-            self._looked = now
+        if not 0 <= now - self._checked < FRESH:
+            self._checked = now
             self._renew()
         return self._context
 

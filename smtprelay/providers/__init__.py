@@ -1,5 +1,5 @@
 """
-Station 5: hand it to the provider.
+Station 5: the providers.
 
 ``acs`` (Azure Communication Services), ``smarthost`` (another SMTP server), ``capture`` (a local Maildir) and
 ``webhook``. Each gives an outcome for each recipient and never raises what the other side does to it;

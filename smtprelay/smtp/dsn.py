@@ -1,8 +1,8 @@
 """
 What a client asks to be told about its mail: the parameters of RFC 3461, read strictly.
 
-Whoever writes a report puts these values into its fields. So nothing comes in that is not printable
-when it is decoded, and nothing in two meanings. Pure.
+The values are put into the fields of reports, so nothing is accepted that is not printable when decoded, or
+that has two meanings. Pure.
 """
 
 import re

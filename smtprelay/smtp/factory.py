@@ -1,5 +1,5 @@
 """
-A listener's side of the sessions: it makes them, counts them, turns clients away and ends what is open.
+A listener's sessions: makes and counts them, turns clients away, and ends them at shutdown.
 """
 
 from collections import Counter
@@ -97,7 +97,7 @@ class ESMTPFactory(ServerFactory):
         return True
 
     def turn_away(self) -> None:
-        """Tell each session 421 4.3.2 when no message of it is on its way, and whoever comes, at once."""
+        """End each session with 421 4.3.2 once it receives no message, and refuse new clients with it."""
         self._closed = True
         for session in list(self._sessions):
             session.dismiss(reply.SHUTTING_DOWN)
@@ -108,10 +108,10 @@ class ESMTPFactory(ServerFactory):
 
     def stop_sessions(self) -> Deferred[None]:
         """
-        Turn everybody away, for good; whoever is silent, also within a message, is not waited for.
+        Turn everybody away, for good; a silent client, also within a message, is cut after a moment.
 
-        The Deferred fires when all are gone; that may be long. Whoever cannot wait
-        calls :meth:`abort_sessions`.
+        The Deferred fires when all sessions have ended, which may take long; :meth:`abort_sessions` cuts
+        them.
         """
         if self._stopped is None:
             self._stopped = Deferred()
@@ -127,9 +127,9 @@ class ESMTPFactory(ServerFactory):
 
     def abort_sessions(self, *, concluding: bool = True) -> None:
         """
-        Cut all connections; messages that are being finished are finished.
+        Cut all connections; messages that were received completely are finished.
 
-        :param concluding: also those whose client waits for what becomes of its message.
+        :param concluding: also the connections of clients that wait for the reply to such a message.
         """
         self._stop_refusals()
         for session in [*self._sessions, *self._turned_away]:

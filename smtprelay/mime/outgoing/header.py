@@ -1,5 +1,5 @@
 """
-The header of a mail that leaves: what is missing in it added, what is nobody's business removed.
+The header of a mail that leaves: missing fields are added, private ones are removed.
 
 A header of fields and nothing else keeps every octet of those that stay. One with other lines in it is
 written anew from the fields that :func:`smtprelay.mime.headers.split` reads in it, so that a line that is no
@@ -27,7 +27,7 @@ from smtprelay.mime.outgoing.fields import (
 from smtprelay.mime.parameters import content_type
 from smtprelay.mime.text import Headers
 
-#: Fields that are the relay's or the sender's business only.
+#: Fields for the relay or the sender alone.
 REMOVED: Final = frozenset({b"bcc", b"resent-bcc", b"return-path", b"content-length"})
 #: Fields that a mail must have, in the order in which they are added.
 NEEDED: Final = (b"message-id", b"date", b"from")

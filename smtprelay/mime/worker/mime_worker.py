@@ -1,8 +1,8 @@
 """
-Work on the content of mail: small mail at once, in this process, the rest in a process of its own, in order.
+Work on the content of mail: small mail at once, in this process, the rest in a worker process, in order.
 
-A thread would stall the reactor for as long as Python works on 10 MB without letting go of its lock, and
-nobody could end it.
+A thread would stall the reactor while Python works on 10 MB without releasing its lock, and could not be
+ended.
 """
 
 import sys

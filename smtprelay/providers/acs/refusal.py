@@ -1,9 +1,9 @@
 """
 Which recipient or field an error of Azure Communication Services is about.
 
-The service takes or refuses a request as a whole. Its answer may name the recipient at fault, by the address
-or by the place in the request; or a field that the request can do without; or nothing. One recipient's fault
-shall cost nobody else the mail, so what the answer names is looked for in all that it says. Pure.
+The service takes or refuses a request as a whole. Its answer may name the recipient at fault, by address or
+by place in the request, or an optional field, or nothing. One recipient's fault must not cost the others
+their mail, so all texts of the answer are searched. Pure.
 """
 
 import re

@@ -225,9 +225,9 @@ def choose_sender(mail: Mail, envelope_sender: str, default: str, domains: Colle
 
 def reply_to(mail: Mail, envelope_sender: str, sender: str) -> Sequence[Address]:
     """
-    Return whom an answer shall reach: what the mail says, else whoever ``sender`` stands in for.
+    Return the addresses for answers: the mail's own, else whom ``sender`` stands in for.
 
-    Both, if what the mail says is nothing that mail can be sent to.
+    Both, if no mail can be sent to the mail's own.
     """
     if any(sendable(who.address) for who in mail.reply_to):
         return mail.reply_to

@@ -212,10 +212,9 @@ class Session:
     # --- reading ---------------------------------------------------------------------------
 
     def _content(self, decoder: BodyDecoder) -> Event:
-        segment = self.input.take(SEGMENT)
-        if not segment:
+        if not self.input.octets:
             return Signal.NEED_DATA
-        chunk = decoder.feed(segment)
+        chunk = decoder.feed(self.input.take(SEGMENT))
         self.asked = END_OF_DATA
         if decoder.ended:
             if decoder.rest:
@@ -226,6 +225,8 @@ class Session:
     def _line(self) -> Event:
         if self._farewell is not None:
             return self._own(UNKNOWN, self._farewell)
+        if not self.input.octets:
+            return Signal.NEED_DATA
         if self._fresh and (other := sniff.recognised(self.input)):
             return self._end(Foreign(other))
         challenged = self._state is State.CHALLENGED

@@ -1,6 +1,7 @@
 import ast
 from base64 import b64encode
 from pathlib import Path
+from types import SimpleNamespace
 
 from attrs import evolve
 from twisted.internet.defer import Deferred
@@ -433,7 +434,7 @@ class LedgerTests(SynchronousTestCase):
             await gate
             return before
 
-        self.ledger.store._reader.do = slow
+        self.ledger.store._reader = SimpleNamespace(do=slow)
         self.refuse()
         reading = Deferred.fromCoroutine(self.ledger.refused(EVERYTHING))
         done(self.ledger.flush())

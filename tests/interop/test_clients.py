@@ -42,9 +42,9 @@ the end
 """
 
 SMTPLIB = """\
-import smtplib, sys
+import pathlib, smtplib, sys
 from email.message import EmailMessage
-port, attached = int(sys.argv[1]), open(sys.argv[2], "rb").read()
+port, attached = int(sys.argv[1]), pathlib.Path(sys.argv[2]).read_bytes()
 people = [f"user{n}@example.com" for n in range(30)]
 mail = EmailMessage()
 mail["From"], mail["Subject"] = "app@example.org", "thirty"

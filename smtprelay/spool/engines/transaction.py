@@ -78,11 +78,7 @@ ALONE: Final = Locking()
 
 
 class Cursor(Protocol):
-    """The part of PEP 249's cursor that the operations use."""
-
-    @property
-    def rowcount(self) -> int:
-        """How many rows the statement changed."""
+    """The part of PEP 249's cursor that works in a pipeline, too: its ``rowcount`` is unknown there."""
 
     def fetchone(self) -> Any:
         """Return the next row or ``None``."""

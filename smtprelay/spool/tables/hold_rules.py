@@ -159,10 +159,10 @@ def drop(tx: "Transaction", number: int) -> bool:
     """Forget a rule that has ended, unless it still holds something; tell whether it is gone."""
     gone = tx.execute(
         "DELETE FROM hold WHERE id = ? AND until <= ? AND NOT EXISTS ("
-        "SELECT 1 FROM delivery WHERE delivery.hold = ? AND delivery.hold <> 0)",
+        "SELECT 1 FROM delivery WHERE delivery.hold = ? AND delivery.hold <> 0) RETURNING id",
         (number, tx.now, number),
     )
-    return gone.rowcount > 0
+    return bool(gone.fetchall())
 
 
 def holding(rule: HoldRule) -> tuple[Selection, Edit]:

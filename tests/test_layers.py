@@ -41,7 +41,7 @@ IMPORTERS = {
         "smtprelay.mime",
         "smtprelay.providers.acs.provider",
         "smtprelay.providers.acs.request",
-        "smtprelay.providers.acs.attachments",
+        "smtprelay.providers.acs.attachment_types",
     ),
     "smtprelay.mime.structure": ("smtprelay.mime",),
     "smtprelay.mime.headers": ("smtprelay.mime",),

@@ -1,7 +1,7 @@
 """
 From a YAML file to a frozen :class:`Config`, or to a list of all problems.
 
-The way of a setting: :mod:`.yaml_source` (YAML to a tree that knows its places) → :mod:`.env_overlay`
+The way of a setting: :mod:`.yaml_source` (YAML to a tree that knows its places) → :mod:`.environment`
 (variables and ``--set`` over it) → :mod:`.from_tree` (the classes of :mod:`.model`, :mod:`.listeners` and
 :mod:`.provider_settings`) → :mod:`.defaults` (those that depend on others) → :mod:`.checks`. Unknown keys:
 :mod:`.problem`; settings that the roadmap promises: :mod:`.unavailable`. Back to text, and what a key

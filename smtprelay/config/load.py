@@ -9,7 +9,7 @@ from typing import Final
 from attrs import frozen
 
 from smtprelay.config.defaults import complete
-from smtprelay.config.env_overlay import SECTIONS, overlay
+from smtprelay.config.environment import SECTIONS, overlay
 from smtprelay.config.from_tree import make_converter, structure
 from smtprelay.config.model import Config
 from smtprelay.config.problem import ConfigError, Problem, make_problem

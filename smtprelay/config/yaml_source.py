@@ -16,6 +16,7 @@ from typing import Final
 import yaml
 from attrs import field, fields, frozen
 
+from smtprelay.config.environment import interpolate
 from smtprelay.config.masking import masked
 from smtprelay.config.model import Config
 from smtprelay.config.problem import NO_SETTINGS, Problem, make_problem
@@ -39,11 +40,6 @@ class YamlFile:
     lines: list[str]
     problems: list[Problem] = field(factory=list)
     broken: bool = False
-
-
-#: References to variables: ``${NAME}``.
-_REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
-_INSIDE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::([-?])(.*))?", re.DOTALL)
 
 
 #: A line of a configuration, indented or as JSON; any other file may be a secret.
@@ -196,41 +192,6 @@ class _YamlReader:
             self._complain(mark, f"{where}: the value {flaw}{hint}", "CFG-VALUE")
             text = CONTROL.sub("", text)
         return Scalar(text, mark, where, plain=node.style is None, literal=text == node.value)
-
-
-def interpolate(text: str, environ: Mapping[str, str]) -> str:
-    """
-    Return ``text`` with its references replaced.
-
-    * ``${NAME}``: the variable's value; it must be set.
-    * ``${NAME:-default}``: ``default`` if the variable is not set or empty.
-    * ``${NAME:?message}``: an error with ``message`` if it is not set or empty.
-    * ``$$``: one ``$``. Any other ``$`` is unchanged, so a hash (``$scrypt$…``) needs no escape.
-
-    References in values and defaults are not replaced. Raises ``ValueError`` with a sentence for people.
-    """
-    return _REFERENCE.sub(lambda match: _replace(match, environ), text)
-
-
-def _replace(match: re.Match[str], environ: Mapping[str, str]) -> str:
-    if match[0] == "$$":
-        return "$"
-    inside = _INSIDE.fullmatch(match[1])
-    if not match[2] or not inside:
-        raise ValueError(
-            f'"{match[0]}" is not a reference to a variable; write ${{NAME}}, or $${{ for a plain ${{'
-        )
-    name, form, rest = inside.groups()
-    value = environ.get(name)
-    if form is None:
-        if value is None:
-            raise ValueError(f"the variable {name} is not set; ${{{name}:-default}} would give it a default")
-        return value
-    if value:
-        return value
-    if form == "?":
-        raise ValueError(f"the variable {name} is not set: {rest or 'it is required'}")
-    return str(rest)
 
 
 def _unquoted(line: str, column: int) -> str:

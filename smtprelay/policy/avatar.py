@@ -1,7 +1,7 @@
 """
 The avatar: one session's right to send, and the transaction it is in.
 
-It keeps the state; what is refused, and why, is in :mod:`smtprelay.policy.rules`. A
+It keeps the state; what is refused, and why, is in :mod:`smtprelay.policy.admission`. A
 recipient enters the envelope after the last rule has agreed and nowhere else,
 so a refused one cannot be delivered to, whatever the client does next.
 """
@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from smtprelay.interfaces import IEnvelopeDelivery, Incoming, Receive
 from smtprelay.model.message import Client, Draft, Envelope, Recipient, Refused, Reply
-from smtprelay.policy import rules
+from smtprelay.policy import admission
 from smtprelay.policy.networks import folded
 from smtprelay.policy.received_header import received
 from smtprelay.policy.router import Router, no_route
@@ -94,12 +94,12 @@ class EnvelopeDelivery:
         if not self._judged:
             name = self._client.listener or listener.name
             self._client = evolve(self._client, user=self._identity.name, listener=name)
-            self._refusal = rules.admission(listener, self._client)
+            self._refusal = admission.admission(listener, self._client)
             self._judged = True
         if self._refusal is not None:
             raise Refused(self._refusal)
-        sender = rules.sender(listener, self._identity, sender)
-        size = rules.declared_size(listener, parameters["SIZE"]) if "SIZE" in parameters else 0
+        sender = admission.sender(listener, self._identity, sender)
+        size = admission.declared_size(listener, parameters["SIZE"]) if "SIZE" in parameters else 0
         no_room = self._context.admits(size)
         if no_room is not None:
             raise Refused(no_room)
@@ -116,7 +116,7 @@ class EnvelopeDelivery:
         transaction = self._transaction
         if transaction is None:
             raise Refused(_NO_MAIL)
-        accepted = rules.recipient(self._context.listener, self._identity, recipient, parameters)
+        accepted = admission.recipient(self._context.listener, self._identity, recipient, parameters)
         local, _, domain = accepted.address.rpartition("@")
         key = f"{local}@{folded(domain)}"
         if key not in transaction.recipients:

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.yaml_source import interpolate
+from smtprelay.config.environment import interpolate
 
 ENVIRON = {"NAME": "value", "EMPTY": "", "NESTED": "${NAME} $$ #: x"}
 

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 #: Where ``tests`` can be imported from.
 ROOT = Path(__file__).parents[2]
 
-#: Warnings of Twisted's own: its endpoint ``ssl:`` reads files so, and 24.11 left a port open that was in use.
+#: Warnings of Twisted's own: its endpoint ``ssl:`` reads files so, and 24.11 left a port open that was taken.
 TWISTED = re.compile(rb"Passing pyOpenSSL |laddr=\('0\.0\.0\.0', 0\)|Enable tracemalloc to")
 
 #: Seconds that anything may take on a machine that is busy with other tests.

@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from smtprelay.model.credentials import IAnonymousClient
 from smtprelay.model.message import Refused
-from smtprelay.policy.rules import admission
+from smtprelay.policy.admission import admission
 from smtprelay.policy.settings import ListenerPolicy
 
 

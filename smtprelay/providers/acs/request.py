@@ -23,7 +23,7 @@ from smtprelay.mime.content_size import ANY
 from smtprelay.mime.kinds import OCTETS
 from smtprelay.mime.parse import Attachment, Mail, read
 from smtprelay.model.shape import Shape
-from smtprelay.providers.acs.attachments import attached
+from smtprelay.providers.acs.attachment_types import attached
 from smtprelay.providers.acs.fields import (
     MAX_SUBJECT,
     Corrections,

@@ -27,7 +27,7 @@ from smtprelay.config.model import Config
 from smtprelay.interfaces import RefusedMail
 from smtprelay.model.refusal import RefusalFilter, RefusalRow
 from smtprelay.service.workers.merge import MERGES, Answer
-from smtprelay.service.workers.process import Worker
+from smtprelay.service.workers.monitor import Worker
 from smtprelay.telemetry.aggregate import Gathered
 from smtprelay.web.api import api_routes
 from smtprelay.web.auth import ROLE, WHO

@@ -31,7 +31,7 @@ from smtprelay.service.ports import Ports
 from smtprelay.service.relay import CLOSING_BOUND, VERDICTS_BOUND
 from smtprelay.service.threads import Threads
 from smtprelay.service.workers.api_proxy import SHORT_PATIENCE, ApiProxy, RemoteLedger, control_of
-from smtprelay.service.workers.process import Monitor, Worker, command
+from smtprelay.service.workers.monitor import Monitor, Worker, command
 from smtprelay.service.workers.sockets import FIRST_SOCKET, MEMORY, Sockets, spoken
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.aggregate import Gathered

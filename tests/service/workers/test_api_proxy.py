@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.service.workers.api_proxy import ApiProxy
-from smtprelay.service.workers.process import Worker
+from smtprelay.service.workers.monitor import Worker
 from smtprelay.telemetry.aggregate import Gathered
 from smtprelay.telemetry.metrics import Metrics
 from smtprelay.web.context import Sources

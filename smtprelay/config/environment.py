@@ -1,7 +1,7 @@
 """
-Settings from outside the file: ``SMTPRELAY_A__B=value`` and ``--set a.b=value``.
+What the environment gives: settings (``SMTPRELAY_A__B=value``, and ``--set a.b=value``) and ``${NAME}``.
 
-They are put into the tree before it is structured, so they are checked as the file is; a wrong one is
+Settings are put into the tree before it is structured, so they are checked as the file is; a wrong one is
 reported by its own name.
 """
 
@@ -22,6 +22,10 @@ SECTIONS: Final = frozenset(name.rstrip("_") for name in fields_dict(Config))
 
 #: Variables with this prefix that are not settings.
 _OTHERS: Final = frozenset({"SMTPRELAY_CONFIG", "SMTPRELAY_ENDPOINT"})
+
+#: References to variables: ``${NAME}``.
+_REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
+_INSIDE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::([-?])(.*))?", re.DOTALL)
 
 #: The characters of a too long name that are shown.
 _SHOWN: Final = 60
@@ -125,3 +129,38 @@ def _put(node: Node, step: str | int, value: Node, mark: Mark) -> None:
         node.put(step, value, mark)
     elif isinstance(node, Items) and isinstance(step, int):
         node[step : step + 1] = [value]
+
+
+def interpolate(text: str, environ: Mapping[str, str]) -> str:
+    """
+    Return ``text`` with its references replaced.
+
+    * ``${NAME}``: the variable's value; it must be set.
+    * ``${NAME:-default}``: ``default`` if the variable is not set or empty.
+    * ``${NAME:?message}``: an error with ``message`` if it is not set or empty.
+    * ``$$``: one ``$``. Any other ``$`` is unchanged, so a hash (``$scrypt$…``) needs no escape.
+
+    References in values and defaults are not replaced. Raises ``ValueError`` with a sentence for people.
+    """
+    return _REFERENCE.sub(lambda match: _replace(match, environ), text)
+
+
+def _replace(match: re.Match[str], environ: Mapping[str, str]) -> str:
+    if match[0] == "$$":
+        return "$"
+    inside = _INSIDE.fullmatch(match[1])
+    if not match[2] or not inside:
+        raise ValueError(
+            f'"{match[0]}" is not a reference to a variable; write ${{NAME}}, or $${{ for a plain ${{'
+        )
+    name, form, rest = inside.groups()
+    value = environ.get(name)
+    if form is None:
+        if value is None:
+            raise ValueError(f"the variable {name} is not set; ${{{name}:-default}} would give it a default")
+        return value
+    if value:
+        return value
+    if form == "?":
+        raise ValueError(f"the variable {name} is not set: {rest or 'it is required'}")
+    return str(rest)

@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.service.workers.heartbeat import ALIVE, LOOK_EVERY, MOST_LOOKS, READY, WAITING
-from smtprelay.service.workers.process import Monitor, Worker, command
+from smtprelay.service.workers.monitor import Monitor, Worker, command
 from smtprelay.service.workers.sockets import LIFELINE, MEMORY, NEWS
 
 PATIENCE = 40.0

@@ -162,7 +162,7 @@ class NodesTests(NodesCase, TestCase):
         nodes = self.to_acs(acs)
         await self.start(nodes)
         flowing = self.flow(nodes, 120)
-        await self.accepted(30)
+        await eventually(lambda: len(self.ledger.at_work()) == len(nodes), "attempts of each node")
         await self.freeze_beyond_the_lease(nodes[0])
         await flowing
         tally = await self.see_to_the_end(acs, 120)

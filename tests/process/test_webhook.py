@@ -56,8 +56,12 @@ class WebhookTests(Stage, TestCase):
         await acs.refuse("of the bad mail", status=400, code="BadThing", message="Never.")
         await relay.send(message("bad", text="text of the bad mail"), "bad@example.com")
         await eventually(lambda: len(receiver.posts) > 1, "a second try")
-        [waiting] = await relay.queued()
-        self.assertEqual((waiting["provider"], waiting["state"]), ("webhook", "deferred"))
+
+        async def is_deferred() -> bool:
+            waiting = [(each["provider"], each["state"]) for each in await relay.queued()]
+            return waiting == [("webhook", "deferred")]
+
+        await eventually(is_deferred, "the event as a deferred delivery")
         await relay.life.stop(signal.SIGKILL)
         receiver.busy = False
         await relay.start()

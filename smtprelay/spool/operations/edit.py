@@ -117,10 +117,11 @@ def _providers(tx: Transaction, rows: Sequence[EditedDelivery]) -> list[str]:
 
 
 def _leave_queue(tx: Transaction, row: EditedDelivery) -> Lane:
-    """Take a delivery out of its lane's count; return the lane."""
+    """Take a delivery out of its lane's count, and let nothing wait for it; return the lane."""
     lane = tx.lanes.by_id(row.lane)
     count = "finished" if row.state == "failed" else row.state
     setattr(lane, count, getattr(lane, count) - 1)
+    tx.lanes.look_anew_in(lane)
     return lane
 
 

@@ -90,6 +90,7 @@ def export(tx: Transaction, selection: Selection, mark: str, *, moving: bool) ->
             lane = tx.lanes.by_id(number)
             setattr(lane, state, getattr(lane, state) - 1)
             lane.held += 1
+            tx.lanes.look_anew_in(lane)
             tx.execute(_HOLD, (MOVING, message, n))
     return ArchivePage(items=items, mark=more, left=sorted(left))
 

@@ -229,7 +229,12 @@ class LaneTable:
     def look_anew(self, provider: str) -> None:
         """Compute anew when the lanes of ``provider`` go on that wait for a rate or a slot: it has others."""
         for lane in (self.get(provider, ""), *self._query("provider = ? AND turn > due", (provider,))):
-            lane.opens = min(lane.opens, self._now + lane.pause)
+            lane.look_anew(self._now)
+
+    def look_anew_in(self, lane: Lane) -> None:
+        """Do so for one lane: it and its provider may have waited for mail that is leaving it."""
+        for each in (self.own(lane), lane):
+            each.look_anew(self._now)
 
     def leave(self) -> None:
         """Have all that is due in blocked lanes looked at again: a provider is there to which it may go."""

@@ -78,7 +78,7 @@ def edit(
     rows = _rows(tx, fences, act.states)
     # In the order that everybody takes them, before any of them is asked for.
     places = [change.provider, *(each.provider for each in prepared.values())]
-    tx.lanes.take(sorted({*_providers(tx, rows), *filter(None, places)}))
+    tx.lanes.take({*tx.lanes.providers_of({row.lane for row in rows}), *filter(None, places)})
     for row in rows:
         name = f"{row.message}.{row.n}"
         provider = tx.lanes.by_id(row.lane).provider
@@ -108,12 +108,6 @@ def _rows(
         ).fetchall()
     found = [EditedDelivery(*row) for row in rows]
     return [row for row in found if fences.get(row.where) == row.attempt and row.state in states]
-
-
-def _providers(tx: Transaction, rows: Sequence[EditedDelivery]) -> list[str]:
-    numbers = sorted({row.lane for row in rows})
-    sql = f"SELECT DISTINCT provider FROM lane WHERE id IN ({marks(numbers)})"  # noqa: S608 -- marks
-    return [row[0] for row in tx.execute(sql, numbers).fetchall()]
 
 
 def _leave_queue(tx: Transaction, row: EditedDelivery) -> Lane:

@@ -12,7 +12,7 @@ from smtprelay.model.unreachable import Unreachable
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from tests.behaviours.spool import SpoolContract
-from tests.behaviours.spool_stories import PACES
+from tests.behaviours.spool_stories import PACES, done
 from tests.listed import listed
 from tests.recording import Recording
 
@@ -65,6 +65,37 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
             await spool.claim()
             await spool.recover()
             self.assertEqual(1, await asked())
+
+        return self.play(story)
+
+    def test_who_drops_messages_takes_their_providers_in_order(self):
+        """All at once, before one of them is changed: so two nodes do not each wait for the other."""
+
+        async def story(spool):
+            connection = spool._writer.writer.connection
+            lanes = await spool._writer.do(lambda tx: tx.lanes)
+            told = []
+
+            async def taken(step) -> None:
+                lanes.forget()
+                lanes._lock = " "  # as where several nodes write
+                told.clear()
+                connection.set_trace_callback(told.append)
+                self.assertTrue(await step)
+                connection.set_trace_callback(None)
+                first = next(sql for sql in told if " FROM lane WHERE key = ''" in sql or "WHERE id =" in sql)
+                self.assertIn("provider IN ('main', 'other') ORDER BY id", first)
+
+            for number, provider in enumerate(("other", "main"), start=1):
+                await self.send(spool, number=number, provider=provider)
+            for claim in (await spool.claim()).claims:
+                await spool.settle(claim, done(claim))
+            await taken(spool.maintenance.sweep(9e9))
+            for number, provider in enumerate(("other", "main"), start=3):
+                await self.send(spool, number=number, provider=provider)
+            everything = Selection(everything=True)
+            await taken(spool.archive.export(everything, moving=True))
+            await taken(spool.archive.exported([self.draft(number=each).id for each in (3, 4)], "ops"))
 
         return self.play(story)
 

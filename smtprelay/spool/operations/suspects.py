@@ -40,10 +40,10 @@ PAUSE: Final = 30.0
 #: Suspects that are looked at at once; more than a node has under way.
 _MOST: Final = 500
 
-#: Those that wait, and those under way, which are not due.
+#: Those under way, which are not due, then those that wait.
 _SUSPECTS: Final = """
     SELECT message, n, lane, due, node, slot FROM delivery
-    WHERE suspect > 0 AND suspect < 3 ORDER BY suspect, due, message, n LIMIT ?"""
+    WHERE suspect > 0 AND suspect < 3 ORDER BY due IS NOT NULL, suspect, due, message, n LIMIT ?"""
 
 _BUSY: Final = """
     SELECT 1 FROM delivery WHERE ended IS NULL AND state = 'active' AND node = ?

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.attempt import Settlement
 from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.permit import Feedback
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.queue_admin import Prepared
 from smtprelay.model.unreachable import Unreachable
@@ -48,8 +49,8 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
 
         return self.play(story)
 
-    def test_a_claim_looks_for_suspects_only_where_a_relay_has_died(self):
-        """Nothing is asked of them in a spool without any, from the second claim on."""
+    def test_suspects_are_looked_for_only_where_a_relay_has_died(self):
+        """Nothing is asked of them in a spool without any, from the second claim on; a permit needs one."""
 
         async def story(spool):
             told = []
@@ -60,10 +61,19 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
                 await spool.claim()
                 return sum("suspect > 0 AND suspect < 3" in sql for sql in told)
 
+            async def given_back() -> list[str]:
+                lent = await spool.permits.borrow("x", "other", "")
+                told.clear()
+                await spool.permits.give_back(lent, Feedback())
+                return [sql for sql in told if "suspect > 0 AND suspect < 3" in sql]
+
             self.assertEqual([1, 0], [await asked(), await asked()])
+            self.assertEqual([], await given_back())
             await self.send(spool)
             await spool.claim()
             await spool.recover()
+            (question,) = await given_back()
+            self.assertTrue(question.endswith("LIMIT 1"))
             self.assertEqual(1, await asked())
 
         return self.play(story)

@@ -6,7 +6,8 @@ from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, Claim, Settlement
 from smtprelay.model.outcome import Blocked
 from smtprelay.model.permit import Busy, Permit
-from smtprelay.model.queue import ASKED_TO_WAIT, Selection
+from smtprelay.model.queue import ASKED_TO_WAIT, Edit, Selection
+from smtprelay.model.queue_admin import Prepared
 from smtprelay.model.rate_limit import Load
 from smtprelay.model.route import RateLimit, Window
 from tests.behaviours.spool_stories import SpoolStories, done
@@ -258,6 +259,37 @@ class LaneLimitContract(SpoolStories):
             self.assertEqual(1, len((await spool.claim()).claims))
 
         return self.play(story, self.counting("recipients", 5))
+
+    def test_nothing_waits_for_mail_that_has_left(self):
+        """When what had no room in the rate is held, deleted, rerouted or moved, the rest goes at once."""
+
+        async def prepare(*_: object) -> Prepared:
+            return Prepared()
+
+        async def left(spool: Spool, action: str, chosen: Selection) -> None:
+            if action == "move":
+                await spool.archive.export(chosen, moving=True)
+                return
+            to = "other" if action == "reroute" else ""
+            await spool.admin.edit(chosen, Edit(action=action, who="ops", provider=to), "", prepare)
+
+        async def story(spool: Spool) -> None:
+            for start, action in enumerate(("hold", "delete", "reroute", "move")):
+                numbers = [3 * start + each for each in (1, 2, 3)]
+                for number, count in zip(numbers, (7, 5, 1), strict=True):
+                    await self.send(spool, *(f"a{each}@example.com" for each in range(count)), number=number)
+                (first,) = (await spool.claim()).claims
+                await spool.settle(first, done(first))
+                self.assertIsInstance(await spool.permits.borrow(action, "main", ""), Busy)
+                await left(spool, action, Selection(ids=(self.draft(number=numbers[1]).id,)))
+                claims = [each for each in (await spool.claim()).claims if each.delivery.provider == "main"]
+                self.assertEqual(
+                    [self.draft(number=numbers[2]).id], [each.delivery.message for each in claims]
+                )
+                await spool.settle(claims[0], done(claims[0]))
+                self.clock.advance(100)
+
+        return self.play(story, {**self.counting("recipients", 10), "other": RateLimit()})
 
     # --- expiry
 

@@ -202,13 +202,14 @@ class SearchContract(SpoolStories):
         return self.play(story)
 
     def test_marks_of_others(self):
-        """A mark that is none of ours is refused, whatever it is."""
+        """A mark that is none of ours is refused by name, whatever it is."""
 
         async def story(spool: Spool) -> None:
             await self.send(spool)
             for mark in ("x", "id/a/b", "end/yesterday", "ids/0", "id/" + "9" * 99 + "/-1", "end/1/M/x"):
-                with self.assertRaises(ValueError, msg=mark):
+                with self.assertRaises(ValueError, msg=mark) as refused:
                     await spool.admin.search(Selection(states=("queued", "delivered")), mark)
+                self.assertEqual(f"{mark!r} is not a page mark", str(refused.exception))
 
         return self.play(story)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, Claim, Settlement
+from smtprelay.model.message import Planned
 from smtprelay.model.outcome import Deferred
 from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.queue import Edit, Selection
@@ -60,6 +61,28 @@ class SuspectContract(SpoolStories):
             self.assertEqual([], list(await listed(spool, Selection())))
 
         return self.play(story)
+
+    def test_nothing_beside_one_before_many_that_wait(self):
+        """However many suspects wait, the one under way is seen."""
+
+        async def story(spool: Spool) -> None:
+            draft = self.draft(*(f"a{number}@example.com" for number in range(502)))
+            planned = [
+                Planned(route="r", provider="main", lane="", recipients=(each,))
+                for each in draft.envelope.recipients
+            ]
+            await spool.accept(draft, b"x", planned)
+            self.assertEqual(502, len((await spool.claim(limit=1000)).claims))
+            await self.die(spool)
+            (claim,) = (await spool.claim()).claims
+            await self.send(spool, number=2)
+            work = await spool.claim()
+            self.assertEqual(([], True), (list(work.claims), work.waiting))
+            await spool.settle(claim, done(claim))
+            work = await spool.claim()
+            self.assertEqual(self.ids(2), [each.delivery.message for each in work.claims])
+
+        return self.play(story, {"main": RateLimit(concurrency=1000)})
 
     def test_the_rest_goes_first(self):
         """What never was under way at a death does not wait for what was."""

@@ -84,6 +84,7 @@ def recount(tx: Transaction) -> int:
     for lane in lanes:
         for name, value in zip(_KEPT, counted[lane.id], strict=True):
             setattr(lane, name, value)
+        lane.leave()
     return sum(_counts(lane) != was for lane, was in zip(lanes, before, strict=True))
 
 

@@ -62,9 +62,16 @@ def sweep_bodies(tx: Transaction, before: float, limit: int = 200) -> int:
 
 def remove(tx: Transaction, messages: Sequence[str]) -> None:
     """Drop all that belongs to ``messages``; none of their deliveries is counted by a lane any more."""
+    rows = [
+        row
+        for some in portions(messages)
+        for row in tx.execute(_FINISHED.format(marks(some)), some).fetchall()
+    ]
+    # In the order that everybody takes them, before any of them is asked for.
+    tx.lanes.take_of({number for number, _ in rows})
+    for number, count in rows:
+        tx.lanes.by_id(number).finished -= count
     for some in portions(messages):
-        for number, count in tx.execute(_FINISHED.format(marks(some)), some).fetchall():
-            tx.lanes.by_id(number).finished -= count
         for table in _TABLES:
             tx.execute(f"DELETE FROM {table} WHERE message IN ({marks(some)})", some)  # noqa: S608 -- constants
         tx.execute(f"DELETE FROM message WHERE id IN ({marks(some)})", some)  # noqa: S608

@@ -78,7 +78,7 @@ def edit(
     rows = _rows(tx, fences, act.states)
     # In the order that everybody takes them, before any of them is asked for.
     places = [change.provider, *(each.provider for each in prepared.values())]
-    tx.lanes.take(sorted({*_providers(tx, rows), *filter(None, places)}))
+    tx.lanes.take({*tx.lanes.providers_of({row.lane for row in rows}), *filter(None, places)})
     for row in rows:
         name = f"{row.message}.{row.n}"
         provider = tx.lanes.by_id(row.lane).provider
@@ -110,17 +110,12 @@ def _rows(
     return [row for row in found if fences.get(row.where) == row.attempt and row.state in states]
 
 
-def _providers(tx: Transaction, rows: Sequence[EditedDelivery]) -> list[str]:
-    numbers = sorted({row.lane for row in rows})
-    sql = f"SELECT DISTINCT provider FROM lane WHERE id IN ({marks(numbers)})"  # noqa: S608 -- marks
-    return [row[0] for row in tx.execute(sql, numbers).fetchall()]
-
-
 def _leave_queue(tx: Transaction, row: EditedDelivery) -> Lane:
-    """Take a delivery out of its lane's count; return the lane."""
+    """Take a delivery out of its lane's count, and let nothing wait for it; return the lane."""
     lane = tx.lanes.by_id(row.lane)
     count = "finished" if row.state == "failed" else row.state
     setattr(lane, count, getattr(lane, count) - 1)
+    tx.lanes.look_anew_in(lane)
     return lane
 
 

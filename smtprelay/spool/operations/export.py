@@ -84,29 +84,29 @@ def export(tx: Transaction, selection: Selection, mark: str, *, moving: bool) ->
     # No other node begins with one of them from now on.
     rows = _rows(tx, _FENCED + tx.locking.row, messages)
     left = {message for message, _, state, *_ in rows if state == "active"}
+    tx.lanes.take_of({number for _, _, _, number, _ in rows})
     items = _items(tx, [message for message in messages if message not in left])
     for message, n, state, number, _ in rows:
         if state in ("queued", "deferred") and message not in left:
             lane = tx.lanes.by_id(number)
             setattr(lane, state, getattr(lane, state) - 1)
             lane.held += 1
+            tx.lanes.look_anew_in(lane)
             tx.execute(_HOLD, (MOVING, message, n))
     return ArchivePage(items=items, mark=more, left=sorted(left))
 
 
 def drop(tx: Transaction, messages: Sequence[str], attempts: Mapping[str, int] | None = None) -> list[str]:
     """Drop those of ``messages`` that wait for an operator only, and are as exported; return them."""
-    gone = []
-    for some in portions(messages):
-        rows = tx.execute(_FENCED.format(marks(some)) + tx.locking.row, some).fetchall()
-        here = dict.fromkeys(message for message, *_ in rows)
-        stay = {message for message, _, state, *_ in rows if state not in ("held", *FINAL)}
-        if attempts is not None:
-            stay |= {each for each, n, _, _, number in rows if attempts.get(f"{each}.{n}") != number}
-        gone += [message for message in here if message not in stay]
-        for message, _, state, number, _ in rows:
-            if state == "held" and message not in stay:
-                tx.lanes.by_id(number).held -= 1
+    rows = _rows(tx, _FENCED + tx.locking.row, messages)
+    tx.lanes.take_of({number for _, _, _, number, _ in rows})
+    stay = {message for message, _, state, *_ in rows if state not in ("held", *FINAL)}
+    if attempts is not None:
+        stay |= {each for each, n, _, _, number in rows if attempts.get(f"{each}.{n}") != number}
+    gone = [message for message in dict.fromkeys(message for message, *_ in rows) if message not in stay]
+    for message, _, state, number, _ in rows:
+        if state == "held" and message not in stay:
+            tx.lanes.by_id(number).held -= 1
     remove(tx, gone)
     return gone
 

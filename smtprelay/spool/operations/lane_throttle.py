@@ -26,8 +26,6 @@ _CUT: Final = 0.7
 _STEP: Final = 0.01
 #: So many seconds after the last complaint it adds more: twice that time twice as much, and so on.
 _CALM: Final = 10.0
-#: Below one the ceiling means one request in so many seconds, divided by it.
-_INTERVAL: Final = 0.02
 _LEAST: Final = 0.002
 #: How long the lane is closed after a complaint, and at most after many in a row, seconds.
 _PAUSE: Final = 0.25
@@ -78,8 +76,8 @@ def answered(lane: Lane, started: float, bound: int) -> bool:
 
 def begun(lane: Lane, now: float) -> None:
     """Note that a request begins in ``lane``: if there is an interval, it begins, too."""
-    if lane.ceiling is not None and lane.ceiling < 1:
-        lane.opens = now + _INTERVAL / lane.ceiling
+    if lane.interval:
+        lane.opens = now + lane.interval
 
 
 def _bound(tx: Transaction, lane: Lane) -> int:

@@ -40,10 +40,12 @@ PAUSE: Final = 30.0
 #: Suspects that are looked at at once; more than a node has under way.
 _MOST: Final = 500
 
-#: Those that wait, and those under way, which are not due.
+#: Those under way, which are not due, then those that wait.
 _SUSPECTS: Final = """
     SELECT message, n, lane, due, node, slot FROM delivery
-    WHERE suspect > 0 AND suspect < 3 ORDER BY suspect, due, message, n LIMIT ?"""
+    WHERE suspect > 0 AND suspect < 3 ORDER BY due IS NOT NULL, suspect, due, message, n LIMIT ?"""
+
+_WAITING: Final = "SELECT 1 FROM delivery WHERE suspect > 0 AND suspect < 3 AND due IS NOT NULL LIMIT 1"
 
 _BUSY: Final = """
     SELECT 1 FROM delivery WHERE ended IS NULL AND state = 'active' AND node = ?
@@ -99,7 +101,7 @@ def find(tx: Transaction, gates: Mapping[str, LaneGate]) -> list[Suspect]:
 
 def any_wait(tx: Transaction) -> bool:
     """Tell whether a suspect waits."""
-    return any(row[3] is not None for row in tx.execute(_SUSPECTS, (_MOST,)).fetchall())
+    return bool(tx.exclusive.suspects or tx.locking.row) and tx.execute(_WAITING).fetchone() is not None
 
 
 def is_idle(tx: Transaction) -> bool:

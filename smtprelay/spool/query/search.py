@@ -109,11 +109,16 @@ class Search:
         way, _, place = mark.partition("/")
         if way not in targets:
             if mark:
-                raise ValueError(f"{mark!r} is no place where a search can go on")
+                raise ValueError(f"{mark!r} is not a page mark")
             way = next(iter(targets), "")
         if not way:
             return Page(rows=(), looked=0, mark="")
-        page = targets[way](connection, place, limit)
+        try:
+            page = targets[way](connection, place, limit)
+        except ValueError as error:
+            if not mark:
+                raise
+            raise ValueError(f"{mark!r} is not a page mark") from error
         names = [*targets, ""]
         following = names[names.index(way) + 1]
         mark = f"{way}/{page.mark}" if page.mark else following and f"{following}/"

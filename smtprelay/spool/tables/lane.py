@@ -15,6 +15,9 @@ from smtprelay.model.route import RateLimit, Window
 #: No bound.
 ANY_NUMBER: Final = 2**31 - 1
 
+#: Below one the ceiling means one request in so many seconds, divided by it.
+_INTERVAL: Final = 0.02
+
 
 def blocked_time(total: float, since: float | None, now: float) -> float:
     """Return for how long a lane has been blocked: ``total`` seconds, and all that is ``since``."""
@@ -111,6 +114,15 @@ class Lane:
     def opens_at(self, pace: RateLimit, now: float, load: Load = LEAST) -> float:
         """Return when its rate, and what its provider bears, allow such a request: now, or later."""
         return max(self.opens, allowance(*self._counted(pace), now, load)[1])
+
+    def look_anew(self, now: float) -> None:
+        """Do not wait for a rate any more: it is another one, or the mail that had no room in it is gone."""
+        self.opens = min(self.opens, now + max(self.pause, self.interval))
+
+    @property
+    def interval(self) -> float:
+        """Return the seconds between two requests under a ceiling below one; else none are needed."""
+        return _INTERVAL / self.ceiling if self.ceiling is not None and self.ceiling < 1 else 0.0
 
     def spend(self, pace: RateLimit, now: float, load: Load) -> None:
         """Count a request that begins now."""

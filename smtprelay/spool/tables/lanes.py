@@ -11,7 +11,7 @@ is the time when it was served last, else the time when it will be ready. It fol
 computed when the lane is written. So a claim reads the lanes that it takes from, and no others.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -130,6 +130,17 @@ class LaneTable:
             self.write()
             self.keep(self.ask(list(providers)))
 
+    def take_of(self, numbers: Collection[int]) -> None:
+        """Do so for the providers of the lanes with these numbers."""
+        if self._lock:
+            self.take(self.providers_of(numbers))
+
+    def providers_of(self, numbers: Collection[int]) -> list[str]:
+        """Return whose lanes these are."""
+        listed = ", ".join("?" * len(numbers)) or "NULL"
+        sql = f"SELECT DISTINCT provider FROM lane WHERE id IN ({listed}) ORDER BY provider"  # noqa: S608
+        return [row[0] for row in self._execute(sql, sorted(numbers)).fetchall()]
+
     def ask(self, providers: Sequence[str]) -> Any:
         """Do the first half of :meth:`take`; return the cursor for :meth:`keep`, which may come later."""
         if not providers:
@@ -229,7 +240,12 @@ class LaneTable:
     def look_anew(self, provider: str) -> None:
         """Compute anew when the lanes of ``provider`` go on that wait for a rate or a slot: it has others."""
         for lane in (self.get(provider, ""), *self._query("provider = ? AND turn > due", (provider,))):
-            lane.opens = min(lane.opens, self._now + lane.pause)
+            lane.look_anew(self._now)
+
+    def look_anew_in(self, lane: Lane) -> None:
+        """Do so for one lane: it and its provider may have waited for mail that is leaving it."""
+        for each in (self.own(lane), lane):
+            each.look_anew(self._now)
 
     def leave(self) -> None:
         """Have all that is due in blocked lanes looked at again: a provider is there to which it may go."""

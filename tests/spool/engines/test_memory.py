@@ -6,13 +6,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.attempt import Settlement
 from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.permit import Feedback
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.queue_admin import Prepared
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from tests.behaviours.spool import SpoolContract
-from tests.behaviours.spool_stories import PACES
+from tests.behaviours.spool_stories import PACES, done
 from tests.listed import listed
 from tests.recording import Recording
 
@@ -48,8 +49,8 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
 
         return self.play(story)
 
-    def test_a_claim_looks_for_suspects_only_where_a_relay_has_died(self):
-        """Nothing is asked of them in a spool without any, from the second claim on."""
+    def test_suspects_are_looked_for_only_where_a_relay_has_died(self):
+        """Nothing is asked of them in a spool without any, from the second claim on; a permit needs one."""
 
         async def story(spool):
             told = []
@@ -60,11 +61,51 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
                 await spool.claim()
                 return sum("suspect > 0 AND suspect < 3" in sql for sql in told)
 
+            async def given_back() -> list[str]:
+                lent = await spool.permits.borrow("x", "other", "")
+                told.clear()
+                await spool.permits.give_back(lent, Feedback())
+                return [sql for sql in told if "suspect > 0 AND suspect < 3" in sql]
+
             self.assertEqual([1, 0], [await asked(), await asked()])
+            self.assertEqual([], await given_back())
             await self.send(spool)
             await spool.claim()
             await spool.recover()
+            (question,) = await given_back()
+            self.assertTrue(question.endswith("LIMIT 1"))
             self.assertEqual(1, await asked())
+
+        return self.play(story)
+
+    def test_who_drops_messages_takes_their_providers_in_order(self):
+        """All at once, before one of them is changed: so two nodes do not each wait for the other."""
+
+        async def story(spool):
+            connection = spool._writer.writer.connection
+            lanes = await spool._writer.do(lambda tx: tx.lanes)
+            told = []
+
+            async def taken(step) -> None:
+                lanes.forget()
+                lanes._lock = " "  # as where several nodes write
+                told.clear()
+                connection.set_trace_callback(told.append)
+                self.assertTrue(await step)
+                connection.set_trace_callback(None)
+                first = next(sql for sql in told if " FROM lane WHERE key = ''" in sql or "WHERE id =" in sql)
+                self.assertIn("provider IN ('main', 'other') ORDER BY id", first)
+
+            for number, provider in enumerate(("other", "main"), start=1):
+                await self.send(spool, number=number, provider=provider)
+            for claim in (await spool.claim()).claims:
+                await spool.settle(claim, done(claim))
+            await taken(spool.maintenance.sweep(9e9))
+            for number, provider in enumerate(("other", "main"), start=3):
+                await self.send(spool, number=number, provider=provider)
+            everything = Selection(everything=True)
+            await taken(spool.archive.export(everything, moving=True))
+            await taken(spool.archive.exported([self.draft(number=each).id for each in (3, 4)], "ops"))
 
         return self.play(story)
 

@@ -3,7 +3,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.attempt import Settlement
+from smtprelay.model.attempt import Block, Settlement
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.maintenance.check import check
@@ -68,6 +68,17 @@ class CheckTests(SpoolStories, SynchronousTestCase):
             found = check(self.connection)
             self.connection.execute("ROLLBACK")
             self.assertTrue([line for line in found if words in line], (damage, found))
+
+    def test_a_blocked_lane_is_looked_at_when_its_mail_is_really_due(self) -> None:
+        """A recount puts right when its mail may go elsewhere, too."""
+        for number in (6, 7):
+            finished(self.send(self.spool, number=number, provider="other", lane="box"))
+        finished(self.spool.block(Block(provider="other", lane="box", until=9e9, reason="gone")))
+        damage = "UPDATE lane SET due = 9e9, turn = 9e9 WHERE key = 'box'"
+        self.successResultOf(self.spool._writer.do(lambda tx: (tx.execute(damage), tx.lanes.forget())))
+        self.assertEqual([], list(finished(self.spool.claim()).stopped))
+        self.assertEqual(1, finished(self.spool.maintenance.recount()))
+        self.assertEqual([("other", "box")], list(finished(self.spool.claim()).stopped))
 
     def test_a_spool_that_is_very_wrong(self) -> None:
         """Of each kind of damage a hundred are told, and how many more there are."""

@@ -1,8 +1,8 @@
 """
 Turns the outcomes of an attempt's recipients into one settlement.
 
-``_KINDS`` and :func:`_kind` name each outcome. ``_ONWARD`` says how the delivery goes on: the first of its kinds
-that an open recipient has decides. All functions are pure; :class:`DecisionInput` holds time and chance.
+``_KINDS`` and :func:`_kind` name each outcome. ``_ONWARD`` says how the delivery goes on: the first of its
+kinds that an open recipient has decides. All functions are pure; :class:`DecisionInput` has time and chance.
 """
 
 import traceback
@@ -172,7 +172,7 @@ def unreadable(case: DecisionInput, results: Results, fault: Exception) -> Decis
     """
     Return the decision on an attempt for which the stored body could not be read.
 
-    Without the body the provider cannot have taken the mail, so all outcomes except ``Delivered`` are dropped.
+    Without the body the provider cannot have taken the mail, so only ``Delivered`` outcomes count.
     A missing body (``LookupError``) is permanent: the delivery is held. Other spool errors are not the mail's
     fault: the delivery is retried until they are over.
     """
@@ -296,7 +296,7 @@ def _onward(case: DecisionInput, still_open: Mapping[str, Results], closed: Mapp
         return Settlement(state="failed" if "failed" in closed.values() else "delivered", outcomes={})
     settlement = _ONWARD[kind](case, still_open[kind])
     if kind == "again":
-        # Recipients that the route holds would have the request refused again and again: they are split off.
+        # Recipients that the route holds would cause the same refusal again: they are split off.
         return evolve(settlement, split=tuple(still_open.get("failed", ())))
     return settlement
 

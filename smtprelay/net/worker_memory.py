@@ -1,8 +1,8 @@
 """
 Shared memory in which the workers of a relay count connections and wrong logins together.
 
-The kernel distributes clients unevenly, and guessing passwords must not get more tries with more workers. Each
-worker writes its own part and reads all parts, so no lock is needed that a dying worker could leave locked.
+The kernel distributes clients unevenly, and guessing passwords must not get more tries with more workers.
+Each worker writes its own part and reads all parts, so there is no lock that a dying worker could hold.
 """
 
 import mmap
@@ -90,7 +90,7 @@ class WorkerMemory:
         self._heard[self._worker] = told + 1
 
     def heard(self) -> Iterator[tuple[bytes, bytes, float]]:
-        """Give the logins published since the last call; the first call gives all that are kept, also our own."""
+        """Give the logins published since the last call; the first call gives all, also our own."""
         for worker, before in self._heard.items():
             told = self._told(worker)
             self._heard[worker] = told

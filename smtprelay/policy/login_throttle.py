@@ -3,8 +3,8 @@ Throttles wrong logins by client and user name.
 
 Each wrong login of a client, or under a user name, doubles the time until the next one of the same client or
 name is verified: disconnecting early gains nothing, and a waiting guess costs no CPU. A guess counts from its
-beginning, and is taken back if the password was right; so many parallel connections get no more tries than
-one, nor do connections to several processes of a relay. A client is its address, or its network where that is one
+beginning, and is taken back unless it was wrong; so many parallel connections get no more tries than one, nor
+do connections to several processes of a relay. A client is its address, or its network where that is one
 customer's (:func:`smtprelay.model.network.counted_as`).
 
 Repeating one wrong password counts once, so a device with an old password does not delay its neighbours. A

@@ -234,7 +234,7 @@ class Refusals(RefusedMail):
         self._arm()
 
     async def flush(self) -> None:
-        """Report the sums and write them to the ledger; if that fails it raises, and they stay for the next time."""
+        """Report the sums and write them to the ledger; those that cannot be written stay, and it raises."""
         async with self._lock:
             sums, self._sums = self._sums, {}
             self._clients.clear()

@@ -1,8 +1,9 @@
 """
 Delivery by Azure Communication Services: a mail becomes one JSON request, or one for each blind recipient.
 
-Each request has an operation id that is derived from the delivery. The service does not send the same operation
-twice, and reports its status after a crash. So a lost answer is ``Uncertain`` and never causes a second mail.
+Each request has an operation id that is derived from the delivery. The service does not send the same
+operation twice, and reports its status after a crash. So a lost answer is ``Uncertain`` and never causes a
+second mail.
 """
 
 import uuid

@@ -167,7 +167,7 @@ def _send_sample(port: int) -> None:
 @define(eq=False)
 class CloudMailbox:
     """
-    What the fake provider took, as the page shows it; see :class:`smtprelay.web.captured_mail.Mailbox`.
+    The mailbox of the demo page: the mails that the fake provider took.
 
     It hears the relay's events, which tell under which id a mail was accepted, and its size.
     """
@@ -185,7 +185,7 @@ class CloudMailbox:
             hear(fields)
 
     def handler_for(self, event: str) -> Handler | None:
-        """Return what hears ``event``; see :class:`smtprelay.telemetry.log.Fanout`."""
+        """Return the handler of ``event``; ``None``: the log need not send it here."""
         return {"message.queued": self._queued, "message.delivered": self._delivered}.get(event)
 
     def list(self) -> Sequence[CapturedMail]:

@@ -1,8 +1,8 @@
 """
-Where the relay begins that no command starts: under ``twistd``, by its plugin, and as another's worker.
+Entry point for twistd and workers.
 
-To import the rest takes a second, in which a SIGHUP for all processes shall not end it: from here to
-:func:`smtprelay.service.signals.at_hangup` it does nothing.
+Importing the rest takes a second. A SIGHUP in that time must not end the process, so it is ignored until
+:func:`smtprelay.service.signals.at_hangup`.
 """
 
 import signal

@@ -1,9 +1,8 @@
 """
-What follows from an attempt: the outcomes of its recipients become one settlement.
+Turns the outcomes of an attempt's recipients into one settlement.
 
-Two tables hold it. ``_KINDS`` names each outcome, :func:`_kind` those of a request that is refused and goes
-again; ``_ONWARD`` tells how a delivery goes on whose open recipients differ: by the first kind that it has.
-Everything here is pure; time and chance come in with the :class:`DecisionInput`.
+``_KINDS`` and :func:`_kind` name each outcome. ``_ONWARD`` says how the delivery goes on: the first of its
+kinds that an open recipient has decides. All functions are pure; :class:`DecisionInput` has time and chance.
 """
 
 import traceback
@@ -20,7 +19,7 @@ from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Results, Uncertain
 from smtprelay.model.route import Route
 
-#: A delivery is held after so many unexpected exceptions in a row.
+#: Number of unexpected exceptions in a row after which a delivery is held.
 MOST_ERRORS: Final = 3
 
 _KINDS: Final[Mapping[type, str]] = {
@@ -33,7 +32,7 @@ _SILENCE: Final = Deferred("the provider said nothing about this recipient")
 @frozen(kw_only=True)
 class DecisionInput:
     """
-    All that a decision depends on besides the outcomes.
+    What a decision depends on besides the outcomes.
 
     :ivar chance: from 0 to 1, for the jitter.
     :ivar elsewhere: returns where the delivery could go instead; called only when it matters. It may raise
@@ -54,15 +53,15 @@ class DecisionInput:
 @frozen(kw_only=True)
 class Decision:
     """
-    A settlement, and what the log and the sender are told about it.
+    A settlement, and what the log and the DSN say about it.
 
     :ivar outcome: how the attempt ended, in a word: a kind of outcome or ``throttled``, several joined by
         ``+``.
     :ivar groups: the outcomes by kind. A deferral that came too late is ``expired``; ``again``, ``halved``
         and ``oversize`` are refusals of the request that are not the end of the mail.
-    :ivar report: the recipients that are closed and of whom the sender may want to hear.
-    :ivar announced: those that the webhook shall hear of, by how they ended: ``failed`` or ``expired``.
-    :ivar error: the exception that nobody expected, if there was one.
+    :ivar report: the closed recipients that a DSN may report on.
+    :ivar announced: the recipients that the webhook reports, by how they ended: ``failed`` or ``expired``.
+    :ivar error: the unexpected exception, if there was one.
     """
 
     settlement: Settlement
@@ -74,7 +73,7 @@ class Decision:
 
 
 def decide(case: DecisionInput, end: AttemptEnd) -> Decision:
-    """Return what follows from the way in which an attempt ended."""
+    """Return the decision on an attempt."""
     if end.fault is not None:
         return unreadable(case, end.results or {}, end.fault)
     if end.error is not None:
@@ -103,7 +102,7 @@ def delivered(delivery: Delivery, results: Results) -> Decision | None:
 
 def settle(case: DecisionInput, results: Results) -> Decision:
     """
-    Return what follows from the outcome of each recipient.
+    Return the decision on the outcomes of the recipients.
 
     A recipient that ``results`` leaves out is deferred; one that is not of this delivery is ignored.
     """
@@ -143,8 +142,8 @@ def settle(case: DecisionInput, results: Results) -> Decision:
 
 
 def resolved(known: Results) -> Results:
-    """Return what a provider said of an attempt whose outcome was lost."""
-    # A lane that was found blocked meanwhile says nothing of the mail, unless the operation was ended.
+    """Return the outcomes that the provider reports for an attempt whose answer was lost."""
+    # A blocked lane does not tell the mail's outcome, unless the operation was ended.
     return {
         address: Uncertain(outcome.why) if isinstance(outcome, Blocked) and not outcome.closed else outcome
         for address, outcome in known.items()
@@ -173,9 +172,9 @@ def unreadable(case: DecisionInput, results: Results, fault: Exception) -> Decis
     """
     Return the decision on an attempt for which the stored body could not be read.
 
-    Without its body the provider has not taken the mail, and what it said, except that somebody has it
-    already, is not about the mail. A body that is gone (``LookupError``) never comes back: the delivery is
-    held. Else the spool is in trouble, which is no fault of this mail: it is tried until that is over.
+    Without the body the provider cannot have taken the mail, so only ``Delivered`` outcomes count.
+    A missing body (``LookupError``) is permanent: the delivery is held. Other spool errors are not the mail's
+    fault: the delivery is retried until they are over.
     """
     outcomes = {address: each for address, each in results.items() if isinstance(each, Delivered)}
     claim, gone = case.claim, isinstance(fault, LookupError)
@@ -193,7 +192,7 @@ def unreadable(case: DecisionInput, results: Results, fault: Exception) -> Decis
 
 
 def unresolved(claim: Claim) -> Decision:
-    """Return the decision on a lost answer that nobody can tell, where the route says ``hold``."""
+    """Return the decision on a lost answer that cannot be resolved, where the route says ``hold``."""
     reason = (
         f"it is not known whether {claim.delivery.provider} took this mail, and it cannot tell;"
         " release it to send it (again), delete it if it arrived"
@@ -219,19 +218,19 @@ def provider_removed(case: DecisionInput) -> Decision:
 
 
 def returned(claim: Claim, now: float) -> Settlement:
-    """Return the settlement that gives back a claim which was not begun: as if it had not been taken."""
+    """Return the settlement that returns an unused claim to the queue, unchanged."""
     tries, errors, uncertain = claim.tries, claim.errors, claim.uncertain
     return Settlement(state="queued", outcomes={}, due=now, tries=tries, errors=errors, uncertain=uncertain)
 
 
 def reasons(outcomes: Results) -> str:
-    """Return what was said of those that are not delivered, each thing once, in one line."""
+    """Return the distinct reasons of all recipients that are not delivered, in one line."""
     said = {outcome.why: None for outcome in outcomes.values() if not isinstance(outcome, Delivered)}
     return " ".join("; ".join(said).split())
 
 
 def in_a_line(exc: Exception) -> str:
-    """Say what happened and where, as the end of its traceback does."""
+    """Return the exception and its place, like the end of a traceback."""
     frames = traceback.extract_tb(exc.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
     said = "".join(traceback.format_exception_only(exc))  # even of one that cannot be printed
@@ -280,7 +279,7 @@ def _is_old(case: DecisionInput) -> bool:
 def _spent(case: DecisionInput, deferred: Iterable[Outcome]) -> bool:
     """Tell whether a delivery that is deferred now expires."""
     claim, counted, most = case.claim, _counted(deferred), case.route.retry.attempts
-    # The first refusal of one that came too fast says nothing of it: a whole queue may have waited for days.
+    # A rate limited first attempt does not expire it: a whole queue may have waited for days.
     expired = _is_old(case) and (counted or claim.tries > 0)
     return expired or (most is not None and claim.deferrals + counted >= most)
 
@@ -297,13 +296,13 @@ def _onward(case: DecisionInput, still_open: Mapping[str, Results], closed: Mapp
         return Settlement(state="failed" if "failed" in closed.values() else "delivered", outcomes={})
     settlement = _ONWARD[kind](case, still_open[kind])
     if kind == "again":
-        # Whom the route holds would have the request refused again, without end: they go apart.
+        # Recipients that the route holds would cause the same refusal again: they are split off.
         return evolve(settlement, split=tuple(still_open.get("failed", ())))
     return settlement
 
 
 def _resolve_later(case: DecisionInput, _: Results) -> Settlement:
-    """Ask the provider soon; there is no failover before it is known what happened."""
+    """Ask the provider soon; there is no failover before the outcome is known."""
     claim = case.claim
     if _is_old(case):  # to end it could lose the mail, to go on could send it again for ever
         return Settlement(state="held", outcomes={}, tries=claim.tries, uncertain=True)
@@ -313,14 +312,14 @@ def _resolve_later(case: DecisionInput, _: Results) -> Settlement:
 
 
 def _leave_lane(case: DecisionInput, group: Results) -> Settlement:
-    """Go elsewhere at once, or wait in the lane: it is not claimed before that is open."""
+    """Fail over at once, or wait in the lane, which is not claimed before it is open."""
     place = case.elsewhere()
     return _go_without(case, group) if place is None else _moved(case, place, case.now)
 
 
 def _go_again(case: DecisionInput, group: Results) -> Settlement:
     tries, counts = case.claim.tries + 1, _counted(group.values())
-    # One that only came too fast is not to blame: it goes again as soon as its lane does.
+    # A rate limited delivery goes again as soon as its lane is open.
     wait = delay(case.route.retry, case.claim.tries, case.chance) if counts else 0.0
     place = case.elsewhere() if tries >= case.route.failover_after else None
     if place is not None:
@@ -342,12 +341,12 @@ def _make_room(case: DecisionInput, _: Results) -> Settlement:
 
 
 def _go_without(case: DecisionInput, _: Results) -> Settlement:
-    """Go again at once, without those whom the provider refused; nobody has refused these."""
+    """Send again at once without the refused recipients; the provider did not refuse the others."""
     return Settlement(state="queued", outcomes={}, due=case.now, tries=case.claim.tries)
 
 
 def _halve(case: DecisionInput, group: Results) -> Settlement:
-    """Go again at once in two halves; one of them is without the recipient at fault."""
+    """Send again at once in two halves; one of them does not have the recipient at fault."""
     return evolve(_go_without(case, group), split=tuple(group)[len(group) // 2 :])
 
 

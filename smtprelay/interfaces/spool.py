@@ -36,7 +36,7 @@ class StoredMessage(Body, Protocol):
 
 class QueueAccess(Protocol):
     """
-    What both who delivers from the queue and who looks after it may ask.
+    Shared by WorkQueue and QueueAdmin.
 
     Here and in all parts of a :class:`Spool` a coroutine returns after its change is committed and synced;
     several changes share one commit.
@@ -128,7 +128,7 @@ class WorkQueue(QueueAccess, Protocol):
         """Let ``provider`` be asked at another rate from now on; what went already counts."""
 
     async def clock_stepped(self, seconds: float) -> None:
-        """Have no mail be older, or go later, because our clock was put by ``seconds``; negative is back."""
+        """Shift stored times by ``seconds``: the system clock was changed; negative means back."""
 
 
 class QueueAdmin(QueueAccess, Protocol):
@@ -248,9 +248,9 @@ class Archive(Protocol):
 
 class Maintenance(Protocol):
     """
-    What keeps a spool sound, small and open for mail.
+    Checks health, reclaims leases, shrinks the files.
 
-    None of it holds up a mail: it goes in small steps, each too short for anybody to notice.
+    It works in small steps, so that it does not delay delivery.
     """
 
     @property

@@ -25,7 +25,7 @@ ONE_PART: Final = 3
 #: octets twice, an ampersand as one octet and as five.
 ANY: Final = 6
 
-#: So many octets of a text count as escaped without a look: it matters only for large ones how many are.
+#: Number of octets of a text that count as escaped unseen: the exact count matters only for large texts.
 UNCOUNTED: Final = 3 << 20
 #: What JSON writes as two octets, of what texts are of.
 _ESCAPED: Final = b'\t\r\n"\\'

@@ -110,7 +110,7 @@ class _HeaderBlock:
     is_delimiter: Callable[[bytes], bool] | None = None
     #: Name, and the lines of the value.
     _found: list[tuple[bytes, list[bytes]]] = field(factory=list)
-    #: So many fields there were with the last known one, and there it ended.
+    #: Number of fields up to the last known one, and where that ended.
     _known: int = 0
     _known_end: int = 0
     #: One of them can only be a header's.

@@ -22,7 +22,7 @@ SMALL: Final = 64 * 1024
 
 @frozen(kw_only=True)
 class ArchivedRecipient:
-    """A recipient with what became of it; see :class:`smtprelay.model.message.Recipient`."""
+    """A recipient with its DSN parameters, its state and the provider's answer."""
 
     address: str
     notify: str = ""

@@ -31,7 +31,7 @@ _PRIVATE: Final = tuple(
     )
 )
 _PRIVATE_IPV6: Final = (IPv6Network("fc00::/7"), IPv6Network("fe80::/10"))
-#: So many addresses, and more, are not one organisation's: those of an IPv4 /7, of an IPv6 /15.
+#: Number of addresses from which a network is no longer one organisation's: an IPv4 /7, an IPv6 /15.
 _WIDEST: Final = {IPv4Network: 1 << 25, IPv6Network: 1 << 113}
 #: An IPv6 network that is no wider than this holds strangers only if it holds those of IPv4.
 _NARROW: Final = 16

@@ -1,5 +1,5 @@
 """
-The right to ask a provider, borrowed from the lanes of the queue. Pure.
+Permits for synchronous requests, taken from the lanes of the queue. Pure.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Permit:
 @frozen(kw_only=True)
 class Busy:
     """
-    Why nothing was lent.
+    Why no permit was given.
 
     :ivar reason: the lane is blocked, and why; ``""``: it has no free slot, or goes too fast already.
     :ivar until: when it may be different, seconds since the epoch; ``None``: when a slot is given back.

@@ -77,7 +77,7 @@ def _covering(window: Window, counts: Spent, part: int) -> dict[int, int]:
     """
     Return the counts that a window which ends in ``part`` may hold.
 
-    Those of the near future are among them: the clock was put back. What lies further ahead than
+    Counts of the near future are included: the system clock was changed. What lies further ahead than
     a window was counted by a wrong clock, and would close the window until that time comes.
     """
     return {

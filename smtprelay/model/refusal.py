@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from smtprelay.model.network import counted_as
 
-#: So many rows are kept, those that were refused last; and so many of one client, that it hides no other.
+#: Maximum number of rows that are kept, the newest; and of one client, so that it does not hide others.
 MOST_ROWS: Final = 1000
 MOST_OF_CLIENT: Final = MOST_ROWS // 10
 

@@ -1,8 +1,8 @@
 """
 Server transports that read what has reached the socket, even when nothing can be written any more.
 
-Twisted closes a connection at the first write that fails, and drops what the kernel has received and nobody
-has read. The mail of a client that closes without reading our replies would be lost.
+Twisted closes a connection at the first failed write, and drops received input that was not read yet. The
+mail of a client that closes without reading the replies would be lost.
 """
 
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +19,7 @@ else:
 
 
 class _ReadsToTheEnd(_Connection):
-    """Mixed into a transport: when the connection is lost, what was received is read before it is said so."""
+    """Reads buffered input before reporting the loss."""
 
     _read_paused = False
     _lost: Failure | None = None

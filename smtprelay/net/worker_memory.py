@@ -1,9 +1,8 @@
 """
-Memory in which the workers of a relay count connections and wrong logins for all of them together.
+Shared memory in which the workers of a relay count connections and wrong logins together.
 
-The kernel spreads clients unevenly, and whoever guesses passwords must not get as many tries as there are
-workers. Each worker writes in a part of its own and reads those of all, so there is no lock that
-a worker could die within.
+The kernel distributes clients unevenly, and guessing passwords must not get more tries with more workers.
+Each worker writes its own part and reads all parts, so there is no lock that a dying worker could hold.
 """
 
 import mmap
@@ -20,22 +19,22 @@ from typing import Final
 _KEY: Final = 32
 _HEAD: Final = mmap.PAGESIZE
 
-#: Counters in a row, each a number of 4 bytes; a key has a place in each row.
+#: Number of 4-byte counters in a row; a key has one counter in each row.
 _ROW: Final = 1 << 16
 _ROWS: Final = 2
 _COUNTERS: Final = 4 * _ROW * _ROWS
 
-#: Behind the counters: how many logins a worker has told of, and the last of them.
+#: After the counters: the number of logins that a worker has published, and the newest of them.
 _TOLD: Final = struct.Struct("=Q")
 _LOGIN: Final = struct.Struct("=8s8sd")
 _LOGINS: Final = 2048
 
-#: What each worker has, in whole pages.
+#: Size of each worker's part, in whole pages.
 _PART: Final = -(-(_COUNTERS + _TOLD.size + _LOGINS * _LOGIN.size) // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
 def new_memory(workers: int) -> int:
-    """Return the file descriptor of memory for so many workers; pages that nobody writes take none."""
+    """Return the file descriptor of memory for ``workers`` workers; unwritten pages use no memory."""
     if sys.platform == "linux":
         number = os.memfd_create("smtprelay")
     else:
@@ -48,10 +47,10 @@ def new_memory(workers: int) -> int:
 
 class WorkerMemory:
     """
-    The memory, as one worker has it.
+    One worker's access to the shared memory.
 
     :param descriptor: of :func:`new_memory`.
-    :param worker: number of the worker, from 1; 0: of the process in front, which counts nothing.
+    :param worker: number of the worker, from 1; 0: of the parent process, which counts nothing.
     :ivar workers: how many there are.
     :ivar key: secret bytes, the same for all.
     """
@@ -71,7 +70,7 @@ class WorkerMemory:
                 self._counters[_start(self._worker) // 4 + place] += change
 
     def elsewhere(self, listener: str, address: str = "") -> int:
-        """Return how many connections other workers have, ``""``: from everywhere; rarely it is too large."""
+        """Return how many connections other workers have, ``""``: from all clients; rarely too large."""
         return self._sum(listener, address, {*self._heard} - {self._worker})
 
     def is_ahead(self, listener: str) -> bool:
@@ -80,18 +79,18 @@ class WorkerMemory:
         return own * (self.workers - 1) > self.elsewhere(listener)
 
     def forget(self, worker: int) -> None:
-        """Put the counters of a worker that has died to 0; the logins that it told of stay."""
+        """Reset the counters of a worker that has died; the logins that it published stay."""
         self._memory[_start(worker) : _start(worker) + _COUNTERS] = bytes(_COUNTERS)
 
     def tell(self, key: bytes, guess: bytes, when: float) -> None:
-        """Tell the others of a login, as of :class:`smtprelay.policy.login_throttle.LoginThrottle`."""
+        """Publish a login to the other workers: the throttle's digests of key and guess, and the time."""
         told = self._told(self._worker)
         _LOGIN.pack_into(self._memory, _login(self._worker, told), key, guess, when)
         _TOLD.pack_into(self._memory, _start(self._worker) + _COUNTERS, told + 1)
         self._heard[self._worker] = told + 1
 
     def heard(self) -> Iterator[tuple[bytes, bytes, float]]:
-        """Give the logins that others told of since the last time; at first all that are kept, ours too."""
+        """Give the logins published since the last call; the first call gives all, also our own."""
         for worker, before in self._heard.items():
             told = self._told(worker)
             self._heard[worker] = told
@@ -99,7 +98,7 @@ class WorkerMemory:
                 yield _LOGIN.unpack_from(self._memory, _login(worker, number))
 
     def _sum(self, listener: str, address: str, workers: set[int]) -> int:
-        """Return the least of the sums in each row: two keys that share a place in one do not in another."""
+        """Return the smallest sum of all rows: keys that share a counter in one row rarely do in another."""
         starts = [_start(worker) // 4 for worker in workers]
         return min(
             sum(self._counters[start + place] for start in starts) for place in _places(listener, address)

@@ -1,14 +1,14 @@
 """
-What makes guessing passwords slow.
+Throttles wrong logins by client and user name.
 
-Each wrong login of a client, and each one under a user name, doubles the time until the next one of the same
-client or name is looked at: hanging up early gains nothing, and a waiting guess costs no CPU. A guess counts
-from its beginning, and is taken back if it was none; so many connections at once get no more tries than one,
-nor do connections to several processes of a relay. A client is its address, or its network where that is one
+Each wrong login of a client, or under a user name, doubles the time until the next one of the same client or
+name is verified: disconnecting early gains nothing, and a waiting guess costs no CPU. A guess counts from its
+beginning, and is taken back unless it was wrong; so many parallel connections get no more tries than one, nor
+do connections to several processes of a relay. A client is its address, or its network where that is one
 customer's (:func:`smtprelay.model.network.counted_as`).
 
-A client that repeats one wrong password guesses nothing, so a device with an old password does not delay its
-neighbours. A login that succeeded lately from the same client, with the same password, does not wait.
+Repeating one wrong password counts once, so a device with an old password does not delay its neighbours. A
+login that succeeded recently from the same client, with the same password, does not wait.
 """
 
 import hmac
@@ -33,13 +33,13 @@ FREE: Final = 2
 LONGEST: Final = 15.0
 #: Seconds that a login waits for its turn before it is told to come again.
 PATIENCE: Final = 30.0
-#: So many logins of one client, or under one name, wait for their turn.
+#: Maximum number of logins of one client, or under one name, that wait for their turn.
 WAITING: Final = 50
 #: Seconds without a failure after which it is forgotten.
 MEMORY: Final = 900.0
 #: Seconds for which a login that succeeded need not wait.
 LATELY: Final = 86_400.0
-#: So many clients and names are remembered, those that failed last; and so many logins that succeeded.
+#: Maximum number of clients and names that are remembered, the newest failures; also of successful logins.
 REMEMBERED: Final = 10_000
 #: Bytes by which keys and guesses are told apart.
 DIGEST: Final = 8
@@ -71,17 +71,17 @@ class LoginAttempt:
     _counted: Sequence[bytes] = ()
 
     def passed(self) -> None:
-        """It was right."""
+        """Record that the password was right."""
         self._throttle.remember(self._keys, self._guess)
         self.undecided()
 
     def failed(self) -> None:
-        """It was wrong."""
+        """Record that the password was wrong."""
         self._throttle.forget(self._keys, self._guess)
         self._end()
 
     def undecided(self) -> None:
-        """Nobody can tell now whether it was right, so it is no guess."""
+        """Could not be verified; does not count."""
         self._throttle.take_back(self._counted, self._guess)
         self._end()
 

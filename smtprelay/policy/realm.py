@@ -1,5 +1,5 @@
 """
-From who logged in to what that one may do: the realm behind a listener's portal.
+Gives each login its avatar: the realm behind a listener's portal.
 
 :mod:`smtprelay.policy.stock_server` is imported only when the stock protocol asks, because
 ``twisted.mail.smtp`` installs the reactor.

@@ -1,4 +1,4 @@
-"""What most providers do alike: one lane, a request that is the mail itself, nobody to ask afterwards."""
+"""Defaults of most providers: one lane, a request that is the mail itself, no later status query."""
 
 from smtprelay.interfaces import Body
 from smtprelay.model.message import Delivery, Envelope
@@ -22,11 +22,11 @@ class ProviderDefaults:
         return body.size
 
     async def resolve(self, delivery: Delivery) -> Results | None:  # noqa: ARG002 -- the seam's signature
-        """Return ``None``: nobody can be asked."""
+        """Return ``None``: there is no status query."""
         return None
 
     async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
-        """Return ``None``: only a mail can tell."""
+        """Return ``None``: only a mail can test the lane."""
         return None
 
     async def close(self) -> None:

@@ -27,9 +27,9 @@ from smtprelay.model.shape import Shape, ShapeCounter, shape_of
 _WHOLE: Final = 256 * 1024
 #: What the finished mail may have more in its header. It may be without all that a header has.
 _HEADER_ROOM: Final = 16 * 1024
-#: So many octets more, for one, encoded words may have, or quoted-printable.
+#: Maximum number of octets that encoded words, or quoted-printable, add for one octet.
 _ENCODED: Final = 4
-#: And these more a parameter, of an octet that is not ASCII: three for each of its three in UTF-8.
+#: The same for a parameter, for an octet that is not ASCII: it becomes three in UTF-8, each percent-encoded.
 _PERCENT_ENCODED: Final = 8
 #: What may be put into the headers of a thousand parts.
 _PARTS_ROOM: Final = 256 * 1024

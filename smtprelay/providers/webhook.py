@@ -32,7 +32,7 @@ DEFAULT: Final = "webhook"
 
 _SUCCESS: Final = range(200, 300)
 _PREFIX: Final = "whsec_"
-#: So much of an answer is repeated in a reason.
+#: Maximum length of an answer in a reason.
 _REPEATED: Final = 200
 
 

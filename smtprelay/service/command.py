@@ -237,9 +237,8 @@ def start_logging(config: Config, reactor: Any | None = None, **more: object) ->
     """
     Begin the log as ``config`` says, Twisted's own events included; return it, with ``more`` in each event.
 
-    :param reactor: while it runs, the lines of one turn are written together. ``None``: each line by itself,
-    for
-        several processes that write to one log: they would tear the lines of others.
+    :param reactor: while it runs, the lines of one turn are written together. ``None``: each line is written
+        alone, so that several processes can write to one log without mixing their lines.
     """
     logging = config.logging
     levels = Levels(logging.level, logging.levels)

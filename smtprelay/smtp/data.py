@@ -56,7 +56,7 @@ _LF: Final = _LineEnd(b"\n", b"\n.\n", re.compile(rb"\n\.").search, (b"\r\n.", b
 _UTF_16: Final = re.compile(rb"(?:[^\0\r\n]\0){4}|\r\0\n\0|\0\r\0").search
 #: A byte order mark at the beginning of a line.
 _MARK: Final = re.compile(rb"\n(?:\xff\xfe|\xfe\xff)").search
-#: So many octets less one may be of either, when a segment ends.
+#: Maximum number of octets of an incomplete match of either at the end of a segment.
 _TAIL: Final = 7
 
 

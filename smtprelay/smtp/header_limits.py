@@ -15,7 +15,7 @@ from smtprelay.smtp import reply
 
 #: A field name may have so many octets, and as many blanks behind it; RFC 5322 §2.1.1 allows 998 for all.
 _LONGEST_NAME: Final = 512
-#: So many octets of a line tell what it is.
+#: Number of octets of a line that suffice to classify it.
 _ENOUGH: Final = 2 * _LONGEST_NAME + 1
 
 _NAME: Final = rb"[!-9;-~]{1,%d}+[ \t]{0,%d}+:" % (_LONGEST_NAME, _LONGEST_NAME)

@@ -1,11 +1,11 @@
 """
-What clients are refused: each negative reply becomes one event, and a row of the ledger of refused mail.
+Reports each negative reply as an event, and records it in the ledger of refused mail.
 
-The first refusals of a client are told one by one; after that, equal ones are added up and told together a
+The first refusals of a client are reported singly; after that, equal ones are summed and reported together a
 little later, with their ``count``, some in each turn of the reactor. So a flood fills neither the log nor the
-memory, and the sums are complete. If one client causes too many kinds of refusals, user and domain are not
-distinguished any more; with too many clients, nor is the address. The sums are also written to the ledger;
-reading it writes nothing, so that works while the spool takes nothing more.
+memory, and the sums are complete. If one client causes too many kinds of refusals, they are summed without
+user and domain; with too many clients, also without the address. The sums are written to the ledger, too.
+Reading the ledger writes nothing, so it works while the spool cannot be written.
 """
 
 import re
@@ -28,16 +28,16 @@ from smtprelay.smtp.events import END_OF_DATA, RESPONSE, UNKNOWN
 if TYPE_CHECKING:
     from smtprelay.smtp.responder import Responder
 
-#: So many refusals of one client are told one by one in each :data:`PERIOD`, which is in seconds.
+#: Maximum number of refusals of one client that are reported singly in each :data:`PERIOD` (seconds).
 ONE_BY_ONE: Final = 10
 PERIOD: Final = 5.0
-#: So many kinds of refusals are kept apart in it, and so many clients are known.
+#: Maximum number of kinds of refusals that are counted separately in it, and of known clients.
 MOST_KINDS: Final = 2 * MOST_ROWS
 MOST_CLIENTS: Final = 10_000
-#: So many of those that were added up are told in one turn.
+#: Maximum number of sums that are reported in one turn of the reactor.
 IN_A_TURN: Final = 50
 
-#: Characters that are told.
+#: Maximum number of characters of a field.
 LONGEST_USER: Final = 100
 _LONGEST_DOMAIN: Final = 255
 _LONGEST_TEXT: Final = 500
@@ -83,13 +83,13 @@ class FailedLogin:
 @define
 class _Sum:
     """
-    Refusals that are alike.
+    Equal refusals.
 
     :ivar newest: the last of them.
-    :ivar kept: they have a row in the ledger.
-    :ivar count: of all of them.
-    :ivar first: when the first of several was.
-    :ivar untold: so many of them no event has told.
+    :ivar kept: they get a row in the ledger.
+    :ivar count: number of all of them.
+    :ivar first: time of the first of several.
+    :ivar untold: number of those that no event has reported yet.
     """
 
     newest: RefusalRow
@@ -102,7 +102,7 @@ class _Sum:
 
     @property
     def key(self) -> tuple[Key, str, bool]:
-        """What makes refusals alike."""
+        """What equal refusals have in common."""
         return self.newest.key, self.stage, self.kept
 
     @property
@@ -120,7 +120,7 @@ class _Sum:
 
 @define
 class _Client:
-    """What one client may still do in the period that began at ``since``."""
+    """What is left of one client's limits in the period that began at ``since``."""
 
     since: float
     one_by_one: int = ONE_BY_ONE
@@ -129,10 +129,10 @@ class _Client:
 
 class Refusals(RefusedMail):
     """
-    Tells what clients are refused, as ``smtp.refused`` and ``auth.failed``, and keeps the ledger of it.
+    Reports refusals as ``smtp.refused`` and ``auth.failed``, and keeps their ledger.
 
-    :param clock: also calls when what was added up is to be told.
-    :ivar store: where the ledger is; while there is none, the newest rows are in memory.
+    :param clock: also for the timer that reports the sums.
+    :ivar store: holds the ledger; while there is none, the newest rows are kept in memory.
     """
 
     def __init__(self, clock: IReactorTime, events: Events) -> None:
@@ -149,7 +149,7 @@ class Refusals(RefusedMail):
 
     def tell(self, verb: str, reply: Reply, said: bytes, responder: "Responder", cause: str) -> None:
         """
-        Tell of one negative reply.
+        Report one negative reply.
 
         :param verb: that it answers, or one of the words of :mod:`smtprelay.smtp.events`.
         :param said: the client's last line.
@@ -167,7 +167,7 @@ class Refusals(RefusedMail):
         self._hear(_Sum(row, stage, mechanism, not follows), client.address)
 
     def turned_away(self, client: Client, reply: Reply) -> None:
-        """Tell of a connection that was ended with ``reply`` before there was a session."""
+        """Report a connection that was ended with ``reply`` before a session began."""
         self._hear(_Sum(self._row(client, reply), _CONNECT), client.address)
 
     def _row(
@@ -213,7 +213,7 @@ class Refusals(RefusedMail):
             self._timer = self._clock.callLater(PERIOD, self._due)
 
     def _add(self, refusal: _Sum, client: _Client) -> None:
-        """Add a refusal to those that are like it; the newest stands for all."""
+        """Add a refusal to the sum of equal ones, which keeps the newest."""
         if client.kinds <= 0 and refusal.key not in self._sums:
             refusal.newest = evolve(refusal.newest, user="", domain="")
         full = len(self._sums) >= MOST_KINDS and refusal.key not in self._sums
@@ -234,7 +234,7 @@ class Refusals(RefusedMail):
         self._arm()
 
     async def flush(self) -> None:
-        """Tell what was added up and write it down; what cannot be written stays for later, and raises."""
+        """Report the sums and write them to the ledger; those that cannot be written stay, and it raises."""
         async with self._lock:
             sums, self._sums = self._sums, {}
             self._clients.clear()
@@ -258,7 +258,7 @@ class Refusals(RefusedMail):
                 await deferLater(self._clock, 0)
 
     def stop(self) -> None:
-        """Tell what was added up; from now on all is told at once, and written when the caller flushes."""
+        """Report the sums; from now on each refusal is reported at once, and written by :meth:`flush`."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
@@ -268,15 +268,15 @@ class Refusals(RefusedMail):
                 self._say(each, each.newest.client)
 
     async def record(self, rows: Sequence[RefusalRow]) -> None:
-        """Write down what another process has refused."""
+        """Write refusals of another process to the ledger."""
         assert self.store is not None
         await self.store.record(rows)
 
     async def refused(self, wanted: RefusalFilter) -> Sequence[RefusalRow]:
         """
-        Return the rows that are meant, the last first, with what was heard just now.
+        Return the rows that ``wanted`` selects, the newest first, including those not yet written.
 
-        It does not wait for a write; while one hangs, what it may have written already counts twice.
+        It does not wait for a write; while one hangs, rows that it has written already may count twice.
         """
         rows = {row.key: row for row in await self._stored(wanted)}
         heard = [*self._writing, *(each for each in self._sums.values() if each.kept)]
@@ -286,7 +286,7 @@ class Refusals(RefusedMail):
 
     async def _stored(self, wanted: RefusalFilter) -> Sequence[RefusalRow]:
         """Return the store's rows, read again if a write began or ended meanwhile."""
-        # A row that is old in the store may have been heard just now.
+        # A row that is old in the store may have grown since.
         everything = evolve(wanted, since=None, limit=MOST_ROWS)
         stored: Sequence[RefusalRow] = ()
         for _ in range(2):
@@ -297,12 +297,12 @@ class Refusals(RefusedMail):
         return stored
 
     async def clear(self, wanted: RefusalFilter) -> int:
-        """Forget the rows that are meant; return how many."""
+        """Delete the rows that ``wanted`` selects; return how many."""
         await self.flush()
         return 0 if self.store is None else await self.store.clear(wanted)
 
     def _say(self, refusal: _Sum, address: str) -> None:
-        """Tell of those that were not told, or of the one there is."""
+        """Report the refusals that no event has reported yet, or the only one."""
         row = refusal.newest
         count, refusal.untold = refusal.untold or 1, 0
         fields = {

@@ -68,7 +68,7 @@ class Responder:
             return reply.LOCAL_ERROR if content.ended else None
         try:
             waiting = self._incoming.write(content.chunk) if content.chunk else None
-        except Exception as error:  # noqa: BLE001 -- as in _ask
+        except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             self._failed(error)
             self.abort()
             return reply.LOCAL_ERROR if content.ended else None
@@ -202,7 +202,7 @@ class Responder:
     async def _await(self, success: Reply, result: Awaitable[Any]) -> Reply:
         try:
             value = await result
-        except Exception as error:  # noqa: BLE001 -- as in _ask
+        except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             return self._turned_down(error)
         if success is reply.START_MAIL:
             self._incoming = value
@@ -215,7 +215,7 @@ class Responder:
             admission.delivery.client_is(self.client)
         except LoginFailed:
             return self._name_wanted()
-        except Exception as error:  # noqa: BLE001 -- as in _ask
+        except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             return self._turned_down(error)
         answer = self._mail(command)
         return answer if isinstance(answer, Reply) else await answer
@@ -234,7 +234,7 @@ class Responder:
             return self._not_logged_in(login.mechanism, login.username, refusal)
         except Refused as refused:
             return self._not_logged_in(login.mechanism, login.username, refused.reply)
-        except Exception as error:  # noqa: BLE001 -- as in _ask
+        except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             self._failed(error)
             return self._not_logged_in(login.mechanism, login.username, reply.LOGIN_UNAVAILABLE)
         self._tell("auth.ok", user=login.username, mechanism=login.mechanism)
@@ -257,7 +257,7 @@ class Responder:
             if incoming is None:  # the client left while we waited
                 return reply.LOCAL_ERROR
             return await incoming.finish()
-        except Exception as error:  # noqa: BLE001 -- as in _ask
+        except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             self._failed(error)
             self.abort()
             return reply.LOCAL_ERROR if ended else None

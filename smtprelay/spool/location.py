@@ -36,11 +36,11 @@ _DRIVER: Final = "the engine postgres needs psycopg: pip install 'smtprelay[post
 
 
 class SpoolLocation(Protocol):
-    """Where a spool lies; ``str`` says it to people."""
+    """Where a spool lies; ``str()`` names it in messages."""
 
     @property
     def shared(self) -> bool:
-        """Whether other relays may be at work on it."""
+        """Whether other relays may use it."""
 
     @property
     def engine(self) -> Engine:

@@ -47,7 +47,7 @@ class SpoolContext:
     ask: Callable[[], None] = field(default=lambda: None, init=False)
 
     def wake(self) -> None:
-        """Tell who listens that there may be something to do."""
+        """Wake the dispatcher."""
         if self.take is not None:
             self.take(())
 

@@ -97,7 +97,7 @@ class SpoolQueueAdmin(QueuePart):
         else:
             edited = await self.edit(*hold_rules.releasing(rule, due.ended_by))
             if not edited.mark and await self._writer.do(partial(hold_rules.drop, number=rule.id)):
-                self._events("hold_rule.removed", rule=rule.id, who=due.ended_by or "its time is over")
+                self._events("hold_rule.removed", rule=rule.id, who=due.ended_by or "expired")
         return 0.0
 
     async def note_reach(self, provider: str, trouble: Unreachable | None) -> bool:

@@ -121,7 +121,7 @@ class QueueSpool(QueuePart):
         self.wake()
 
     async def clock_stepped(self, seconds: float) -> None:
-        """Put right what was written before our clock was put forward by ``seconds``; negative is back."""
+        """Shift stored times by ``seconds``: the system clock was changed."""
         if self.clock is not None:
             return
         await self._writer.do(partial(clock_step.shift_lanes, seconds=seconds))
@@ -139,7 +139,7 @@ class QueueSpool(QueuePart):
 
 
 class SpoolPermits(SpoolPart):
-    """The right to ask a provider, lent to who has no delivery in the spool."""
+    """Permits for synchronous deliveries."""
 
     borrow = writes(permits.borrow)
 

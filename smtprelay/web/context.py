@@ -71,6 +71,8 @@ class SpoolState:
 @frozen(kw_only=True)
 class Sources:
     """
+    The parts of the relay that the API and the pages read and change.
+
     :ivar spool: ``None`` in a relay whose listeners are all synchronous.
     :ivar started: when the relay started, by ``clock``.
     :ivar clock: seconds since the epoch, as a reactor counts them.

@@ -240,7 +240,7 @@ class HoldRuleTests(DispatcherTestCase):
         self.assertEqual(one.sent, [])
         stage.clock.advance(2)
         self.assertEqual(len(one.sent), 1)
-        self.assertEqual(stage.events.of("hold_rule.removed")[0]["who"], "its time is over")
+        self.assertEqual(stage.events.of("hold_rule.removed")[0]["who"], "expired")
 
     def test_a_rule_outlives_the_relay(self) -> None:
         """One whose time ran out while the relay was down ends at its start."""

@@ -41,7 +41,7 @@ def read(folder: Path) -> Iterator[Item]:
 
 
 def _item(file: Path) -> Item:
-    from smtprelay.model.archive_json import loaded  # noqa: PLC0415 -- dear
+    from smtprelay.model.archive_json import loaded  # noqa: PLC0415 -- slow to import
 
     try:
         values, body = ours(loaded(file.read_bytes()), time.time())

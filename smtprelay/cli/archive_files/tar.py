@@ -140,7 +140,7 @@ def _compare(manifest: Mapping[str, Any] | None, count: int) -> None:
 
 
 def _values(content: Any, size: int) -> tuple[dict[str, Any] | None, str]:
-    from smtprelay.model.archive_json import loaded  # noqa: PLC0415 -- dear
+    from smtprelay.model.archive_json import loaded  # noqa: PLC0415 -- slow to import
 
     if size > _MOST:
         return None, f"it has {size} bytes, more than any message's JSON"

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 from typing import Final
 
-#: So much of what a provider said; it may have answered with a web page.
+#: Maximum length of a provider's reason; it may have answered with a web page.
 _LONGEST_REASON: Final = 500
 
 _WIDTH: Final = 76

@@ -12,7 +12,7 @@ from attrs import frozen
 from smtprelay.mime.outgoing.encoders import encoded
 from smtprelay.model.shape import shape_of
 
-#: So much of the original's header block goes back.
+#: Maximum size of the original's header block in a report, bytes.
 MAX_HEADER: Final = 64 * 1024
 
 _ATTACHED: Final = "The header of your message is attached."

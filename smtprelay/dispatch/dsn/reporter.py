@@ -1,8 +1,7 @@
 """
-Who writes to the sender: from what became of his mail to the report that is accepted with it.
+Creates the DSN for a mail's sender from the outcomes of its recipients.
 
-Here is what :mod:`smtprelay.dispatch.dsn.render` must not do itself: reading the stored body, and asking for
-the route of the new mail.
+It reads the stored body and gets a route for the new mail; :mod:`smtprelay.dispatch.dsn.render` is pure.
 """
 
 import re
@@ -26,16 +25,16 @@ from smtprelay.model.message import Delivery, Envelope, Recipient
 from smtprelay.model.outcome import Delivered, Failed, Outcome, Results
 from smtprelay.model.queue import Overdue
 
-#: Makes a new message of ours: the envelope, the body, and the id of the mail that it reports on.
+#: Creates the report's message from its envelope, its body, and the id of the mail that it reports on.
 Post = Callable[[Envelope, bytes, str], NewMessage]
 
 #: Delivery time expired (RFC 3463 §3.5).
 EXPIRED: Final = "4.4.7"
 
-#: What a report is for the log and the metrics.
+#: The kind of a report in the log and the metrics.
 _KINDS: Final = {FAILED: "failure", DELAYED: "delay", RELAYED: "success"}
 
-#: Lines that are written in one turn of the reactor; a mail may fail for a thousand recipients at once.
+#: Maximum number of lines per turn of the reactor; a mail may fail for a thousand recipients at once.
 _LINES: Final = 200
 
 _TRANSIENT: Final = re.compile(r"(?<![\d.])4\.\d{1,3}\.\d{1,3}(?![\d.])", re.ASCII)
@@ -44,7 +43,7 @@ _TRANSIENT: Final = re.compile(r"(?<![\d.])4\.\d{1,3}\.\d{1,3}(?![\d.])", re.ASC
 @define(eq=False)
 class DsnReporter:
     """
-    Makes the reports (DSN) that a sender asked for.
+    Creates the reports (DSN) that a sender asked for.
 
     :param clock: for turns of the reactor between the parts of a long report; ``None`` where nobody waits.
     """
@@ -55,11 +54,11 @@ class DsnReporter:
 
     async def bounce(self, claim: Claim, report: Results, body: Body, now: float) -> NewMessage | None:
         """
-        Return the report that tells of ``report``, or ``None`` if nobody is to be told.
+        Return the DSN about the outcomes in ``report``, or ``None`` if nobody is notified.
 
-        Whoever is not ``Delivered`` in it has failed for good. Failures and successes are told in one mail.
-        It comes without the original, if that cannot be read: the sender must hear of it all the same.
-        It raises what routing the new mail raises.
+        Every recipient that is not ``Delivered`` in it has failed permanently. One mail reports failures and
+        successes. If the original cannot be read, the DSN is sent without it. It raises what routing the new
+        mail raises.
         """
         delivery = claim.delivery
         outcomes = ((each, report.get(each.address)) for each in delivery.envelope.recipients)
@@ -73,13 +72,13 @@ class DsnReporter:
         self, overdue: Overdue, body: Body, now: float, *, until: float | None
     ) -> NewMessage | None:
         """
-        Return the report that a mail still waits, or ``None`` if nobody is to be told.
+        Return the DSN about a delayed mail, or ``None`` if nobody is notified.
 
-        :param until: when it will be given up, seconds since the epoch, if that is known.
+        :param until: when the mail expires, seconds since the epoch, if that is known.
         """
         delivery = overdue.delivery
         held = overdue.state == "held"
-        # Why it is held is said to the operator, who decides.
+        # Only the operator, who decides, is told why it is held.
         why = "held for the postmaster" if held else overdue.reason
         code = _TRANSIENT.search(why)
         told = [
@@ -132,7 +131,7 @@ class DsnReporter:
         return written
 
     def _envelope(self, *people: str) -> Envelope:
-        """The null sender, so that no bounce is ever answered with another (RFC 5321 §4.5.5)."""
+        """Return an envelope with the null sender, so that no bounce causes another (RFC 5321 §4.5.5)."""
         addresses = dict.fromkeys(address for address in people if address)
         international = not all(address.isascii() for address in addresses)
         return Envelope(
@@ -149,15 +148,15 @@ class DsnReporter:
             return header_of(await anext(body.chunks(), b""), instead=instead)
         except CancelledError:
             raise
-        except Exception:  # noqa: BLE001 -- whatever is wrong with the spool, the outcome is known
+        except Exception:  # noqa: BLE001 -- the outcome must be reported even if the spool fails
             return NOTHING
 
 
 async def _is_answer(notice: Notice, body: Body) -> bool:
     """
-    Tell whether a mail says of itself that it is an automatic answer (RFC 3834 §5) and wants no reports.
+    Tell whether a mail is marked as an automatic reply (RFC 3834 §5) and requests no reports.
 
-    Such are the reports of a relay whose provider cannot send from ``<>``: two of them would go on for ever.
+    A relay whose provider cannot send from ``<>`` marks its reports so: else two relays would loop.
     """
     if any(report.recipient.notify for report in notice.reports):
         return False
@@ -165,13 +164,13 @@ async def _is_answer(notice: Notice, body: Body) -> bool:
         head = head_of(await anext(body.chunks(), b""))
     except CancelledError:
         raise
-    except Exception:  # noqa: BLE001 -- whatever is wrong with the spool, the outcome is known
+    except Exception:  # noqa: BLE001 -- the outcome must be reported even if the spool fails
         return False
     return head.first("Auto-Submitted").partition(";")[0].strip().lower() == "auto-replied"
 
 
 def _ended(recipient: Recipient, outcome: Outcome) -> Report | None:
-    """Return what became of a recipient; ``None`` if somebody else reports on it."""
+    """Return the report on a recipient; ``None`` if the next server reports on it."""
     if isinstance(outcome, Delivered):
         if outcome.reports:
             return None

@@ -20,7 +20,7 @@ from smtprelay.net.buffer_budget import Budget
 #: Bytes of one message that are held in memory.
 MOST_IN_MEMORY: Final = 1 << 20
 
-#: See :meth:`smtprelay.interfaces.Body.chunks`.
+#: Bytes of one chunk of a body, at most.
 CHUNK: Final = 256 * 1024
 
 #: Runs a function on a thread.
@@ -50,7 +50,7 @@ class Holding:
         self._turn = DeferredLock()
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
-        """Take the next bytes; see :meth:`smtprelay.interfaces.Incoming.write`."""
+        """Take the next bytes; go on at once, or when the Deferred fires. It never raises."""
         self.size += len(chunk)
         self._shape.feed(chunk)
         if self._fault is not None:

@@ -1,8 +1,8 @@
 """
 One delivery while its client waits: at the providers of its route, one after the other.
 
-It keeps to the breaker and to the pace (``admission``), and leaves no trace but events. Nothing is begun once
-the client's patience is over; what was begun is seen to its end.
+It respects blocks and rates (``admission``), and leaves no trace but events. No request begins after the
+client's deadline; a request that has begun is finished.
 
 A request that is refused for some of its recipients goes again in parts. Each part is an operation of its
 own, by a generation below zero: what a spool may make of the rest later counts from one.
@@ -35,7 +35,7 @@ from smtprelay.model.route import Route, Schedule
 #: How a provider is asked what became of a request whose answer was lost.
 _RESOLVE: Final = Schedule(first=FIRST_RESOLVE, jitter=0.0)
 
-#: What is judged here goes nowhere: no retry, no expiry, no bounce.
+#: Only classifies: no retry, expiry or bounce.
 _ONCE: Final = Route(name="", via=(), retry=Schedule(first=0.0, jitter=0.0), expire=None, on_failed="discard")
 
 _MIDDLE: Final = 0.5
@@ -197,7 +197,7 @@ def _parts(delivery: Delivery, results: Results, generations: Iterator[int]) -> 
 
 
 def _untried(outcome: Outcome) -> Outcome:
-    """Return the outcome of one for whom no time was left: what was said of others is not final for him."""
+    """Return the outcome of a recipient that was not tried in time: others' failure is not final for it."""
     return Deferred(f"not tried in time after: {outcome.why}") if isinstance(outcome, Failed) else outcome
 
 

@@ -78,7 +78,7 @@ class Synchronous:
         return landed.addTimeout(bound, self.clock, self._give_up)
 
     def clock_stepped(self, seconds: float) -> None:
-        """Move all times by ``seconds``: the clock was put."""
+        """Move all times by ``seconds``: the system clock was changed."""
         self.direct.admission.clock_stepped(seconds)
         if self._closing is not None:
             self._closing += seconds
@@ -131,9 +131,9 @@ class Synchronous:
 
 class SynchronousIncoming:
     """
-    See :class:`smtprelay.interfaces.Incoming`. ``finish`` answers ``250 2.0.0 Ok: <id> delivered as <…>``.
+    Receives one message; ``finish`` delivers it and answers ``250 2.0.0 Ok: <id> delivered as <…>``.
 
-    A client that goes away meanwhile changes nothing: what was begun is seen to its end.
+    A delivery that has begun is finished even if the client disconnects.
     """
 
     def __init__(self, draft: Draft, plan: Plan, synchronous: Synchronous, seconds: float) -> None:

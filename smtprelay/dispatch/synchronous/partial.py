@@ -1,9 +1,9 @@
 """
-The recipients that a provider did not take, in a message that it took for others.
+Partial success of a synchronous delivery.
 
-Their client must hear 250, or it would send the mail to those again who have it. So we are responsible for
-the rest: the message enters the spool, if there is one, with the attempt that was made, is tried again and
-ends as all mail does. Without a spool the sender gets a bounce, and that is the end of it.
+The provider took the message for some recipients only. The client must get a 250, or it would send the mail
+again to those who have it. So the relay is responsible for the rest: with a spool, the message is queued with
+the attempt that was made, and is retried. Without a spool the sender gets a bounce.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,10 +1,10 @@
 """
-Whether a synchronous delivery may ask its provider now: the lanes of a spool say, which the queue uses, too.
+Asks the spool for permits of synchronous deliveries, which use the same lanes as the queue.
 
-A client waits in person, so that it goes before the queue: it asks the spool whenever a slot has become free,
-before the dispatcher does. Of those who wait for one lane only the first asks. A lane that an answer stops
-is stopped for the queue, too; probing it is left to the dispatcher. A relay without a spool has one in memory
-for this, in which no mail ever lies.
+Synchronous deliveries go first: a client is waiting. They ask the spool whenever a slot becomes free, before
+the dispatcher does. Of the deliveries that wait for one lane only the first asks. A lane that an answer
+blocks is blocked for the queue, too; the dispatcher probes it. A relay without a spool has one in memory for
+this, which never stores mail.
 """
 
 from collections.abc import Collection
@@ -25,10 +25,10 @@ from smtprelay.model.outcome import Blocked, Outcome
 from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.rate_limit import Load
 
-#: Another node gives back its slots without our hearing of it: the spool is asked so often, seconds.
+#: Seconds between two requests to the spool: this node is not told when another node gives back a slot.
 _LONGEST_WAIT: Final = 1.0
 
-#: So long a lane that was found blocked is passed over without asking, seconds; it may be opened any time.
+#: Seconds for which a lane that was found blocked is skipped without asking; it may be opened any time.
 _REMEMBERED: Final = 10.0
 
 #: A timer may ring a moment before the spool agrees; it is not set faster than this, seconds.
@@ -93,7 +93,7 @@ class SynchronousPermits:
         return self._lanes.stopped(provider, lane, now) or now < self._stops.get((provider, lane), 0.0)
 
     def clock_stepped(self, seconds: float) -> None:
-        """Move all times by ``seconds``: the clock was put; the dispatcher sees to the lanes."""
+        """Move all times by ``seconds``: the system clock was changed; the dispatcher sees to the lanes."""
         self._stops = {key: until + seconds for key, until in self._stops.items()}
 
     async def enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> "Slot | Turned":

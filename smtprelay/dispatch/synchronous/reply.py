@@ -60,7 +60,7 @@ _UNAVAILABLE: Final = ("5.1.", "5.2.", "5.7.")
 
 _PERMANENT: Final = re.compile(r"5\.\d{1,3}\.\d{1,3}", re.ASCII)
 
-#: So much of a provider's words fits into one reply line, with all that stands around it.
+#: Maximum length of a provider's reason, so that it fits into one reply line.
 _LONGEST: Final = 300
 
 

@@ -21,7 +21,7 @@ _ISO_2022: Final = re.compile(rb"\x1b(?:\$[@AB()]|\(I)")
 _KOREAN: Final = b"\x1b$)C"
 #: UTF-8 that ends within a character. A lone letter of Latin-1 is more likely but for these two.
 _CUT_OFF: Final = re.compile(rb"(?:[\xc2\xc3]|[\xe0-\xef][\x80-\xbf]|[\xf0-\xf4][\x80-\xbf]{1,2})\Z")
-#: So many octets of UTF-8 are hardly UTF-16 by chance.
+#: Number of octets of valid UTF-8 that rule out UTF-16.
 _NO_CHANCE: Final = 16
 _META: Final = re.compile(
     rb"""<(?:meta\s[^<>]*?charset|\?xml\s[^<>]*?encoding)\s*+=\s*+["']?\s*+([a-z0-9_.:+-]++)""", re.IGNORECASE

@@ -28,7 +28,7 @@ from smtprelay.model.shape import Shape, shape_of
 
 _SIGNED: Final = "multipart/signed"
 _MESSAGES: Final = frozenset({"message/rfc822", "message/global", "message/news"})
-#: With one octet of so many to be escaped a text is still readable, and about as long as in base64.
+#: One octet of this many may need escaping: the text is still readable, and about as long as in base64.
 _ESCAPES: Final = 4
 
 

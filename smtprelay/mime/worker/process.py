@@ -1,7 +1,7 @@
 """
-The process that works on mail for the relay: started, spoken to, ended.
+Starts, uses and ends the worker process that parses mail.
 
-Its end is seen by its closed pipes, which also works in a reactor without signal handlers.
+Its closed pipes show that it has ended; that also works in a reactor without signal handlers.
 """
 
 import json
@@ -25,21 +25,21 @@ from smtprelay.interfaces import MailTooCostly, MimeTaskError, MimeWorkerUnavail
 from smtprelay.mime.worker import shared_file
 from smtprelay.mime.worker.frames import FACTS, FAILURE, READY, TASK, FrameDecoder, FrameError, frame
 
-#: Seconds between two questions for the exit status, and how many are asked.
+#: Seconds between two queries of the exit status, and their maximum number.
 _ASK_EVERY: Final = 0.02
 _ASK_TIMES: Final = 100
 
-#: By these a process ends over what it works on.
+#: Signals by which a task crashes its process.
 _CRASHES: Final = frozenset((signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE))
 
-#: Octets of its standard error that are kept.
+#: Maximum number of octets of its standard error that are kept.
 _LAST_WORDS: Final = 500
 
 #: Of the environment: what Python needs to start, and no secrets.
 _ENVIRONMENT: Final = re.compile("PATH|HOME|LANG|TMPDIR|VIRTUAL_ENV|(?:PYTHON|LD_|DYLD_|LC_).*").fullmatch
 
-#: For glibc: memory of up to so many octets is used again instead of being mapped anew for each mail, which
-#: would take a third of the time for one of 5 MB.
+#: For glibc: blocks up to this size are reused. To map them for each mail would take a third of the time of
+#: one of 5 MB.
 _ALLOCATOR: Final = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(32 << 20))
 
 _INPUT, _OUTPUT, _ERRORS = 0, 1, 2
@@ -49,7 +49,7 @@ class TaskFailedError(Exception):
     """
     A task raised an exception in the process.
 
-    :ivar told: of it, by :func:`smtprelay.mime.worker.task.failure`.
+    :ivar told: the report that :func:`smtprelay.mime.worker.task.failure` made of it.
     """
 
     def __init__(self, told: Mapping[str, str]) -> None:
@@ -64,8 +64,8 @@ class WorkerProcess(ProcessProtocol):
     :param prefixes: of modules in which tasks may be defined, beside ``smtprelay``.
     :ivar pid: its process id, also when it has ended.
     :ivar ready: it has started.
-    :ivar over: no more can be asked of it.
-    :ivar ended: fires when its pipes are closed and what became of it is known, or cannot be known.
+    :ivar over: it takes no more tasks.
+    :ivar ended: fires when its pipes are closed and its exit status is known, or cannot be known.
     """
 
     transport: Any
@@ -87,14 +87,15 @@ class WorkerProcess(ProcessProtocol):
 
     @property
     def reason(self) -> str:
-        """Why nothing more can be asked of it."""
+        """Why it takes no more tasks."""
         return str(self._why or "")
 
     def start(self, executable: str) -> None:
         """
         Start the process.
 
-        :raises OSError: it cannot be started; so ``ValueError``, where Python does not know its own place.
+        :raises OSError: it cannot be started.
+        :raises ValueError: the path of the Python executable is not known.
         """
         arguments = [executable, "-P", "-m", "smtprelay.mime.worker.child", *self._prefixes]
         self._file = shared_file.create()
@@ -114,10 +115,10 @@ class WorkerProcess(ProcessProtocol):
         self, asked: Mapping[str, object], body: AsyncIterator[bytes]
     ) -> tuple[dict[str, Any], bytes]:
         """
-        Have one task done; return its facts and the octets that it made.
+        Run one task; return its facts and the octets that it produced.
 
         :raises TaskFailedError: it raised an exception.
-        :raises MailTooCostly: it used up its seconds.
+        :raises MailTooCostly: it used up its processor time.
         :raises MimeTaskError: the process crashed.
         :raises MimeWorkerUnavailable: the process has ended.
         """
@@ -167,12 +168,12 @@ class WorkerProcess(ProcessProtocol):
             wanted.callback(None)
 
     def _lost(self, why: str) -> Exception:
-        """End it, for it cannot be understood."""
+        """End it, because it broke the protocol."""
         self._why = MimeWorkerUnavailable(f"the MIME worker: {why}")
         self.kill()
         return self._why
 
-    # --- told by Twisted
+    # --- called by Twisted
 
     def connectionMade(self) -> None:
         """Keep the process id."""
@@ -197,18 +198,18 @@ class WorkerProcess(ProcessProtocol):
             self._wake()
 
     def childConnectionLost(self, childFD: int) -> None:  # noqa: N802, N803 -- Twisted's
-        """A pipe is closed: it has ended, or is to."""
+        """End the process, because a pipe is closed; then find out its exit status."""
         if childFD != _ERRORS:
             self._signal()
         if childFD == _OUTPUT:
             self._ask(_ASK_TIMES)
 
     def processExited(self, reason: Failure) -> None:  # noqa: N802 -- Twisted's
-        """Keep how it ended."""
+        """Keep its exit status."""
         self._status = reason.value
 
     def _ask(self, times: int) -> None:
-        """Find out how it ended, if nobody tells."""
+        """Poll for its exit status, where no signal handler reports it."""
         if self._status is None and times:
             self.transport.reapProcess()
         if self._status is None and times:
@@ -242,7 +243,7 @@ def environment() -> dict[str, str]:
     """
     Return the environment in which the process finds the modules that are found here.
 
-    Without our secrets: what it works on was written by strangers.
+    It has no secrets, because the process parses mail of strangers.
     """
     kept = {name: value for name, value in os.environ.items() if _ENVIRONMENT(name)}
     paths = [path for path in map(_absolute, sys.path) if path]

@@ -26,7 +26,7 @@ DeferToThread = Callable[..., Deferred[Any]]
 
 #: Seconds for which a password that was verified, right or wrong, needs no second verification.
 CACHED: Final = 60.0
-#: So many of them are kept, of the right ones and of the wrong ones.
+#: Maximum number that are kept, of the right ones and of the wrong ones each.
 CACHE_SIZE: Final = 1000
 
 # Verified instead of the hash of a user who does not exist, for the time that it takes.

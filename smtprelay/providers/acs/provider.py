@@ -1,9 +1,9 @@
 """
 Delivery by Azure Communication Services: a mail becomes one JSON request, or one for each blind recipient.
 
-Each request carries its operation id, made from the delivery: the service takes
-the same operation twice without sending it twice, and can be asked about it after
-a crash. So a lost answer is ``Uncertain`` here and never a second mail.
+Each request has an operation id that is derived from the delivery. The service does not send the same
+operation twice, and reports its status after a crash. So a lost answer is ``Uncertain`` and never causes a
+second mail.
 """
 
 import uuid
@@ -32,14 +32,14 @@ from smtprelay.providers.http.client import AnswerLost, NotSent, Response
 
 __all__ = ["ACS_LIMITS", "Acs", "AcsOptions", "Credentials", "single_id"]
 
-#: Documented by the service; the size is that of the whole request, after base64.
+#: Limits that the service documents; the size is that of the whole request, after base64.
 ACS_LIMITS: Final = Limits(request=10_000_000, recipients=50)
 
 _ACCEPTED: Final = 202
 _BAD: Final = 400
 _REPEATED: Final = (_BAD, 409)
 
-#: More fields than this are not left out of one mail, one after the other.
+#: Maximum number of fields that are left out of one mail.
 _MAX_LEFT_OUT: Final = 3
 
 
@@ -48,9 +48,9 @@ class _Request:
     """
     One request of a delivery.
 
-    :ivar operation_id: by which the service knows it.
-    :ivar addresses: whose outcome it decides.
-    :ivar sent: how they stand in it.
+    :ivar operation_id: identifies it to the service.
+    :ivar addresses: the recipients whose outcome it decides.
+    :ivar sent: the recipient lists in it.
     :ivar recipients: its last part, for :class:`_Mapped`.
     """
 
@@ -66,8 +66,8 @@ class _Mapped:
     """
     A mail as its requests.
 
-    :ivar octets: what all of them begin with.
-    :ivar notes: (field, reason) of what was mended.
+    :ivar octets: the common beginning of all requests.
+    :ivar notes: (field, reason) of each correction.
     """
 
     octets: bytes
@@ -78,7 +78,7 @@ class _Mapped:
 
 @frozen
 class _Taken:
-    """The service has the mail: where to ask for it, and how long to wait before."""
+    """The service accepted the mail: where to query its status, and how long to wait before."""
 
     request: _Request
     target: str
@@ -87,7 +87,7 @@ class _Taken:
 
 @frozen
 class _Refused:
-    """The service has not taken the mail. ``field``: which optional field it names, if it does."""
+    """The service refused the mail. ``field``: the optional field that it names, if any."""
 
     outcome: Outcome
     said: ApiError = NOTHING_SAID
@@ -97,10 +97,10 @@ class _Refused:
 @frozen(kw_only=True)
 class AcsOptions:
     """
-    What is sent, and in whose name.
+    The provider's senders and limits.
 
     :ivar sender: the address that sends when the mail's own is not in ``sender_domains``.
-    :ivar blind_to: in whose name mail goes to blind recipients together; ``""``: each gets a request.
+    :ivar blind_to: the To address of one request for all blind recipients; ``""``: each gets a request.
     :ivar accept_on: ``"succeeded"`` waits for the service's verdict, ``"202"`` does not.
     """
 
@@ -126,7 +126,7 @@ class Acs(ProviderDefaults):
     ) -> None:
         self.name = api.name
         limits = options.limits
-        # The one in whose name it goes is a recipient, too.
+        # The address ``blind_to`` counts as a recipient, too.
         together = limits.recipients if options.blind_to else None
         self.limits = evolve(
             limits,
@@ -151,7 +151,7 @@ class Acs(ProviderDefaults):
         return encoded_size(shape, self._most_recipients)
 
     async def measure(self, envelope: Envelope, body: Body) -> int:
-        """Make the requests, and return the size of the largest."""
+        """Build the requests, and return the size of the largest."""
         try:
             facts, _ = await self._worker.run(measure, body, self._parameters_of(envelope, ()))
         except TooComplexError as exc:
@@ -163,8 +163,8 @@ class Acs(ProviderDefaults):
         """
         Send the mail and wait for its outcome.
 
-        A mail that names none of its recipients goes to each of them alone, unless they go together; their
-        outcomes may differ.
+        If a mail names none of its recipients in To and Cc, each gets a request of its own, unless
+        ``blind_to`` is set; their outcomes may differ.
         """
         results, pending = await self._send_all(delivery, body)
         return {**results, **await self._verdicts(pending, taken)}
@@ -173,8 +173,8 @@ class Acs(ProviderDefaults):
         """
         Ask for the operations of an attempt.
 
-        Recipients that were to be served alone, and that the service never heard of,
-        are ``Deferred`` if it heard of another one.
+        If each recipient has a request of its own, those that the service does not know are ``Deferred``, if
+        it knows another one.
         """
         addresses = delivery.envelope.addresses
         whole = await self._resolve(delivery.operation_id, addresses)
@@ -185,7 +185,7 @@ class Acs(ProviderDefaults):
             operation_id = single_id(delivery, address)
             found = await get_operation(self._api, self._clock, operation_id, operation_url(operation_id))
             if found.outcome is None and found.known is False:
-                break  # they go in this order, so that none after this one went either
+                break  # requests are sent in this order, so no later one was sent either
             seen.append((operation_id, address, found))
         results = await self._all_of(
             self._resolved(found, operation_id, (address,)) for operation_id, address, found in seen
@@ -196,7 +196,7 @@ class Acs(ProviderDefaults):
         return {address: results.get(address, never) for address in addresses}
 
     async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
-        """Ask for an operation that does not exist: that it does not is the good answer."""
+        """Query an operation that does not exist: a 404 shows that the service works."""
         operation_id = str(uuid.uuid4())
         seen = await get_operation(self._api, self._clock, operation_id, operation_url(operation_id))
         if isinstance(seen.outcome, Blocked):
@@ -237,13 +237,13 @@ class Acs(ProviderDefaults):
             )
         requests = [_request(delivery, made) for made in facts["requests"]]
         recipients, most = len(delivery.envelope.addresses), self._most_recipients
-        # A request has at most one more: in whose name it goes. If the limit was lowered, the mail is halved.
+        # A request has at most one more, ``blind_to``. If the limit was lowered, the mail is halved.
         if most and recipients >= most and any(len(each.sent.addresses) > most for each in requests):
             return Failed(f"more than {most} recipients in one request", "5.5.3", whole=recipients > 1)
         return _Mapped(octets, facts["sender"], requests, facts["notes"])
 
     async def _send_all(self, delivery: Delivery, body: Body) -> tuple[Results, Sequence[_Taken]]:
-        """Send every request. A field that the service does not want is left out of it and those after."""
+        """Send every request. A field that the service refuses is left out of this and all later requests."""
         results: dict[str, Outcome] = {}
         pending: list[_Taken] = []
         without: list[str] = []
@@ -294,11 +294,11 @@ class Acs(ProviderDefaults):
         pause = retry_after(answer.header("Retry-After"), now)
         if answer.status == _ACCEPTED:
             if not answer.header("Operation-Location") and "id" not in content(answer):
-                # Some other program in between may say 202, too; only the service names an operation.
+                # A proxy may answer 202, too; only the service names an operation.
                 return _Refused(Uncertain("202 without the operation that the service names with it"))
             return _Taken(request, self._api.target_of(answer, request.operation_id), pause)
         if answer.status in _REPEATED:
-            # An operation id that was used before is refused too, if anything in the mail has changed.
+            # A used operation id is refused, too, if anything in the mail has changed.
             target = operation_url(request.operation_id)
             if (await get_operation(self._api, self._clock, request.operation_id, target)).known:
                 return _Taken(request, target, pause)
@@ -320,7 +320,7 @@ class Acs(ProviderDefaults):
 
     @staticmethod
     async def _all_of(asking: Iterable[Coroutine[Any, Any, Results]]) -> dict[str, Outcome]:
-        """Wait for all at once: each may take as long as the service works on a mail."""
+        """Wait for all in parallel: each may take as long as the service processes a mail."""
         found = await defer.gatherResults(map(defer.Deferred.fromCoroutine, asking), consumeErrors=True)
         return {address: outcome for results in found for address, outcome in results.items()}
 
@@ -338,7 +338,7 @@ class Acs(ProviderDefaults):
         return await self._resolved(seen, operation_id, addresses)
 
     async def _resolved(self, seen: OperationStatus, operation_id: str, addresses: Sequence[str]) -> Results:
-        """Return what becomes of an operation that was looked at, once that is known."""
+        """Return the outcomes of an operation once they are known."""
         outcome, said = seen.outcome, seen.refusal
         if outcome is None and not seen.known:
             return dict.fromkeys(addresses, Uncertain(seen.why))
@@ -356,7 +356,7 @@ def single_id(delivery: Delivery, address: str) -> str:
 
 
 def _request(delivery: Delivery, made: Mapping[str, Any]) -> _Request:
-    """Return a request of what :func:`map_mail` made; but for those alone there is one for all."""
+    """Return the request that :func:`map_mail` described: for one recipient alone, or for all."""
     sent = Sent(made["to"], made["cc"], made["bcc"])
     addresses = sent.to if made["alone"] else delivery.envelope.addresses
     operation_id = single_id(delivery, addresses[0]) if made["alone"] else delivery.operation_id
@@ -364,7 +364,7 @@ def _request(delivery: Delivery, made: Mapping[str, Any]) -> _Request:
 
 
 def _obstacle(outcome: Outcome) -> Outcome | None:
-    """Return what the recipients after this one get without asking; ``None``: they are asked for."""
+    """Return the outcome of all later recipients, which are not tried; ``None``: they are tried."""
     if isinstance(outcome, Uncertain):
         return Deferred(f"not tried after: {outcome.why}")
     return outcome if isinstance(outcome, Deferred | Blocked) else None

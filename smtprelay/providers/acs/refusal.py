@@ -119,9 +119,9 @@ def results_of(outcome: Outcome, refusal: ApiError, addresses: Sequence[str], se
     """
     Return the outcome of each of ``addresses`` after ``sent`` ended as ``outcome``.
 
-    Whom ``refusal`` names has failed; the others go again without him. If it names none of several, all have
-    failed as a whole, so that they are tried in halves. If it names only ``blind_to``, the lane is blocked:
-    that is the operator's to mend.
+    A recipient that ``refusal`` names has failed; the others go again without that recipient. If it names
+    none of several, all have failed as a whole, so that they are tried in halves. If it names only
+    ``blind_to``, the lane is blocked: the operator must correct it.
     """
     if not isinstance(outcome, Failed):
         return dict.fromkeys(addresses, outcome)

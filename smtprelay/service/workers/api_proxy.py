@@ -42,7 +42,7 @@ from smtprelay.web.streaming import BodyReader
 PATIENCE: Final = 30.0
 SHORT_PATIENCE: Final = 5.0
 
-#: So many rows of the ledger are recorded by one request; it must be smaller than :data:`MAX_BODY`.
+#: Maximum number of rows of the ledger that one request records; it must stay below :data:`MAX_BODY`.
 MOST_PASSED: Final = 50
 
 #: What the front answers itself.

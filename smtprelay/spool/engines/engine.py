@@ -44,7 +44,7 @@ class Engine:
         """Wake nobody any more; the last transaction is still to come."""
 
     def release(self) -> None:
-        """Let go of what proves that the spool is ours, after the last transaction."""
+        """Release the lock, after the last transaction."""
 
     # --- on a connection that reads, and its thread
 

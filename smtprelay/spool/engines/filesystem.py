@@ -1,5 +1,5 @@
 """
-On what the spool lies: some file systems forget it with the machine, or with the container.
+Detects file systems that do not survive a restart of the machine or the container.
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import Final
 _IN_MEMORY: Final = "accepted mail is lost when the machine stops"
 _IN_CONTAINER: Final = "accepted mail is lost with the container; mount a volume there"
 
-#: What becomes of a spool there.
+#: What happens to a spool on such a file system.
 _FORGETFUL: Final = {
     "tmpfs": f"a tmpfs: {_IN_MEMORY}",
     "ramfs": f"a ramfs: {_IN_MEMORY}",
@@ -19,7 +19,7 @@ _FORGETFUL: Final = {
 
 
 def on_forgetful(folder: str) -> str:
-    """Return what a folder lies on, if that does not keep what is written to it; else ``""``."""
+    """Return the name and effect of a folder's file system if it does not survive a restart; else ``""``."""
     return _FORGETFUL.get(file_system_of(folder), "")
 
 

@@ -1,8 +1,8 @@
 """
-The spool that forgets: the same tables and operations, in SQLite's memory.
+A spool in memory, lost when the process ends.
 
-For tests, where nothing may depend on threads, and for those who ask for it: mail
-that was accepted is lost when the process ends.
+It has the same tables and operations, in a SQLite database in memory, and uses no threads. It serves tests,
+and relays that are configured so.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class InlineReader:
         return execute(question, self._connection)
 
     def close(self) -> Deferred[None]:
-        """Nothing to let go of: the connection is the writer's."""
+        """Do nothing: the writer closes the connection."""
         return succeed(None)
 
 

@@ -3,8 +3,8 @@ The engine for several nodes: PostgreSQL, or what speaks its protocol.
 
 The database's clock rules. A node is a process with a name of its own; its claims are
 leases, which others take back when it is gone. The own lane of a provider is locked by
-whoever claims, accepts or settles for it, so that pace, slots and breaker are those of
-all nodes together. A commit whose answer was lost is looked up: each group leaves a mark.
+whoever claims, accepts or settles for it, so that rates, slots and blocks apply to all
+nodes together. A commit whose answer was lost is looked up: each group leaves a mark.
 """
 
 import math
@@ -83,7 +83,7 @@ def new_node() -> str:
 @define(kw_only=True)
 class PostgresEngine(Engine):
     """
-    See :class:`smtprelay.spool.engines.engine.Engine`.
+    The engine of one node: opens connections, runs transactions, and reports space.
 
     :ivar url: gives the connection string; asked for each time, for a password may change.
     :ivar node: the name of this process among those that share the spool.

@@ -57,7 +57,7 @@ _PREPARED: Final = 500
 
 class PostgresConnection:
     """
-    See :class:`smtprelay.spool.engines.transaction.Connection`.
+    A connection to PostgreSQL that takes the statements of the SQLite dialect.
 
     :param bound: how long a transaction may last before the database ends it, seconds: a node that was
         frozen within one must not hold up the others. ``None``: as long as it takes.
@@ -110,7 +110,7 @@ class PostgresConnection:
             raise SpoolFault(explained(error)) from error
 
     def run(self, sql: str, parameters: Sequence[Any] = (), /) -> None:
-        """Run one statement that gives nothing back; see :meth:`execute`."""
+        """Run one statement that returns nothing; it raises what :meth:`execute` raises."""
         self.execute(sql, parameters)
 
     def pipeline(self) -> AbstractContextManager[object]:

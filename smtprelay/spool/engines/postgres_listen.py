@@ -1,9 +1,9 @@
 """
-What other nodes did, heard as it happens.
+Wakes the dispatcher when another node queued mail (NOTIFY, else polling).
 
-A thread listens to the database's notifications, so that mail which one node accepted
-does not wait for another to look. Where there are none, and now and then in any case, it
-rings by the clock.
+A thread listens to the database's notifications, so that mail which one node accepted does not wait
+until another node polls. Where the database sends no notifications, the thread wakes the dispatcher every
+second; it also does so every ten seconds where they are sent.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ _SHORT: Final = 0.5
 
 class NotificationListener:
     """
-    Rings when another node has something for us.
+    Calls ``ring`` on each notification, and periodically.
 
     :param ring: called on a thread of ours.
     """

@@ -1,5 +1,5 @@
 """
-Questions about what is committed, on threads of their own: nobody who looks holds up the mail.
+Runs queries on separate threads, so they do not delay delivery.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Reader(Protocol):
-    """Answers questions about what is committed."""
+    """Runs queries on committed data."""
 
     def do(self, question: Callable[[Connection], T]) -> Deferred[T]:
         """Ask ``question``; it fails with what the question raised."""

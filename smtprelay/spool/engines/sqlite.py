@@ -62,13 +62,13 @@ class SqliteConnection(sqlite3.Connection):
 @define(kw_only=True)
 class SqliteEngine(Engine):
     """
-    See :class:`smtprelay.spool.engines.engine.Engine`.
+    The engine of the only process on the spool: opens connections, runs transactions, empties the log.
 
     :ivar database: the file, or ``":memory:"``.
     :ivar seconds: gives the time, on any thread.
     :ivar keeps_bodies: see :class:`smtprelay.spool.engines.transaction.Transaction`.
     :ivar log: it is emptied into the database when it has so many bytes.
-    :ivar lock: proves that the spool is ours.
+    :ivar lock: keeps other processes off the spool.
     """
 
     database: str
@@ -142,7 +142,7 @@ class SqliteEngine(Engine):
     verify = staticmethod(sqlite_file.verify)
 
     def release(self) -> None:
-        """Let go of what proves that the spool is ours, after the last transaction."""
+        """Release the lock, after the last transaction."""
         if self.lock is not None:
             self.lock.release()
 

@@ -1,8 +1,8 @@
 """
-The lock that proves whose spool it is.
+Locks a spool for one process.
 
-The kernel holds it for as long as the process lives, so that a daemon which was
-killed never leaves one behind, and a second daemon on the same spool is refused by name.
+The kernel releases the lock when the process ends, so a killed daemon leaves none behind. A second daemon on
+the same spool is refused with an error that names the first.
 """
 
 import fcntl
@@ -37,5 +37,5 @@ class SpoolLock:
             os.ftruncate(self._file, os.pwrite(self._file, f"process {os.getpid()}\n".encode(), 0))
 
     def release(self) -> None:
-        """Let go."""
+        """Release the lock."""
         os.close(self._file)

@@ -1,11 +1,10 @@
 """
-Room that is kept for the worst of days: delivery needs some, and a disk that somebody else filled has none.
+Disk space reserved so that delivery continues on a full disk.
 
-To note that mail was delivered takes a few blocks of the write-ahead log, and what the log holds
-already must find its place in the database. So a file of real blocks lies beside the
-database. When a write fails and nothing is free any more it is given up, and what it
-gave belongs to delivery alone: while it is gone no mail is taken. It comes back when there is
-clearly more room than it needs.
+Recording a delivery takes a few blocks of the write-ahead log, and the log's content must still fit into the
+database. So a file of allocated blocks lies beside the database. When a write fails because the disk is full,
+the file is deleted, and its blocks are used for delivery only: while it is missing the relay accepts no mail.
+It is created again when clearly more space is free than it needs.
 """
 
 import errno

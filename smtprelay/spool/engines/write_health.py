@@ -1,9 +1,9 @@
 """
-Whether the spool can be written.
+Checks whether the spool can be written.
 
-A write that failed says so; that the next one would not fail is known only when there was one. So
-after a failure one is tried every now and then, and the relay is ready again, without a restart and
-without any mail, as soon as the disk is. Where disk or database hang no write fails, but none ends either.
+After a failed write, a trial write is made now and then: so the relay is ready again as soon as the disk is,
+without a restart and without any mail. If the disk or the database hangs, writes neither fail nor end; a
+write that takes too long counts as hung.
 """
 
 import time
@@ -22,7 +22,7 @@ T = TypeVar("T")
 #: No message has such an id.
 _NOBODY: Final = "-"
 
-#: So many seconds a write may take before the spool counts as one that does not answer.
+#: Seconds after which a write counts as hung.
 _PATIENCE: Final = 5.0
 
 

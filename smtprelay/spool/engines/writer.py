@@ -87,7 +87,7 @@ class InlineWriter:
         return execute(self.run, operation)
 
     def run(self, operation: Operation[T]) -> T:
-        """Return the result itself, or raise what it raises; see :meth:`Writer.do`."""
+        """Run ``operation`` and commit; return its result, or raise what it raised or :class:`SpoolFault`."""
         return cast(T, _in_transaction(self._engine, self.connection, [operation])[0])
 
     def close(self) -> Deferred[None]:
@@ -173,7 +173,7 @@ class ThreadWriter:
     def _commit(self, operations: Sequence[Operation[Any]]) -> list[Any]:
         try:
             connection = self._connection = self._connection or self._engine.connect()
-        except Exception:  # noqa: BLE001 -- as in run_group
+        except Exception:  # noqa: BLE001 -- whoever waits gets it as a failure
             return [Failure()] * len(operations)
         results = run_group(self._engine, connection, operations)
         faults = [each.value for each in results if isinstance(each, Failure)]

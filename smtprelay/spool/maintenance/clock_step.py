@@ -1,8 +1,8 @@
 """
-The clock was put forward or back: what is written with the old time in it is put right.
+Shifts stored times after the system clock was changed.
 
-Nobody waited during a step. So mail does not grow older by it, which would expire a whole queue at once,
-and what was to go in ten minutes still goes in ten minutes, not after the days that a clock was put back.
+A step is no time that mail has waited. So mail does not get older by it, which would expire a whole queue at
+once, and what is due in ten minutes stays due in ten minutes, even if the clock was set back by days.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 from smtprelay.model.queue import SUSPENDED
 from smtprelay.spool.engines.transaction import Transaction
 
-#: A smaller step back is sat out: to look through all that waits would not be worth it. Seconds.
+#: Seconds; a smaller step back is ignored: scanning the whole queue would not be worth it.
 SMALL: Final = 3600.0
 
 
@@ -32,9 +32,9 @@ def shift_lanes(tx: Transaction, seconds: float) -> None:
 
 def pull(tx: Transaction, seconds: float, limit: int) -> int:
     """
-    Have up to ``limit`` deliveries go at their time after the clock was put back by ``seconds``.
+    Correct the due times of up to ``limit`` deliveries after the system clock was set back by ``seconds``.
 
-    Returns how many; to be called until that is none. What was deferred since the step is due much sooner
+    Returns how many; call it until it returns 0. What was deferred since the step is due much sooner
     than it was long, and is left alone.
     """
     if seconds < SMALL:

@@ -1,5 +1,5 @@
 """
-What keeps a spool sound, small and open for mail, on its writer and its reader.
+Checks health, reclaims leases, shrinks the files; runs on the spool's writer and reader.
 """
 
 from collections.abc import Callable

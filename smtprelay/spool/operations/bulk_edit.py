@@ -26,7 +26,7 @@ from smtprelay.spool.tables.deliveries import BOUNCED, COLUMNS, WIDTH, deliverie
 if TYPE_CHECKING:
     from smtprelay.spool.engines.reader import Reader
 
-#: So many deliveries are changed in one step; its caller then says whether it goes on.
+#: Maximum number of deliveries that are changed in one step; the caller decides whether to go on.
 _MOST_IN_A_STEP: Final = 5000
 
 _COLUMNS: Final = "d.message, d.n, d.state, d.attempt, d.uncertain"

@@ -39,7 +39,7 @@ _ONE: Final = f"""
 
 
 def overdue(tx: Transaction, before: float, mark: tuple[str, int] = ("", 0), limit: int = 200) -> OverduePage:
-    """Return a page of what is overdue; see :meth:`smtprelay.interfaces.spool.WorkQueue.overdue`."""
+    """Return a page of open deliveries that came until ``before`` and were not told of, oldest first."""
     message, n = mark
     rows = sorted(tx.execute(_ALIVE, (message, message, n, limit) * _STATES).fetchall())[:limit]
     old = list(takewhile(lambda row: row[2] <= before, rows))
@@ -56,7 +56,7 @@ def overdue(tx: Transaction, before: float, mark: tuple[str, int] = ("", 0), lim
 
 
 def notify(tx: Transaction, delivery: Delivery, notice: NewMessage) -> bool:
-    """Accept ``notice`` if nobody was told yet; see :meth:`smtprelay.interfaces.spool.WorkQueue.notify`."""
+    """Accept ``notice`` unless the delivery ended or had one; tell whether it was accepted."""
     noticed = tx.execute(
         f"UPDATE delivery SET noticed = noticed | {DELAYED} WHERE message = ? AND n = ? AND ended IS NULL"  # noqa: S608
         f" AND noticed & {DELAYED} = 0 RETURNING n",

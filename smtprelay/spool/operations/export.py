@@ -1,9 +1,9 @@
 """
-Messages leave the spool, as parcels.
+Reads messages for an archive, and removes moved ones.
 
-A portion is read in one transaction, so that each parcel agrees with itself. When a
-message moves, what of it waits is held in that same transaction: nobody sends it from here
-any more, whatever happens to whoever asked.
+A page is read in one transaction, so that each archive item is consistent. When a message moves, its queued
+deliveries are held in the same transaction: this spool does not send them any more, even if the client that
+asked fails.
 """
 
 import base64
@@ -125,7 +125,7 @@ def _found(tx: Transaction, selection: Selection, mark: str, lock: str) -> tuple
     return sorted(message for message in found if not known or message <= known), known
 
 
-# --- from rows to parcels
+# --- from rows to archive items
 
 _Rows = Mapping[tuple[str, int], Sequence[Sequence[Any]]]
 

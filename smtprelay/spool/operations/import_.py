@@ -1,9 +1,9 @@
 """
-Messages come into the spool from another one, as parcels.
+Imports archive items from another spool.
 
-They keep everything that makes their next attempt the same operation to a provider: id, numbers of
-deliveries, generation, attempts, and whether the last one's outcome is unknown. A message that is here
-already is left as it is, so that whoever is not sure may import again.
+Messages keep everything that makes their next attempt the same operation to a provider: id, numbers of
+deliveries, generation, attempts, and whether the last one's outcome is unknown. A message that the spool has
+already is left unchanged, so an import can be repeated.
 """
 
 import base64

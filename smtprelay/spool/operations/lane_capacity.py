@@ -54,12 +54,12 @@ class LaneGate:
             each.opens = each.opens_at(self._pace, self._now, load)
 
     def occupy(self, lane: Lane, load: Load) -> None:
-        """Take a slot, and what it counts of each window, for one delivery of ``lane``."""
+        """Take a slot and count the rate for one delivery of ``lane``."""
         lane.active += 1
         self.lend(lane, load)
 
     def lend(self, lane: Lane, load: Load) -> None:
-        """Do so for a request that is no delivery of the spool."""
+        """Take a slot and count the rate for a permit."""
         for each in (self.own,) if lane is self.own else (self.own, lane):
             each.slots += 1
             lane_throttle.begun(each, self._now)

@@ -1,14 +1,14 @@
 """
-A lane goes as fast as its provider bears, found out by what it answers.
+Adapts a lane's concurrency to the provider's throttling.
 
-The pace in the configuration is what the operator knows; this is for what he does not. A
-provider that says that we ask for too much gets less at once from then on, and a little more
-again with each answer (additive increase, multiplicative decrease, as TCP does). The measure is
-the lane's ``ceiling``, a number of requests at once; below one it is one at a time, at intervals.
-A complaint also closes the lane for a moment, twice as long for each complaint in a row, and
-then one request goes alone. So of a hundred thousand mails that wait, few are refused.
+The configured rates are the limits that the operator knows; this finds those that are not configured. When a
+provider throttles, the lane sends fewer requests at once, and a little more again with each answer (additive
+increase, multiplicative decrease, like TCP). The limit is the lane's ``ceiling``, a number of requests at
+once; below one, single requests go at intervals. A throttled answer also closes the lane for a moment, twice
+as long for each one in a row, and then one request goes alone. So of a hundred thousand queued mails few are
+refused.
 
-It is kept with the lane: every node learns from the answers that any of them gets.
+The state is stored with the lane: all nodes share it.
 """
 
 from collections.abc import Callable, Collection
@@ -24,7 +24,7 @@ from smtprelay.spool.tables.lane import Lane
 _CUT: Final = 0.7
 #: What an answer adds to it, below one in proportion to it.
 _STEP: Final = 0.01
-#: So many seconds after the last complaint it adds more: twice that time twice as much, and so on.
+#: Seconds after the last throttling when it grows faster: after twice that time twice as fast, and so on.
 _CALM: Final = 10.0
 _LEAST: Final = 0.002
 #: How long the lane is closed after a complaint, and at most after many in a row, seconds.

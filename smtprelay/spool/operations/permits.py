@@ -1,9 +1,9 @@
 """
-What synchronous deliveries share with the queue: slots, pace and breaker of its lanes.
+Permits for synchronous deliveries, which share slots, rates and blocks of the lanes with the queue.
 
-Such a delivery has no row in the queue, but its provider does not care who asks: ten at once
-are ten at once. So its right to ask is a loan, kept beside the lanes: whoever counts them counts it, and what
-its answer shows of the lane is known to all. A loan has a lease, for its node may die.
+Such a delivery has no row in the queue, but the provider's limits count both kinds. So it takes a permit,
+stored as a loan beside the lanes: it occupies a slot, and its answer may block or throttle the lane for all.
+A loan has a lease, because its node may die.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """
-What was claimed by somebody who is not there any more comes back.
+Recovers claims of stopped or dead nodes.
 
-An attempt that was under way then has an intent and no outcome: its delivery is
-``uncertain``, and nothing else is. If its node died, it may be what it died of: it is a suspect
+An attempt that was under way has an intent and no outcome: its delivery becomes ``uncertain``, and no other
+does. If its node died, this delivery may have caused it: it is a suspect
 (:mod:`smtprelay.spool.operations.suspects`).
 """
 

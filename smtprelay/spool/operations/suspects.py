@@ -57,7 +57,7 @@ _CLEAR: Final = "UPDATE delivery SET suspect = 0, node = '' WHERE message = ? AN
 @frozen
 class Suspect:
     """
-    A suspect that waits; it is due, unless the clock was put back.
+    A suspect that waits; it is due, unless the system clock was set back.
 
     :ivar gate: of its provider.
     :ivar ours: this node sees to it that it does not wait for ever.

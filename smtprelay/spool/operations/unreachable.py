@@ -29,9 +29,9 @@ _HELD_UP: Final = """
         WHERE l.provider = ? AND d.due > ? AND d.state = 'deferred' LIMIT ?) AS waiting
     WHERE reason LIKE '% at %: %' OR reason LIKE 'no % within % s' LIMIT ?"""
 
-#: So many deliveries go as soon as their provider is reached; more have enough of their own retries.
+#: Maximum number of deliveries that go as soon as their provider is reached; the rest wait for their retries.
 _MOST_AT_ONCE: Final = 1000
-#: So many are looked at for that.
+#: Maximum number of deliveries that are examined for that.
 _MOST_LOOKED_AT: Final = 10 * _MOST_AT_ONCE
 
 

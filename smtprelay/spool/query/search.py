@@ -349,7 +349,7 @@ def identified(connection: Connection, text: str) -> tuple[str, list[Any]]:
         "SELECT id FROM message WHERE id >= ? AND id <= ? ORDER BY id LIMIT 2", (start, last_with(start))
     ).fetchall()
     if not found or not start or (n and not (n.isascii() and n.isdigit() and len(n) < len(str(2**31)))):
-        raise LookupError(f"there is no message {text!r}: the id is wrong, or its history is over")
+        raise LookupError(f"there is no message {text!r}: the id is wrong, or its history was pruned")
     if len(found) > 1:
         raise LookupError(f"several messages begin with {text!r}: {found[0][0]}, {found[1][0]}, …")
     if n:

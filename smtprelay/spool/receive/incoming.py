@@ -50,7 +50,7 @@ class SpoolIncoming:
     _ended: Settlement | None = field(default=None, kw_only=True)
     _parts: list[bytes] = field(factory=list, init=False)
     _held: int = field(default=0, init=False)
-    #: So many octets of those held were read before the others were stored.
+    #: Number of held octets that were read before the others were stored.
     _known: int = field(default=0, init=False)
     _shape: ShapeCounter = field(factory=ShapeCounter, init=False)
     _chunks: int = field(default=0, init=False)

@@ -38,7 +38,7 @@ class Holds:
     _rules: Sequence[HoldRule] | None = field(default=None, init=False)
 
     def forget(self) -> None:
-        """Know nothing any more: a rule was made, or has changed."""
+        """Clear the cache: a rule was made, or has changed."""
         self._rules = None
 
     def over(self, sender: str, planned: Planned, now: float) -> HoldRule | None:

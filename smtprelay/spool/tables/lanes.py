@@ -24,7 +24,7 @@ from smtprelay.spool.tables.lane import Lane
 #: The turn of a lane with something due that has no free slot: it comes when one is given back.
 FULL: Final = SUSPENDED
 
-#: So many lanes are kept in memory from one transaction to the next at most.
+#: Maximum number of lanes that are kept in memory from one transaction to the next.
 _MOST_KEPT: Final = 1000
 
 #: Takes SQL and parameters, gives a cursor.
@@ -115,7 +115,7 @@ class LaneTable:
             self.forget()
 
     def forget(self) -> None:
-        """Know nothing any more: the transaction was rolled back, or somebody else may have written."""
+        """Clear the cache: the transaction was rolled back, or another node may have written."""
         self._by_id.clear()
         self._ids.clear()
         self._touched.clear()

@@ -186,7 +186,7 @@ def unreadable(case: DecisionInput, results: Results, fault: Exception) -> Decis
         due=None if gone else case.now + delay(SPOOL_AGAIN, claim.times - 1, case.chance),
         tries=claim.tries,
         errors=claim.errors,
-        uncertain=claim.uncertain,
+        uncertain=claim.uncertain or any(isinstance(each, Uncertain) for each in results.values()),
     )
     return Decision(settlement=settlement, outcome="unreadable")
 

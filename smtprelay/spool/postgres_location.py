@@ -14,7 +14,7 @@ from attrs import frozen
 from psycopg import Error
 from psycopg.conninfo import conninfo_to_dict
 
-from smtprelay.spool.engines.postgres import PostgresEngine, new_node
+from smtprelay.spool.engines.postgres import PostgresEngine, database_clock, new_node
 from smtprelay.spool.engines.postgres_connection import PostgresConnection, Url
 from smtprelay.spool.engines.schema import POSTGRES_TYPES, check_version, migrate
 from smtprelay.spool.engines.transaction import Connection, SpoolFault
@@ -53,7 +53,7 @@ class PostgresLocation:
         """Give a connection that cannot write."""
         connection = PostgresConnection(self.url, reading=True)
         try:
-            _check(connection)
+            _check(connection, database_clock())
             yield connection
         finally:
             connection.drop()
@@ -67,11 +67,11 @@ class PostgresLocation:
             yield writer
 
 
-def _check(connection: Connection, *, new: bool = False) -> None:
+def _check(connection: Connection, now: str, *, new: bool = False) -> None:
     """Raise :class:`SpoolFault` unless the tables are there as we know them; with ``new`` make them."""
     if connection.execute(_HAS_TABLES).fetchone() is not None:
         check_version(connection)
     elif new:
-        migrate(connection, POSTGRES_TYPES)
+        migrate(connection, now, POSTGRES_TYPES)
     else:
         raise SpoolFault(_NONE)

@@ -6,7 +6,7 @@ from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, Claim, Settlement
 from smtprelay.model.outcome import Blocked
 from smtprelay.model.permit import Busy, Permit
-from smtprelay.model.queue import ASKED_TO_WAIT, Edit, Selection
+from smtprelay.model.queue import ASKED_TO_WAIT, SUSPENDED, Edit, Selection
 from smtprelay.model.queue_admin import Prepared
 from smtprelay.model.rate_limit import Load
 from smtprelay.model.route import RateLimit, Window
@@ -129,6 +129,26 @@ class LaneLimitContract(SpoolStories):
             told = [list((await spool.claim()).stopped) for _ in range(2)]
             self.assertEqual([[("other", "one")], []], told)
             await spool.block(Block(provider="main"))
+            self.assertEqual([("other", "one")], list((await spool.claim()).stopped))
+
+        return self.play(story)
+
+    def test_when_a_suspension_ends_or_a_lane_opens_they_are_told_of_again(self):
+        """Whatever opens at another provider may be where their mail can go."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, provider="other", lane="one")
+            hour = Block(provider="main", until=SUSPENDED, reason="x", operator=True, lasting=3600.0)
+            await spool.admin.block(hour)
+            await spool.block(Block(provider="main", lane="box", until=9e9, reason="gone"))
+            await spool.block(Block(provider="other", lane="one", until=9e9, reason="gone"))
+            told = [list((await spool.claim()).stopped) for _ in range(2)]
+            self.assertEqual([[("other", "one")], []], told)
+            self.clock.advance(3600)
+            await self.send(spool, number=2)
+            told = [list((await spool.claim()).stopped) for _ in range(2)]
+            self.assertEqual([[("other", "one")], []], told)
+            await spool.block(Block(provider="main", lane="box"))
             self.assertEqual([("other", "one")], list((await spool.claim()).stopped))
 
         return self.play(story)

@@ -156,7 +156,7 @@ DELIVERED = {
     "LATER": (False, 1.0),
     "ACTIVE": (True, 1.0),
     "BOX": (False, 1.0),
-    "BAD": (False, 151.0),
+    "BAD": (False, 251.0),
 }
 
 

@@ -104,7 +104,7 @@ class PostgresEngine(Engine):
     time: Callable[[], str] = database_clock
     patience: float = _PATIENCE
     keeps_bodies: bool = False
-    tables: Callable[[Connection], object] = field(default=partial(migrate, types=POSTGRES_TYPES))
+    tables: Callable[[Connection, str], object] = field(default=partial(migrate, types=POSTGRES_TYPES))
     refuse: Callable[[str], object] = field(default=lambda _: None)
     clock: DatabaseClock | None = None
     listener: NotificationListener | None = None
@@ -213,7 +213,7 @@ class PostgresEngine(Engine):
         """Create or migrate the tables in one transaction; ``turn`` locks out every other one meanwhile."""
         connection.execute("BEGIN")
         connection.execute(turn, parameters)
-        self.tables(connection)
+        self.tables(connection, self.time())
         connection.execute("COMMIT")
 
     def _begin(self, connection: PostgresConnection, mark: str) -> Transaction:

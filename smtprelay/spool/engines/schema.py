@@ -175,25 +175,27 @@ _SEVENTH: Final = (
         SELECT lane, count(*) AS deliveries FROM delivery WHERE ended IS NOT NULL GROUP BY lane) AS counted
         WHERE counted.lane = lane.id""",
     # The time for which a lane within a provider was blocked counts from now on; what has passed does not.
-    """UPDATE delivery SET blocked_before = blocked_before - l.blocked_total FROM lane AS l
-        WHERE l.id = delivery.lane AND l.key <> '' AND l.blocked_total <> 0 AND delivery.ended IS NULL""",
+    """UPDATE delivery SET blocked_before = blocked_before - l.blocked_total - CASE
+            WHEN l.blocked_since < {now} THEN {now} - l.blocked_since ELSE 0.0 END
+        FROM lane AS l WHERE l.id = delivery.lane AND l.key <> '' AND delivery.ended IS NULL""",
 )
 
 #: What each version adds to the one before it; an entry never changes what its tables mean.
 MIGRATIONS: Final[Sequence[Sequence[str]]] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
 
 
-def migrate(connection: Connection, types: Mapping[str, str]) -> None:
+def migrate(connection: Connection, now: str, types: Mapping[str, str]) -> None:
     """
     Bring the tables up to the newest version; the caller's transaction makes it all or nothing.
 
+    :param now: what the time is in SQL, seconds since the epoch.
     :raises SpoolFault: the spool was written by a newer version than this one.
     """
     connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
     have = _version(connection)
     for version, statements in enumerate(MIGRATIONS[have:], start=have + 1):
         for statement in statements:
-            connection.execute(statement.format(**types))
+            connection.execute(statement.format(now=now, **types))
         connection.execute("INSERT INTO schema_version (version) VALUES (?)", (version,))
 
 

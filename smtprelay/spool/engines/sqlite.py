@@ -99,7 +99,7 @@ class SqliteEngine(Engine):
             connection.execute(f"PRAGMA wal_autocheckpoint = {self.log // page}")
             _empty_log(connection, "TRUNCATE")
             connection.execute("BEGIN IMMEDIATE")
-            migrate(connection, SQLITE_TYPES)
+            migrate(connection, repr(self.seconds()), SQLITE_TYPES)
             connection.execute("COMMIT")
             self._lanes = self._holds = None
         except (sqlite3.Error, SpoolFault) as error:

@@ -34,6 +34,7 @@ class LaneGate:
         self.own = tx.lanes.get(provider, "")
         if self.own.resumes is not None and self.own.resumes <= tx.now:
             self.own.open(tx.now, trial=False)  # the time for which it was suspended is over
+            tx.lanes.leave(provider)
 
     def room_in(self, lane: Lane, load: Load = LEAST) -> int:
         """Return how many requests of this load may go in ``lane`` now; in :attr:`own`: over all lanes."""

@@ -137,8 +137,7 @@ def set_block(tx: Transaction, block: Block) -> None:
         lane.resumes = None if block.lasting is None else tx.now + block.lasting
     else:
         lane.open(tx.now, trial=block.trial)
-        if lane.key == "":
-            tx.lanes.leave()
+        tx.lanes.leave(lane.provider)
 
 
 def _state(tx: Transaction, claim: Claim, settlement: Settlement) -> str:

@@ -247,9 +247,10 @@ class LaneTable:
         for each in (self.own(lane), lane):
             each.look_anew(self._now)
 
-    def leave(self) -> None:
-        """Have all that is due in blocked lanes looked at again: a provider is there to which it may go."""
-        for lane in self._query("blocked_until IS NOT NULL AND key <> '' AND due IS NOT NULL", ()):
+    def leave(self, opened: str) -> None:
+        """Have what is due in blocked lanes of others looked at again: it may go where it has opened."""
+        which = "blocked_until IS NOT NULL AND key <> '' AND due IS NOT NULL AND provider <> ?"
+        for lane in self._query(which, (opened,)):
             lane.leave()
 
     def drop(self, numbers: Iterable[int]) -> None:

@@ -345,7 +345,9 @@ class OtherEndsTests(SynchronousTestCase):
         last = unreadable(make_case(later), {}, OSError("busy")).settlement
         self.assertEqual((last.state, last.due), ("deferred", MORNING + 60))
         self.assertEqual((last.errors, last.uncertain), (2, True))
-        lost = unreadable(make_case(make_claim(A, B)), {A: Uncertain("lost"), B: Failed("x")}, OSError("busy"))
+        lost = unreadable(
+            make_case(make_claim(A, B)), {A: Uncertain("lost"), B: Failed("x")}, OSError("busy")
+        )
         self.assertTrue(lost.settlement.uncertain)
 
     def test_who_could_not_be_asked_has_said_nothing(self) -> None:

@@ -19,7 +19,7 @@ FAST := $(filter-out process,$(SUITES)) test_imports
 
 help:
 	@echo 'make demo     try it out: no configuration, no cloud, nothing leaves this machine'
-	@echo 'make test     all tests that need nothing but Python; about five minutes'
+	@echo 'make test     all tests that need nothing but Python; five to ten minutes'
 	@echo 'make fast     those that start no relay'
 	@echo 'make pythons  these with each other Python of this machine, from 3.11 on'
 	@echo 'make coverage which lines and branches of the pure modules these reach'

@@ -188,6 +188,7 @@ def _table_hook(cls: Any, converter: Converter) -> Hook:
         name: override(rename=key, struct_hook=word_hook(get_args(units[name])[1]) if name in units else None)
         for name, key in keys.items()
     }
+    # The overrides are by name; what else it takes has other types.
     make = make_dict_structure_fn(cls, converter, **overrides)  # type: ignore[arg-type]
 
     def hook(node: Node, _: Any) -> Any:

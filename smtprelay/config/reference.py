@@ -172,6 +172,7 @@ def default_of(cls: Any, attribute: "Attribute[Any]") -> Any:
     default: Any = attribute.default
     if default is NOTHING:
         return NOTHING
+    # To mypy ``Factory`` is a function.
     if isinstance(default, Factory):  # type: ignore[arg-type]
         default = default.factory()
     if has(type(default)) or default == "":

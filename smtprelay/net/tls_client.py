@@ -139,6 +139,7 @@ class _HandshakeFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> "_Handshaking":
         """Wrap what the factory builds."""
+        # A factory takes what it is given, though its annotation knows no ``None``.
         wrapped = self._wrapped.buildProtocol(addr)  # type: ignore[arg-type]
         assert wrapped is not None
         return _Handshaking(wrapped)

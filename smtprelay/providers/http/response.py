@@ -42,6 +42,7 @@ class ReceivedResponse:
     def deliverBody(self, protocol: IProtocol) -> None:
         """Give ``protocol`` the body: what is here at once, the rest as it comes."""
         self._reader = protocol
+        # As in Twisted's own client, the response is the transport of its reader.
         protocol.makeConnection(self)  # type: ignore[arg-type]
         kept, self._kept = self._kept, []
         whole = all(self._give(protocol, piece) for piece in kept)

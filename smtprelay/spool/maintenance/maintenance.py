@@ -43,7 +43,7 @@ class SpoolMaintenance(SpoolPart):
         return self._writer.trouble or self._writer.silence or self._unreadable or (full and f"full: {full}")
 
     async def check_health(self) -> None:
-        """See how much room there is, and whether what failed works again. It never raises."""
+        """Measure the room that is left, and try again what has failed. Never raises."""
         await self._live_within_means()
         try:
             self._capacity.measured(*await self._reader.do(partial(views.usage, engine=self._engine)))

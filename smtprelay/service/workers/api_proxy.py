@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from attrs import asdict, define, evolve, field, frozen
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.web.client import Agent, FileBodyProducer
 from twisted.web.http import OK
@@ -185,13 +185,19 @@ class ApiProxy:
         await DeferredList(taking, consumeErrors=True)
 
     async def repeat(self, worker: Worker) -> None:
-        """Tell a worker that has become ready what the others were told before."""
+        """Tell a worker that has become ready what the others were told; raises if any of it failed."""
+        asking = []
         for said, uri, request in self._lasting.values():
             order = json.loads(request.body)
             if "for" in order:
                 order["for"] -= self.reactor.seconds() - said
             if order.get("for", 1) > 0:
-                await self._ask(worker, "POST", uri, evolve(request, body=json.dumps(order).encode()))
+                repeated = evolve(request, body=json.dumps(order).encode())
+                asking.append(Deferred.fromCoroutine(self._ask(worker, "POST", uri, repeated)))
+        try:
+            await gatherResults(asking, consumeErrors=True)
+        except FirstError as first:
+            first.subFailure.raiseException()
 
     async def _all_as_one(self, route: Endpoint, request: ApiRequest) -> ApiResponse:
         uri = _uri(route.path, request)

@@ -201,6 +201,15 @@ class AllAsOneTests(RoutesCase):
         told = [("POST /api/v1/drain", {"undo": True}), ("POST /api/v1/providers/more/resume", {})]
         self.assertEqual([each[:2] for each in self.repeated()], told)
 
+    def test_one_of_them_fails(self) -> None:
+        """The worker is told the others all the same, and what failed is raised."""
+        self.change("POST /api/v1/drain", {})
+        self.change("POST /api/v1/providers/{name}/suspend", {}, name="out")
+        repeating = Deferred.fromCoroutine(self.proxy.repeat(self.two))
+        told = [self.answer(self.two, ConnectionRefusedError("gone")), self.answer(self.two, {})]
+        self.assertEqual(told, ["POST /api/v1/drain", "POST /api/v1/providers/out/suspend"])
+        self.failureResultOf(repeating, ConnectionRefusedError)
+
     def test_what_nobody_took(self) -> None:
         """It is not repeated; what was said before still is."""
         self.change("POST /api/v1/drain", {})

@@ -2,14 +2,17 @@
 A provider that takes everything: answers each POST with 202, as the mail API of Azure does.
 
 ``python -m bench.http_sink PORT LATENCY COUNTER``. It parses no more of a request than its
-length, so that it is not what is measured.
+length, and is one loop over epoll, so that it is not what is measured.
 """
 
-import asyncio
 import mmap
 import re
+import select
+import socket
 import struct
 import sys
+import time
+from collections import deque
 from pathlib import Path
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -34,46 +37,68 @@ class Counter:
         self._memory[:8] = struct.pack("Q", self._value)
 
 
-class Provider(asyncio.Protocol):
-    """One connection."""
+class Request:
+    """What has come of the request that a connection sends."""
 
-    def __init__(self, latency: float, counter: Counter) -> None:
-        self._latency = latency
-        self._counter = counter
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
         self._head = b""
         self._missing = 0
 
-    def connection_made(self, transport) -> None:
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
+    def ends(self, data: bytes) -> bool:
+        """Take the next octets; say whether the request is complete, and begin anew if so."""
         if not self._missing:
             self._head += data
-            head, end, body = self._head.partition(b"\r\n\r\n")
+            head, end, data = self._head.partition(b"\r\n\r\n")
             if not end:
-                return
+                return False
             length = _LENGTH.search(head)
-            self._head, self._missing, data = b"", int(length[1]) if length else 0, body
-        self._missing -= len(data)
-        if self._missing <= 0:
-            self._missing = 0
-            self._counter.step()
-            if self._latency:
-                asyncio.get_running_loop().call_later(self._latency, self._answer)
-            else:
-                self._answer()
-
-    def _answer(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(_ANSWER)
+            self._head, self._missing = b"", int(length[1]) if length else 0
+        self._missing = max(self._missing - len(data), 0)
+        return not self._missing
 
 
-async def serve(port: int, latency: float, counter: Counter) -> None:
+def serve(port: int, latency: float, counter: Counter) -> None:
     """Take requests until the process is ended."""
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Provider(latency, counter), "127.0.0.1", port, backlog=1000)
-    await server.serve_forever()
+    server = socket.create_server(("127.0.0.1", port), backlog=1000)
+    poll = select.epoll()
+    poll.register(server, select.EPOLLIN)
+    requests: dict[int, Request] = {}
+    #: When which connection gets its answer, in this order.
+    later: deque[tuple[float, socket.socket]] = deque()
+    while True:
+        wait = max(later[0][0] - time.monotonic(), 0.0) if later else None
+        for number, _ in poll.poll(wait):
+            if number == server.fileno():
+                connection, _ = server.accept()
+                requests[connection.fileno()] = Request(connection)
+                poll.register(connection, select.EPOLLIN)
+                continue
+            request = requests[number]
+            data = _received(request.connection)
+            if not data:
+                poll.unregister(number)
+                requests.pop(number).connection.close()
+            elif request.ends(data):
+                counter.step()
+                later.append((time.monotonic() + latency, request.connection))
+        while later and later[0][0] <= time.monotonic():
+            _answer(later.popleft()[1])
+
+
+def _received(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(1 << 18)
+    except ConnectionError:
+        return b""
+
+
+def _answer(connection: socket.socket) -> None:
+    try:
+        connection.send(_ANSWER)
+    except OSError:  # closed by the client meanwhile, or by us after its end
+        return
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), float(sys.argv[2]), Counter(Path(sys.argv[3]))))
+    serve(int(sys.argv[1]), float(sys.argv[2]), Counter(Path(sys.argv[3])))

@@ -1,5 +1,5 @@
 """
-Promises 1 and 2 under ``kill -9``, in the long form of :mod:`tests.process.test_crash`.
+Promises 1 and 2 under ``kill -9``, in the long form of :mod:`tests.process.crash.test_crash`.
 
 The counts are printed, and so is what the dice gave, to be thrown again with ``CRASH_SEED``.
 """
@@ -16,12 +16,12 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.postgres import new_spool_url
-from tests.process.hostile_storm import HostileStorm
+from tests.process.crash.hostile_storm import HostileStorm
+from tests.process.crash.storm import Kill, Storm
 from tests.process.ledger import Ledger
 from tests.process.relay_process import RelayProcess, on_postgres
+from tests.process.spool.test_database import DatabaseCase
 from tests.process.stage import Stage
-from tests.process.storm import Kill, Storm
-from tests.process.test_database import DatabaseCase
 from tests.process.traffic import Tally
 from tests.process.wrapped_relay import POINTS, POSTGRES_POINTS
 

@@ -12,11 +12,11 @@ from twisted.trial.unittest import TestCase
 
 from tests.faults.shim import Shim
 from tests.faults.test_disk import seeded
+from tests.process.crash.siege import Siege
+from tests.process.crash.troubles import SiegeStage
 from tests.process.program import eventually
 from tests.process.relay_process import message
-from tests.process.siege import Siege
-from tests.process.test_nodes import NodesCase
-from tests.process.troubles import SiegeStage
+from tests.process.spool.test_nodes import NodesCase
 
 DAYS = 2 * 86400
 

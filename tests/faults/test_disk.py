@@ -1,5 +1,5 @@
 """
-Promises 1 and 2 on a disk that fails in every way, in the long form of :mod:`tests.process.test_faults`.
+Promises 1 and 2 on a disk that fails in every way; :mod:`tests.process.crash.test_faults` has the short form.
 
 The counts are printed, and so is what the dice gave, to be thrown again with ``FAULTS_SEED``.
 """
@@ -17,11 +17,11 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from tests.faults.shim import READS, SIZES, SYNCS, WRITES, Shim
+from tests.process.crash.siege import Siege
+from tests.process.crash.troubles import SiegeStage
 from tests.process.ledger import name_of
 from tests.process.program import eventually
 from tests.process.relay_process import RelayProcess, message
-from tests.process.siege import Siege
-from tests.process.troubles import SiegeStage
 
 MAILS = 600
 CLIENTS = 20

@@ -1,5 +1,5 @@
 """
-Promises 1 and 2 while the provider goes mad for minutes; :mod:`tests.process.test_faults` has the short form.
+Promises 1 and 2 while a provider goes mad; :mod:`tests.process.crash.test_faults` has the short form.
 """
 
 import sys
@@ -7,8 +7,8 @@ import sys
 from twisted.trial.unittest import TestCase
 
 from tests.faults.test_disk import seeded
-from tests.process.siege import Siege
-from tests.process.troubles import SiegeStage, mad_provider
+from tests.process.crash.siege import Siege
+from tests.process.crash.troubles import SiegeStage, mad_provider
 
 #: How often it goes mad and is killed, and the mail that comes each time.
 LIVES = 6

@@ -16,12 +16,12 @@ from smtprelay.spool.engines.schema import MIGRATIONS
 from smtprelay.testing.smtp import SmtpSink
 from tests.postgres import new_spool_url
 from tests.process.acs_process import KEY, AcsProcess
+from tests.process.crash.storm import Sink, at_rest
 from tests.process.ledger import Ledger, Reading
 from tests.process.program import eventually
 from tests.process.relay_process import RelayProcess, message, on_postgres
 from tests.process.smtp_sink import CountingSink
 from tests.process.stage import Stage
-from tests.process.storm import Sink, at_rest
 from tests.process.traffic import Tally, Traffic
 
 CLIENTS = 12

@@ -13,10 +13,10 @@ from twisted.trial.unittest import TestCase
 from tests.postgres import new_spool_url
 from tests.process.program import Program, eventually
 from tests.process.relay_process import RelayProcess, message
+from tests.process.service.supervised import SupervisedRelay
+from tests.process.service.test_shutdown import CAPTURE, TWISTD
+from tests.process.service.test_workers import POSTGRES
 from tests.process.stage import Stage
-from tests.process.supervised import SupervisedRelay
-from tests.process.test_shutdown import CAPTURE, TWISTD
-from tests.process.test_workers import POSTGRES
 
 LOGGING = "logging: {file: relay.log}\n"
 

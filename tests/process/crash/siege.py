@@ -17,10 +17,10 @@ from twisted.internet.error import ConnectError, ConnectionLost
 from twisted.internet.task import deferLater
 
 from tests.process.acs_process import AcsProcess
+from tests.process.crash.storm import is_empty
 from tests.process.ledger import Ledger
 from tests.process.program import eventually
 from tests.process.relay_process import RelayProcess
-from tests.process.storm import is_empty
 from tests.process.traffic import Tally, Traffic
 
 #: Fails for a while, and is well again when it returns.

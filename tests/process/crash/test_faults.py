@@ -9,10 +9,10 @@ import random
 
 from twisted.trial.unittest import TestCase
 
+from tests.process.crash.siege import Siege
+from tests.process.crash.troubles import SiegeStage, failing_disk, mad_provider
 from tests.process.program import eventually
 from tests.process.relay_process import message
-from tests.process.siege import Siege
-from tests.process.troubles import SiegeStage, failing_disk, mad_provider
 
 
 class DiskTests(SiegeStage, TestCase):

@@ -13,8 +13,8 @@ from twisted.trial.unittest import TestCase
 
 from tests.process.program import eventually
 from tests.process.relay_process import message
+from tests.process.service.supervised import SupervisedRelay
 from tests.process.stage import Stage
-from tests.process.supervised import SupervisedRelay
 
 CONFIG = """\
 hostname: relay.test

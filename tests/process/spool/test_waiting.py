@@ -15,8 +15,8 @@ from tests.postgres import Server
 from tests.process.conversation import Conversation
 from tests.process.program import Program, eventually
 from tests.process.relay_process import RelayProcess, message, on_postgres
+from tests.process.service.supervised import CAPTURE, SupervisedRelay
 from tests.process.stage import Stage
-from tests.process.supervised import CAPTURE, SupervisedRelay
 
 WORKERS = """\
 spool: {engine: postgres, url: {file: url}}

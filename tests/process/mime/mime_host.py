@@ -1,5 +1,5 @@
 """
-A process that has work on mail done, as an embedder's might: ``python -m tests.process.mime_host MODE``.
+A process that has work on mail done, as an embedder's might: ``python -m tests.process.mime.mime_host MODE``.
 
 ``stay`` has a task done, says the process id of the worker, and stays. ``compute`` says it while a task
 computes. ``unheard`` runs a reactor that hears of no ends of processes, and stands in a folder that is gone;

@@ -9,10 +9,10 @@ from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import TestCase
 
 from tests.postgres import new_spool_url
+from tests.process.crash.storm import Kill, Storm
 from tests.process.ledger import Ledger
 from tests.process.relay_process import RelayProcess, message, on_postgres
 from tests.process.stage import Stage
-from tests.process.storm import Kill, Storm
 from tests.process.wrapped_relay import POINTS, POSTGRES_POINTS
 
 

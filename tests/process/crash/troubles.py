@@ -4,10 +4,10 @@ What fails around a relay under siege, and what must hold all the same; for the 
 
 import random
 
+from tests.process.crash.siege import Siege
+from tests.process.crash.storm import Tally
 from tests.process.relay_process import CONFIG, RelayProcess
-from tests.process.siege import Siege
 from tests.process.stage import Stage
-from tests.process.storm import Tally
 
 ACS = "out: {type: acs, connection_string: {file: acs.key}, sender: a@b.test, accept_on: '202', timeout: 1s}"
 

@@ -17,8 +17,8 @@ from tests.postgres import new_spool_url
 from tests.process.conversation import Conversation
 from tests.process.program import eventually
 from tests.process.relay_process import message
+from tests.process.service.supervised import CAPTURE, SupervisedRelay
 from tests.process.stage import Stage
-from tests.process.supervised import CAPTURE, SupervisedRelay
 
 POSTGRES = """\
 spool: {engine: postgres, url: {file: url}, lease: 3s}

@@ -17,8 +17,8 @@ from twisted.internet.task import deferLater
 
 from tests.mime.hostile import COSTLY
 from tests.process.acs_process import AcsProcess
+from tests.process.crash.storm import Kill, Storm
 from tests.process.relay_process import RelayProcess
-from tests.process.storm import Kill, Storm
 from tests.process.traffic import Deliveries
 
 #: To whom hostile mail goes.

@@ -18,7 +18,7 @@ from smtprelay.policy.login_throttle import FREE
 from smtprelay.service.relay import SESSIONS_BOUND
 from tests.process.program import PATIENCE
 from tests.process.relay_process import RelayProcess
-from tests.process.test_closing import ClosingCase, Proxied, hear
+from tests.process.smtp.test_closing import ClosingCase, Proxied, hear
 
 #: What Docker gives a container.
 DOCKER = 10.0

@@ -15,8 +15,8 @@ from twisted.trial.unittest import TestCase
 from tests.process.conversation import Conversation
 from tests.process.program import Program, eventually
 from tests.process.relay_process import RelayProcess
+from tests.process.service.test_start import CAPTURE, TWISTD
 from tests.process.stage import Stage
-from tests.process.test_start import CAPTURE, TWISTD
 from tests.service.test_systemd import notify_socket, told
 
 #: Puts its own number where systemd would, and becomes the relay.

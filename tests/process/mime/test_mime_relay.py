@@ -6,10 +6,10 @@ import signal
 
 from twisted.trial.unittest import TestCase
 
+from tests.process.mime.test_mime_worker import lives
 from tests.process.program import eventually
 from tests.process.relay_process import RelayProcess, message
 from tests.process.stage import Stage
-from tests.process.test_mime_worker import lives
 
 CAPTURE = "out: {type: capture, path: captured}"
 

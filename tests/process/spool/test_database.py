@@ -17,7 +17,7 @@ from twisted.trial.unittest import TestCase
 from tests.postgres import Server
 from tests.process.program import eventually
 from tests.process.relay_process import RelayProcess, message
-from tests.process.test_nodes import NodesCase
+from tests.process.spool.test_nodes import NodesCase
 
 MAILS = 120
 

@@ -19,9 +19,9 @@ from smtprelay.policy.password_hash import hash_password
 from smtprelay.testing.certificates import make_certificate
 from tests.process.program import Program, eventually
 from tests.process.relay_process import message
+from tests.process.service.supervised import SupervisedRelay
+from tests.process.service.test_shutdown import AT_ONCE, TWISTD
 from tests.process.stage import Stage
-from tests.process.supervised import SupervisedRelay
-from tests.process.test_shutdown import AT_ONCE, TWISTD
 
 NOBODY = "out: {type: smarthost, host: 127.0.0.1, port: 1, tls: none}"
 

@@ -20,6 +20,7 @@ from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.dispatcher import Dispatcher
+from smtprelay.dispatch.dsn.delay_notice import Delays
 from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.synchronous.incoming import Synchronous
@@ -126,7 +127,7 @@ class Relay(Service):
         self._drain: Drain | None = None
         self._synchronous: Synchronous | None = None
         self._clocks: list[LoopingCall] = []
-        self._retention: Retention | None = None
+        self._long_chores: list[Retention | Delays] = []
         self._stopping = False
         self._since = 0.0
 
@@ -245,9 +246,13 @@ class Relay(Service):
             ("log", LOOK_EVERY, self._log.check),
         ]
         if self.spool is not None and self.config.spool is not None:
-            self._retention = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
-            chores += [("hold_rules", SWEEP_EVERY, self._apply_hold_rules), *self._retention.chores]
-            chores += build_delays(self.config, context, notices.reporter, lambda: not self._stopping)
+            retention = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
+            chores += [("hold_rules", SWEEP_EVERY, self._apply_hold_rules), *retention.chores]
+            self._long_chores.append(retention)
+            delays = build_delays(self.config, context, notices.reporter)
+            if delays is not None:
+                chores.append(("delays", delays.every, delays.look))
+                self._long_chores.append(delays)
         self._clocks = [watch_lag(self._reactor, self.metrics), *(self._every(*each) for each in chores)]
         self._dispatcher.start()
 
@@ -338,8 +343,8 @@ class Relay(Service):
             call.stop()
         if self._reach is not None:
             self._reach.stop()
-        if self._retention is not None:
-            self._retention.stopping = True
+        for chore in self._long_chores:
+            chore.stopping = True
         self._throttle.stop()
         verdicts = SESSIONS_BOUND if self._synchronous is None else VERDICTS_BOUND
         landing = [self._ports.end_sessions(SESSIONS_BOUND, verdicts)]

@@ -216,8 +216,8 @@ class Smarthost(ProviderDefaults):
             contact.failed(why)
             raise NotAccepted(model_outcome.Deferred(why)) from error
         assert isinstance(channel, Channel)
-        channel.gone = lambda: self._forget(channel)
         self._channels.add(channel)
+        channel.gone.addCallback(self._forget)
         return channel
 
     def _forget(self, channel: Channel) -> None:

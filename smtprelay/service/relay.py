@@ -7,7 +7,7 @@ given up, and the spool is closed last.
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -25,12 +25,11 @@ from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.unreachable import LOOK_EVERY, ReachWatch
-from smtprelay.interfaces import Events, Provider, Receive
+from smtprelay.interfaces import Events, Provider
 from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.model.archive import RoutingTargets
-from smtprelay.model.message import Reply
-from smtprelay.model.message_id import new_id
+from smtprelay.model.message_id import id_maker
 from smtprelay.net.buffer_budget import MOST, Budget
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
@@ -38,7 +37,7 @@ from smtprelay.policy.router import Router
 from smtprelay.service.build.bounces import OwnMessages
 from smtprelay.service.build.delivery import build_context, build_delays, build_notices, build_synchronous
 from smtprelay.service.build.http import control_site, http_sites
-from smtprelay.service.build.listeners import ListenerFactory, policy_user, rule
+from smtprelay.service.build.listeners import ListenerFactory, PortalFactory, Receiver, policy_user, rule
 from smtprelay.service.build.providers import ProviderContext, build_providers
 from smtprelay.service.build.webhook import build_notifier, build_webhook
 from smtprelay.service.chores import Chore, LogWatch, every
@@ -116,7 +115,6 @@ class Relay(Service):
         self._inherited = inherited
         self._ports = Ports(reactor, inherited)
         self._threads = Threads(reactor)
-        self._rules = [rule(route) for route in config.routes]
         self._mime = ProcessMimeWorker(reactor, self._events)
         self._every = partial(every, reactor, self._events)
         self._retry = DatabaseRetry(reactor, self._events, self._open_sites)
@@ -189,8 +187,10 @@ class Relay(Service):
             spool=permits.admin,
             lanes=context.lanes,
         )
-        notices = self._build_delivery(context, reach)
-        factories = self._build_listeners()
+        router = Router([rule(route) for route in self.config.routes], self._providers)
+        new_id = id_maker(self._clock.seconds, secrets.randbits)
+        notices = self._build_delivery(context, reach, router, new_id)
+        factories = self._build_listeners(router, new_id)
         if spool is not None:
             await opener.recover(spool)
         await reach.begin()
@@ -200,12 +200,13 @@ class Relay(Service):
         self._begin(context, notices)
         self.metrics.ready(True)
 
-    def _build_delivery(self, context: DispatchContext, reach: ReachWatch) -> EndNotices:
+    def _build_delivery(
+        self, context: DispatchContext, reach: ReachWatch, router: Router, new_id: Callable[[], str]
+    ) -> EndNotices:
         """Build what takes mail to the providers: from the spool, and while its client waits."""
         config = self.config
-        router = Router(self._rules, self._providers)
-        post = OwnMessages(config, router, self._providers, self._new_id, self._clock)
-        notices = build_notices(config, context, post, build_notifier(config, self._new_id, self._clock))
+        post = OwnMessages(config, router, self._providers, new_id, self._clock)
+        notices = build_notices(config, context, post, build_notifier(config, new_id, self._clock))
         lease = (config.spool or SpoolSettings()).lease
         dispatcher = self._dispatcher = Dispatcher(context, notices, lease=lease)
         self._operator = OperatorActions(context, notices.reporter, dispatcher, reach)
@@ -218,19 +219,29 @@ class Relay(Service):
             )
         return notices
 
-    def _build_listeners(self) -> Sequence[tuple[Listener, ESMTPFactory]]:
-        listeners = ListenerFactory(
+    def _build_listeners(
+        self, router: Router, new_id: Callable[[], str]
+    ) -> Sequence[tuple[Listener, ESMTPFactory]]:
+        receiver = Receiver(
+            spool=self.spool,
+            synchronous=self._synchronous,
+            budget=self._budget,
+            new_id=new_id,
+            clock=self._clock,
+        )
+        portals = PortalFactory(
             config=self.config,
-            providers=self._providers,
-            rules=self._rules,
+            router=router,
             users=Users(map(policy_user, self.config.users), self._threads.login, self._reactor),
             throttle=self._throttle,
-            receive=self._receive,
-            admits=self._admits,
+            receiver=receiver,
+        )
+        listeners = ListenerFactory(
+            config=self.config,
+            router=router,
+            portals=portals,
             memory=self._memory,
-            new_id=self._new_id,
             reactor=self._reactor,
-            clock=self._clock,
             events=self._events,
             refusals=self._refusals,
         )
@@ -262,24 +273,6 @@ class Relay(Service):
         control = control_site(self.config, sources, parts, worker=self._inherited is not None)
         for site in [*http_sites(self.config, sources, self._threads.login, parts), control]:
             await self._ports.open_site(site)
-
-    def _receive(self, listener: Listener) -> Receive:
-        """Return what receives the mail of a listener."""
-        if listener.delivery == "synchronous":
-            assert self._synchronous is not None
-            return self._synchronous.within(listener.reply_deadline)
-        assert self.spool is not None
-        return self.spool.incoming
-
-    def _admits(self, listener: Listener, size: int) -> Reply | None:
-        """Return why a listener can take no message of ``size`` bytes now, or ``None`` if it can."""
-        refusal = self._budget.refusal()
-        if refusal is not None or listener.delivery == "synchronous" or self.spool is None:
-            return refusal
-        return self.spool.refusal(size)
-
-    def _new_id(self) -> str:
-        return new_id(self._clock.seconds(), secrets.randbits)
 
     def sources(self) -> Sources:
         """Return what the sites show."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+from prometheus_client import CollectorRegistry
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as TookTooLong
@@ -51,9 +52,10 @@ from smtprelay.service.workers.sockets import Inherited, spoken
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.log import Fanout, Log
+from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics, watch_lag
 from smtprelay.web.captured_mail import Mailbox
-from smtprelay.web.context import Sources
+from smtprelay.web.context import Operations, Sources
 
 __all__ = ["Relay", "StartFailed"]
 #: Seconds that sessions have to finish their message; Docker kills ten seconds after SIGTERM.
@@ -77,6 +79,7 @@ class Relay(Service):
     :param inherited: in a worker, the sockets where the relay listens; its control socket then takes requests
         that were admitted elsewhere.
     :ivar metrics: with a registry of its own.
+    :ivar since: when it was started, seconds since the epoch.
     :ivar started: fires when the relay is ready; fails with :class:`StartFailed`, nothing left open, and
         with ``CancelledError`` if it was stopped before. ``running`` is false then.
     :ivar spool: ``None`` without one, and before it is open.
@@ -96,6 +99,7 @@ class Relay(Service):
         self.metrics = Metrics(seconds=reactor.seconds)
         if config.spool is not None:
             self.metrics.limits(config.spool.limit.bytes, config.spool.limit.deliveries)
+        self.since = 0.0
         self.started: Deferred[None] = Deferred()
         self._starting: Deferred[None] | None = None
         self._begun: Deferred[None] | None = None
@@ -127,7 +131,6 @@ class Relay(Service):
         self._clocks: list[LoopingCall] = []
         self._long_chores: list[Retention | Delays] = []
         self._stopping = False
-        self._since = 0.0
 
     @property
     def addresses(self) -> Mapping[str, Any]:
@@ -137,7 +140,7 @@ class Relay(Service):
     def startService(self) -> None:
         """Begin to start; :attr:`started` fires when that ends."""
         super().startService()
-        self._since = self._reactor.seconds()
+        self.since = self._reactor.seconds()
         self._threads.start()
         begun = self._begun = Deferred()
         starting = self._starting = Deferred.fromCoroutine(self._start())
@@ -277,23 +280,34 @@ class Relay(Service):
     def sources(self) -> Sources:
         """Return what the sites show."""
         return Sources(
-            spool=self.spool,
-            metrics=self.metrics,
+            relay=self,
             clock=self._reactor,
-            started=self._since,
             events=self._events,
-            readiness=self._readiness,
-            listeners=self._ports.described,
-            operator=self._operator,
-            mailbox=self._mailbox,
-            draining=self._drain,
-            permits=self._permits,
-            log_trouble=self._log.trouble,
+            spool=self.spool,
             refusals=self._refusals,
-            targets=RoutingTargets.of(self.config),
+            operations=Operations(
+                lanes=None if self._permits is None else self._permits.admin,
+                operator=self._operator,
+                draining=self._drain,
+                targets=RoutingTargets.of(self.config),
+            ),
+            mailbox=self._mailbox,
         )
 
-    async def _readiness(self) -> Mapping[str, str | None]:
+    def listeners(self) -> Sequence[Mapping[str, Any]]:
+        """Return one JSON object for each listener."""
+        return self._ports.described()
+
+    def log_trouble(self) -> LogTrouble | None:
+        """Return why the log cannot be written, if so."""
+        return self._log.trouble()
+
+    async def registry(self) -> CollectorRegistry:
+        """Return the metrics."""
+        return self.metrics.registry
+
+    async def readiness(self) -> Mapping[str, str | None]:
+        """Return the checks of ``/readyz``."""
         checks = {
             "recovery": self._retry.complaint or None,
             "listeners": None if self._clocks else "not all listeners are open yet",

@@ -36,6 +36,7 @@ from smtprelay.service.workers.sockets import FIRST_SOCKET, MEMORY, Sockets, spo
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.aggregate import Gathered
 from smtprelay.telemetry.log import Fanout, Log
+from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics, watch_lag
 from smtprelay.web.context import Sources
 
@@ -73,6 +74,7 @@ class Supervisor(Service):
     ) -> None:
         self.config = loaded.config
         self.metrics = Metrics(seconds=reactor.seconds)
+        self.since = 0.0
         self.started: Deferred[None] = Deferred()
         self.ended: Deferred[int] = Deferred()
         self._file = str(Path(loaded.file).absolute())
@@ -105,6 +107,7 @@ class Supervisor(Service):
     def startService(self) -> None:
         """Begin to start; :attr:`started` fires when that ends."""
         super().startService()
+        self.since = self._reactor.seconds()
         self._threads.start()
         Deferred.fromCoroutine(self._start()).addErrback(self._start_failed)
 
@@ -129,7 +132,14 @@ class Supervisor(Service):
         _make_folder(self.config)
         for listener in self.config.listeners:
             await self._sockets.open(self._reactor, listener)
-        sources, parts = self._sources(), self._proxy.parts(self.config)
+        parts = self._proxy.parts(self.config)
+        sources = Sources(
+            relay=self,
+            clock=self._reactor,
+            events=self._events,
+            spool=None,
+            refusals=self._refusals,
+        )
         sites = http_sites(self.config, sources, self._threads.login, parts)
         for site in [*sites, control_site(self.config, sources, parts)]:
             await self._ports.open_site(site)
@@ -160,19 +170,6 @@ class Supervisor(Service):
         stopped = self._stop(tell_failed(self._events, told))
         self.running = False
         return stopped.addCallback(lambda _: self.started.errback(told))
-
-    def _sources(self) -> Sources:
-        return Sources(
-            spool=None,
-            metrics=self.metrics,
-            clock=self._reactor,
-            started=self._reactor.seconds(),
-            events=self._events,
-            readiness=self._readiness,
-            listeners=self._sockets.described,
-            refusals=self._refusals,
-            exposition=self.exposition,
-        )
 
     # --- what happens to the workers
 
@@ -232,7 +229,16 @@ class Supervisor(Service):
         if self._monitor is not None:
             self._monitor.clock_stepped(seconds)
 
-    async def _readiness(self) -> Mapping[str, str | None]:
+    def listeners(self) -> Sequence[Mapping[str, Any]]:
+        """Return one JSON object for each listener."""
+        return self._sockets.described()
+
+    def log_trouble(self) -> LogTrouble | None:
+        """Return why the log cannot be written, if so."""
+        return self._log.trouble()
+
+    async def readiness(self) -> Mapping[str, str | None]:
+        """Return the checks of ``/readyz``: it is ready while one worker is."""
         checks: dict[str, str | None] = dict.fromkeys(("recovery", "workers", "draining"))
         checks["draining"] = why_draining(self._stopping is not None, self._proxy.draining)
         if not self.started.called:
@@ -245,9 +251,8 @@ class Supervisor(Service):
             checks["workers"] = "; ".join(said) or "no worker answers"
         return checks
 
-    async def exposition(self) -> CollectorRegistry:
+    async def registry(self) -> CollectorRegistry:
         """Return the metrics of all workers, brought up to date."""
-        self.metrics.ready(not any((await self._readiness()).values()))
         await self._proxy.gather(self._gathered)
         return self._registry
 

@@ -158,7 +158,7 @@ class Supervisor(Service):
             inherited={MEMORY: self._descriptor, **{number: numbers[name] for number, name in names.items()}},
             restarts_per_hour=self.config.supervise.restarts_per_hour,
             patience=PATIENCE,
-            tell=self._told,
+            owner=self,
         )
         self._monitor.start()
 
@@ -173,29 +173,15 @@ class Supervisor(Service):
 
     # --- what happens to the workers
 
-    def _told(self, what: str, worker: Worker) -> None:
-        """React to what happened to a worker, as of :attr:`.process.Monitor.tell`."""
+    def worker_waits(self, worker: Worker) -> None:
+        """Turn clients away if no other one is ready."""
         self._see_who_accepts()
-        match what:
-            case "waiting":
-                self._events("worker.waiting", worker=worker.number)
-            case "ready":
-                self._events("worker.ready", worker=worker.number, pid=worker.pid)
-                self._begin_to_use(worker)
-            case "unresponsive":
-                self._events("worker.unresponsive", worker=worker.number, pid=worker.pid)
-            case "died":
-                self._died(worker)
-            case "too many":
-                self._too_many_died()
+        self._events("worker.waiting", worker=worker.number)
 
-    def _see_who_accepts(self) -> None:
-        """Turn clients away while workers wait for a database, which may take long; a new worker does not."""
-        ready = any(worker.ready for worker in self._workers)
-        self._sockets.turn_away(any(worker.waiting for worker in self._workers) and not ready)
-        self._refusals.store = RemoteLedger(self._proxy) if ready else None
-
-    def _begin_to_use(self, worker: Worker) -> None:
+    def worker_ready(self, worker: Worker) -> None:
+        """Use it; with the first one the relay is ready."""
+        self._see_who_accepts()
+        self._events("worker.ready", worker=worker.number, pid=worker.pid)
         self._watch(self._refusals.flush())
         self._watch(self._proxy.repeat(worker))
         if not self.started.called and self._stopping is None:
@@ -203,7 +189,19 @@ class Supervisor(Service):
             self.metrics.ready(True)
             self.started.callback(None)
 
-    def _died(self, worker: Worker) -> None:
+    def worker_unresponsive(self, worker: Worker) -> None:
+        """Only say so: it dies next."""
+        self._events("worker.unresponsive", worker=worker.number, pid=worker.pid)
+
+    def _see_who_accepts(self) -> None:
+        """Turn clients away while workers wait for a database, which may take long; a new worker does not."""
+        ready = any(worker.ready for worker in self._workers)
+        self._sockets.turn_away(any(worker.waiting for worker in self._workers) and not ready)
+        self._refusals.store = RemoteLedger(self._proxy) if ready else None
+
+    def worker_died(self, worker: Worker) -> None:
+        """Forget what it counted; stop if it could not start."""
+        self._see_who_accepts()
         self._memory.forget(worker.number)
         self._gathered.depart(worker.number)
         assert self._monitor is not None
@@ -214,7 +212,8 @@ class Supervisor(Service):
             why = f"worker {worker.number} cannot start ({worker.reason})"
             self._cannot_start(StartFailed(why, worker.status))
 
-    def _too_many_died(self) -> None:
+    def too_many_died(self) -> None:
+        """Stop the relay."""
         assert self.config.supervise is not None
         why = f"more than {self.config.supervise.restarts_per_hour} workers died within an hour"
         if self.started.called:

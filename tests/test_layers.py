@@ -9,7 +9,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -75,6 +75,19 @@ IMPURE = ("twisted", "time", "random", "os")
 
 LONGEST = 400
 
+#: Nothing is made of more than so many parameters, unless it is one value.
+MOST_PARAMETERS = 7
+
+#: Values lie in these folders, have one of these endings, or consist of these types and of other values.
+VALUE_FOLDERS = ("smtprelay.config", "smtprelay.model", "smtprelay.testing")
+VALUE_ENDING = "Settings"
+PLAIN = frozenset(
+    "bool bytes float frozenset int list dict str tuple Literal Mapping None Pattern Sequence re set".split()  # noqa: SIM905
+)
+
+#: What has more, and is to be split.
+TOO_MANY = frozenset({"BulkEdit", "PostgresEngine", "SqliteEngine", "Transaction"})
+
 
 def modules(folder: str = "smtprelay") -> Iterator[tuple[str, ast.Module]]:
     """Return name and tree of each module below ``folder``."""
@@ -109,6 +122,59 @@ def at_import(tree: ast.Module) -> Iterator[str]:
 def within(name: str, package: str) -> bool:
     """Return whether ``name`` is ``package`` or lies in it."""
     return f"{name}.".startswith(f"{package}.")
+
+
+def aliases(tree: ast.Module) -> Iterator[tuple[str, list[ast.expr | None]]]:
+    """Return the name of each alias of ``tree``, and what it stands for."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            yield node.targets[0].id, [node.value]
+
+
+def constructors(tree: ast.Module) -> Iterator[tuple[str, list[ast.expr | None]]]:
+    """
+    Return the name of each class of ``tree``, and the annotation of each parameter by which it is made.
+
+    A private field that has a default is state: nobody gives it.
+    """
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        made = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+        for each in made:
+            own = each.args
+            given = [*own.posonlyargs, *own.args, *own.kwonlyargs, *filter(None, (own.vararg, own.kwarg))]
+            yield node.name, [parameter.annotation for parameter in given[1:]]
+        if not made and re.search("define|frozen", " ".join(map(ast.unparse, node.decorator_list))):
+            fields = [each for each in node.body if isinstance(each, ast.AnnAssign)]
+            yield node.name, [each.annotation for each in fields if not is_state(each)]
+
+
+def is_state(field: ast.AnnAssign) -> bool:
+    """Tell whether a field of an attrs class is none that a caller gives."""
+    name, value = ast.unparse(field.target), "" if field.value is None else ast.unparse(field.value)
+    has_default = value and ("field(" not in value or "default=" in value or "factory=" in value)
+    return "init=False" in value or bool(name.startswith("_") and has_default)
+
+
+def values(made: Mapping[str, list[ast.expr | None]]) -> set[str]:
+    """Return the names of those that are made of plain types and values alone."""
+    known: set[str] = set(PLAIN)
+    while True:
+        more = {
+            name
+            for name, given in made.items()
+            if name not in known and all(each is not None and names(each) <= known for each in given)
+        }
+        if not more:
+            return known
+        known |= more
+
+
+def names(annotation: ast.expr) -> set[str]:
+    """Return the names in an annotation."""
+    found = {node.id for node in ast.walk(annotation) if isinstance(node, ast.Name)}
+    return found | {node.attr for node in ast.walk(annotation) if isinstance(node, ast.Attribute)}
 
 
 class LayerTests(SynchronousTestCase):
@@ -190,6 +256,18 @@ class StyleTests(SynchronousTestCase):
         }
         self.assertEqual({name: length for name, length in lengths.items() if length > LONGEST}, {})
 
+    def test_constructors(self) -> None:
+        """Nothing but one value is made of more things than a person keeps in mind."""
+        trees = dict(modules())
+        made: dict[str, list[ast.expr | None]] = {}
+        for found in (aliases, constructors):
+            for module, tree in trees.items():
+                is_value = any(within(module, folder) for folder in VALUE_FOLDERS)
+                for name, given in found(tree):
+                    made[name] = [] if is_value or name.endswith(VALUE_ENDING) else given
+        large = {name for name, given in made.items() if len(given) > MOST_PARAMETERS}
+        self.assertEqual(large - values(made), TOO_MANY)
+
     def test_modules_say_why(self) -> None:
         """Every module of the relay opens with why it exists."""
         wrong = [name for name, tree in modules() if len(ast.get_docstring(tree) or "") < len("Because…" * 3)]
@@ -229,6 +307,32 @@ if TYPE_CHECKING:
     import e
 """
         self.assertEqual(sorted(at_import(ast.parse(source))), ["a", "b", "c", "twisted.internet.reactor"])
+
+    def test_values(self) -> None:
+        """A value consists of plain types and values; what holds a service is none, whatever else it has."""
+        source = """
+Sizes = Mapping[str, int]
+@frozen
+class Value:
+    text: str
+    sizes: Sizes = field(factory=dict)
+@define
+class Nested:
+    one: Value | None
+    _seen: set[Service] = field(factory=set)
+class Service:
+    def __init__(self, clock: IReactorTime, *, number: int = 0) -> None: ...
+@frozen
+class Bag:
+    value: Value
+    service: Service
+    _tell: Callable[[], None] = field(kw_only=True)
+    made: Service = field(init=False)
+"""
+        tree = ast.parse(source)
+        made = dict([*aliases(tree), *constructors(tree)])
+        self.assertEqual(values(made) - PLAIN, {"Sizes", "Value", "Nested"})
+        self.assertEqual([len(made[name]) for name in ("Value", "Nested", "Service", "Bag")], [2, 1, 2, 3])
 
     def test_within(self) -> None:
         """A package is not another one that begins with its name."""

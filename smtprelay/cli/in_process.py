@@ -26,9 +26,8 @@ from smtprelay.model.queue_admin import Prepared
 from smtprelay.spool.location import OfflineSpool, SpoolLocation, now
 from smtprelay.spool.spool import QueueSpool
 from smtprelay.telemetry.log import Fanout
-from smtprelay.telemetry.metrics import Metrics
 from smtprelay.web.api import api_routes
-from smtprelay.web.context import Sources
+from smtprelay.web.context import Operations, Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
 from smtprelay.web.router import Endpoint
 
@@ -102,15 +101,12 @@ def _sources(spool: QueueSpool, settings: CliSettings, targets: RoutingTargets) 
     operator: Any = _Operator(spool, settings)
     unseen: Any = None
     return Sources(
-        spool=spool,
-        metrics=Metrics(),
+        relay=unseen,
         clock=clock,
-        started=0.0,
         events=Fanout(()),
-        readiness=unseen,
-        operator=operator,
-        targets=targets,
+        spool=spool,
         refusals=spool.refusals,
+        operations=Operations(lanes=spool.admin, operator=operator, targets=targets),
     )
 
 

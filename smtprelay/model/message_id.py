@@ -26,6 +26,11 @@ def new_id(seconds: float, random_bits: Callable[[int], int]) -> str:
     return "".join([_PAIRS[number >> shift & 1023] for shift in range(5 * _LENGTH - 10, -1, -10)])
 
 
+def id_maker(seconds: Callable[[], float], random_bits: Callable[[int], int]) -> Callable[[], str]:
+    """Return what makes a new id at each call, for a message that is received then."""
+    return lambda: new_id(seconds(), random_bits)
+
+
 def canonical(text: str) -> str:
     """Return an id as a person may have written it (lower case, O for 0, dashes) in its one spelling."""
     return text.upper().replace("-", "").translate(str.maketrans("OIL", "011"))

@@ -19,7 +19,7 @@ from hashlib import blake2b
 from math import inf
 from typing import Final
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -60,35 +60,20 @@ class _Known:
     in_flight: int = 0
 
 
-@define(eq=False)
+@frozen(eq=False)
 class LoginAttempt:
-    """A login that is being verified. Exactly one of its methods is called, when that is known."""
+    """
+    A login that is being verified.
 
-    _throttle: "LoginThrottle"
-    _keys: Sequence[bytes]
-    _guess: bytes
-    _in_flight: Sequence[_Known] = ()
-    _counted: Sequence[bytes] = ()
+    :ivar keys: of its client and its name.
+    :ivar in_flight: what is known of those, while it is counted there.
+    :ivar counted: the keys under which it is a new guess.
+    """
 
-    def passed(self) -> None:
-        """Record that the password was right."""
-        self._throttle.remember(self._keys, self._guess)
-        self.undecided()
-
-    def failed(self) -> None:
-        """Record that the password was wrong."""
-        self._throttle.forget(self._keys, self._guess)
-        self._end()
-
-    def undecided(self) -> None:
-        """Could not be verified; does not count."""
-        self._throttle.take_back(self._counted, self._guess)
-        self._end()
-
-    def _end(self) -> None:
-        for known in self._in_flight:
-            known.in_flight -= 1
-        self._throttle.wake(self._keys)
+    keys: Sequence[bytes]
+    guess: bytes
+    in_flight: Sequence[_Known] = ()
+    counted: Sequence[bytes] = ()
 
 
 class LoginThrottle:
@@ -113,6 +98,8 @@ class LoginThrottle:
         """
         Return when a login of ``client`` may be verified.
 
+        Exactly one of :meth:`passed`, :meth:`failed` and :meth:`undecided` is called with it then.
+
         :param lost: fires when the client is gone: its login does not wait any longer.
         :raises Refused: with a 454, if its turn does not come in time.
         """
@@ -121,33 +108,42 @@ class LoginThrottle:
         keys = (_digest(b"client", counted_as(client).encode()), _digest(b"user", username))
         self._hear()
         if self._clock.seconds() < self._passed.get(keys[0] + guess, -inf):
-            return LoginAttempt(self, keys, guess)
+            return LoginAttempt(keys, guess)
         await self._turn(keys, lost or Deferred())
         return self._started(keys, guess)
 
     def stop(self) -> None:
         """From now on nobody waits: whose turn it is not is refused, and so is who waits now."""
         self._stopped = True
-        self.wake(tuple(self._waiting))
+        self._wake_all(tuple(self._waiting))
 
-    def remember(self, keys: Sequence[bytes], guess: bytes) -> None:
-        """Let the same login of the same client pass at once, for some time."""
-        if keys[0] + guess not in self._passed:
-            self._tell(keys[0], guess, PASSED)
-        self._remember(keys[0] + guess)
+    def passed(self, attempt: LoginAttempt) -> None:
+        """Record that the password was right: for some time the client need not wait with this login."""
+        login = attempt.keys[0] + attempt.guess
+        if login not in self._passed:
+            self._tell(attempt.keys[0], attempt.guess, PASSED)
+        self._remember(login)
+        self.undecided(attempt)
 
-    def forget(self, keys: Sequence[bytes], guess: bytes) -> None:
-        """Stop letting a remembered login pass; it counts as a guess if it has not yet."""
-        if self._passed.pop(keys[0] + guess, None) is not None:
-            self._count_all(keys, guess)
+    def failed(self, attempt: LoginAttempt) -> None:
+        """Record that the password was wrong; one that was right before counts as a guess from now on."""
+        if self._passed.pop(attempt.keys[0] + attempt.guess, None) is not None:
+            self._count_all(attempt.keys, attempt.guess)
+        self._end(attempt)
 
-    def take_back(self, keys: Sequence[bytes], guess: bytes) -> None:
-        """Uncount a guess under ``keys``."""
-        for key in keys:
-            self._uncount(key, guess)
-            self._tell(key, guess, TAKEN_BACK)
+    def undecided(self, attempt: LoginAttempt) -> None:
+        """Could not be verified; does not count."""
+        for key in attempt.counted:
+            self._uncount(key, attempt.guess)
+            self._tell(key, attempt.guess, TAKEN_BACK)
+        self._end(attempt)
 
-    def wake(self, keys: Sequence[bytes]) -> None:
+    def _end(self, attempt: LoginAttempt) -> None:
+        for known in attempt.in_flight:
+            known.in_flight -= 1
+        self._wake_all(attempt.keys)
+
+    def _wake_all(self, keys: Sequence[bytes]) -> None:
         """Let those who wait under ``keys`` see whether it is their turn."""
         for key in keys:
             for waiting in tuple(self._waiting.get(key, ())):
@@ -162,7 +158,7 @@ class LoginThrottle:
             await self._pause(keys, min(seconds, left), lost)
 
     async def _pause(self, keys: Sequence[bytes], seconds: float, lost: Deferred[None]) -> None:
-        """Wait so long, or until :meth:`wake`, or until the client is gone."""
+        """Wait so long, or until it may be its turn, or until the client is gone."""
         if any(len(self._waiting.get(key, ())) >= WAITING for key in keys):
             raise Refused(_BUSY)
         queues = [self._waiting.setdefault(key, []) for key in keys]
@@ -220,7 +216,7 @@ class LoginThrottle:
         in_flight = [self._failures[key] for key in keys]
         for known in in_flight:
             known.in_flight += 1
-        return LoginAttempt(self, keys, guess, in_flight, counted)
+        return LoginAttempt(keys, guess, in_flight, counted)
 
     def _count_all(self, keys: Sequence[bytes], guess: bytes) -> Sequence[bytes]:
         now = self._clock.seconds()

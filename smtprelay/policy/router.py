@@ -121,6 +121,30 @@ class Router:
         """Return how many recipients every provider of ``targets`` takes at once; ``None`` is any number."""
         return _least(*(self._batch[name] for name in targets))
 
+    def largest(self, listener: str, limit: int | None) -> int | None:
+        """
+        Return the size that ``listener`` shall announce: what the most generous way may take.
+
+        :param limit: the listener's own limit in bytes; the answer is never above it.
+        :returns: bytes; ``None`` if neither the listener nor its routes know a limit.
+        """
+        sizes = [
+            _least(
+                largest_mail(self._providers[name]), None if rule.size_below is None else rule.size_below - 1
+            )
+            for rule in self._rules
+            if rule.listeners is None or listener in rule.listeners
+            for name in rule.via
+        ]
+        known = [size for size in sizes if size is not None]
+        most = max(known) if known and len(known) == len(sizes) else None
+        return _least(most, limit)
+
+    def limited_to(self, size: int) -> str | None:
+        """Return the first provider of a route whose largest mail has ``size`` bytes, or ``None``."""
+        names = (name for rule in self._rules for name in rule.via)
+        return next((name for name in names if largest_mail(self._providers[name]) == size), None)
+
     def plan(self, client: Client, envelope: Envelope) -> Plan:
         """Return what decides, at the end of data, which deliveries ``envelope`` becomes."""
         return partial(self._plan, client, envelope)
@@ -182,26 +206,6 @@ class Router:
 def no_route(recipient: str) -> Refused:
     """Return the refusal of a recipient that no route leads to."""
     return Refused(Reply(code=550, enhanced="5.7.1", text=f"No route leads to <{recipient}>", rule="route"))
-
-
-def largest(
-    rules: Iterable[Rule], providers: Mapping[str, Provider], listener: str, limit: int | None
-) -> int | None:
-    """
-    Return the size that ``listener`` shall announce: what the most generous way may take.
-
-    :param limit: the listener's own limit in bytes; the answer is never above it.
-    :returns: bytes; ``None`` if neither the listener nor its routes know a limit.
-    """
-    sizes = [
-        _least(largest_mail(providers[name]), None if rule.size_below is None else rule.size_below - 1)
-        for rule in rules
-        if rule.listeners is None or listener in rule.listeners
-        for name in rule.via
-    ]
-    known = [size for size in sizes if size is not None]
-    most = max(known) if known and len(known) == len(sizes) else None
-    return _least(most, limit)
 
 
 def _least(*limits: int | None) -> int | None:

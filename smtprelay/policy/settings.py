@@ -23,7 +23,7 @@ class ListenerPolicy:
     :ivar has_logins: whether a client that is not in ``allow_from`` can log in.
     :ivar one_delivery: a transaction must be one delivery, for its client waits for the provider's verdict.
     :ivar size: bytes of the largest message that is taken, as announced by SIZE; see
-        :func:`smtprelay.policy.router.largest`. ``None`` is no limit.
+        :meth:`smtprelay.policy.router.Router.largest`. ``None`` is no limit.
     """
 
     name: str

@@ -14,7 +14,7 @@ from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
-from smtprelay.model.message_id import new_id
+from smtprelay.model.message_id import id_maker
 from smtprelay.policy.router import Router
 from smtprelay.service.build.bounces import OwnMessages, bounce_settings
 from smtprelay.service.build.delivery import build_context
@@ -37,7 +37,7 @@ def build_operator(
     )
     providers = build_providers(config, context)
     router = Router([rule(route) for route in config.routes], providers)
-    post = OwnMessages(config, router, providers, lambda: new_id(seconds(), random_bits), clock)
+    post = OwnMessages(config, router, providers, id_maker(seconds, random_bits), clock)
     dispatch = build_context(config, spool, providers, clock, _silence)
     return OperatorActions(dispatch, DsnReporter(bounce_settings(config, providers), post))
 

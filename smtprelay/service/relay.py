@@ -7,10 +7,11 @@ given up, and the spool is closed last.
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
+from prometheus_client import CollectorRegistry
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as TookTooLong
@@ -20,16 +21,16 @@ from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.dispatcher import Dispatcher
+from smtprelay.dispatch.dsn.delay_notice import Delays
 from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.unreachable import LOOK_EVERY, ReachWatch
-from smtprelay.interfaces import Events, Provider, Receive
+from smtprelay.interfaces import Events, Provider
 from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.model.archive import RoutingTargets
-from smtprelay.model.message import Reply
-from smtprelay.model.message_id import new_id
+from smtprelay.model.message_id import id_maker
 from smtprelay.net.buffer_budget import MOST, Budget
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
@@ -37,7 +38,7 @@ from smtprelay.policy.router import Router
 from smtprelay.service.build.bounces import OwnMessages
 from smtprelay.service.build.delivery import build_context, build_delays, build_notices, build_synchronous
 from smtprelay.service.build.http import control_site, http_sites
-from smtprelay.service.build.listeners import ListenerFactory, policy_user, rule
+from smtprelay.service.build.listeners import ListenerFactory, PortalFactory, Receiver, policy_user, rule
 from smtprelay.service.build.providers import ProviderContext, build_providers
 from smtprelay.service.build.webhook import build_notifier, build_webhook
 from smtprelay.service.chores import Chore, LogWatch, every
@@ -51,9 +52,10 @@ from smtprelay.service.workers.sockets import Inherited, spoken
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.log import Fanout, Log
+from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics, watch_lag
 from smtprelay.web.captured_mail import Mailbox
-from smtprelay.web.context import Sources
+from smtprelay.web.context import Operations, Sources
 
 __all__ = ["Relay", "StartFailed"]
 #: Seconds that sessions have to finish their message; Docker kills ten seconds after SIGTERM.
@@ -77,6 +79,7 @@ class Relay(Service):
     :param inherited: in a worker, the sockets where the relay listens; its control socket then takes requests
         that were admitted elsewhere.
     :ivar metrics: with a registry of its own.
+    :ivar since: when it was started, seconds since the epoch.
     :ivar started: fires when the relay is ready; fails with :class:`StartFailed`, nothing left open, and
         with ``CancelledError`` if it was stopped before. ``running`` is false then.
     :ivar spool: ``None`` without one, and before it is open.
@@ -96,6 +99,7 @@ class Relay(Service):
         self.metrics = Metrics(seconds=reactor.seconds)
         if config.spool is not None:
             self.metrics.limits(config.spool.limit.bytes, config.spool.limit.deliveries)
+        self.since = 0.0
         self.started: Deferred[None] = Deferred()
         self._starting: Deferred[None] | None = None
         self._begun: Deferred[None] | None = None
@@ -115,7 +119,6 @@ class Relay(Service):
         self._inherited = inherited
         self._ports = Ports(reactor, inherited)
         self._threads = Threads(reactor)
-        self._rules = [rule(route) for route in config.routes]
         self._mime = ProcessMimeWorker(reactor, self._events)
         self._every = partial(every, reactor, self._events)
         self._retry = DatabaseRetry(reactor, self._events, self._open_sites)
@@ -126,9 +129,8 @@ class Relay(Service):
         self._drain: Drain | None = None
         self._synchronous: Synchronous | None = None
         self._clocks: list[LoopingCall] = []
-        self._retention: Retention | None = None
+        self._long_chores: list[Retention | Delays] = []
         self._stopping = False
-        self._since = 0.0
 
     @property
     def addresses(self) -> Mapping[str, Any]:
@@ -138,7 +140,7 @@ class Relay(Service):
     def startService(self) -> None:
         """Begin to start; :attr:`started` fires when that ends."""
         super().startService()
-        self._since = self._reactor.seconds()
+        self.since = self._reactor.seconds()
         self._threads.start()
         begun = self._begun = Deferred()
         starting = self._starting = Deferred.fromCoroutine(self._start())
@@ -188,8 +190,10 @@ class Relay(Service):
             spool=permits.admin,
             lanes=context.lanes,
         )
-        notices = self._build_delivery(context, reach)
-        factories = self._build_listeners()
+        router = Router([rule(route) for route in self.config.routes], self._providers)
+        new_id = id_maker(self._clock.seconds, secrets.randbits)
+        notices = self._build_delivery(context, reach, router, new_id)
+        factories = self._build_listeners(router, new_id)
         if spool is not None:
             await opener.recover(spool)
         await reach.begin()
@@ -199,12 +203,13 @@ class Relay(Service):
         self._begin(context, notices)
         self.metrics.ready(True)
 
-    def _build_delivery(self, context: DispatchContext, reach: ReachWatch) -> EndNotices:
+    def _build_delivery(
+        self, context: DispatchContext, reach: ReachWatch, router: Router, new_id: Callable[[], str]
+    ) -> EndNotices:
         """Build what takes mail to the providers: from the spool, and while its client waits."""
         config = self.config
-        router = Router(self._rules, self._providers)
-        post = OwnMessages(config, router, self._providers, self._new_id, self._clock)
-        notices = build_notices(config, context, post, build_notifier(config, self._new_id, self._clock))
+        post = OwnMessages(config, router, self._providers, new_id, self._clock)
+        notices = build_notices(config, context, post, build_notifier(config, new_id, self._clock))
         lease = (config.spool or SpoolSettings()).lease
         dispatcher = self._dispatcher = Dispatcher(context, notices, lease=lease)
         self._operator = OperatorActions(context, notices.reporter, dispatcher, reach)
@@ -217,19 +222,29 @@ class Relay(Service):
             )
         return notices
 
-    def _build_listeners(self) -> Sequence[tuple[Listener, ESMTPFactory]]:
-        listeners = ListenerFactory(
+    def _build_listeners(
+        self, router: Router, new_id: Callable[[], str]
+    ) -> Sequence[tuple[Listener, ESMTPFactory]]:
+        receiver = Receiver(
+            spool=self.spool,
+            synchronous=self._synchronous,
+            budget=self._budget,
+            new_id=new_id,
+            clock=self._clock,
+        )
+        portals = PortalFactory(
             config=self.config,
-            providers=self._providers,
-            rules=self._rules,
+            router=router,
             users=Users(map(policy_user, self.config.users), self._threads.login, self._reactor),
             throttle=self._throttle,
-            receive=self._receive,
-            admits=self._admits,
+            receiver=receiver,
+        )
+        listeners = ListenerFactory(
+            config=self.config,
+            router=router,
+            portals=portals,
             memory=self._memory,
-            new_id=self._new_id,
             reactor=self._reactor,
-            clock=self._clock,
             events=self._events,
             refusals=self._refusals,
         )
@@ -245,9 +260,13 @@ class Relay(Service):
             ("log", LOOK_EVERY, self._log.check),
         ]
         if self.spool is not None and self.config.spool is not None:
-            self._retention = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
-            chores += [("hold_rules", SWEEP_EVERY, self._apply_hold_rules), *self._retention.chores]
-            chores += build_delays(self.config, context, notices.reporter, lambda: not self._stopping)
+            retention = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
+            chores += [("hold_rules", SWEEP_EVERY, self._apply_hold_rules), *retention.chores]
+            self._long_chores.append(retention)
+            delays = build_delays(self.config, context, notices.reporter)
+            if delays is not None:
+                chores.append(("delays", delays.every, delays.look))
+                self._long_chores.append(delays)
         self._clocks = [watch_lag(self._reactor, self.metrics), *(self._every(*each) for each in chores)]
         self._dispatcher.start()
 
@@ -258,44 +277,37 @@ class Relay(Service):
         for site in [*http_sites(self.config, sources, self._threads.login, parts), control]:
             await self._ports.open_site(site)
 
-    def _receive(self, listener: Listener) -> Receive:
-        """Return what receives the mail of a listener."""
-        if listener.delivery == "synchronous":
-            assert self._synchronous is not None
-            return self._synchronous.within(listener.reply_deadline)
-        assert self.spool is not None
-        return self.spool.incoming
-
-    def _admits(self, listener: Listener, size: int) -> Reply | None:
-        """Return why a listener can take no message of ``size`` bytes now, or ``None`` if it can."""
-        refusal = self._budget.refusal()
-        if refusal is not None or listener.delivery == "synchronous" or self.spool is None:
-            return refusal
-        return self.spool.refusal(size)
-
-    def _new_id(self) -> str:
-        return new_id(self._clock.seconds(), secrets.randbits)
-
     def sources(self) -> Sources:
         """Return what the sites show."""
         return Sources(
-            spool=self.spool,
-            metrics=self.metrics,
+            relay=self,
             clock=self._reactor,
-            started=self._since,
             events=self._events,
-            readiness=self._readiness,
-            listeners=self._ports.described,
-            operator=self._operator,
-            mailbox=self._mailbox,
-            draining=self._drain,
-            permits=self._permits,
-            log_trouble=self._log.trouble,
+            spool=self.spool,
             refusals=self._refusals,
-            targets=RoutingTargets.of(self.config),
+            operations=Operations(
+                lanes=None if self._permits is None else self._permits.admin,
+                operator=self._operator,
+                draining=self._drain,
+                targets=RoutingTargets.of(self.config),
+            ),
+            mailbox=self._mailbox,
         )
 
-    async def _readiness(self) -> Mapping[str, str | None]:
+    def listeners(self) -> Sequence[Mapping[str, Any]]:
+        """Return one JSON object for each listener."""
+        return self._ports.described()
+
+    def log_trouble(self) -> LogTrouble | None:
+        """Return why the log cannot be written, if so."""
+        return self._log.trouble()
+
+    async def registry(self) -> CollectorRegistry:
+        """Return the metrics."""
+        return self.metrics.registry
+
+    async def readiness(self) -> Mapping[str, str | None]:
+        """Return the checks of ``/readyz``."""
         checks = {
             "recovery": self._retry.complaint or None,
             "listeners": None if self._clocks else "not all listeners are open yet",
@@ -338,8 +350,8 @@ class Relay(Service):
             call.stop()
         if self._reach is not None:
             self._reach.stop()
-        if self._retention is not None:
-            self._retention.stopping = True
+        for chore in self._long_chores:
+            chore.stopping = True
         self._throttle.stop()
         verdicts = SESSIONS_BOUND if self._synchronous is None else VERDICTS_BOUND
         landing = [self._ports.end_sessions(SESSIONS_BOUND, verdicts)]

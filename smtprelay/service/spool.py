@@ -28,7 +28,7 @@ from smtprelay.spool.engines.transaction import SpoolAway
 from smtprelay.spool.location import DriverMissing, driver
 from smtprelay.spool.receive.capacity import CapacityLimits
 from smtprelay.web.api import api_routes
-from smtprelay.web.context import Sources
+from smtprelay.web.context import Operations, Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
 from smtprelay.web.router import Endpoint
 from smtprelay.web.site import PARTS, Parts
@@ -63,11 +63,12 @@ class DatabaseRetry:
         async def away(_request: ApiRequest) -> ApiResponse:
             raise ApiProblem(503, self.complaint or "the spool is being opened")
 
-        none = evolve(sources, spool=None, permits=None)
+        none = evolve(sources, spool=None, operations=evolve(sources.operations, lanes=None))
         there = {(each.method, each.path): each for each in api_routes(none)}
         # No action of this table is called.
         unseen: Any = SimpleNamespace(admin=None, archive=None, maintenance=None)
-        table = api_routes(evolve(sources, spool=unseen, permits=unseen, operator=unseen, draining=unseen))
+        operations = Operations(lanes=unseen, operator=unseen, draining=unseen)
+        table = api_routes(evolve(sources, spool=unseen, operations=operations))
         return [there.get((each.method, each.path)) or evolve(each, action=away) for each in table]
 
     async def until_there(self, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from attrs import evolve
 
+from smtprelay.version import VERSION
 from smtprelay.web.archive import archive_routes, check_routes
 from smtprelay.web.attention import attention
 from smtprelay.web.auth import COOKIE
@@ -27,6 +28,7 @@ DAY: Final = 86_400.0
 
 def api_routes(sources: Sources) -> Sequence[Endpoint]:
     """Return the routes of the API."""
+    operations = sources.operations
 
     async def status(request: ApiRequest) -> ApiResponse:
         return await _status(sources, request)
@@ -45,12 +47,12 @@ def api_routes(sources: Sources) -> Sequence[Endpoint]:
     routes += refused_routes(sources.refusals, sources.events)
     if sources.spool is not None:
         routes += queue_routes(sources.spool.admin, sources)
-        routes += archive_routes(sources.spool.archive, sources.targets, sources.operator)
+        routes += archive_routes(sources.spool.archive, operations.targets, operations.operator)
         routes += check_routes(sources.spool.maintenance)
-    if sources.permits is not None and sources.operator is not None:
-        routes += provider_routes(sources.permits.admin, sources.operator)
-    if sources.draining is not None:
-        routes += _drain_routes(sources.draining)
+    if operations.lanes is not None and operations.operator is not None:
+        routes += provider_routes(operations.lanes, operations.operator)
+    if operations.draining is not None:
+        routes += _drain_routes(operations.draining)
     if sources.mailbox is not None:
         routes += mailbox_routes(sources.mailbox)
     return routes
@@ -75,18 +77,18 @@ def _with_cookie(request: ApiRequest, value: str, age: int) -> ApiResponse:
 
 
 async def _status(sources: Sources, request: ApiRequest) -> ApiResponse:
-    checks = dict(await sources.readiness())
+    checks = dict(await sources.relay.readiness())
     told = await sources.of_spool(sources.clock.seconds() - DAY)
     return json_answer(
         {
-            "version": sources.version,
+            "version": VERSION,
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
-            "attention": attention(told.stock, sources.log_trouble(), told.silent),
+            "attention": attention(told.stock, sources.relay.log_trouble(), told.silent),
             "stock": None if sources.spool is None else plain(told.stock),
             "nodes": plain(told.nodes),
             "refused": told.refused,
-            "listeners": [dict(listener) for listener in sources.listeners()],
+            "listeners": [dict(listener) for listener in sources.relay.listeners()],
             "mailbox": sources.mailbox is not None,
             "who": request.who,
             "role": request.role,

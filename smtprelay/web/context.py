@@ -1,20 +1,19 @@
 """The parts of the relay that HTTP shows and changes."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from attrs import Factory, define, field, frozen
+from attrs import define, field, frozen
 from prometheus_client import CollectorRegistry
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Events, Operator, RefusedMail
-from smtprelay.interfaces.spool import Spool
+from smtprelay.interfaces.spool import QueueAdmin, Spool
 from smtprelay.model.archive import RoutingTargets
 from smtprelay.model.queue import Node, QueueStats
 from smtprelay.model.refusal import RefusalFilter
 from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics
-from smtprelay.version import VERSION
 from smtprelay.web.captured_mail import Mailbox
 
 #: Each check by name, with the reason why the relay is not ready, or ``None``.
@@ -68,51 +67,76 @@ class SpoolState:
     silent: str = ""
 
 
+class RelayStatus(Protocol):
+    """
+    What a relay, or the front of its workers, says of itself.
+
+    :ivar since: when it was started, by the clock of the :class:`Sources`.
+    """
+
+    metrics: Metrics
+    since: float
+
+    def listeners(self) -> Sequence[Mapping[str, Any]]:
+        """Return one JSON object for each listener."""
+
+    def log_trouble(self) -> LogTrouble | None:
+        """Return why the log cannot be written, if so."""
+
+    async def readiness(self) -> Checks:
+        """
+        Return the checks of ``/readyz``.
+
+        The one called ``recovery`` is also that of ``/startupz``: the spool is being recovered after a crash.
+        """
+
+    async def registry(self) -> CollectorRegistry:
+        """Return the metrics of all its processes."""
+
+
+@frozen(kw_only=True)
+class Operations:
+    """
+    What an operator may do beside changing the queue.
+
+    :ivar lanes: the spool, or a memory spool in a relay without one; ``None`` before it is open.
+    :ivar operator: ``None`` if nothing is delivered here.
+    :ivar draining: what ``smtprelay drain`` drains; ``None`` if nothing can be drained.
+    :ivar targets: the routes and providers of imported mail.
+    """
+
+    lanes: QueueAdmin | None = None
+    operator: Operator | None = None
+    draining: Draining | None = None
+    targets: RoutingTargets = field(factory=RoutingTargets)
+
+
 @frozen(kw_only=True)
 class Sources:
     """
     The parts of the relay that the API and the pages read and change.
 
-    :ivar spool: ``None`` in a relay whose listeners are all synchronous.
-    :ivar started: when the relay started, by ``clock``.
     :ivar clock: seconds since the epoch, as a reactor counts them.
-    :ivar listeners: one JSON object for each listener.
-    :ivar readiness: the checks of ``/readyz``. The one called ``recovery`` is also that of ``/startupz``: the
-        spool is being recovered after a crash.
-    :ivar operator: what an operator may do beside changing the queue; ``None`` if nothing is delivered here.
-    :ivar mailbox: the mail that the demo's provider has accepted.
-    :ivar draining: what ``smtprelay drain`` drains; ``None`` if nothing can be drained.
-    :ivar exposition: returns the current metrics.
-    :ivar targets: the routes and providers of imported mail.
-    :ivar permits: has the lanes: the spool, or a memory spool in a relay without one.
-    :ivar log_trouble: why the log cannot be written, if so.
+    :ivar spool: ``None`` in a relay whose listeners are all synchronous.
     :ivar refusals: refused mail.
+    :ivar mailbox: the mail that the demo's provider has accepted.
     """
 
-    spool: Spool | None
-    metrics: Metrics
+    relay: RelayStatus
     clock: IReactorTime
-    started: float
     events: Events
-    readiness: Callable[[], Awaitable[Checks]]
+    spool: Spool | None
     refusals: RefusedMail
-    listeners: Callable[[], Sequence[Mapping[str, Any]]] = lambda: ()
-    version: str = VERSION
-    operator: Operator | None = None
+    operations: Operations = field(factory=Operations)
     mailbox: Mailbox | None = None
-    draining: Draining | None = None
-    targets: RoutingTargets = field(factory=RoutingTargets)
-    log_trouble: Callable[[], LogTrouble | None] = lambda: None
-    permits: Spool | None = field(default=Factory(lambda sources: sources.spool, takes_self=True))
-    exposition: Callable[[], Awaitable[CollectorRegistry]] = field(
-        default=Factory(lambda sources: sources._counted, takes_self=True)  # noqa: SLF001
-    )
 
-    async def _counted(self) -> CollectorRegistry:
-        self.metrics.ready(not any((await self.readiness()).values()))
+    async def exposition(self) -> CollectorRegistry:
+        """Return the current metrics."""
+        metrics = self.relay.metrics
+        metrics.ready(not any((await self.relay.readiness()).values()))
         stock = await self.counted()
-        self.metrics.stock(None if self.spool is None else stock)
-        return self.metrics.registry
+        metrics.stock(None if self.spool is None else stock)
+        return await self.relay.registry()
 
     async def counted(self) -> QueueStats | None:
         """Return what is in the spool; ``None`` if it does not answer."""
@@ -126,8 +150,8 @@ class Sources:
         """
         told = SpoolState()
         try:
-            if self.permits is not None:
-                told.stock = await self.permits.admin.stock()
+            if self.operations.lanes is not None:
+                told.stock = await self.operations.lanes.stock()
             if since is not None:
                 told.nodes = () if self.spool is None else await self.spool.admin.nodes()
                 told.refused = len(await self.refusals.refused(RefusalFilter(since=since)))
@@ -138,5 +162,5 @@ class Sources:
 
     @property
     def uptime(self) -> float:
-        """Seconds since the start."""
-        return self.clock.seconds() - self.started
+        """Seconds since the relay was started."""
+        return self.clock.seconds() - self.relay.since

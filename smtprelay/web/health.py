@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry
 
 from smtprelay.telemetry.exposition import bridge_metrics, bridge_numbers, render
+from smtprelay.version import VERSION
 from smtprelay.web.attention import attention
 from smtprelay.web.context import Checks, Sources
 from smtprelay.web.messages import ApiRequest, ApiResponse, json_answer, text_answer
@@ -35,7 +36,7 @@ def health_routes(sources: Sources) -> Sequence[Endpoint]:
         return text_answer("\n".join([*lines, "ok" if good else "not ready", ""]), 200 if good else 503)
 
     async def started(_asked: ApiRequest) -> ApiResponse:
-        why = (await sources.readiness()).get("recovery")
+        why = (await sources.relay.readiness()).get("recovery")
         return text_answer(f"recovery: {why}\n", 503) if why else text_answer("ok\n")
 
     async def health(_asked: ApiRequest) -> ApiResponse:
@@ -53,7 +54,7 @@ def metrics_routes(sources: Sources) -> Sequence[Endpoint]:
     async def metrics(request: ApiRequest) -> ApiResponse:
         registry = await sources.exposition()
         if "application/json" in request.accept:
-            return ApiResponse(body=bridge_metrics(registry, sources.uptime, sources.version))
+            return ApiResponse(body=bridge_metrics(registry, sources.uptime, VERSION))
         body, content_type = render(registry, request.accept)
         return ApiResponse(body=body, type=content_type)
 
@@ -61,8 +62,8 @@ def metrics_routes(sources: Sources) -> Sequence[Endpoint]:
 
 
 async def _checks(sources: Sources, exclude: Sequence[str] = ()) -> Checks:
-    checks = await sources.readiness()
-    sources.metrics.ready(not any(checks.values()))
+    checks = await sources.relay.readiness()
+    sources.relay.metrics.ready(not any(checks.values()))
     return {name: why for name, why in checks.items() if name not in exclude}
 
 
@@ -71,7 +72,7 @@ def _health(sources: Sources, good: bool, registry: CollectorRegistry) -> dict[s
     return {
         "name": "smtprelay",
         "status": "ok" if good else "degraded",
-        "version": sources.version,
+        "version": VERSION,
         "uptime_seconds": sources.uptime,
         "timestamp": now.isoformat(timespec="milliseconds"),
         "metrics": bridge_numbers(registry),

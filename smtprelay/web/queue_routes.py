@@ -65,9 +65,9 @@ def queue_routes(spool: QueueAdmin, sources: Sources) -> Sequence[Endpoint]:
     def editing(action: str) -> Endpoint:
         async def edit(request: ApiRequest) -> ApiResponse:
             selection, change, mark = changed(request, action)
-            if action == "reroute" and sources.operator is not None:
-                sources.operator.check(change.provider)
-            return json_answer(plain(await spool.edit(selection, change, mark, sources.operator)))
+            if action == "reroute" and sources.operations.operator is not None:
+                sources.operations.operator.check(change.provider)
+            return json_answer(plain(await spool.edit(selection, change, mark, sources.operations.operator)))
 
         return Endpoint("POST", f"/api/v1/queue/{action}", _answering(edit), "operator")
 
@@ -105,8 +105,8 @@ def _hold_routes(spool: QueueAdmin, sources: Sources) -> Sequence[Endpoint]:
     async def apply(rule: HoldRule) -> ApiResponse:
         # The first step now, so that the mail of a small queue is held before the answer.
         await spool.apply_hold_rules()
-        if sources.operator is not None:
-            sources.operator.holds_changed()
+        if sources.operations.operator is not None:
+            sources.operations.operator.holds_changed()
         return json_answer({"hold_rule": plain(rule)})
 
     return [
@@ -122,8 +122,8 @@ def _expect_a_match(patterns: Mapping[str, str], sources: Sources) -> None:
         if "." in address and not {"@", "*"} & set(address):
             raise ApiProblem(400, f"{address} is not an address: *@{address} matches all of that domain")
     provider = patterns.get("provider", "")
-    if provider and "*" not in provider and sources.operator is not None:
-        sources.operator.check(provider)
+    if provider and "*" not in provider and sources.operations.operator is not None:
+        sources.operations.operator.check(provider)
 
 
 def provider_routes(spool: QueueAdmin, operator: Operator) -> Sequence[Endpoint]:

@@ -14,11 +14,11 @@ from twisted.trial.unittest import TestCase
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
-from smtprelay.telemetry.metrics import Metrics
 from smtprelay.web.auth import Access
-from smtprelay.web.context import Sources
+from smtprelay.web.context import Operations, Sources
 from smtprelay.web.site import build_site
 from tests.recording import Recording
+from tests.web.asking import FakeRelay
 
 ROOT = Path(__file__).parents[2]
 ID = "7QK2AAAA00000000"
@@ -31,23 +31,18 @@ class ContractTests(TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(self.spool.close()))
         self.checks: dict[str, str | None] = {"spool": None}
         sources = Sources(
-            spool=self.spool,
-            metrics=Metrics(),
+            relay=FakeRelay(since=reactor.seconds() - 100, checks=self.checks),
             clock=reactor,
-            started=reactor.seconds() - 100,
             events=events,
-            readiness=self.readiness,
-            listeners=lambda: [{"name": "lan", "endpoint": "tcp:2525"}],
+            spool=self.spool,
             refusals=self.spool.refusals,
+            operations=Operations(lanes=self.spool.admin),
         )
         # Relative: a socket's address is short.
         self.socket = os.path.relpath(self.mktemp())
         site = build_site(("health", "api"), sources, Access(reactor, control=True))
         self.addCleanup(reactor.listenUNIX(self.socket, site).stopListening)
         return Deferred.fromCoroutine(self.put())
-
-    async def readiness(self) -> dict[str, str | None]:
-        return self.checks
 
     async def put(self) -> None:
         to = (Recipient(address="anna@example.com"), Recipient(address="bob@example.com"))

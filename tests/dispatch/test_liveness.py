@@ -195,10 +195,10 @@ class Play(RuleBasedStateMachine):
         if isinstance(slot, Turned):
             return
         if data.draw(st.booleans()):
-            slot.release()
+            self.shared.release(slot)
         if not isinstance(outcome, Exception):
-            slot.learn((outcome,))
-        slot.end()
+            self.shared.learn(slot, (outcome,))
+        self.shared.end(slot)
 
     @rule()
     def commit(self):
@@ -281,7 +281,7 @@ class Play(RuleBasedStateMachine):
         if self.slots:
             slot = self.slots.pop()
             if not isinstance(slot, Turned):
-                slot.end()
+                self.shared.end(slot)
             return True
         asked = [(each, each.asked.pop()) for each in self.providers.values() if each.asked]
         for _, (_, answer) in asked:

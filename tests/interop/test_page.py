@@ -15,13 +15,12 @@ from twisted.trial.unittest import TestCase
 
 from smtprelay.model.queue_admin import Found
 from smtprelay.smtp.refusals import Refusals
-from smtprelay.telemetry.metrics import Metrics
 from smtprelay.web.auth import Access, Token
-from smtprelay.web.context import Sources
+from smtprelay.web.context import Operations, Sources
 from smtprelay.web.site import build_site
 from tests.interop.browser import CHROMIUM, MISSING, Browser
 from tests.recording import Recording
-from tests.web.asking import MAIL, SUMMARY, FakeMailbox, FakeSpool
+from tests.web.asking import MAIL, SUMMARY, FakeMailbox, FakeRelay, FakeSpool
 
 OPTIONS = (
     "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
@@ -65,19 +64,15 @@ class PageInChromiumTests(TestCase):
     def serve(self, **access: object) -> str:
         """Serve the page on a free port and return its URL."""
         sources = Sources(
-            spool=self.spool,
-            metrics=Metrics(),
+            relay=FakeRelay(since=reactor.seconds(), checks={"spool": None}),
             clock=reactor,
-            started=reactor.seconds(),
             events=self.events,
-            readiness=self.readiness,
-            mailbox=self.mailbox,
+            spool=self.spool,
             refusals=Refusals(reactor, self.events),
+            operations=Operations(lanes=self.spool.admin),
+            mailbox=self.mailbox,
         )
         return self.listen(build_site(["api", "dashboard"], sources, Access(reactor, **access)))
-
-    async def readiness(self) -> dict[str, str | None]:
-        return {"spool": None}
 
     def listen(self, factory: Factory) -> str:
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")

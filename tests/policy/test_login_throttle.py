@@ -49,7 +49,7 @@ class Guesser:
         self.clock.callLater(self.seconds, verifying.callback, None)
         await verifying
         self.verified.append(self.clock.seconds())
-        (attempt.passed if right else attempt.failed)()
+        (self.throttle.passed if right else self.throttle.failed)(attempt)
 
 
 class ThrottleCase(SynchronousTestCase):
@@ -71,7 +71,7 @@ class ThrottleCase(SynchronousTestCase):
             attempt = self.beginning(b"guess %d" % n, client, name)
             while not attempt.called:
                 self.clock.advance(0.5)
-            self.successResultOf(attempt).failed()
+            self.throttle.failed(self.successResultOf(attempt))
             yield self.clock.seconds() - began
 
     def wait(self, client: str, name: bytes) -> float:
@@ -80,7 +80,7 @@ class ThrottleCase(SynchronousTestCase):
         attempt = self.beginning(b"another", client, name)
         while not attempt.called:
             self.clock.advance(0.5)
-        self.successResultOf(attempt).undecided()
+        self.throttle.undecided(self.successResultOf(attempt))
         return self.clock.seconds() - began
 
 
@@ -124,7 +124,7 @@ class WaitingTests(ThrottleCase):
     def test_one_wrong_password_again_and_again(self) -> None:
         """Repeating the same wrong password is one guess."""
         for _ in range(100):
-            self.begin(b"the same").failed()
+            self.throttle.failed(self.begin(b"the same"))
         self.assertEqual(self.wait(HOME, b"ann"), 0)
 
     def test_quiet_forgives(self) -> None:
@@ -137,8 +137,8 @@ class WaitingTests(ThrottleCase):
         """However many clients fail, and pass, only the last ones are remembered."""
         list(self.guesses(5))
         for n in range(login_throttle.REMEMBERED):
-            self.begin(client=str(n), name=b"%d" % n).failed()
-            self.begin(b"right", client=str(n), name=b"%d" % n).passed()
+            self.throttle.failed(self.begin(client=str(n), name=b"%d" % n))
+            self.throttle.passed(self.begin(b"right", client=str(n), name=b"%d" % n))
         for known in (self.throttle._failures, self.throttle._passed):
             self.assertEqual(len(known), login_throttle.REMEMBERED)
         self.assertEqual((self.wait(HOME, b"ann"), self.throttle._waiting), (0, {}))
@@ -180,7 +180,7 @@ class InFlightTests(ThrottleCase):
         for login in (*waiting, self.beginning(b"late")):
             self.assertEqual(self.failureResultOf(login, Refused).value.reply.code, 454)
         self.assertEqual((self.clock.getDelayedCalls(), self.throttle._waiting), ([], {}))
-        self.begin(client=AWAY, name=b"bob").passed()
+        self.throttle.passed(self.begin(client=AWAY, name=b"bob"))
 
     def test_a_client_that_is_gone(self) -> None:
         """Its login does not wait, and is no guess; those of others do."""
@@ -196,7 +196,7 @@ class InFlightTests(ThrottleCase):
         self.assertNoResult(stays)
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         self.clock.advance(4)
-        self.successResultOf(stays).failed()
+        self.throttle.failed(self.successResultOf(stays))
 
     def test_nobody_waits_for_ever(self) -> None:
         """Who would have to wait for too long is told so at once; who waited too long, then."""
@@ -244,25 +244,25 @@ class InFlightTests(ThrottleCase):
 
     def test_a_password_that_was_changed(self) -> None:
         """A login that fails now goes first no more, and counts."""
-        self.begin(b"old", name=b"joe").passed()
+        self.throttle.passed(self.begin(b"old", name=b"joe"))
         for _ in range(2):
-            self.begin(b"old", name=b"joe").failed()
+            self.throttle.failed(self.begin(b"old", name=b"joe"))
         self.assertEqual(self.throttle._passed, {})
         self.assertEqual([known.count for known in self.throttle._failures.values()], [1, 1])
 
     def test_lately_ends(self) -> None:
         """After a day it is not lately any more."""
-        self.begin(b"right", name=b"joe").passed()
+        self.throttle.passed(self.begin(b"right", name=b"joe"))
         self.clock.advance(login_throttle.LATELY)
         list(self.guesses(5, name=b"joe"))
         self.assertNoResult(waiting := self.beginning(b"right", name=b"joe"))
         self.clock.advance(4)
-        self.successResultOf(waiting).passed()
+        self.throttle.passed(self.successResultOf(waiting))
 
     def test_what_nobody_could_tell(self) -> None:
         """An attempt that nobody could verify was no guess."""
         for n in range(20):
-            self.begin(b"%d" % n).undecided()
+            self.throttle.undecided(self.begin(b"%d" % n))
         self.assertEqual(list(self.guesses(3)), [0, 0, 0])
 
 

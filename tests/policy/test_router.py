@@ -7,7 +7,7 @@ from smtprelay.mime.head import Head
 from smtprelay.model.message import Client, Envelope, Planned, Recipient, Refused
 from smtprelay.model.shape import Shape
 from smtprelay.policy.networks import Networks, Patterns
-from smtprelay.policy.router import Router, Rule, largest
+from smtprelay.policy.router import Router, Rule
 from tests.policy.doubles import FakeOutlet
 from tests.steps import counted
 
@@ -287,7 +287,7 @@ class ReachesTests(SynchronousTestCase):
 
 class LargestTests(SynchronousTestCase):
     def largest(self, rules: list[Rule], limit: int | None = None, listener: str = "lan") -> int | None:
-        return largest(rules, {"small": SMALL, "large": LARGE, "endless": ENDLESS}, listener, limit)
+        return Router(rules, {"small": SMALL, "large": LARGE, "endless": ENDLESS}).largest(listener, limit)
 
     def test_the_most_generous_way(self):
         """It is the largest limit of any provider of any route, within the listener's own."""
@@ -313,10 +313,10 @@ class LargestTests(SynchronousTestCase):
         """The largest mail whose request may fit is announced, whatever others become."""
         outlets = {"acs": FakeOutlet(request=10_000_000, least=2, most=9), "tiny": FakeOutlet(request=0)}
         for via, size in ((["acs"], 5_000_000), (["tiny"], 0), (["tiny", "acs"], 5_000_000)):
-            self.assertEqual(largest([Rule(name="a", via=via)], outlets, "lan", None), size)
-        self.assertEqual(largest([Rule(name="a", via=["acs"])], outlets, "lan", 1000), 1000)
+            self.assertEqual(Router([Rule(name="a", via=via)], outlets).largest("lan", None), size)
+        self.assertEqual(Router([Rule(name="a", via=["acs"])], outlets).largest("lan", 1000), 1000)
         both = {"acs": FakeOutlet(size=300, request=10_000)}
-        self.assertEqual(largest([Rule(name="a", via=["acs"])], both, "lan", None), 300)
+        self.assertEqual(Router([Rule(name="a", via=["acs"])], both).largest("lan", None), 300)
 
     def test_routes_for_small_mail(self):
         """A route for mail below a size takes at most one byte less."""

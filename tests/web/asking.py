@@ -5,10 +5,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from attrs import evolve, frozen
+from prometheus_client import CollectorRegistry
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from smtprelay.model.archive import RoutingTargets
 from smtprelay.model.queue import (
     Attempt,
     Detail,
@@ -22,12 +24,15 @@ from smtprelay.model.queue import (
 )
 from smtprelay.model.queue_admin import Edited, Found, HoldRule
 from smtprelay.smtp.refusals import Refusals
+from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics
 from smtprelay.web.auth import Access
 from smtprelay.web.captured_mail import CapturedAttachment, CapturedMail
-from smtprelay.web.context import Sources
+from smtprelay.web.context import Draining, Operations, Sources
 from smtprelay.web.site import build_site
 from tests.recording import Recording
+
+NO_TARGETS = RoutingTargets()
 
 NOW = 1_790_000_000.0
 
@@ -241,6 +246,28 @@ class Response:
         return json.loads(self.body)
 
 
+class FakeRelay:
+    """A relay that has ``checks``, and one listener."""
+
+    def __init__(self, since: float, checks: Mapping[str, str | None]) -> None:
+        self.metrics = Metrics()
+        self.since = since
+        self.checks = checks
+        self.trouble: LogTrouble | None = None
+
+    def listeners(self) -> list[dict[str, str]]:
+        return [{"name": "lan", "endpoint": "tcp:2525"}]
+
+    def log_trouble(self) -> LogTrouble | None:
+        return self.trouble
+
+    async def readiness(self) -> Mapping[str, str | None]:
+        return self.checks
+
+    async def registry(self) -> CollectorRegistry:
+        return self.metrics.registry
+
+
 class Fixture:
     """One endpoint on a clock, with everything behind it."""
 
@@ -249,6 +276,8 @@ class Fixture:
         serve: Collection[str] = ("health", "metrics", "api", "dashboard"),
         *,
         access: Callable[[Clock], Access] | None = None,
+        draining: Draining | None = None,
+        targets: RoutingTargets = NO_TARGETS,
         **changes: Any,
     ) -> None:
         self.clock = Clock()
@@ -257,25 +286,21 @@ class Fixture:
         self.spool = FakeSpool()
         self.operator = FakeOperator()
         self.checks: dict[str, str | None] = {"spool": None, "listener lan": None}
+        self.relay = FakeRelay(since=NOW - 100, checks=self.checks)
         sources = Sources(
-            spool=self.spool,
-            metrics=Metrics(),
+            relay=self.relay,
             clock=self.clock,
-            started=NOW - 100,
             events=self.events,
-            readiness=self._readiness,
-            listeners=lambda: [{"name": "lan", "endpoint": "tcp:2525"}],
-            version="1.2.3",
-            operator=self.operator,
-            mailbox=FakeMailbox(),
+            spool=self.spool,
             refusals=Refusals(self.clock, self.events),
+            operations=Operations(
+                lanes=self.spool.admin, operator=self.operator, draining=draining, targets=targets
+            ),
+            mailbox=FakeMailbox(),
         )
         self.sources = evolve(sources, **changes)
         self.access = access(self.clock) if access else Access(self.clock, hosts=["relay.example.com"])
         self.site = build_site(serve, self.sources, self.access)
-
-    async def _readiness(self) -> dict[str, str | None]:
-        return self.checks
 
     def send(
         self,

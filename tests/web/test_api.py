@@ -10,6 +10,7 @@ from smtprelay.model.queue_admin import HoldRule
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.log_writer import LogTrouble
+from smtprelay.version import VERSION
 from smtprelay.web.auth import Access, Token
 from tests.recording import Recording
 from tests.web.asking import DETAIL, LANE, NOW, STOCK, SUMMARY, WHOLE_ID, Fixture
@@ -32,7 +33,7 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(
             fixture.get("/api/v1/status").json,
             {
-                "version": "1.2.3",
+                "version": VERSION,
                 "uptime": 100.0,
                 "ready": {"ok": False, "checks": {"spool": None, "listener lan": "not bound"}},
                 "attention": [
@@ -56,7 +57,8 @@ class StatusTests(SynchronousTestCase):
 
     def test_a_spool_that_does_not_answer(self):
         """All else is told, also that the log cannot be written; that the spool is away needs a person."""
-        fixture = Fixture(log_trouble=lambda: LogTrouble("no space", NOW - 5))
+        fixture = Fixture()
+        fixture.relay.trouble = LogTrouble("no space", NOW - 5)
         fixture.spool.error = SpoolUnavailable("no connection to the database")
         response = fixture.get("/api/v1/status")
         self.assertEqual(response.status, 200)
@@ -67,7 +69,7 @@ class StatusTests(SynchronousTestCase):
             "the spool does not answer: no connection to the database",
         )
         self.assertEqual((status["stock"], status["nodes"], status["refused"]), (None, [], None))
-        self.assertEqual((status["version"], status["ready"]["ok"]), ("1.2.3", True))
+        self.assertEqual((status["version"], status["ready"]["ok"]), (VERSION, True))
 
     def test_a_part_of_the_spool_that_does_not_answer(self):
         """What was answered before is told."""

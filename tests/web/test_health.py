@@ -4,6 +4,7 @@ import json
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.version import VERSION
 from tests.web.asking import Fixture
 
 
@@ -58,7 +59,7 @@ class HealthTests(SynchronousTestCase):
 
     def test_health_has_the_shape_of_the_relays_before_us(self):
         """Name, status, version, uptime, time and numbers; a real verdict in the status code."""
-        self.fixture.sources.metrics("message.delivered", provider="acs", count=2)
+        self.fixture.relay.metrics("message.delivered", provider="acs", count=2)
         for path in ("/health", "/ready", "/healthz"):
             answer = self.fixture.get(path).json
             metrics = answer.pop("metrics")
@@ -67,7 +68,7 @@ class HealthTests(SynchronousTestCase):
                 {
                     "name": "smtprelay",
                     "status": "ok",
-                    "version": "1.2.3",
+                    "version": VERSION,
                     "uptime_seconds": 100.0,
                     "timestamp": "2026-09-21T14:13:20.000+00:00",
                 },

@@ -5,7 +5,8 @@ However it waits (deferred, in a blocked lane, held), it is found by its age alo
 of once. Ids sort by time, so each look goes on where the one before it ended.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Final
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError
@@ -19,6 +20,11 @@ from smtprelay.model.attempt import NewMessage
 from smtprelay.model.queue import Overdue
 from smtprelay.model.route import Route
 
+#: Looks in the time that makes mail late; and the bounds of the seconds between two of them.
+_LOOKS: Final = 10
+_SHORTEST: Final = 1.0
+_LONGEST: Final = 60.0
+
 
 @define(eq=False)
 class Delays:
@@ -26,7 +32,7 @@ class Delays:
     Looks for deliveries that are late, and has their senders told.
 
     :param after: how long a delivery waits before its sender hears of it, seconds.
-    :param running: whether to go on; asked between two deliveries.
+    :ivar stopping: when it becomes true, the delivery under way is the last one.
     """
 
     _spool: WorkQueue
@@ -35,17 +41,22 @@ class Delays:
     _after: float = field(kw_only=True)
     _clock: IReactorTime = field(kw_only=True)
     _events: Events = field(kw_only=True)
-    _running: Callable[[], bool] = field(kw_only=True)
     _mark: tuple[str, int] = field(default=("", 0), init=False)
+    stopping: bool = field(default=False, init=False)
+
+    @property
+    def every(self) -> float:
+        """Seconds between two looks: ten in the time that makes mail late, within bounds."""
+        return min(_LONGEST, max(_SHORTEST, self._after / _LOOKS))
 
     async def look(self) -> None:
         """Go through all that has become late since the last time; it raises as the spool does."""
         before = self._clock.seconds() - self._after
         more = True
-        while more and self._running():
+        while more:
             page = await self._spool.overdue(before, self._mark)
             for overdue in page.deliveries:
-                if not self._running():
+                if self.stopping:
                     return
                 notice = await self._notice(overdue)
                 if notice is not None and await self._spool.notify(overdue.delivery, notice):

@@ -108,7 +108,7 @@ class Direct:
         try:
             return await self._attempt(delivery, attempt, body, slot, patience)
         finally:
-            slot.end()
+            self.admission.end(slot)
 
     async def _enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> Slot | Turned:
         """A spool that fails admits nobody: what it counts would not be true any more."""
@@ -127,9 +127,10 @@ class Direct:
         begun = self.clock.seconds()
         self.events("attempt.started", attempt=attempt, **report.about(delivery))
         try:
-            results = await self.providers[delivery.provider].deliver(delivery, body, slot.release)
+            release = partial(self.admission.release, slot)
+            results = await self.providers[delivery.provider].deliver(delivery, body, release)
             taken = slot.released
-            slot.learn(results.values())
+            self.admission.learn(slot, results.values())
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- whatever it is, the client must have an answer
@@ -156,7 +157,7 @@ class Direct:
             known = await self._ask(evolve(claim, delivery=_narrowed(delivery, lost)))
             if known is None:
                 break
-            slot.learn(known.values())
+            self.admission.learn(slot, known.values())
             results = {**results, **known}
             asked += 1
         return results

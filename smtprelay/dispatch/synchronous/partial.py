@@ -6,7 +6,7 @@ again to those who have it. So the relay is responsible for the rest: with a spo
 the attempt that was made, and is retried. Without a spool the sender gets a bounce.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 from attrs import evolve, frozen
@@ -16,6 +16,7 @@ from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.decision import Decision, DecisionInput, settle
 from smtprelay.dispatch.failover import Failover
 from smtprelay.dispatch.notices import EndNotices
+from smtprelay.dispatch.synchronous.permits import SynchronousPermits
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy, final
 from smtprelay.interfaces import Body
 from smtprelay.interfaces.spool import Spool
@@ -35,12 +36,12 @@ class PartialSuccess:
     Takes over what is left of a message.
 
     :ivar spool: ``None`` where all listeners are synchronous.
-    :ivar stopped: whether a lane (provider, key) is stopped.
+    :ivar admission: knows which lanes are stopped.
     """
 
     spool: Spool | None
     context: DispatchContext
-    stopped: Callable[[str, str], bool]
+    admission: SynchronousPermits
     notices: EndNotices
 
     async def keep(
@@ -82,7 +83,7 @@ class PartialSuccess:
                 route=route,
                 now=context.clock.seconds(),
                 chance=context.jitter(),
-                elsewhere=partial(failover.next_place, self.stopped, sizes),
+                elsewhere=partial(failover.next_place, self.admission.stopped, sizes),
             )
             return settle(case, said)
 

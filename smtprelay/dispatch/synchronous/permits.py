@@ -56,6 +56,21 @@ class ClientPatience:
         self._until = self._clock.seconds()
 
 
+@define(eq=False)
+class Slot:
+    """
+    The right to one request, and how far it was used.
+
+    :ivar released: it was given back: the provider has the body, or its answer has come.
+    :ivar ended: so were outcomes, or that there are none.
+    """
+
+    permit: Permit
+    delivery: Delivery
+    released: bool = field(default=False, init=False)
+    ended: bool = field(default=False, init=False)
+
+
 @frozen
 class Turned:
     """
@@ -96,7 +111,7 @@ class SynchronousPermits:
         """Move all times by ``seconds``: the system clock was changed; the dispatcher sees to the lanes."""
         self._stops = {key: until + seconds for key, until in self._stops.items()}
 
-    async def enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> "Slot | Turned":
+    async def enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> Slot | Turned:
         """
         Return a slot of the delivery's lane, with a token of each window, as soon as there is one.
 
@@ -160,13 +175,13 @@ class SynchronousPermits:
             return True
         return asked.until is not None and asked.until - self._clock.seconds() > patience.left
 
-    def _result(self, asked: Permit | Busy, delivery: Delivery, patience: ClientPatience) -> "Slot | Turned":
+    def _result(self, asked: Permit | Busy, delivery: Delivery, patience: ClientPatience) -> Slot | Turned:
         if isinstance(asked, Busy):
             return Turned(Blocked(asked.reason)) if asked.reason else _busy(delivery.provider)
-        slot = Slot(asked, delivery, self)
+        slot = Slot(asked, delivery)
         if patience.left:
             return slot
-        slot.end()
+        self.end(slot)
         late = f"{delivery.provider} could not be asked in time, try again later"
         return Turned(ProvidersBusy(late), final=True)
 
@@ -187,51 +202,31 @@ class SynchronousPermits:
 
     # --- what came of it
 
-    def give_back(self, permit: Permit, feedback: Feedback | None) -> None:
+    def release(self, slot: Slot) -> None:
+        """Give the permit back, once: the provider has the body, and its answer comes later."""
+        if not slot.released:
+            slot.released = True
+            self._give_back(slot.permit, None)
+
+    def learn(self, slot: Slot, outcomes: Collection[Outcome]) -> None:
+        """Give the permit back with the outcomes; more may follow when the provider is asked later."""
+        block = self._lanes.learn(slot.delivery, outcomes, self._clock.seconds())
+        if not slot.ended or block is not None:
+            slot.ended = slot.released = True
+            self._give_back(slot.permit, Feedback(outcomes=tuple(outcomes), block=block))
+
+    def end(self, slot: Slot) -> None:
+        """Give the permit back unless that was done: no outcome follows."""
+        if not slot.ended:
+            self.learn(slot, ())
+
+    def _give_back(self, permit: Permit, feedback: Feedback | None) -> None:
         """Tell the spool; nobody waits for that."""
         Deferred.fromCoroutine(self._permits.give_back(permit, feedback)).addErrback(self._not_given_back)
-
-    def learn(self, delivery: Delivery, outcomes: Collection[Outcome]) -> Feedback:
-        """Return what ``outcomes`` teach."""
-        block = self._lanes.learn(delivery, outcomes, self._clock.seconds())
-        return Feedback(outcomes=tuple(outcomes), block=block)
 
     def _not_given_back(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
             self._events("spool.failed", operation="give back", reason=failure.getErrorMessage())
-
-
-@define(eq=False)
-class Slot:
-    """
-    The right to one request.
-
-    :ivar released: it was given back: the provider has the body, or its answer has come.
-    """
-
-    _permit: Permit
-    _delivery: Delivery
-    _admission: SynchronousPermits
-    released: bool = field(default=False, init=False)
-    _ended: bool = field(default=False, init=False)
-
-    def release(self) -> None:
-        """Return the permit, once: the provider has the body, and its answer comes later."""
-        if not self.released:
-            self.released = True
-            self._admission.give_back(self._permit, None)
-
-    def learn(self, outcomes: Collection[Outcome]) -> None:
-        """Return the permit with the outcomes; more may follow when the provider is asked later."""
-        feedback = self._admission.learn(self._delivery, outcomes)
-        if not self._ended or feedback.block is not None:
-            self._ended = self.released = True
-            self._admission.give_back(self._permit, feedback)
-
-    def end(self) -> None:
-        """Return the permit unless that was done: no outcome follows."""
-        if not self._ended:
-            self.learn(())
 
 
 def _busy(provider: str) -> Turned:

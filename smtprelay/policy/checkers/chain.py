@@ -67,15 +67,15 @@ class CheckerChain:
         try:
             identity = await self._ask(credentials)
         except LoginFailed:
-            attempt.failed()
+            self._throttle.failed(attempt)
             raise
         except Exception as error:
             if isinstance(error, Refused) and error.reply.code >= _PERMANENT:
-                attempt.failed()
+                self._throttle.failed(attempt)
             else:
-                attempt.undecided()
+                self._throttle.undecided(attempt)
             raise
-        attempt.passed()
+        self._throttle.passed(attempt)
         return identity
 
     async def _ask(self, credentials: Any) -> Any:

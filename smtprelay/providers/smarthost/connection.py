@@ -59,7 +59,7 @@ class Channel(Protocol):
     One connection to a server.
 
     :ivar contact: hears how far the conversation comes, until the server has answered what we want.
-    :ivar gone: called once when the connection is no more.
+    :ivar gone: fires, with the channel, when the connection is no more.
     :ivar last: the code of the last reply, 0 before the first.
     """
 
@@ -79,7 +79,7 @@ class Channel(Protocol):
         """
         self.contact = contact
         self._host = host
-        self.gone: Callable[[], None] = lambda: None
+        self.gone: Deferred[Channel] = Deferred()
         self.last = 0
         self._stage = _GREETING
         self._secure = secure
@@ -231,7 +231,7 @@ class Channel(Protocol):
         self._deadline.stop()
         untrusted = reason.check(TLSError, VerificationError) is not None
         self._end(tls_words(reason), untrusted=untrusted)
-        self.gone()
+        self.gone.callback(self)
 
     def pauseProducing(self) -> None:
         """Hold the stream: the server reads slowly."""

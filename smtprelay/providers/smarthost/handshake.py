@@ -49,7 +49,7 @@ class Timeouts:
 
 
 @frozen(kw_only=True)
-class Host:
+class HostSettings:
     """
     The server, and how it wants to be spoken to.
 
@@ -80,7 +80,7 @@ class Host:
 
 
 async def begin(
-    channel: Channel, host: Host, starttls: IOpenSSLClientConnectionCreator | None = None
+    channel: Channel, host: HostSettings, starttls: IOpenSSLClientConnectionCreator | None = None
 ) -> Offers:
     """
     Begin a session and return what the server offers in it.
@@ -103,7 +103,7 @@ async def begin(
     return offers
 
 
-async def _hello(channel: Channel, host: Host) -> Offers:
+async def _hello(channel: Channel, host: HostSettings) -> Offers:
     answer = await _ask(channel, hello("EHLO", host.helo), host)
     if answer.positive:
         return read_offers(answer)
@@ -118,7 +118,7 @@ async def _hello(channel: Channel, host: Host) -> Offers:
 async def _start_tls(
     channel: Channel,
     offers: Offers,
-    host: Host,
+    host: HostSettings,
     creator: IOpenSSLClientConnectionCreator,
 ) -> None:
     if not offers.starttls:
@@ -129,7 +129,7 @@ async def _start_tls(
     channel.start_tls(creator)
 
 
-async def _log_in(channel: Channel, offers: Offers, host: Host) -> None:
+async def _log_in(channel: Channel, offers: Offers, host: HostSettings) -> None:
     try:
         login = choose_login(offers.mechanisms, host.username, host.password())
     except (OSError, LookupError, ValueError) as error:
@@ -154,5 +154,5 @@ def _decoded(answer: ServerReply) -> bytes:
         raise NotAccepted(Deferred(f"a challenge that is not base64: {answer}")) from error
 
 
-async def _ask(channel: Channel, line: bytes, host: Host, stage: str = "") -> ServerReply:
+async def _ask(channel: Channel, line: bytes, host: HostSettings, stage: str = "") -> ServerReply:
     return (await channel.ask(line, 1, host.timeouts.command, stage))[0]

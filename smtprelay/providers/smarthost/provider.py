@@ -26,11 +26,11 @@ from smtprelay.providers.outgoing import FinishedBody
 from smtprelay.providers.smarthost.commands import hello
 from smtprelay.providers.smarthost.connection import Channel, Lost
 from smtprelay.providers.smarthost.errors import NotAccepted
-from smtprelay.providers.smarthost.handshake import Host, begin
+from smtprelay.providers.smarthost.handshake import HostSettings, begin
 from smtprelay.providers.smarthost.session import SmarthostSession
 from smtprelay.providers.smarthost.tls import tls_creator
 
-__all__ = ["Host", "Smarthost"]
+__all__ = ["HostSettings", "Smarthost"]
 
 PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
 
@@ -57,7 +57,7 @@ class Smarthost(ProviderDefaults):
         self,
         name: str,
         reactor: IReactorTime,
-        host: Host,
+        host: HostSettings,
         events: Events,
         *,
         limits: Limits | None = None,
@@ -216,8 +216,8 @@ class Smarthost(ProviderDefaults):
             contact.failed(why)
             raise NotAccepted(model_outcome.Deferred(why)) from error
         assert isinstance(channel, Channel)
-        channel.gone = lambda: self._forget(channel)
         self._channels.add(channel)
+        channel.gone.addCallback(self._forget)
         return channel
 
     def _forget(self, channel: Channel) -> None:
@@ -246,5 +246,5 @@ def _too_slow(_cancelled: object, seconds: float) -> Channel:
     raise TookTooLong(seconds)
 
 
-def _tls(host: Host) -> IOpenSSLClientConnectionCreator:
+def _tls(host: HostSettings) -> IOpenSSLClientConnectionCreator:
     return tls_creator(host.host, verify=host.verify, ca=host.ca)

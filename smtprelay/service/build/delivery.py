@@ -3,8 +3,8 @@ What delivers the mail of a configuration: from the spool, and while its client 
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from smtprelay.config.model import Config
 from smtprelay.dispatch.context import DispatchContext
@@ -21,11 +21,6 @@ from smtprelay.interfaces import Events, Provider
 from smtprelay.interfaces.spool import Spool
 from smtprelay.net.buffer_budget import Budget
 from smtprelay.service.build.bounces import OwnMessages, all_routes, bounce_settings
-from smtprelay.service.chores import Chore
-
-#: Late mail is looked for so often in the time that makes it late; but within these bounds, seconds.
-_LOOKS: Final = 10
-_LOOK_EVERY: Final = (1.0, 60.0)
 
 
 def build_context(
@@ -73,27 +68,22 @@ def build_synchronous(
         clock=clock,
         events=events,
     )
-    remainder = PartialSuccess(spool=spool, context=context, stopped=admission.stopped, notices=notices)
+    remainder = PartialSuccess(spool=spool, context=context, admission=admission, notices=notices)
     return Synchronous(
         direct, remainder, clock=clock, events=events, defer_to_thread=defer_to_thread, budget=budget
     )
 
 
-def build_delays(
-    config: Config, context: DispatchContext, reporter: DsnReporter, running: Callable[[], bool]
-) -> Sequence[Chore]:
-    """Return what looks for late mail; nothing if nobody wants to know of it."""
+def build_delays(config: Config, context: DispatchContext, reporter: DsnReporter) -> Delays | None:
+    """Return what looks for late mail; ``None`` if nobody wants to know of it."""
     after = config.bounces.delay_notice
     if after is None:
-        return []
-    delays = Delays(
+        return None
+    return Delays(
         context.spool,
         context.routes,
         reporter,
         after=after,
         clock=context.clock,
         events=context.events,
-        running=running,
     )
-    shortest, longest = _LOOK_EVERY
-    return [("delays", min(longest, max(shortest, after / _LOOKS)), delays.look)]

@@ -1,8 +1,8 @@
 """
-Builds the factory that speaks SMTP at a listener, with its policy.
+Builds what speaks SMTP at a listener, its policy, and what receives its mail.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,9 +11,11 @@ from twisted.cred.portal import Portal
 
 from smtprelay.config import listeners
 from smtprelay.config.model import Config, RouteSettings
-from smtprelay.interfaces import Events, Provider, Receive
-from smtprelay.model.fit import largest as largest_mail
+from smtprelay.dispatch.synchronous.incoming import Synchronous
+from smtprelay.interfaces import Events, Receive
+from smtprelay.interfaces.spool import Spool
 from smtprelay.model.message import Reply
+from smtprelay.net.buffer_budget import Budget
 from smtprelay.net.tls_server import ServerContext
 from smtprelay.net.worker_memory import WorkerMemory
 from smtprelay.policy.avatar import SessionContext
@@ -24,7 +26,7 @@ from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.networks import Networks, Patterns
 from smtprelay.policy.realm import Realm
-from smtprelay.policy.router import Router, Rule, largest
+from smtprelay.policy.router import Router, Rule
 from smtprelay.policy.settings import ListenerPolicy, Rights, User
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import Refusals
@@ -33,55 +35,68 @@ from smtprelay.smtp.settings import ListenerSettings
 
 
 @frozen(kw_only=True)
-class ListenerFactory:
+class Receiver:
     """
-    What all listeners of a relay share.
+    Receives the mail of all listeners: into the spool, or to be delivered while its client waits.
 
-    :ivar rules: the routes' conditions, in their order.
+    :ivar spool: ``None`` where all listeners are synchronous; ``synchronous``: where none is.
+    :ivar budget: of memory.
+    :ivar new_id: makes message ids.
+    :ivar clock: seconds since the epoch.
+    """
+
+    spool: Spool | None
+    synchronous: Synchronous | None
+    budget: Budget
+    new_id: Callable[[], str]
+    clock: Any
+
+    def receive(self, listener: listeners.Listener) -> Receive:
+        """Return what receives the mail of a listener."""
+        if listener.delivery == "synchronous":
+            assert self.synchronous is not None
+            return self.synchronous.within(listener.reply_deadline)
+        assert self.spool is not None
+        return self.spool.incoming
+
+    def refusal(self, listener: listeners.Listener, size: int) -> Reply | None:
+        """Return why a listener can take no message of ``size`` bytes now, or ``None`` if it can."""
+        refusal = self.budget.refusal()
+        if refusal is not None or listener.delivery == "synchronous" or self.spool is None:
+            return refusal
+        return self.spool.refusal(size)
+
+
+@frozen(kw_only=True)
+class PortalFactory:
+    """
+    Builds the policy of a listener.
+
     :ivar users: remembers verified passwords, for all listeners.
     :ivar throttle: remembers wrong ones, for all listeners.
-    :ivar receive: returns what receives the mail of a listener: the spool, or synchronous delivery.
-    :ivar admits: returns why a listener can take no message of so many bytes now, or ``None``.
-    :ivar memory: what all workers count together; ``None``: there is one process.
-    :ivar new_id: makes message ids.
-    :ivar refusals: records what clients are refused.
     """
 
     config: Config
-    providers: Mapping[str, Provider]
-    rules: Sequence[Rule]
+    router: Router
     users: Users
     throttle: LoginThrottle
-    receive: Callable[[listeners.Listener], Receive]
-    admits: Callable[[listeners.Listener, int], Reply | None]
-    memory: WorkerMemory | None
-    new_id: Callable[[], str]
-    reactor: Any
-    clock: Any
-    events: Events
-    refusals: Refusals
+    receiver: Receiver
 
-    def factory(self, listener: listeners.Listener) -> ESMTPFactory:
-        """Return the factory of one listener."""
-        size = largest(self.rules, self.providers, listener.name, listener.limits.size)
-        policy = _policy(self.config, listener, size)
+    def portal(self, listener: listeners.Listener, policy: ListenerPolicy) -> Portal:
+        """Return where the sessions of a listener log in."""
         context = SessionContext(
             listener=policy,
-            router=Router(self.rules, self.providers),
-            receive=self.receive(listener),
-            new_id=self.new_id,
-            clock=self.clock,
-            admits=partial(self.admits, listener),
+            router=self.router,
+            receive=self.receiver.receive(listener),
+            new_id=self.receiver.new_id,
+            clock=self.receiver.clock,
+            admits=partial(self.receiver.refusal, listener),
         )
         portal = Portal(Realm(context), [AnonymousByNetwork(policy)])
         if listener.auth.checkers:
             checkers = [self._checker(name, policy) for name in listener.auth.checkers]
             portal.registerChecker(CheckerChain(checkers, self.throttle))
-        tls = _tls(listener.tls, self.reactor, self.events)
-        settings = _settings(self.config, listener, policy, tls, self._size_of(listener, size))
-        return ESMTPFactory(
-            portal, settings, self.reactor, self.events, memory=self.memory, refusals=self.refusals
-        )
+        return portal
 
     def _checker(self, name: str, policy: ListenerPolicy) -> Any:
         """Return the checker ``name``; other kinds are not in a configuration."""
@@ -90,12 +105,40 @@ class ListenerFactory:
         assert isinstance(self.config.checkers[name], listeners.AnyChecker), name
         return AnyLogin(policy.allow_from)
 
+
+@frozen(kw_only=True)
+class ListenerFactory:
+    """
+    Builds what speaks SMTP at a listener.
+
+    :ivar memory: what all workers count together; ``None``: there is one process.
+    :ivar refusals: records what clients are refused.
+    """
+
+    config: Config
+    router: Router
+    portals: PortalFactory
+    memory: WorkerMemory | None
+    reactor: Any
+    events: Events
+    refusals: Refusals
+
+    def factory(self, listener: listeners.Listener) -> ESMTPFactory:
+        """Return the factory of one listener."""
+        size = self.router.largest(listener.name, listener.limits.size)
+        policy = _policy(self.config, listener, size)
+        tls = _tls(listener.tls, self.reactor, self.events)
+        settings = _settings(self.config, listener, policy, tls, self._size_of(listener, size))
+        portal = self.portals.portal(listener, policy)
+        return ESMTPFactory(
+            portal, settings, self.reactor, self.events, memory=self.memory, refusals=self.refusals
+        )
+
     def _size_of(self, listener: listeners.Listener, size: int | None) -> str:
         """Return which provider's limit is announced; ``""``: the listener's own."""
         if size is None or size == listener.limits.size:
             return ""
-        names = (name for rule in self.rules for name in rule.via)
-        return next((name for name in names if largest_mail(self.providers[name]) == size), ROUTES)
+        return self.router.limited_to(size) or ROUTES
 
 
 def _policy(config: Config, listener: listeners.Listener, size: int | None) -> ListenerPolicy:

@@ -18,7 +18,7 @@ from smtprelay.providers.capture import Capture
 from smtprelay.providers.http.client import open_http
 from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.providers.smarthost.handshake import Timeouts
-from smtprelay.providers.smarthost.provider import Host, Smarthost
+from smtprelay.providers.smarthost.provider import HostSettings, Smarthost
 from smtprelay.service.build.bounces import bounces_from
 
 
@@ -96,7 +96,7 @@ def credentials_of(wanted: settings.AcsSettings) -> Credentials:
 
 def _smarthost(name: str, wanted: settings.SmarthostSettings, context: ProviderContext) -> Provider:
     password = wanted.password
-    host = Host(
+    host = HostSettings(
         host=wanted.host,
         port=wanted.port,
         tls=wanted.tls,

@@ -31,7 +31,7 @@ from smtprelay.service.workers.monitor import Worker
 from smtprelay.telemetry.aggregate import Gathered
 from smtprelay.web.api import api_routes
 from smtprelay.web.auth import ROLE, WHO
-from smtprelay.web.context import Sources
+from smtprelay.web.context import Operations, Sources
 from smtprelay.web.messages import MAX_BODY, ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.refused import RECORD
 from smtprelay.web.router import Endpoint
@@ -124,8 +124,9 @@ class ApiProxy:
             # No action of this table is called: it is there for the paths and the roles.
             unseen: Any = SimpleNamespace(admin=None, archive=None, maintenance=None)
             spool = None if config.spool is None else unseen
-            table = evolve(sources, spool=spool, permits=unseen, operator=unseen, draining=unseen)
-            return [self._passing(route, sources) for route in api_routes(table)]
+            operations = Operations(lanes=unseen, operator=unseen, draining=unseen)
+            table = api_routes(evolve(sources, spool=spool, operations=operations))
+            return [self._passing(route, sources) for route in table]
 
         return {**PARTS, "api": routes}
 
@@ -224,12 +225,12 @@ class ApiProxy:
         """Return the answer about the relay's state, of which a worker knows only a part."""
         if answer.status != OK:
             return answer
-        checks = await sources.readiness()
+        checks = await sources.relay.readiness()
         workers = [{"number": each.number, "pid": each.pid, "ready": each.ready} for each in self.workers]
         told: Answer = json.loads(answer.body) | {
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
-            "listeners": sources.listeners(),
+            "listeners": sources.relay.listeners(),
             "workers": workers,
         }
         return json_answer(told)

@@ -9,10 +9,10 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -100,6 +100,25 @@ class Worker(ProcessProtocol):
                 self.transport.signalProcess(name)
 
 
+class MonitorOwner(Protocol):
+    """Hears what happens to workers, until they are to stop."""
+
+    def worker_waits(self, worker: Worker, /) -> None:
+        """It cannot reach its spool's database."""
+
+    def worker_ready(self, worker: Worker, /) -> None:
+        """It takes mail."""
+
+    def worker_unresponsive(self, worker: Worker, /) -> None:
+        """It has said nothing for long: it is killed, and dies next."""
+
+    def worker_died(self, worker: Worker, /) -> None:
+        """Its process has ended; it is restarted."""
+
+    def too_many_died(self) -> None:
+        """Nobody is restarted any more."""
+
+
 @define(eq=False, kw_only=True)
 class Monitor:
     """
@@ -109,8 +128,6 @@ class Monitor:
     :ivar inherited: file descriptors of ours by what they are called in a worker.
     :ivar restarts_per_hour: after one death more nobody is restarted.
     :ivar patience: seconds that a worker may take to end before it is killed.
-    :ivar tell: is told what happens to a worker: ``waiting``, ``ready``, ``unresponsive`` (it is killed and
-        has died next), ``died``, or ``too many`` died. Nothing is told once they are to stop.
     :ivar deaths: how many have died within the last hour.
     """
 
@@ -120,7 +137,7 @@ class Monitor:
     inherited: Mapping[int, int]
     restarts_per_hour: int
     patience: float
-    tell: Callable[[str, Worker], object]
+    owner: MonitorOwner
     _deaths: deque[float] = field(factory=deque, init=False)
     _looking: LoopingCall = field(init=False)
     _stopping: bool = field(default=False, init=False)
@@ -173,10 +190,12 @@ class Monitor:
 
     def heard(self, worker: Worker, said: bytes) -> None:
         """Note what a worker says: a byte for each thing."""
-        for byte, name in ((WAITING, "waiting"), (READY, "ready")):
-            if byte in said:
-                worker.waiting, worker.ready = name == "waiting", name == "ready"
-                self.tell(name, worker)
+        if WAITING in said:
+            worker.waiting, worker.ready = True, False
+            self.owner.worker_waits(worker)
+        if READY in said:
+            worker.waiting, worker.ready = False, True
+            self.owner.worker_ready(worker)
 
     def ended(self, worker: Worker) -> None:
         """Restart a worker that should not have ended."""
@@ -186,11 +205,11 @@ class Monitor:
             self._deaths.append(now)
             while self._deaths[0] <= now - _HOUR:
                 self._deaths.popleft()
-            self.tell("died", worker)
+            self.owner.worker_died(worker)
         worker.pid = 0
         if not self._stopping and self.deaths > self.restarts_per_hour:
             self._stopping = True
-            self.tell("too many", worker)
+            self.owner.too_many_died()
         elif not self._stopping:
             delay = 0.0
             if now - worker.began < _SHORT_LIFE:
@@ -223,7 +242,7 @@ class Monitor:
             worker.silent += 1
             if worker.silent > MOST_LOOKS:
                 worker.silent = None
-                self.tell("unresponsive", worker)
+                self.owner.worker_unresponsive(worker)
                 worker.send("KILL")
 
     def _see_whether_ended(self) -> None:

@@ -36,6 +36,7 @@ from smtprelay.service.workers.sockets import FIRST_SOCKET, MEMORY, Sockets, spo
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.aggregate import Gathered
 from smtprelay.telemetry.log import Fanout, Log
+from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics, watch_lag
 from smtprelay.web.context import Sources
 
@@ -73,6 +74,7 @@ class Supervisor(Service):
     ) -> None:
         self.config = loaded.config
         self.metrics = Metrics(seconds=reactor.seconds)
+        self.since = 0.0
         self.started: Deferred[None] = Deferred()
         self.ended: Deferred[int] = Deferred()
         self._file = str(Path(loaded.file).absolute())
@@ -105,6 +107,7 @@ class Supervisor(Service):
     def startService(self) -> None:
         """Begin to start; :attr:`started` fires when that ends."""
         super().startService()
+        self.since = self._reactor.seconds()
         self._threads.start()
         Deferred.fromCoroutine(self._start()).addErrback(self._start_failed)
 
@@ -129,7 +132,14 @@ class Supervisor(Service):
         _make_folder(self.config)
         for listener in self.config.listeners:
             await self._sockets.open(self._reactor, listener)
-        sources, parts = self._sources(), self._proxy.parts(self.config)
+        parts = self._proxy.parts(self.config)
+        sources = Sources(
+            relay=self,
+            clock=self._reactor,
+            events=self._events,
+            spool=None,
+            refusals=self._refusals,
+        )
         sites = http_sites(self.config, sources, self._threads.login, parts)
         for site in [*sites, control_site(self.config, sources, parts)]:
             await self._ports.open_site(site)
@@ -148,7 +158,7 @@ class Supervisor(Service):
             inherited={MEMORY: self._descriptor, **{number: numbers[name] for number, name in names.items()}},
             restarts_per_hour=self.config.supervise.restarts_per_hour,
             patience=PATIENCE,
-            tell=self._told,
+            owner=self,
         )
         self._monitor.start()
 
@@ -161,44 +171,17 @@ class Supervisor(Service):
         self.running = False
         return stopped.addCallback(lambda _: self.started.errback(told))
 
-    def _sources(self) -> Sources:
-        return Sources(
-            spool=None,
-            metrics=self.metrics,
-            clock=self._reactor,
-            started=self._reactor.seconds(),
-            events=self._events,
-            readiness=self._readiness,
-            listeners=self._sockets.described,
-            refusals=self._refusals,
-            exposition=self.exposition,
-        )
-
     # --- what happens to the workers
 
-    def _told(self, what: str, worker: Worker) -> None:
-        """React to what happened to a worker, as of :attr:`.process.Monitor.tell`."""
+    def worker_waits(self, worker: Worker) -> None:
+        """Turn clients away if no other one is ready."""
         self._see_who_accepts()
-        match what:
-            case "waiting":
-                self._events("worker.waiting", worker=worker.number)
-            case "ready":
-                self._events("worker.ready", worker=worker.number, pid=worker.pid)
-                self._begin_to_use(worker)
-            case "unresponsive":
-                self._events("worker.unresponsive", worker=worker.number, pid=worker.pid)
-            case "died":
-                self._died(worker)
-            case "too many":
-                self._too_many_died()
+        self._events("worker.waiting", worker=worker.number)
 
-    def _see_who_accepts(self) -> None:
-        """Turn clients away while workers wait for a database, which may take long; a new worker does not."""
-        ready = any(worker.ready for worker in self._workers)
-        self._sockets.turn_away(any(worker.waiting for worker in self._workers) and not ready)
-        self._refusals.store = RemoteLedger(self._proxy) if ready else None
-
-    def _begin_to_use(self, worker: Worker) -> None:
+    def worker_ready(self, worker: Worker) -> None:
+        """Use it; with the first one the relay is ready."""
+        self._see_who_accepts()
+        self._events("worker.ready", worker=worker.number, pid=worker.pid)
         self._watch(self._refusals.flush())
         self._watch(self._proxy.repeat(worker))
         if not self.started.called and self._stopping is None:
@@ -206,7 +189,19 @@ class Supervisor(Service):
             self.metrics.ready(True)
             self.started.callback(None)
 
-    def _died(self, worker: Worker) -> None:
+    def worker_unresponsive(self, worker: Worker) -> None:
+        """Only say so: it dies next."""
+        self._events("worker.unresponsive", worker=worker.number, pid=worker.pid)
+
+    def _see_who_accepts(self) -> None:
+        """Turn clients away while workers wait for a database, which may take long; a new worker does not."""
+        ready = any(worker.ready for worker in self._workers)
+        self._sockets.turn_away(any(worker.waiting for worker in self._workers) and not ready)
+        self._refusals.store = RemoteLedger(self._proxy) if ready else None
+
+    def worker_died(self, worker: Worker) -> None:
+        """Forget what it counted; stop if it could not start."""
+        self._see_who_accepts()
         self._memory.forget(worker.number)
         self._gathered.depart(worker.number)
         assert self._monitor is not None
@@ -217,7 +212,8 @@ class Supervisor(Service):
             why = f"worker {worker.number} cannot start ({worker.reason})"
             self._cannot_start(StartFailed(why, worker.status))
 
-    def _too_many_died(self) -> None:
+    def too_many_died(self) -> None:
+        """Stop the relay."""
         assert self.config.supervise is not None
         why = f"more than {self.config.supervise.restarts_per_hour} workers died within an hour"
         if self.started.called:
@@ -232,7 +228,16 @@ class Supervisor(Service):
         if self._monitor is not None:
             self._monitor.clock_stepped(seconds)
 
-    async def _readiness(self) -> Mapping[str, str | None]:
+    def listeners(self) -> Sequence[Mapping[str, Any]]:
+        """Return one JSON object for each listener."""
+        return self._sockets.described()
+
+    def log_trouble(self) -> LogTrouble | None:
+        """Return why the log cannot be written, if so."""
+        return self._log.trouble()
+
+    async def readiness(self) -> Mapping[str, str | None]:
+        """Return the checks of ``/readyz``: it is ready while one worker is."""
         checks: dict[str, str | None] = dict.fromkeys(("recovery", "workers", "draining"))
         checks["draining"] = why_draining(self._stopping is not None, self._proxy.draining)
         if not self.started.called:
@@ -245,9 +250,8 @@ class Supervisor(Service):
             checks["workers"] = "; ".join(said) or "no worker answers"
         return checks
 
-    async def exposition(self) -> CollectorRegistry:
+    async def registry(self) -> CollectorRegistry:
         """Return the metrics of all workers, brought up to date."""
-        self.metrics.ready(not any((await self._readiness()).values()))
         await self._proxy.gather(self._gathered)
         return self._registry
 

@@ -25,7 +25,6 @@ class DelayTests(DispatcherTestCase):
             after=HOUR,
             clock=stage.clock,
             events=stage.events,
-            running=lambda: True,
         )
         return stage
 
@@ -50,6 +49,21 @@ class DelayTests(DispatcherTestCase):
         self.assertEqual(len(self.look(stage)), 1)
         (event,) = stage.events.of("dsn.queued")
         self.assertEqual((event["delivery"], event["kind"], event["notice"]), ("M1.1", "delay", "B1"))
+
+    def test_stopping(self) -> None:
+        """A relay that stops tells nobody any more."""
+        stage = self.late()
+        stage.accept()
+        stage.clock.advance(HOUR)
+        self.delays.stopping = True
+        self.assertEqual(self.look(stage), [])
+
+    def test_how_often(self) -> None:
+        """Ten times in the time that makes mail late; at least once a minute, at most once a second."""
+        self.late()
+        for after, every in ((HOUR, 60.0), (100.0, 10.0), (2.0, 1.0)):
+            self.delays._after = after
+            self.assertEqual(self.delays.every, every)
 
     def test_however_it_waits(self) -> None:
         """In a blocked lane without a try, held, or deferred."""

@@ -77,7 +77,7 @@ class Counter:
         remainder = PartialSuccess(
             spool=self.spool,
             context=self.context,
-            stopped=self.admission.stopped,
+            admission=self.admission,
             notices=make_notices(self.context, self._post),
         )
         self.synchronous = Synchronous(

@@ -70,7 +70,7 @@ class MonitorTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = Spawning()
         self.told: list[tuple[Any, ...]] = []
-        self.stops_at = "too many"
+        self.stops_at_death = False
         self.monitor = self.watching(workers=2, most=3)
 
     def watching(self, workers: int, most: int) -> Monitor:
@@ -82,17 +82,29 @@ class MonitorTests(SynchronousTestCase):
             inherited={MEMORY: 30, 6: 40},
             restarts_per_hour=most,
             patience=PATIENCE,
-            tell=self.tell,
+            owner=self,
         )
         monitor.start()
         return monitor
 
-    def tell(self, what: str, worker: Worker) -> None:
-        """Note what is told, and of a death all that is known; many deaths stop everything."""
-        died = (worker.status, worker.reason, self.monitor.deaths) if what == "died" else ()
-        self.told.append((what, worker.number, *died))
-        if what == self.stops_at:
+    def worker_waits(self, worker: Worker) -> None:
+        self.told.append(("waiting", worker.number))
+
+    def worker_ready(self, worker: Worker) -> None:
+        self.told.append(("ready", worker.number))
+
+    def worker_unresponsive(self, worker: Worker) -> None:
+        self.told.append(("unresponsive", worker.number))
+
+    def worker_died(self, worker: Worker) -> None:
+        """Note all that is known; a test may stop everything here."""
+        self.told.append(("died", worker.number, worker.status, worker.reason, self.monitor.deaths))
+        if self.stops_at_death:
             self.monitor.stop()
+
+    def too_many_died(self) -> None:
+        self.told.append(("too many",))
+        self.monitor.stop()
 
     def look(self, *alive: "Process", times: int = 1) -> None:
         """Let time pass in which ``alive`` are heard."""
@@ -183,7 +195,7 @@ class MonitorTests(SynchronousTestCase):
         for number in range(4):
             self.reactor.started[-1].end(1)
             self.reactor.advance(60.0)
-            self.assertEqual(self.told.count(("too many", 2)), number // 3)
+            self.assertEqual(self.told.count(("too many",)), number // 3)
         self.assertEqual(len(self.reactor.started), 5)
 
     def test_too_many_within_an_hour(self) -> None:
@@ -191,7 +203,7 @@ class MonitorTests(SynchronousTestCase):
         for _ in range(6):
             self.reactor.started[-1].end(1)
             self.reactor.advance(1200.0)
-        self.assertEqual((self.told.count(("too many", 2)), self.monitor.deaths), (0, 3))
+        self.assertEqual((self.told.count(("too many",)), self.monitor.deaths), (0, 3))
         self.reactor.rightNow += 7200
         self.monitor.clock_stepped(7200)
         self.reactor.started[-1].end(1)
@@ -199,10 +211,10 @@ class MonitorTests(SynchronousTestCase):
 
     def test_too_many_of_what_is_being_stopped(self) -> None:
         """Who stops everything because of a death need not hear that it was one too many."""
-        self.stops_at = "died"
+        self.stops_at_death = True
         self.monitor = self.watching(workers=1, most=0)
         self.reactor.started[-1].end(None, 9)
-        self.assertNotIn(("too many", 1), self.told)
+        self.assertNotIn(("too many",), self.told)
 
     def test_one_that_does_not_end(self) -> None:
         """It is killed when the patience is over."""

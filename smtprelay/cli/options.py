@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 import click
-from click.core import ParameterSource
+from click.core import ParameterSource, augment_usage_errors
 
 from smtprelay.cli.exit_codes import USAGE, CliError
 from smtprelay.program import program
@@ -131,7 +131,8 @@ class RelayCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:  # noqa: D102 -- as click's
         try:
-            left = super().parse_args(ctx, args)
+            with augment_usage_errors(ctx):
+                left = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             _refuse_old_name(ctx, error.option_name)
             raise
@@ -158,7 +159,8 @@ class Group(click.Group):
             # click's versions differ in how they end here.
             click.echo(ctx.get_help(), err=True)
             ctx.exit(USAGE)
-        return super().parse_args(ctx, args)
+        with augment_usage_errors(ctx):
+            return super().parse_args(ctx, args)
 
     def resolve_command(  # noqa: D102 -- as click's
         self, ctx: click.Context, args: list[str]

@@ -5,6 +5,7 @@ A time is a duration (``2h`` is two hours ago, or from now where something is to
 day in this machine's time zone.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +16,7 @@ import click
 
 from smtprelay.cli.text import id_in
 from smtprelay.model.filters import FILTERS, STATES
-from smtprelay.model.units import parse_duration, parse_size
+from smtprelay.model.units import NUMBER, parse_duration, parse_size
 
 
 class Span(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -29,6 +30,21 @@ class Span(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
             return value if isinstance(value, float) else parse_duration(value.strip().lower())
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Seconds(Span):
+    """A duration, or a number of seconds; becomes seconds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds."""
+        plain = isinstance(value, str) and re.fullmatch(NUMBER, value.strip())
+        return super().convert(float(value) if plain else value, param, ctx)
+
+
+class Number(click.IntRange):
+    """A whole number within bounds."""
+
+    name = "whole number"
 
 
 class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on

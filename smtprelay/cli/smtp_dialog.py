@@ -39,7 +39,7 @@ class SendOptions(NamedTuple):
     The options of ``smtprelay send``.
 
     :ivar server: ``host``, ``host:port`` or ``[v6]:port``; the port is 25, or 465 for implicit TLS.
-    :ivar tls: ``none``, ``starttls`` or ``implicit``.
+    :ivar tls: ``none`` or ``None``, ``starttls`` or ``implicit``.
     :ivar tls_ca: a file with certificates to trust in addition to the system's, or ``""``.
     :ivar timeout: seconds for each step.
     """
@@ -50,7 +50,7 @@ class SendOptions(NamedTuple):
     subject: str
     body: str
     attachments: tuple[str, ...]
-    tls: str
+    tls: str | None
     tls_ca: str
     insecure: bool
     user: str

@@ -32,6 +32,23 @@ class AppTests(CommandCase):
             self.assertEqual((ran.status, ran.out, ran.err.count("\n")), (2, "", 1), argv)
             self.assertIn("--help)", ran.err)
 
+    def test_which_help(self) -> None:
+        """An option without its value names the help of the command that has it."""
+        for argv, where in {
+            ("send", "--to"): "smtprelay send",
+            ("queue", "list", "--from"): "smtprelay queue list",
+            ("queue", "-c"): "smtprelay queue",
+            ("-c",): "smtprelay",
+        }.items():
+            ran = self.run_command(*argv)
+            self.assertEqual(ran.status, 2)
+            self.assertIn(f"requires an argument. (see {where} --help)", ran.err)
+
+    def test_numbers(self) -> None:
+        """A number that is none is said to be no whole number."""
+        for argv in (("demo", "--smtp-port", "x"), ("queue", "list", "--limit", "x")):
+            self.assertIn("'x' is not a valid whole number", self.run_command(*argv).err)
+
     def test_not_utf_8(self) -> None:
         """An argument in another encoding is an error of usage that shows it; a file may be called so."""
         word = os.fsdecode(b"caf\xe9")

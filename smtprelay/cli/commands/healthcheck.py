@@ -27,7 +27,7 @@ _GOOD = {"/livez": ("live", "the process answers"), "/readyz": ("ready", "the re
     "--timeout",
     default="5s",
     show_default=True,
-    type=Seconds(),
+    type=Seconds(waits=True),
     metavar="SPAN",
     help="Time limit for each of the two.",
 )

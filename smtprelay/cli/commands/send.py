@@ -55,7 +55,9 @@ def _option(*names: str, **attributes: Any) -> Callable[[_Command], _Command]:
 @_option("--user", default="", metavar="NAME", help="Log in as this user.")
 @_option("--password-file", default="", metavar="FILE", help="The password is its first line; default: ask.")
 @_option("--count", "number", default=1, type=Number(min=1), help="Number of mails, in one session.")
-@_option("--timeout", default="30s", type=Seconds(), metavar="SPAN", help="Time limit of each step.")
+@_option(
+    "--timeout", default="30s", type=Seconds(waits=True), metavar="SPAN", help="Time limit of each step."
+)
 @click.pass_context
 def send(ctx: click.Context, /, **given: Any) -> int:
     """Send a test mail and show each step."""
@@ -71,6 +73,8 @@ def send(ctx: click.Context, /, **given: Any) -> int:
             mark = "✓" if step.ok else "✗"
             click.echo(f" {mark} {printable(step.name):<12} {printable(step.words)}   {step.ms:.0f} ms")
 
+    if not all(options.recipients):
+        raise CliError(USAGE, "--to is empty: give the address of a recipient")
     password, message = _password(options), _message(sender, options)
     options = options if options.server else _at_listener(options, chosen(ctx))
     dialog = SmtpDialog(options, tell)
@@ -120,6 +124,8 @@ def _at_listener(options: SendOptions, settings: CliSettings) -> SendOptions:
 
 def _password(options: SendOptions) -> str:
     if not options.user:
+        if options.password_file:
+            raise CliError(USAGE, "--password-file needs --user NAME, too")
         return ""
     if options.password_file:
         return text_of(options.password_file).partition("\n")[0].rstrip("\r")

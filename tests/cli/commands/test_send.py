@@ -116,6 +116,7 @@ class SendTests(CommandCase):
         file = self.configured(f"tcp:{server.address.rpartition(':')[2]}")
         tls = ("--set", "listeners.0.tls.mode=implicit", "--set", "listeners.0.tls.certificate=x.pem")
         ran = self.run_command("send", "-c", file, *tls, "--to", "anna@example.com")
+        self.assertIn("this port does not begin with TLS: try --tls starttls, or none", ran.out)
         self.assertEqual(self.marks(ran), [("✓", "resolve"), ("✗", "connect")])
         self.assertEqual(
             self.run_command("send", "-c", file, *tls, "--tls", "none", "--to", "a@b.c").status, 0
@@ -222,6 +223,21 @@ class SendTests(CommandCase):
         for server in ("host:port", "host:0", "host:65536", "host:"):
             ran = self.run_command("send", "--server", server, "--to", "a@b.c")
             self.assertEqual((ran.status, ran.out), (2, ""), server)
+
+    def test_half_an_option(self) -> None:
+        """A recipient without an address, and a password without a user, are errors of usage."""
+        for argv, told in {
+            ("--to", ""): "--to is empty: give the address of a recipient",
+            ("--to", "a@b.c", "--password-file", self.file("x")): "--password-file needs --user NAME, too",
+        }.items():
+            ran = self.run_command("send", "--server", "127.0.0.1:1", *argv)
+            self.assertEqual((ran.status, ran.out, ran.err), (2, "", f"smtprelay: {told}\n"))
+
+    def test_missing_certificates(self) -> None:
+        """A file of certificates that is not there is named."""
+        server = FakeServer(self, tls="starttls")
+        ran = self.send(server, "--tls", "starttls", "--tls-ca", "not-there.pem")
+        self.assertIn("✗ STARTTLS     --tls-ca not-there.pem: No such file", ran.out)
 
     def test_missing_attachment(self) -> None:
         """An attachment that is not there is named, before anything is sent."""

@@ -150,7 +150,9 @@ class ApiClient:
                 UNAVAILABLE, f"{self.endpoint}: no answer in {self._timeout:g} s. The relay's log may say why"
             ) from error
         except (OSError, http.client.HTTPException) as error:
-            why = str(error) or type(error).__name__
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            if type(error) is http.client.BadStatusLine:
+                why = f"that is no relay's API, it says {why.strip()!r}"
             raise CliError(UNAVAILABLE, f"{self.endpoint}: no answer: {why}") from error
         finally:
             connection.close()
@@ -158,6 +160,8 @@ class ApiClient:
     def _connection(self) -> http.client.HTTPConnection:
         if self.local:
             path = self.endpoint.removeprefix("unix:")
+            if "://" in path:
+                raise CliError(USAGE, f"{path}: expected the path of a socket, or http://host:port")
             if ":" in path and "/" not in path:
                 raise CliError(USAGE, f"{path}: expected the path of a socket, or http://{path}")
             return _UnixConnection(path, self._timeout)

@@ -90,7 +90,9 @@ def configuration(settings: CliSettings, environ: Mapping[str, str], *, only_pla
     try:
         return load(settings.config, environ, settings.sets, alone=True, only_place=only_place).config
     except ConfigError as error:
-        raise CliError(CONFIG, f"{error.problems[0]} (smtprelay config check shows all)") from error
+        first = error.problems[0]
+        hint = "" if first.code == "CFG-NO-FILE" else " (smtprelay config check shows all)"
+        raise CliError(CONFIG, f"{first}{hint}") from error
 
 
 def settings_in_container(settings: CliSettings, process: Path = Path("/proc/1/cmdline")) -> CliSettings:

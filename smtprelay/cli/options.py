@@ -9,12 +9,13 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 import click
-from click.core import ParameterSource
+from click.core import ParameterSource, augment_usage_errors
 
 from smtprelay.cli.exit_codes import USAGE, CliError
 from smtprelay.program import program
@@ -131,7 +132,8 @@ class RelayCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:  # noqa: D102 -- as click's
         try:
-            left = super().parse_args(ctx, args)
+            with augment_usage_errors(ctx):
+                left = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             _refuse_old_name(ctx, error.option_name)
             raise
@@ -158,12 +160,16 @@ class Group(click.Group):
             # click's versions differ in how they end here.
             click.echo(ctx.get_help(), err=True)
             ctx.exit(USAGE)
-        return super().parse_args(ctx, args)
+        with augment_usage_errors(ctx):
+            return super().parse_args(ctx, args)
 
     def resolve_command(  # noqa: D102 -- as click's
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         _refuse_old_name(ctx, args[0])
+        if args[0][:1] != "-" and self.get_command(ctx, args[0]) is None:
+            close = get_close_matches(args[0], self.list_commands(ctx), n=1)
+            ctx.fail(f"No such command '{args[0]}'{''.join(f': did you mean {name!r}?' for name in close)}")
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -5,6 +5,7 @@ A time is a duration (``2h`` is two hours ago, or from now where something is to
 day in this machine's time zone.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +16,11 @@ import click
 
 from smtprelay.cli.text import id_in
 from smtprelay.model.filters import FILTERS, STATES
-from smtprelay.model.units import parse_duration, parse_size
+from smtprelay.model.units import NUMBER, parse_duration, parse_size
+
+#: Seconds.
+_DAY: Final = 86_400.0
+_CENTURY: Final = 36_525 * _DAY
 
 
 class Span(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -26,9 +31,42 @@ class Span(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the seconds."""
         try:
-            return value if isinstance(value, float) else parse_duration(value.strip().lower())
+            return value if isinstance(value, float) else _duration(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Seconds(Span):
+    """
+    A duration, or a number of seconds; becomes seconds.
+
+    :param waits: it is the timeout of a socket: neither 0 nor more than a day.
+    """
+
+    def __init__(self, *, waits: bool = False) -> None:
+        self._waits = waits
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds."""
+        plain = isinstance(value, str) and re.fullmatch(NUMBER, value.strip())
+        seconds = super().convert(float(value) if plain else value, param, ctx)
+        if self._waits and not 0 < seconds <= _DAY:
+            self.fail(f'"{value}" is no time to wait: expected one such as 30s or 5m, 1d at most', param, ctx)
+        return seconds
+
+
+class Number(click.IntRange):
+    """A whole number within bounds."""
+
+    name = "whole number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            bounds = f"from {self.min}" + ("" if self.max is None else f" to {self.max}")
+            self.fail(f'"{value}" is not a whole number {bounds}', param, ctx)
 
 
 class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -49,7 +87,7 @@ class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
             return value
         text = value.strip()
         with suppress(ValueError):
-            return max(0.0, time.time() + self._sign * parse_duration(text.lower()))
+            return max(0.0, time.time() + self._sign * _duration(text))
         try:
             return _moment(text, self._sign)
         except ValueError:
@@ -78,6 +116,14 @@ class MessageId(click.ParamType):  # type: ignore[type-arg]  # generic from clic
         """Return the id."""
         del param, ctx
         return id_in(str(value))
+
+
+def _duration(text: str) -> float:
+    """Return the seconds of a duration of at most a century."""
+    seconds = parse_duration(text.strip().lower())
+    if seconds > _CENTURY:
+        raise ValueError(f'"{text}" is longer than a hundred years')
+    return seconds
 
 
 def _moment(text: str, sign: int) -> float:

@@ -39,7 +39,7 @@ class SendOptions(NamedTuple):
     The options of ``smtprelay send``.
 
     :ivar server: ``host``, ``host:port`` or ``[v6]:port``; the port is 25, or 465 for implicit TLS.
-    :ivar tls: ``none``, ``starttls`` or ``implicit``.
+    :ivar tls: ``none`` or ``None``, ``starttls`` or ``implicit``.
     :ivar tls_ca: a file with certificates to trust in addition to the system's, or ``""``.
     :ivar timeout: seconds for each step.
     """
@@ -50,7 +50,7 @@ class SendOptions(NamedTuple):
     subject: str
     body: str
     attachments: tuple[str, ...]
-    tls: str
+    tls: str | None
     tls_ca: str
     insecure: bool
     user: str
@@ -137,6 +137,8 @@ class SmtpDialog:
     def _advice(self, step: str, error: Exception) -> str:
         if step == "connect" and isinstance(error, smtplib.SMTPServerDisconnected):
             return "" if self._options.tls == "implicit" else " (does this port need --tls implicit?)"
+        if step == "connect" and isinstance(error, ssl.SSLError):
+            return " (this port does not begin with TLS: try --tls starttls, or none)"
         if step == "AUTH" and isinstance(error, smtplib.SMTPNotSupportedError):
             return " (it offers STARTTLS: try --tls starttls)" if self._smtp.has_extn("starttls") else ""
         return ""
@@ -184,7 +186,10 @@ class SmtpDialog:
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
         if self._options.tls_ca:
-            context.load_verify_locations(self._options.tls_ca)
+            try:
+                context.load_verify_locations(self._options.tls_ca)
+            except OSError as error:
+                raise ValueError(f"--tls-ca {self._options.tls_ca}: {error.strerror or error}") from error
         if self._options.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

@@ -96,6 +96,21 @@ def socket_path(endpoint: str) -> str:
     return arguments.get("address", arguments.get("0", "")) if kind == "unix" else ""
 
 
+def reached_at(endpoint: str) -> tuple[str, int] | None:
+    """
+    Return the host and port at which this machine reaches ``endpoint``.
+
+    ``None``: it is none of TCP, its port is the system's choice, or it expects a proxy.
+    """
+    kind, arguments = _split(endpoint)
+    if kind not in _TCP or endpoint.lower().startswith("haproxy:") or is_anywhere(endpoint):
+        return None
+    host = arguments.get("interface", "")
+    if host in {"", "0.0.0.0", "::"}:  # noqa: S104 -- nothing listens
+        host = "::1" if kind == "tcp6" or host == "::" else "127.0.0.1"
+    return host, int(_port(kind, arguments))
+
+
 def is_encrypted(endpoint: str) -> bool:
     """Return whether the endpoint itself uses TLS."""
     return _split(endpoint)[0] in {"ssl", "tls"}

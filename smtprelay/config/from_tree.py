@@ -128,7 +128,8 @@ def _list_hook(element: Any, converter: Converter) -> Hook:
     def hook(node: Node, _: Any) -> tuple[Any, ...]:
         findings: list[Finding] = []
         made = []
-        if isinstance(node, Scalar) and get_origin(element) is Annotated:
+        bracketed = isinstance(node, Scalar) and node.text.startswith("[")
+        if isinstance(node, Scalar) and get_origin(element) is Annotated and not bracketed:
             _expect_good_words(node, get_args(element)[1])
         for item in expect_items(node):
             try:

@@ -103,7 +103,12 @@ def _find() -> str:
                 return place
         except OSError:
             return place  # reading it says why not
-    text = f"none found: looked at -c, $SMTPRELAY_CONFIG, {', '.join(PLACES)}"
+    here, machine = PLACES
+    text = (
+        "none found: neither -c nor $SMTPRELAY_CONFIG names one, and there is no"
+        f" {here} in this folder and no {machine}. Name one with -c FILE, begin one with"
+        f" smtprelay config example > {here}, or try the relay without one: smtprelay demo"
+    )
     raise ConfigError([make_problem(Mark("configuration"), text, "CFG-NO-FILE", ())])
 
 
@@ -111,8 +116,12 @@ def _read(file: str) -> bytes:
     try:
         with Path(file).open("rb") as opened:
             return opened.read(MAXIMUM_BYTES + 1)
+    except FileNotFoundError:
+        begin = f"smtprelay config example > {file}"
+        text = f"no such file or directory: name another one with -c FILE, or begin it with {begin}"
     except OSError as error:
-        text = f"cannot be read: {complaint(Path(file), error)}"
+        why = complaint(Path(file), error).removeprefix(f"{Path(file)}: ")
+        text = f"cannot be read: {why}"
     except ValueError as error:
         text = f"cannot be read: {error}"
     raise ConfigError([make_problem(Mark(file), text, "CFG-NO-FILE", ())])

@@ -167,7 +167,11 @@ def expect_items(node: Node) -> Items:
         if isinstance(node, Table):
             hint = ': begin each entry with "- "'
         if not node.mark.line:
-            hint = f": its first entry is {node.where}.0"
+            name = node.mark.file if isinstance(node, Scalar) else node.where
+            end = (
+                "__0" if name.startswith("SMTPRELAY_") else ".0=VALUE" if name.startswith("--set ") else ".0"
+            )
+            hint = f": its first entry is {name}{end}"
         raise wrong(node, f"expected a list, not {_kind(node)}{hint}", "CFG-TYPE")
     return node
 

@@ -229,6 +229,7 @@ def _unknown(where: str, word: str, classes: Iterable[Any]) -> LookupError:
     full = [] if where else _full_keys(word)
     quoted = " or ".join(f'"{key}"' for key in full)
     hint = f" - did you mean {quoted}?" if full else did_you_mean(word, known)
+    hint = hint or f": expected {' or '.join(dict.fromkeys(known))}" if known else ""
     return LookupError(f'there is no setting "{word}"{place}{hint}')
 
 

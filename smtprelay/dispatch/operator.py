@@ -49,7 +49,9 @@ class OperatorActions:
     def check(self, provider: str) -> None:
         """Raise ``LookupError`` for a provider that is not there."""
         if provider not in self._context.providers:
-            raise LookupError(f"there is no provider {provider!r}: {', '.join(self._context.providers)}")
+            raise LookupError(
+                f"there is no provider {provider!r}: expected {' or '.join(self._context.providers)}"
+            )
 
     async def probe(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
         """Try a blocked lane, or a provider that cannot be reached, now."""

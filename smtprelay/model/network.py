@@ -37,6 +37,11 @@ _WIDEST: Final = {IPv4Network: 1 << 25, IPv6Network: 1 << 113}
 _NARROW: Final = 16
 
 
+def host_and_port(host: str, port: int) -> str:
+    """Return ``host:port``; an IPv6 address is in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @lru_cache(maxsize=4096)
 def counted_as(address: str) -> str:
     """Return under what a client at ``address`` is counted; what is no IP address is itself."""

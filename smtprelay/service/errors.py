@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.error import CannotListenError
 
 from smtprelay.interfaces import Events
+from smtprelay.model.network import host_and_port
 from smtprelay.net.tls_server import CertificateError
 from smtprelay.spool.engines.sqlite_lock import SpoolBusy
 from smtprelay.spool.engines.transaction import SpoolFault
@@ -90,26 +91,27 @@ def exit_with_status() -> Iterator[None]:
 
 
 def _cannot_listen(error: CannotListenError) -> StartFailed:
-    place = f"{error.interface or '*'}:{error.port}" if isinstance(error.port, int) else _path(error.port)
+    port = error.port
+    where = host_and_port(error.interface or "*", port) if isinstance(port, int) else _path(port)
     number = getattr(error.socketError, "errno", None)
     if number == errno.EADDRINUSE:
-        return StartFailed(f"{place} is in use by another program: stop it, or listen elsewhere", UNAVAILABLE)
-    if number == errno.EACCES and not isinstance(error.port, int):
+        return StartFailed(f"{where} is in use by another program: stop it, or listen elsewhere", UNAVAILABLE)
+    if number == errno.EACCES and not isinstance(port, int):
         return StartFailed(
-            f"{place}: permission denied: choose a path in a folder that the relay's user can write to",
+            f"{where}: permission denied: choose a path in a folder that the relay's user can write to",
             NO_PERMISSION,
         )
     if number == errno.EACCES:
         return StartFailed(
-            f"{place}: no right to listen on a port below 1024: use a higher port, or give the"
+            f"{where}: no right to listen on a port below 1024: use a higher port, or give the"
             " process CAP_NET_BIND_SERVICE",
             NO_PERMISSION,
         )
     if number == errno.EADDRNOTAVAIL or isinstance(error.socketError, gaierror):
         return StartFailed(
-            f"{place}: interface must be an address of this machine, such as 127.0.0.1", UNAVAILABLE
+            f"{where}: interface must be an address of this machine, such as 127.0.0.1", UNAVAILABLE
         )
-    return StartFailed(f"{place}: {error.socketError}", UNAVAILABLE)
+    return StartFailed(f"{where}: {error.socketError}", UNAVAILABLE)
 
 
 def _path(socket: object) -> str:

@@ -121,7 +121,7 @@ class SqliteLocation:
 
     def _existing(self) -> Path:
         if not (self.path / DATABASE).exists():
-            raise FileNotFoundError(f"there is no spool in {self.path}")
+            raise FileNotFoundError(f"there is no spool in {self.path}: the first start of a relay makes one")
         return self.path
 
 

@@ -1,10 +1,12 @@
 """The parts of the relay that HTTP shows and changes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from attrs import define, field, frozen
 from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Events, Operator, RefusedMail
@@ -18,6 +20,9 @@ from smtprelay.web.captured_mail import Mailbox
 
 #: Each check by name, with the reason why the relay is not ready, or ``None``.
 Checks = Mapping[str, str | None]
+
+#: Seconds for what the spool says of itself; the rest of a status does not wait longer for it.
+PATIENCE: Final = 4.0
 
 
 @frozen(kw_only=True)
@@ -149,16 +154,23 @@ class Sources:
         :param since: also ask for its nodes, and for the rows of refused mail from this time on.
         """
         told = SpoolState()
+        asking = Deferred.fromCoroutine(self._ask_spool(told, since))
         try:
-            if self.operations.lanes is not None:
-                told.stock = await self.operations.lanes.stock()
-            if since is not None:
-                told.nodes = () if self.spool is None else await self.spool.admin.nodes()
-                told.refused = len(await self.refusals.refused(RefusalFilter(since=since)))
+            await asking.addTimeout(PATIENCE, self.clock)
+        except TookTooLong:
+            told.silent = f"no answer within {PATIENCE:g} s: look whether its database or disk hangs"
         except Exception as error:  # noqa: BLE001 -- whatever the engine raises
             told.silent = str(error) or type(error).__name__
+        if told.silent:
             self.events("spool.failed", operation="stock", reason=told.silent)
         return told
+
+    async def _ask_spool(self, told: SpoolState, since: float | None) -> None:
+        if self.operations.lanes is not None:
+            told.stock = await self.operations.lanes.stock()
+        if since is not None:
+            told.nodes = () if self.spool is None else await self.spool.admin.nodes()
+            told.refused = len(await self.refusals.refused(RefusalFilter(since=since)))
 
     @property
     def uptime(self) -> float:

@@ -32,6 +32,49 @@ class AppTests(CommandCase):
             self.assertEqual((ran.status, ran.out, ran.err.count("\n")), (2, "", 1), argv)
             self.assertIn("--help)", ran.err)
 
+    def test_which_help(self) -> None:
+        """An option without its value names the help of the command that has it."""
+        for argv, where in {
+            ("send", "--to"): "smtprelay send",
+            ("queue", "list", "--from"): "smtprelay queue list",
+            ("queue", "-c"): "smtprelay queue",
+            ("-c",): "smtprelay",
+        }.items():
+            ran = self.run_command(*argv)
+            self.assertEqual(ran.status, 2)
+            self.assertIn(f"requires an argument. (see {where} --help)", ran.err)
+
+    def test_numbers(self) -> None:
+        """A number that is none, or too large or too small, is told the bounds."""
+        for argv, told in {
+            ("demo", "--smtp-port", "x"): '"x" is not a whole number from 0 to 65535',
+            ("queue", "list", "--limit", "0"): '"0" is not a whole number from 1 to 10000',
+            ("send", "--to", "a@b.c", "--count", "0"): '"0" is not a whole number from 1 (',
+        }.items():
+            self.assertIn(told, self.run_command(*argv).err)
+
+    def test_spans(self) -> None:
+        """A duration is at most a century, the timeout of a socket some time and at most a day."""
+        for argv, told in {
+            ("queue", "retry", "--all", "--in", "999999999d"): "is not a time like",
+            ("hold-rules", "add", "--for", "999999999d"): '"999999999d" is longer than a hundred years',
+            ("drain", "--timeout", "999999999d"): '"999999999d" is longer than a hundred years',
+            ("healthcheck", "--timeout", "0"): '"0" is no time to wait: expected one such as 30s',
+            ("send", "--to", "a@b.c", "--timeout", "2d"): "is no time to wait",
+        }.items():
+            ran = self.run_command(*argv)
+            self.assertEqual((ran.status, ran.out), (2, ""))
+            self.assertIn(told, ran.err)
+
+    def test_unknown_command(self) -> None:
+        """The command that was probably meant is named."""
+        for argv, told in {
+            ("stauts",): "No such command 'stauts': did you mean 'status'? (see smtprelay --help)",
+            ("queue", "lst"): "No such command 'lst': did you mean 'list'? (see smtprelay queue --help)",
+            ("frobnicate",): "No such command 'frobnicate' (see smtprelay --help)",
+        }.items():
+            self.assertEqual(self.run_command(*argv), Ran(2, "", f"smtprelay: {told}\n"))
+
     def test_not_utf_8(self) -> None:
         """An argument in another encoding is an error of usage that shows it; a file may be called so."""
         word = os.fsdecode(b"caf\xe9")

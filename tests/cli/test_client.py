@@ -5,6 +5,7 @@ from pathlib import Path
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import CliError
 from tests.cli.fakes import CommandCase, FakeRelay
+from tests.cli.smtpd import FakeServer
 
 
 class ClientTests(CommandCase):
@@ -95,8 +96,22 @@ class ClientTests(CommandCase):
 
     def test_bad_urls(self) -> None:
         """A URL that cannot be one is an error of usage."""
-        for url in ("http://", "http://h:x", "http://h/path", "https://:1", "http://[::1", "http://a..b"):
+        for url in (
+            "http://",
+            "http://h:x",
+            "http://h/path",
+            "https://:1",
+            "http://[::1",
+            "http://a..b",
+            "ftp://x",
+        ):
             self.assertEqual(self.fails(ApiClient(url)).status, 2, url)
+
+    def test_no_api(self) -> None:
+        """What is no HTTP is shown, and said to be no relay's API."""
+        error = self.fails(ApiClient(f"http://{FakeServer(self).address}"))
+        self.assertEqual(error.status, 69)
+        self.assertIn("no answer: that is no relay's API, it says '220 ", str(error))
 
     def test_a_host_is_no_socket(self) -> None:
         """A host and port without http:// are an error of usage that says how to write them."""

@@ -263,7 +263,7 @@ class ArchiveTests(TransferCase):
         """A file that is not there, and a folder that has no messages, are errors that name it."""
         Path(f"{self.folder}/empty").mkdir()
         for name, told in (
-            ("nowhere", "No such file or directory"),
+            ("nowhere", "no such file or directory: name an archive of queue export, a folder"),
             ("empty", "neither an archive of queue"),
         ):
             ran = self.into_other(f"{self.folder}/{name}")
@@ -362,16 +362,15 @@ class ArchiveTests(TransferCase):
             ran = self.into_other(name)
             self.assertEqual((status, ""), (ran.status, ran.out))
             self.assertIn(words, ran.err.splitlines()[-1])
+            self.assertFalse(Path(f"{self.folder}/other").exists())
 
     def test_a_spool_in_use(self) -> None:
         """While somebody has the spool neither direction is possible, and says who it is: exit 69."""
+        self.queue("export", self.file)
         lock = SpoolLock(Path(self.folder))
         self.addCleanup(lock.release)
-        for action in ("export", "import"):
-            ran = self.queue(action, self.file)
-            if action == "import":
-                Path(self.file).write_bytes(b"")
-                ran = self.queue(action, self.file)
+        for argv in (("export", f"{self.folder}/other.tar"), ("import", self.file)):
+            ran = self.queue(*argv)
             self.assertEqual(69, ran.status, ran.err)
             self.assertIn("in use by process", ran.err)
 

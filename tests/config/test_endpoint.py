@@ -1,6 +1,13 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.endpoint import complaint, is_encrypted, is_local, is_plain_remote, parse_endpoint
+from smtprelay.config.endpoint import (
+    complaint,
+    is_encrypted,
+    is_local,
+    is_plain_remote,
+    parse_endpoint,
+    reached_at,
+)
 
 
 class EndpointTests(SynchronousTestCase):
@@ -96,6 +103,22 @@ class EndpointTests(SynchronousTestCase):
             "systemd:domain=INET:index=0",
         ]
         self.assertEqual([is_local(text) for text in local + remote], [True] * 4 + [False] * 4)
+
+    def test_reached_at(self) -> None:
+        """A TCP endpoint is reached at its interface, or on loopback; no other kind is."""
+        cases = {
+            "tcp:25:interface=10.0.0.1": ("10.0.0.1", 25),
+            "tcp:25": ("127.0.0.1", 25),
+            "tcp:25:interface=0.0.0.0": ("127.0.0.1", 25),
+            r"tcp:25:interface=\:\:": ("::1", 25),
+            "tcp6:25": ("::1", 25),
+            "tls:certificates:465": ("127.0.0.1", 465),
+            "tcp:0": None,
+            "unix:/run/x.sock": None,
+            "systemd:domain=INET:index=0": None,
+            "haproxy:tcp:25": None,
+        }
+        self.assertEqual({text: reached_at(text) for text in cases}, cases)
 
     def test_encrypted(self) -> None:
         """ssl: and tls: endpoints speak TLS themselves, also behind a proxy."""

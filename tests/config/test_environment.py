@@ -143,7 +143,13 @@ class WrongTests(SynchronousTestCase):
             "listeners.wan.name=x": 'listeners is a list: expected a position from 0 to 1, or lan, not "wan"',
             "listeners.7.name=x": 'listeners is a list: expected a position from 0 to 1, or lan, not "7"',
             "listeners.²=x": 'listeners is a list: expected a position from 0 to 1, or lan, not "²"',
-            "listeners=x": "listeners: expected a list, not one value: its first entry is listeners.0",
+            "listeners=x": (
+                "listeners: expected a list, not one value: its first entry is --set listeners.0=VALUE"
+            ),
+            "providers.local.rate=[1/2s]": (
+                "providers.local.rate: expected a list, not one value:"
+                " its first entry is --set providers.local.rate.0=VALUE"
+            ),
             "users.ann.name=x": "users: expected a list, not a map: its first entry is users.0",
             "hostname.x=y": "hostname: expected one value, not a map",
             "a..b=c": "not a setting: a part of the name is empty",

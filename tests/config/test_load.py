@@ -40,6 +40,22 @@ class SearchTests(SynchronousTestCase):
             self.assertEqual(codes(error.problems), ["CFG-NO-FILE"])
             self.assertIn(reason, str(error))
 
+    def test_not_there(self) -> None:
+        """A file that is not there is named once as the place, and how to begin it is told."""
+        error = self.assertRaises(ConfigError, load, "nope.yaml", {})
+        self.assertEqual(
+            str(error),
+            "nope.yaml: error: no such file or directory: name another one with -c FILE,"
+            " or begin it with smtprelay config example > nope.yaml [CFG-NO-FILE]",
+        )
+
+    def test_not_to_be_read(self) -> None:
+        """Nor is the path of a folder, or of what this user may not read, told twice."""
+        Path("folder").mkdir(mode=0o700)
+        error = self.assertRaises(ConfigError, load, "folder", {})
+        self.assertEqual(str(error).count("folder"), 1)
+        self.assertIn("folder: error: cannot be read: is a directory (uid ", str(error))
+
 
 class NotFoundTests(SynchronousTestCase):
     def test_nowhere(self) -> None:
@@ -54,8 +70,9 @@ class NotFoundTests(SynchronousTestCase):
         error = self.assertRaises(ConfigError, load, None, {})
         self.assertEqual(codes(error.problems), ["CFG-NO-FILE"])
         self.assertEqual(error.problems[0].file, "configuration")
-        for place in ("-c", "$SMTPRELAY_CONFIG", "smtprelay.yaml", "/etc/smtprelay/smtprelay.yaml"):
-            self.assertIn(place, str(error))
+        places = ("-c FILE", "$SMTPRELAY_CONFIG", "smtprelay.yaml", "/etc/smtprelay/smtprelay.yaml")
+        for word in (*places, "smtprelay config example", "smtprelay demo"):
+            self.assertIn(word, str(error))
 
 
 class LoadTests(SynchronousTestCase):

@@ -100,13 +100,17 @@ class ExplainTests(SynchronousTestCase):
         for key, words in {
             "hostnme": 'there is no setting "hostnme" - did you mean "hostname"?',
             "spool.leese": 'there is no setting "leese" in "spool" - did you mean "lease"?',
-            "": 'there is no setting ""',
             "hostname.x": 'there is no setting "x" in "hostname"',
             "blind": 'there is no setting "blind" - did you mean "providers.*.blind"?',
             "required": 'there is no setting "required" - did you mean "listeners.*.auth.required"?',
             "pace": 'there is no setting "pace" - did you mean "providers.*.rate"?',
         }.items():
             self.assertEqual(str(self.assertRaises(LookupError, explain, key)), words)
+        for key, words in {
+            "": 'there is no setting "": expected hostname or control_socket or listeners or',
+            "spool.frob": 'there is no setting "frob" in "spool": expected engine or path or url or',
+        }.items():
+            self.assertIn(words, str(self.assertRaises(LookupError, explain, key)))
         for old, new in RENAMED.items():
             error = self.assertRaises(LookupError, explain, old.replace("*", "0"))
             self.assertEqual(str(error), f'the key "{old.rpartition(".")[2]}" is now called "{new}"')

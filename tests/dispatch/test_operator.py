@@ -52,7 +52,7 @@ class RerouteTests(DispatcherTestCase):
         edit = Edit(action="reroute", provider="tow", who="ops")
         work = stage.spool.admin.edit(Selection(everything=True), edit, "", stage.operator)
         failure = self.failureResultOf(Deferred.fromCoroutine(work), LookupError)
-        self.assertIn("there is no provider 'tow': one", str(failure.value))
+        self.assertIn("there is no provider 'tow': expected one", str(failure.value))
 
 
 class DeleteTests(DispatcherTestCase):

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.network import MAPPED, addresses_of, counted_as, strangers
+from smtprelay.model.network import MAPPED, addresses_of, counted_as, host_and_port, strangers
 
 
 class CountedTests(SynchronousTestCase):
@@ -93,3 +93,10 @@ class StrangersTests(SynchronousTestCase):
             ["2001:db8::/32", "2a00::/20"],
         ):
             self.assertEqual(strangers([ip_network(each) for each in networks]), "", networks)
+
+
+class HostAndPortTests(SynchronousTestCase):
+    def test_brackets(self) -> None:
+        """An IPv6 address is in brackets, so that its port can be told from it."""
+        self.assertEqual(host_and_port("::1", 587), "[::1]:587")
+        self.assertEqual(host_and_port("smtp.example.com", 25), "smtp.example.com:25")

@@ -31,6 +31,7 @@ class ExplainTests(SynchronousTestCase):
             (_cannot(errno.EACCES), "127.0.0.1:25: no right to listen on a port below 1024", 77),
             (_cannot(errno.EADDRNOTAVAIL), "127.0.0.1:25: interface must be an address of this machine", 69),
             (CannotListenError("eth0", 25, gaierror(-2, "not known")), "eth0:25: interface must be", 69),
+            (CannotListenError("::1", 25, OSError(errno.EADDRINUSE, "")), "[::1]:25 is in use", 69),
             (_cannot(errno.ENOBUFS), "127.0.0.1:25: ", 69),
             (SpoolBusy("the spool x is in use by process 7"), "process 7", 69),
             (SpoolFault("file is not a database"), "the spool cannot be used: file is not", 73),

@@ -1,6 +1,7 @@
 """The API: what the CLI and the page ask and do."""
 
 from attrs import asdict, evolve
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,7 +14,7 @@ from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.version import VERSION
 from smtprelay.web.auth import Access, Token
 from tests.recording import Recording
-from tests.web.asking import DETAIL, LANE, NOW, STOCK, SUMMARY, WHOLE_ID, Fixture
+from tests.web.asking import DETAIL, LANE, NOW, STOCK, SUMMARY, WHOLE_ID, Fixture, parse
 
 
 def plain(value: object) -> object:
@@ -70,6 +71,21 @@ class StatusTests(SynchronousTestCase):
         )
         self.assertEqual((status["stock"], status["nodes"], status["refused"]), (None, [], None))
         self.assertEqual((status["version"], status["ready"]["ok"]), (VERSION, True))
+
+    def test_a_spool_that_hangs(self):
+        """After some seconds all else is told; the question is given up."""
+        fixture = Fixture()
+        asked: Deferred[None] = Deferred()
+        fixture.spool.stock = lambda: asked
+        transport = fixture.send("GET", "/api/v1/status")
+        fixture.clock.advance(3)
+        self.assertEqual(transport.value(), b"")
+        fixture.clock.advance(2)
+        status = parse(transport.value()).json
+        told = "the spool does not answer: no answer within 4 s: look whether its database or disk hangs"
+        self.assertEqual([line["text"] for line in status["attention"]], [told])
+        self.assertEqual((status["stock"], status["version"]), (None, "1.2.3"))
+        self.assertTrue(asked.called)
 
     def test_a_part_of_the_spool_that_does_not_answer(self):
         """What was answered before is told."""

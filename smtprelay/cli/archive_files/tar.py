@@ -105,7 +105,8 @@ def read(stream: BinaryIO) -> Iterator[Item]:
                     count += item.name != ORDERS
                     yield item
     except _DAMAGED as error:
-        why = f"the archive is damaged or no archive: {error or type(error).__name__}"
+        file = getattr(stream, "name", "the archive")
+        why = f"{file}: damaged, or no archive of queue export: {error or type(error).__name__}"
         raise CliError(FAILED, why) from error
     _compare(manifest, count)
 

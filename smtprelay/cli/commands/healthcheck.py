@@ -10,6 +10,7 @@ import click
 from smtprelay.cli import locate, output
 from smtprelay.cli.exit_codes import FAILED, OK, CliError
 from smtprelay.cli.options import CliSettings, RelayCommand, chosen
+from smtprelay.cli.selection import Seconds
 from smtprelay.cli.text import printable
 
 #: The name of each check, and what it means when it passes.
@@ -23,7 +24,12 @@ _GOOD = {"/livez": ("live", "the process answers"), "/readyz": ("ready", "the re
 @click.option("--ready", "path", flag_value="/readyz", help="Does it accept mail?")
 @click.option("--url", default="", metavar="URL", help="Ask here if the control socket does not answer.")
 @click.option(
-    "--timeout", default=5.0, show_default=True, metavar="SECONDS", help="Time limit for each of the two."
+    "--timeout",
+    default="5s",
+    show_default=True,
+    type=Seconds(waits=True),
+    metavar="SPAN",
+    help="Time limit for each of the two.",
 )
 @click.pass_context
 def healthcheck(ctx: click.Context, *, path: str, url: str, timeout: float) -> int:

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -180,7 +181,7 @@ class _ImportCounts:
 def _items(place: str) -> Iterator[Iterator[Item]]:
     """Give the messages of a file, a folder, or stdin."""
     if place == "-":
-        yield tar.read(sys.stdin.buffer)
+        yield _begun(tar.read(sys.stdin.buffer))
     elif Path(place).is_dir():
         from smtprelay.cli.archive_files import smtprelay_json  # noqa: PLC0415 -- slow to import
 
@@ -192,6 +193,12 @@ def _items(place: str) -> Iterator[Iterator[Item]]:
         try:
             stream = Path(place).open("rb")  # noqa: SIM115 -- only what opening it raises is meant
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise CliError(CANNOT_USE, f"{place}: {error.strerror}") from None
+            wanted = "name an archive of queue export, a folder of mail, or - for the standard input"
+            raise CliError(CANNOT_USE, f"{place}: {(error.strerror or '').lower()}: {wanted}") from None
         with stream:
-            yield tar.read(stream)
+            yield _begun(tar.read(stream))
+
+
+def _begun(items: Iterator[Item]) -> Iterator[Item]:
+    """Return ``items``, the first of them read: what is no archive makes no spool."""
+    return chain(list(islice(items, 1)), items)

@@ -4,6 +4,7 @@
 
 import getpass
 import mimetypes
+import os
 import re
 import sys
 import time
@@ -12,18 +13,26 @@ from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
 from email.utils import formatdate, make_msgid
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from smtprelay.cli import output
 from smtprelay.cli.exit_codes import FAILED, OK, USAGE, CliError
-from smtprelay.cli.options import RelayCommand, again, chosen
+from smtprelay.cli.locate import configuration
+from smtprelay.cli.options import CliSettings, RelayCommand, again, chosen
+from smtprelay.cli.selection import Number, Seconds
 from smtprelay.cli.smtp_dialog import DialogStep, SendOptions, SmtpDialog, Stopped
 from smtprelay.cli.text import printable, text_of
+from smtprelay.model.network import host_and_port
 
 #: The id in the reply of a relay.
 _QUEUED = re.compile(r"queued as ([0-9A-Z-]+)")
+
+#: The server where no configuration names one: that of the demo.
+_DEFAULT: Final = "127.0.0.1:2525"
+
+_TLS: Final = click.Choice(["none", "starttls", "implicit"])
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -34,19 +43,21 @@ def _option(*names: str, **attributes: Any) -> Callable[[_Command], _Command]:
 
 
 @click.command(cls=RelayCommand)
-@_option("--server", default="127.0.0.1:2525", metavar="HOST:PORT")
+@_option("--server", default="", metavar="HOST:PORT", help="Default: the first listener that is configured.")
 @_option("--from", "sender", default="", metavar="ADDRESS", help="The sender; default: the first --to.")
 @_option("--to", "recipients", multiple=True, required=True, metavar="ADDRESS", help="Recipient; repeatable.")
 @_option("--subject", default="Test mail from smtprelay")
 @_option("--body", default="It works.\n", show_default=False, help="The text, or @FILE.")
 @_option("--attach", "attachments", multiple=True, metavar="FILE", help="File to attach; repeatable.")
-@_option("--tls", default="none", type=click.Choice(["none", "starttls", "implicit"]))
+@_option("--tls", type=_TLS, help="Default: none, or implicit if that listener has it.")
 @_option("--tls-ca", default="", metavar="FILE", help="Also trust these certificates.")
 @_option("--insecure", is_flag=True, help="Accept any certificate.")
 @_option("--user", default="", metavar="NAME", help="Log in as this user.")
 @_option("--password-file", default="", metavar="FILE", help="The password is its first line; default: ask.")
-@_option("--count", "number", default=1, type=click.IntRange(min=1), help="Number of mails, in one session.")
-@_option("--timeout", default=30.0, metavar="SECONDS", help="Time limit of each step.")
+@_option("--count", "number", default=1, type=Number(min=1), help="Number of mails, in one session.")
+@_option(
+    "--timeout", default="30s", type=Seconds(waits=True), metavar="SPAN", help="Time limit of each step."
+)
 @click.pass_context
 def send(ctx: click.Context, /, **given: Any) -> int:
     """Send a test mail and show each step."""
@@ -62,8 +73,11 @@ def send(ctx: click.Context, /, **given: Any) -> int:
             mark = "✓" if step.ok else "✗"
             click.echo(f" {mark} {printable(step.name):<12} {printable(step.words)}   {step.ms:.0f} ms")
 
-    dialog = SmtpDialog(options, tell)
+    if not all(options.recipients):
+        raise CliError(USAGE, "--to is empty: give the address of a recipient")
     password, message = _password(options), _message(sender, options)
+    options = options if options.server else _at_listener(options, chosen(ctx))
+    dialog = SmtpDialog(options, tell)
     ids: list[str] = []
     accepted = True
     try:
@@ -85,8 +99,33 @@ def send(ctx: click.Context, /, **given: Any) -> int:
     return OK if accepted else FAILED
 
 
+def _at_listener(options: SendOptions, settings: CliSettings) -> SendOptions:
+    """Return ``options`` with the server of the first listener, and its TLS; stderr says which one it is."""
+    from smtprelay.config.endpoint import is_encrypted, reached_at  # noqa: PLC0415 -- slow to import
+
+    server, tls, why = _DEFAULT, options.tls, "no listener is configured that this machine can reach over TCP"
+    try:
+        listeners = configuration(settings, os.environ).listeners
+    except CliError as error:
+        if settings.config or settings.sets:
+            raise CliError(error.status, f"{error}; --server HOST:PORT needs no configuration") from error
+        missing = "there is no configuration that can be read"
+        listeners, why = (), missing if "[CFG-NO-FILE]" in str(error) else str(error)
+    for listener in listeners:
+        address = reached_at(listener.endpoint)
+        if address is not None:
+            implicit = listener.tls.mode == "implicit" or is_encrypted(listener.endpoint)
+            server, tls = host_and_port(*address), options.tls or ("implicit" if implicit else None)
+            why = f"the listener {listener.name}"
+            break
+    click.echo(f"smtprelay: sending to {server}: {why} (--server HOST:PORT is another one)", err=True)
+    return options._replace(server=server, tls=tls)
+
+
 def _password(options: SendOptions) -> str:
     if not options.user:
+        if options.password_file:
+            raise CliError(USAGE, "--password-file needs --user NAME, too")
         return ""
     if options.password_file:
         return text_of(options.password_file).partition("\n")[0].rstrip("\r")

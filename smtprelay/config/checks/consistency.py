@@ -172,11 +172,14 @@ def check_workers(view: View) -> Iterator[Complaint]:
     elif config.spool.engine != "postgres":
         storing = [listener.name for listener in config.listeners if listener.delivery == "spool"]
         remedy = (
-            f'set spool.engine: postgres, or workers: 1; the listener "{storing[0]}" stores mail'
+            f"set spool.engine: postgres, or workers: 1, or only use listeners with delivery: synchronous;"
+            f' the listener "{storing[0]}" stores mail'
             if storing
             else "remove spool, which no synchronous listener needs, or set spool.engine: postgres"
         )
-        text = f"{config.workers} workers cannot share a spool of the engine {config.spool.engine}: {remedy}"
+        default = ", the default" if config.spool.engine == "sqlite" else ""
+        engine = f"{config.spool.engine}{default}"
+        text = f"{config.workers} workers cannot share a spool of the engine {engine}: {remedy}"
         yield Complaint(("workers",), text, "CFG-WORKERS")
 
 

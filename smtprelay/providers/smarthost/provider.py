@@ -17,6 +17,7 @@ from twisted.internet.protocol import Factory
 from smtprelay.interfaces import Body, Events
 from smtprelay.model import outcome as model_outcome
 from smtprelay.model.message import Delivery, Envelope
+from smtprelay.model.network import host_and_port
 from smtprelay.model.outcome import Blocked, Delivered, Outcome, Results
 from smtprelay.model.route import Limits
 from smtprelay.net.reachability import Contact, Reach
@@ -72,7 +73,7 @@ class Smarthost(ProviderDefaults):
         self._events = events
         self._reach = reach or Reach(name, reactor.seconds)
         self._starttls = _tls(host) if host.tls == "starttls" else None
-        self._where = f"{host.host}:{host.port or PORTS[host.tls]}"
+        self._where = host_and_port(host.host, host.port or PORTS[host.tls])
         self._endpoint = self._way(reactor, endpoint)
         self._idle: list[SmarthostSession] = []
         self._channels: set[Channel] = set()

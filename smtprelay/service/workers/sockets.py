@@ -24,6 +24,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from smtprelay.config.endpoint import reason
 from smtprelay.config.listeners import Listener
 from smtprelay.model.message import Client
+from smtprelay.model.network import host_and_port
 from smtprelay.net.worker_memory import WorkerMemory
 from smtprelay.service.errors import CONFIG, UNAVAILABLE, StartFailed
 from smtprelay.smtp.refusals import Refusals
@@ -245,4 +246,4 @@ def spoken_address(address: Any) -> str:
     if host is None:
         name = getattr(address, "name", "")
         return name.decode() if isinstance(name, bytes) else str(name)
-    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+    return host_and_port(host, address.port)

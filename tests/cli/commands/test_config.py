@@ -70,6 +70,14 @@ class CheckTests(ConfigCase):
         ran = self.run_command("queue", "list", "-c", self.file("hostnam: x\n"))
         self.assertEqual((ran.status, ran.out, ran.err.count("\n")), (78, "", 1))
         self.assertIn("config check shows all", ran.err)
+        self.assertNotIn("config check", self.run_command("queue", "list", "-c", "missing.yaml").err)
+
+    def test_unknown_setting(self) -> None:
+        """``explain`` names the key that was probably meant, or those that there are."""
+        self.assertIn('did you mean "spool"?', self.run_command("config", "explain", "spoool").err)
+        ran = self.run_command("config", "explain", "frob")
+        self.assertEqual((ran.status, ran.out), (1, ""))
+        self.assertIn('no setting "frob": expected hostname or control_socket or listeners or', ran.err)
 
 
 class ShowTests(ConfigCase):

@@ -41,6 +41,16 @@ class DrainTests(CommandCase):
         ran = self.drain(state(attempts=1), "--wait", "--timeout", "0")
         self.assertEqual(ran, Ran(75, "", "smtprelay: after 0s still draining: 1 attempt under way\n"))
 
+    def test_timeouts(self) -> None:
+        """A timeout is a duration or a number of seconds; what is none is told what one looks like."""
+        for timeout in ("0", "0s", "0m", "0.0"):
+            self.assertEqual(self.drain(state(attempts=1), "--wait", "--timeout", timeout).status, 75)
+        for command in (("drain",), ("send", "--to", "a@b.c"), ("healthcheck",)):
+            for timeout in ("x", "-1", "nan"):
+                ran = self.run_command(*command, "--timeout", timeout)
+                self.assertEqual((ran.status, ran.out), (2, ""))
+                self.assertIn(f'"{timeout}" is not a duration: expected one such as 30s, 5m,', ran.err)
+
     def test_undone_meanwhile(self) -> None:
         """Who waits is told when somebody else has ended it."""
         ran = self.drain(state(attempts=1), "--wait", then=state(draining=False))

@@ -1,3 +1,4 @@
+import os
 import socket
 from email import message_from_bytes
 from email.policy import default
@@ -82,6 +83,44 @@ class SendTests(CommandCase):
         server = FakeServer(self, {"RCPT": "554 5.7.1 relay access denied"})
         ran = self.send(server)
         self.assertEqual((server.mails, ran.status), ([], 1))
+
+    def configured(self, *listeners: str) -> str:
+        places = ", ".join(f"{{name: l{n}, endpoint: '{each}'}}" for n, each in enumerate(listeners))
+        return self.file(f"listeners: [{places}]\nproviders: {{local: {{type: capture, path: x}}}}\n")
+
+    def test_the_configured_listener(self) -> None:
+        """Without --server the mail goes to the first listener with a TCP port, and stderr says so."""
+        server = FakeServer(self)
+        port = server.address.rpartition(":")[2]
+        file = self.configured("unix:/run/x.sock", f"tcp:{port}", "tcp:1")
+        ran = self.run_command("send", "-c", file, "--to", "anna@example.com")
+        self.assertEqual((ran.status, len(server.mails)), (0, 1))
+        told = f"sending to 127.0.0.1:{port}: the listener l1 (--server HOST:PORT is another one)"
+        self.assertEqual(ran.err, f"smtprelay: {told}\n")
+
+    def test_no_configured_listener(self) -> None:
+        """Without one it goes to the default; a wrong configuration that was named is an error."""
+        ran = self.run_command("send", "-c", self.configured("unix:/run/x.sock"), "--to", "a@b.c")
+        self.assertIn("sending to 127.0.0.1:2525: no listener is configured that", ran.err)
+        ran = self.run_command("send", "-c", self.file("hostnam: x"), "--to", "a@b.c")
+        self.assertEqual((ran.status, ran.out), (78, ""))
+        self.assertIn("--server HOST:PORT needs no configuration", ran.err)
+        os.environ["SMTPRELAY_CONFIG"] = "no-such-file"
+        self.addCleanup(os.environ.pop, "SMTPRELAY_CONFIG")
+        ran = self.run_command("send", "--to", "a@b.c")
+        self.assertIn("sending to 127.0.0.1:2525: there is no configuration that can be read", ran.err)
+
+    def test_a_listener_with_implicit_tls(self) -> None:
+        """A listener with implicit TLS is spoken to in TLS, which a plain server does not understand."""
+        server = FakeServer(self)
+        file = self.configured(f"tcp:{server.address.rpartition(':')[2]}")
+        tls = ("--set", "listeners.0.tls.mode=implicit", "--set", "listeners.0.tls.certificate=x.pem")
+        ran = self.run_command("send", "-c", file, *tls, "--to", "anna@example.com")
+        self.assertIn("this port does not begin with TLS: try --tls starttls, or none", ran.out)
+        self.assertEqual(self.marks(ran), [("✓", "resolve"), ("✗", "connect")])
+        self.assertEqual(
+            self.run_command("send", "-c", file, *tls, "--tls", "none", "--to", "a@b.c").status, 0
+        )
 
     def test_nobody_listens(self) -> None:
         """A port that is closed fails at connect."""
@@ -184,6 +223,21 @@ class SendTests(CommandCase):
         for server in ("host:port", "host:0", "host:65536", "host:"):
             ran = self.run_command("send", "--server", server, "--to", "a@b.c")
             self.assertEqual((ran.status, ran.out), (2, ""), server)
+
+    def test_half_an_option(self) -> None:
+        """A recipient without an address, and a password without a user, are errors of usage."""
+        for argv, told in {
+            ("--to", ""): "--to is empty: give the address of a recipient",
+            ("--to", "a@b.c", "--password-file", self.file("x")): "--password-file needs --user NAME, too",
+        }.items():
+            ran = self.run_command("send", "--server", "127.0.0.1:1", *argv)
+            self.assertEqual((ran.status, ran.out, ran.err), (2, "", f"smtprelay: {told}\n"))
+
+    def test_missing_certificates(self) -> None:
+        """A file of certificates that is not there is named."""
+        server = FakeServer(self, tls="starttls")
+        ran = self.send(server, "--tls", "starttls", "--tls-ca", "not-there.pem")
+        self.assertIn("✗ STARTTLS     --tls-ca not-there.pem: No such file", ran.out)
 
     def test_missing_attachment(self) -> None:
         """An attachment that is not there is named, before anything is sent."""

@@ -70,8 +70,8 @@ class WorkersTests(SynchronousTestCase):
         """Several need one that they can share, and are supervised."""
         [problem] = problems_of(SMALL + "workers: 2\n")
         expected = (
-            "2 workers cannot share a spool of the engine sqlite: set spool.engine: postgres, or workers: 1;"
-            ' the listener "lan" stores mail'
+            "2 workers cannot share a spool of the engine sqlite, the default: set spool.engine: postgres, or"
+            ' workers: 1, or only use listeners with delivery: synchronous; the listener "lan" stores mail'
         )
         self.assertEqual((problem.line, problem.code, problem.text), (4, "CFG-WORKERS", expected))
         shared = SMALL.replace("spool: {path: spool}", SHARED)
@@ -91,8 +91,8 @@ class WorkersTests(SynchronousTestCase):
         self.assertEqual(problems_of(STATELESS + "workers: 2\n"), [])
         [problem] = problems_of(STATELESS + SPOOL + "workers: 2\n")
         expected = (
-            "2 workers cannot share a spool of the engine sqlite: remove spool, which no synchronous listener"
-            " needs, or set spool.engine: postgres"
+            "2 workers cannot share a spool of the engine sqlite, the default: remove spool, which no"
+            " synchronous listener needs, or set spool.engine: postgres"
         )
         self.assertEqual((problem.code, problem.text), ("CFG-WORKERS", expected))
 

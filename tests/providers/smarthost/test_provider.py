@@ -314,6 +314,12 @@ class LossTests(Case):
         self.assert_outcome(self.successResultOf(waiting)[A], Deferred, told)
         self.assertEqual(joined.clock.getDelayedCalls(), [])
 
+    def test_an_ipv6_host(self) -> None:
+        """Its address is in brackets, so that the port can be told from it."""
+        joined = Joined(host="::1")
+        joined.wire.refuse = refused()
+        self.assert_outcome(self.one(joined), Deferred, "at [::1]:25: ")
+
     def test_cancelled_while_it_connects(self) -> None:
         """A delivery and a probe that are cancelled there fail as at any other stage."""
         joined = Joined()

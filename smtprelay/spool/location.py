@@ -164,10 +164,14 @@ class OfflineSpool:
         self._connection: Connection | None = None
         self._open = ExitStack()
         self._kept: QueueSpool | None = None
-        if new:
-            self._kept = self._spool(self._open.enter_context(location.writing(new=True)))
-        elif keep:
-            self._kept = self._spool(self._writer(self._open))
+        try:
+            if new:
+                self._kept = self._spool(self._open.enter_context(location.writing(new=True)))
+            elif keep:
+                self._kept = self._spool(self._writer(self._open))
+        except Exception:
+            self.close()
+            raise
 
     @contextmanager
     def opened(self, *, changing: bool) -> Iterator[QueueSpool]:

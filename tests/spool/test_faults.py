@@ -125,6 +125,17 @@ class WriteFaultTests(FaultCase, TestCase):
         self.assertEqual(250, (await self.send(spool, number=2)).code)
         self.assertEqual(1, len(await listed(spool, Selection())))
 
+    async def test_many_mails_while_nothing_can_be_written(self) -> None:
+        """The log tells it once, and once more when it happens again after the spool could be written."""
+        spool = await self.open()
+        for count in (1, 2):
+            self.disk.fault = failure(sqlite3.SQLITE_IOERR)
+            for number in (1, 2, 3):
+                self.assertEqual(451, (await self.send(spool, number=number, body=LARGE)).code)
+            self.assertEqual(count, self.told("spool.failed"))
+            self.disk.fault = None
+            await spool.maintenance.check_health()
+
     async def test_success_of_what_writes_nothing_proves_nothing(self) -> None:
         """A claim that finds nothing is well even on a full disk."""
         spool = await self.open()

@@ -40,10 +40,14 @@ PAUSE: Final = 30.0
 #: Suspects that are looked at at once; more than a node has under way.
 _MOST: Final = 500
 
-#: Those under way, which are not due, then those that wait.
+#: Those under way, which are not due, then those that wait, and those in stopped lanes at last.
 _SUSPECTS: Final = """
-    SELECT message, n, lane, due, node, slot FROM delivery
-    WHERE suspect > 0 AND suspect < 3 ORDER BY due IS NOT NULL, suspect, due, message, n LIMIT ?"""
+    SELECT d.message, d.n, d.lane, d.due, d.node, d.slot FROM delivery d
+        JOIN lane l ON l.id = d.lane JOIN lane own ON own.provider = l.provider AND own.key = ''
+    WHERE suspect > 0 AND suspect < 3
+    ORDER BY d.due IS NOT NULL, coalesce(l.blocked_until, own.blocked_until) IS NOT NULL,
+        suspect, d.due, d.message, d.n
+    LIMIT ?"""
 
 _WAITING: Final = "SELECT 1 FROM delivery WHERE suspect > 0 AND suspect < 3 AND due IS NOT NULL LIMIT 1"
 

@@ -16,7 +16,7 @@ from smtprelay.model.route import RateLimit
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.schema import MIGRATIONS, SQLITE_TYPES
 from smtprelay.spool.engines.sqlite import DATABASE, open_sqlite, prepare_folder
-from smtprelay.spool.engines.sqlite_lock import SpoolBusy
+from smtprelay.spool.engines.sqlite_lock import SpoolBusy, SpoolLock
 from smtprelay.spool.engines.transaction import SpoolFault
 from smtprelay.spool.location import OfflineSpool, SqliteLocation
 from tests.behaviours.spool import SpoolContract
@@ -287,6 +287,20 @@ class SqliteFileTests(OnDisk, TestCase):
             with self.assertRaises(FileNotFoundError), offline.opened(changing=changing):
                 pass
         self.assertFalse(Path(self.folder).exists())
+
+    def test_offline_that_cannot_be_read(self):
+        """What cannot be opened is let go of: the relay may start."""
+
+        class Unreadable(SqliteLocation):
+            def reading(self):
+                raise SpoolFault("the file is damaged")
+
+        folder = Path(self.mktemp())
+        for opening in ({"new": True}, {"keep": True}):
+            try:
+                OfflineSpool(Unreadable(folder), **opening)
+            except SpoolFault:  # as long as somebody has this, somebody has what failed
+                SpoolLock(folder).release()
 
     def test_claims_settle_after_the_fact(self):
         """A claim that an operator's recovery took away cannot be settled any more."""

@@ -15,7 +15,6 @@ from smtprelay.model.attempt import Claim, ClaimBatch, NewMessage, Settlement
 from smtprelay.model.message import Delivery, Draft, Planned
 from smtprelay.model.permit import Feedback, Permit
 from smtprelay.model.queue import FINAL
-from smtprelay.model.route import Window
 from smtprelay.spool.archive import SpoolArchive
 from smtprelay.spool.body import with_bodies
 from smtprelay.spool.engines.engine import Engine
@@ -114,11 +113,6 @@ class QueueSpool(QueuePart):
     async def release(self) -> int:
         """Put back what this node holds, because it stops; return how many deliveries."""
         return (await self._writer.do(recover.put_back_own)).told(self._events)
-
-    async def change_rate(self, provider: str, windows: tuple[Window, ...]) -> None:
-        """Let ``provider`` be asked at another rate from now on; what went already counts."""
-        await self._writer.do(partial(claim.change_rate, provider=provider, windows=windows))
-        self.wake()
 
     async def clock_stepped(self, seconds: float) -> None:
         """Shift stored times by ``seconds``: the system clock was changed."""

@@ -223,7 +223,7 @@ class ApiProxy:
         return json_answer(MERGES.get(route.path, itemgetter(0))(good)) if good else answers[0]
 
     async def _refused(self, route: Endpoint, request: ApiRequest) -> ApiResponse:
-        """Return the rows that are meant, of all workers: no worker knows the last time and the place of a row."""
+        """Return the rows that are meant; of each row a worker knows only a part, so it is asked for all."""
         meant = wanted(request.query)
         query = {name: each for name, each in request.query.items() if name not in ("since", "limit")}
         answer = await self._all_as_one(route, evolve(request, query=query))

@@ -21,7 +21,7 @@ class SpoolOptions:
     """
     What the relay asks of its spool.
 
-    :ivar paces: how fast each provider may be asked, by its name; changed while the relay runs.
+    :ivar paces: how fast each provider may be asked, by its name.
     :ivar lease: how long a claim holds without being renewed, seconds.
     :ivar floors: the limits beyond which nothing is accepted.
     :ivar budget: of memory for what is being received.

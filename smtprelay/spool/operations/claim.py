@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from smtprelay.model.attempt import Claim, ClaimBatch
 from smtprelay.model.queue import ACTIONS, ASKED_TO_WAIT, SUSPENDED
 from smtprelay.model.rate_limit import Load
-from smtprelay.model.route import Window
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import suspects
 from smtprelay.spool.operations.lane_capacity import LaneGate, release
@@ -101,6 +100,7 @@ def claim(tx: Transaction, limit: int) -> ClaimBatch:
 def release_slot(tx: Transaction, claimed: Claim) -> None:
     """Release the slot of a claim whose body the provider has."""
     tx.exclusive.end_for(claimed.delivery.id)
+    tx.lanes.take([claimed.delivery.provider])
     row = tx.execute(
         "UPDATE delivery SET slot = 0 WHERE message = ? AND n = ? AND state = 'active' AND node = ?"
         " AND attempt = ? AND slot = 1 RETURNING lane",
@@ -115,12 +115,6 @@ def renew(tx: Transaction, claims: Sequence[Claim]) -> None:
     for (n, attempt, node), group in groupby(sorted(claims, key=_fence), key=_fence):
         for some in portions([claim.delivery.message for claim in group]):
             tx.execute(_RENEW.format(marks(some)), (tx.now + tx.lease, n, attempt, node, *some))
-
-
-def change_rate(tx: Transaction, provider: str, windows: tuple[Window, ...]) -> None:
-    """Let ``provider`` be asked at another rate from now on; what went already counts."""
-    tx.paces[provider] = evolve(tx.paces[provider], windows=windows)
-    tx.lanes.look_anew(provider)
 
 
 def _fence(claim: Claim) -> tuple[int, int, str]:

@@ -18,7 +18,7 @@ from smtprelay.model.queue_admin import Prepared
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.dsn_accept import enclose
 from smtprelay.spool.operations.settle_delivered import finish
-from smtprelay.spool.tables.deliveries import DELAYED, first_due, marks, portions, storable
+from smtprelay.spool.tables.deliveries import DELAYED, first_due, marks, portions, storable, take_lanes
 from smtprelay.spool.tables.hold_rules import note
 from smtprelay.spool.tables.lane import Lane
 
@@ -75,10 +75,9 @@ def edit(
     act = ACTS[change.action]
     done = []
     messages: dict[str, None] = {}
+    others = (each.provider for each in prepared.values())
+    take_lanes(tx, {message for message, _ in fences}, change.provider, *others)
     rows = _rows(tx, fences, act.states)
-    # In the order that everybody takes them, before any of them is asked for.
-    places = [change.provider, *(each.provider for each in prepared.values())]
-    tx.lanes.take({*tx.lanes.providers_of({row.lane for row in rows}), *filter(None, places)})
     for row in rows:
         name = f"{row.message}.{row.n}"
         provider = tx.lanes.by_id(row.lane).provider

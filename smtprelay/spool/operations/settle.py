@@ -40,6 +40,7 @@ _BOUNCED: Final = f"UPDATE delivery SET noticed = noticed | {BOUNCED} WHERE mess
 
 def settle(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> list[bool]:
     """Carry out each settlement; ``False``, and nothing changed, for a claim that does not hold any more."""
+    tx.lanes.take({each for claim, to in settled for each in (claim.delivery.provider, to.provider) if each})
     held = _held(tx, [claim for claim, _ in settled])
     done = []
     usual: dict[int, list[tuple[Claim, Settlement]]] = {}

@@ -211,7 +211,7 @@ class SpoolIncoming:
         self._context.unfinished.add(self.id)
         self._tell_failure("abort", failure.value)
 
-    def _tell_failure(self, operation: str, cause: BaseException) -> None:
+    def _tell_failure(self, operation: str, cause: BaseException | None) -> None:
         """Report a failure; of the spool's own only the first until it can be written again."""
         ours = isinstance(cause, SpoolFault)
         if ours and not self._context.writer.is_news():

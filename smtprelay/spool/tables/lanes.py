@@ -11,7 +11,7 @@ is the time when it was served last, else the time when it will be ready. It fol
 computed when the lane is written. So a claim reads the lanes that it takes from, and no others.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
@@ -124,22 +124,11 @@ class LaneTable:
         """
         Lock the own lanes of ``providers`` at once, in the order that everybody takes.
 
-        So two nodes that need the same two providers do not each wait for the other.
+        So two nodes that need the same two providers do not each wait for the other. Who needs lanes and
+        deliveries takes the lanes first, then deliveries, then messages.
         """
         if self._lock:
-            self.write()
-            self.keep(self.ask(list(providers)))
-
-    def take_of(self, numbers: Collection[int]) -> None:
-        """Do so for the providers of the lanes with these numbers."""
-        if self._lock:
-            self.take(self.providers_of(numbers))
-
-    def providers_of(self, numbers: Collection[int]) -> list[str]:
-        """Return whose lanes these are."""
-        listed = ", ".join("?" * len(numbers)) or "NULL"
-        sql = f"SELECT DISTINCT provider FROM lane WHERE id IN ({listed}) ORDER BY provider"  # noqa: S608
-        return [row[0] for row in self._execute(sql, sorted(numbers)).fetchall()]
+            self.keep(self.ask([each for each in providers if (each, "") not in self._ids]))
 
     def ask(self, providers: Sequence[str]) -> Any:
         """Do the first half of :meth:`take`; return the cursor for :meth:`keep`, which may come later."""

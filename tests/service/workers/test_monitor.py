@@ -182,7 +182,7 @@ class MonitorTests(SynchronousTestCase):
         self.assertEqual(monitor.deaths, 11)
 
     def test_one_that_cannot_be_started(self) -> None:
-        """It counts as a death, and is tried again; so the others start, and it does when that works again."""
+        """It counts as a death, and is tried again."""
         self.reactor.started[0].end(1)
         self.reactor.fault = OSError("no memory")
         self.reactor.advance(0.5)

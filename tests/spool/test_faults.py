@@ -22,7 +22,7 @@ from smtprelay.spool.engines.sqlite import (
     fault_of_reading,
     prepare_folder,
 )
-from smtprelay.spool.engines.transaction import Connection, SpoolFault
+from smtprelay.spool.engines.transaction import Connection, SpoolFault, SpoolNode
 from smtprelay.spool.engines.writer import ThreadWriter
 from smtprelay.spool.receive.capacity import DiskSpace
 from smtprelay.spool.spool import QueueSpool
@@ -83,8 +83,7 @@ class FaultCase(SpoolStories):
         self.folder = prepare_folder(self.mktemp())
         engine = FaultyEngine(
             database=str(self.folder / DATABASE),
-            paces=PACES,
-            lease=60.0,
+            node=SpoolNode(paces=PACES),
             seconds=self.clock.seconds,
             disk=self.disk,
         )

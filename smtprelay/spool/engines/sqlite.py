@@ -21,7 +21,6 @@ from typing import Any, Final
 
 from attrs import define, field
 
-from smtprelay.model.route import RateLimit
 from smtprelay.spool.engines import sqlite_file
 from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.options import SpoolOptions
@@ -29,9 +28,8 @@ from smtprelay.spool.engines.reader import ThreadReader
 from smtprelay.spool.engines.schema import SQLITE_TYPES, migrate
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.engines.sqlite_reserve import Reserve
-from smtprelay.spool.engines.transaction import Connection, SpoolFault, Transaction
+from smtprelay.spool.engines.transaction import Connection, SpoolFault, SpoolNode, Transaction
 from smtprelay.spool.engines.writer import ThreadWriter
-from smtprelay.spool.operations.exclusive import ExclusiveAttempt
 from smtprelay.spool.receive.capacity import DiskSpace
 from smtprelay.spool.spool import QueueSpool
 from smtprelay.spool.tables.hold_rules import Holds
@@ -39,9 +37,6 @@ from smtprelay.spool.tables.lanes import LaneTable
 
 #: The database within the spool's folder.
 DATABASE: Final = "spool.db"
-
-#: The node's name: with the lock held there is one node only, before and after a crash.
-NODE: Final = "local"
 
 #: The bytes of the log at most.
 LOG: Final = 16 * 1024 * 1024
@@ -66,23 +61,19 @@ class SqliteEngine(Engine):
 
     :ivar database: the file, or ``":memory:"``.
     :ivar seconds: gives the time, on any thread.
-    :ivar keeps_bodies: see :class:`smtprelay.spool.engines.transaction.Transaction`.
     :ivar log: it is emptied into the database when it has so many bytes.
     :ivar lock: keeps other processes off the spool.
     """
 
     database: str
-    paces: dict[str, RateLimit]
-    lease: float
+    node: SpoolNode
     seconds: Callable[[], float]
-    keeps_bodies: bool = False
     log: int = LOG
     reserve: Reserve | None = None
     lock: SpoolLock | None = None
     #: This process alone writes, so that what it knows of the lanes stays true; of the rules, too.
     _lanes: LaneTable | None = field(default=None, init=False)
     _holds: Holds | None = field(default=None, init=False)
-    _exclusive: ExclusiveAttempt = field(factory=ExclusiveAttempt, init=False)
 
     def connect(self) -> SqliteConnection:
         """
@@ -170,24 +161,14 @@ class SqliteEngine(Engine):
     def _begun(self, connection: SqliteConnection) -> Transaction:
         now = self.seconds()
         if self._lanes is None or self._holds is None:
-            self._lanes = LaneTable(connection.execute, connection.run, self.paces)
-            self._holds = Holds(connection.execute)
+            self._lanes = LaneTable(connection, self.node.paces)
+            self._holds = Holds(connection)
         self._lanes.begin(now)
-        return Transaction(
-            connection,
-            self._lanes,
-            now=now,
-            node=NODE,
-            paces=self.paces,
-            lease=self.lease,
-            keeps_bodies=self.keeps_bodies,
-            holds=self._holds,
-            exclusive=self._exclusive,
-        )
+        return Transaction(connection, self.node, self._lanes, now, holds=self._holds)
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         self._lanes = self._holds = None
-        self._exclusive.suspects = True
+        self.node.exclusive.suspects = True
         # Where even that fails the next transaction cannot begin, and says that the connection is broken.
         if connection.in_transaction:
             with suppress(sqlite3.Error):
@@ -301,10 +282,8 @@ async def open_sqlite(path: str, terms: SpoolOptions, *, reactor: Any, reserve: 
     kept = _reserve(folder, reserve)
     engine = SqliteEngine(
         database=str(folder / DATABASE),
-        paces=terms.paces,
-        lease=terms.lease,
+        node=terms.node,
         seconds=reactor.seconds,
-        keeps_bodies=terms.keeps_bodies,
         # What it holds must find room in the reserve, and itself may grow by as much.
         log=LOG if kept is None else min(LOG, kept.size // 2),
         reserve=kept,

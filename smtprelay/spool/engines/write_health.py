@@ -93,5 +93,5 @@ class WriteHealth:
 
 def _touch(tx: Transaction) -> None:
     """Change something and take it back: a transaction that has changed nothing is not written at all."""
-    tx.execute("INSERT INTO upload (message, node) VALUES (?, ?)", (_NOBODY, tx.node))
+    tx.execute("INSERT INTO upload (message, node) VALUES (?, ?)", (_NOBODY, tx.node.name))
     tx.execute("DELETE FROM upload WHERE message = ?", (_NOBODY,))

@@ -93,13 +93,13 @@ def _oldest(tx: Transaction, which: str, before: float, limit: int = 200) -> lis
     rows = tx.execute(_OLDEST.format(which=which), (before, limit)).fetchall()
     few = sum(total <= _MOST_BYTES for total in accumulate(size for _, size in rows))
     oldest = [message for message, _ in rows[: max(1, few)]]
-    if not tx.locking.row:
+    if not tx.node.locking.row:
         return oldest
     # Other nodes sweep, too; and an operator may just have tried one of these again.
     take_lanes(tx, oldest)
-    still = f"SELECT id FROM message WHERE {which}finished < ? AND id IN ({{}})"  # noqa: S608 -- constants
+    still = f"SELECT id FROM message WHERE {which}finished < ? AND id IN ({{}}){tx.node.locking.row}"  # noqa: S608
     return [
         message
         for some in portions(oldest)
-        for (message,) in tx.execute(still.format(marks(some)) + tx.locking.row, (before, *some)).fetchall()
+        for (message,) in tx.execute(still.format(marks(some)), (before, *some)).fetchall()
     ]

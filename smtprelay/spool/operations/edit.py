@@ -102,7 +102,7 @@ def _rows(
     for some in portions(messages):
         rows += tx.execute(
             "SELECT d.message, d.n, d.state, d.lane, d.attempt, d.blocked_before, d.due FROM delivery d"  # noqa: S608
-            f" WHERE d.message IN ({marks(some)}) ORDER BY d.message, d.n{tx.locking.delivery}",
+            f" WHERE d.message IN ({marks(some)}) ORDER BY d.message, d.n{tx.node.locking.delivery}",
             some,
         ).fetchall()
     found = [EditedDelivery(*row) for row in rows]
@@ -278,7 +278,7 @@ def _record(tx: Transaction, row: EditedDelivery, change: Edit, provider: str, t
         what = time.strftime("at %Y-%m-%d %H:%M:%S UTC, ", time.gmtime(change.at))
     reason = storable(f"{what}by {change.who}" + (f": {change.why}" if change.why else ""))
     tx.execute("UPDATE delivery SET attempt = ? WHERE message = ? AND n = ?", (number, *row.where))
-    tx.insert("attempt", (*row.where, number, provider, tx.node, tx.now, tx.now, change.action, reason))
+    tx.insert("attempt", (*row.where, number, provider, tx.node.name, tx.now, tx.now, change.action, reason))
 
 
 #: Every kind of change there is.

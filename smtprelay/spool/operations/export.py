@@ -84,7 +84,7 @@ def export(tx: Transaction, selection: Selection, mark: str, *, moving: bool) ->
         return ArchivePage(items=_items(tx, messages), mark=more)
     # No other node begins with one of them from now on.
     take_lanes(tx, messages)
-    rows = _rows(tx, _FENCED + tx.locking.row, messages)
+    rows = _rows(tx, _FENCED + tx.node.locking.row, messages)
     left = {message for message, _, state, *_ in rows if state == "active"}
     items = _items(tx, [message for message in messages if message not in left])
     for message, n, state, number, _ in rows:
@@ -100,7 +100,7 @@ def export(tx: Transaction, selection: Selection, mark: str, *, moving: bool) ->
 def drop(tx: Transaction, messages: Sequence[str], attempts: Mapping[str, int] | None = None) -> list[str]:
     """Drop those of ``messages`` that wait for an operator only, and are as exported; return them."""
     take_lanes(tx, messages)
-    rows = _rows(tx, _FENCED + tx.locking.row, messages)
+    rows = _rows(tx, _FENCED + tx.node.locking.row, messages)
     stay = {message for message, _, state, *_ in rows if state not in ("held", *FINAL)}
     if attempts is not None:
         stay |= {each for each, n, _, _, number in rows if attempts.get(f"{each}.{n}") != number}

@@ -81,7 +81,7 @@ def begun(lane: Lane, now: float) -> None:
 
 
 def _bound(tx: Transaction, lane: Lane) -> int:
-    pace = tx.paces.get(lane.provider)
+    pace = tx.node.paces.get(lane.provider)
     if pace is None:
         return 1
     return pace.concurrency if lane.key == "" else min(pace.concurrency, pace.per_lane or pace.concurrency)

@@ -45,7 +45,7 @@ def settle(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> list
     done = []
     usual: dict[int, list[tuple[Claim, Settlement]]] = {}
     for claim, settlement in settled:
-        tx.exclusive.end_for(claim.delivery.id)
+        tx.node.exclusive.end_for(claim.delivery.id)
         row = held.pop((claim.delivery.id, claim.node, claim.attempt), None)
         done.append(row is not None)
         if row is None:
@@ -74,7 +74,7 @@ def _held(tx: Transaction, claims: Sequence[Claim]) -> dict[tuple[str, str, int]
     for some in portions(messages):
         rows = tx.connection.execute(
             "SELECT message, n, node, attempt, lane, slot, blocked_before FROM delivery"  # noqa: S608
-            f" WHERE message IN ({marks(some)}) AND state = 'active'{tx.locking.row}",
+            f" WHERE message IN ({marks(some)}) AND state = 'active'{tx.node.locking.row}",
             some,
         ).fetchall()
         for message, n, node, attempt, *rest in rows:

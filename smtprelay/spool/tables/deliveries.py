@@ -100,7 +100,7 @@ def attempt_of(row: Sequence[Any]) -> Attempt:
 
 def take_lanes(tx: Transaction, messages: Collection[str], *providers: str) -> None:
     """Lock the own lanes of the providers of ``messages``, and of ``providers``, before any delivery."""
-    if not tx.locking.row:
+    if not tx.node.locking.row:
         return
     needed = set(filter(None, providers))
     for some in portions(sorted(messages)):

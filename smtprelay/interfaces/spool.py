@@ -299,8 +299,8 @@ class Permits(Protocol):
         Without feedback the provider has the body, and the outcome comes later.
         """
 
-    def when_room(self, ask: Callable[[], None]) -> None:
-        """Have ``ask`` called, on the reactor, when a slot may have become free, or a lane was opened."""
+    async def room(self) -> None:
+        """Wait until a slot may have become free, or a lane was opened."""
 
 
 class Spool(WorkQueue, Protocol):

@@ -56,7 +56,7 @@ class PostgresLocation:
             _check(connection, database_clock())
             yield connection
         finally:
-            connection.drop()
+            connection.close()
 
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:

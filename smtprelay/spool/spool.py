@@ -87,7 +87,7 @@ class QueueSpool(QueuePart):
     async def release_slot(self, claimed: Claim) -> None:
         """Let another attempt begin: the provider has the body of this one."""
         await self._writer.do(partial(claim.release_slot, claimed=claimed))
-        self._context.ask()
+        self._context.tell_room()
 
     async def settle(self, claimed: Claim, settlement: Settlement) -> bool:
         """Record what became of an attempt, once."""
@@ -96,7 +96,7 @@ class QueueSpool(QueuePart):
             self._context.capacity.count(-1)
         elif ours and settlement.split:
             self._context.capacity.count(1)
-        self._context.ask()
+        self._context.tell_room()
         return ours
 
     async def notify(self, delivery: Delivery, notice: NewMessage) -> bool:
@@ -140,13 +140,13 @@ class SpoolPermits(SpoolPart):
     async def give_back(self, permit: Permit, feedback: Feedback | None = None) -> None:
         """Release the slot of ``permit``, and learn from what came of it."""
         waited_for = await self._writer.do(partial(permits.give_back, permit=permit, feedback=feedback))
-        self._context.ask()
+        self._context.tell_room()
         if waited_for:
             self._context.wake()
 
-    def when_room(self, ask: Callable[[], None]) -> None:
-        """Have ``ask`` called, on the reactor, when a slot may have become free, or a lane was opened."""
-        self._context.ask = ask
+    async def room(self) -> None:
+        """Wait until a slot may have become free, or a lane was opened."""
+        await self._context.room()
 
 
 class SpoolRefusals(SpoolPart):

@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from smtprelay.model.queue import Selection
+from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.reader import ThreadReader
 from smtprelay.spool.engines.sqlite import (
     DATABASE,
     SqliteEngine,
-    connect_reader,
-    fault_of_reading,
     prepare_folder,
 )
 from smtprelay.spool.engines.transaction import Connection, SpoolFault, SpoolNode
@@ -89,8 +87,7 @@ class FaultCase(SpoolStories):
         )
         writer = ThreadWriter(engine, reactor, self.events, "test-writer")
         await writer.start()
-        opening = partial(connect_reader, self.folder / DATABASE)
-        reader = ThreadReader(opening, sqlite3.Connection.close, reactor, fault=fault_of_reading)
+        reader = ThreadReader(engine, reactor)
         self.reader = reader
         spool = QueueSpool(writer, reader, SpoolOptions(paces=PACES, events=self.events))
         self.addCleanup(spool.close)
@@ -250,7 +247,7 @@ class ReadFaultTests(FaultCase, TestCase):
 
     async def test_a_question_after_the_end(self) -> None:
         """Who asks a spool that is closed hears so, and does not wait for ever."""
-        reader = ThreadReader(lambda: sqlite3.connect(":memory:"), sqlite3.Connection.close, reactor)
+        reader = ThreadReader(Engine(), reactor)
         await reader.close()
         with self.assertRaises(SpoolFault):
             await reader.do(lambda _: None)

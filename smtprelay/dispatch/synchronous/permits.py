@@ -83,9 +83,7 @@ class SynchronousPermits:
         self._events = events
         self._lines: dict[tuple[str, str], DeferredLock] = {}
         self._left: list[tuple[str, str]] = []  # those whose first is done, and the next does not know yet
-        self._waiting: list[Deferred[None]] = []
         self._stops: dict[tuple[str, str], float] = {}
-        permits.when_room(self._ask_again)
 
     def stopped(self, provider: str, lane: str) -> bool:
         """Tell whether nothing may go in a lane, as far as is known at once."""
@@ -142,7 +140,9 @@ class SynchronousPermits:
             if isinstance(asked, Permit) or self._is_answer(asked, patience):
                 return asked
             wait = _LONGEST_WAIT if asked.until is None else asked.until - self._clock.seconds()
-            await self._wait(min(max(wait, _SHORTEST_WAIT), patience.left))
+            room = Deferred.fromCoroutine(self._permits.room())
+            seconds = min(max(wait, _SHORTEST_WAIT), patience.left)
+            await room.addTimeout(seconds, self._clock, lambda *_: None)
 
     async def _ask(self, name: str, delivery: Delivery) -> Permit | Busy:
         provider, lane = delivery.provider, delivery.lane
@@ -169,21 +169,6 @@ class SynchronousPermits:
         slot.end()
         late = f"{delivery.provider} could not be asked in time, try again later"
         return Turned(ProvidersBusy(late), final=True)
-
-    async def _wait(self, seconds: float) -> None:
-        """Wait until a slot may be free, or for so long."""
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append(waiting)
-        try:
-            await waiting.addTimeout(seconds, self._clock, lambda *_: None)
-        finally:
-            if waiting in self._waiting:
-                self._waiting.remove(waiting)
-
-    def _ask_again(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each.callback(None)
 
     # --- what came of it
 

@@ -132,14 +132,14 @@ class PostgresEngine(Engine):
                 self._see_to_tables(connection, "SELECT pg_advisory_xact_lock(?)", (_MIGRATING,))
             except (UndefinedFunction, NotSupportedError):
                 # Not all that speak the protocol have it. Of two that make the same table one fails, then.
-                connection.drop()
+                connection.close()
                 self._see_to_tables(connection, "SELECT 1")
             self._notifying = _can_notify(connection)
             return self._session()
         except (Error, ValueError) as error:
             raise (SpoolAway if connection.lost else SpoolFault)(explained(error)) from error
         finally:
-            connection.drop()
+            connection.close()
 
     def _session(self) -> PostgresConnection:
         """Return the connection that writes, once it is seen that another one leaves its session alone."""
@@ -150,10 +150,10 @@ class PostgresEngine(Engine):
                 each.execute("SELECT 1")
             connection.check_session()
         except (Error, SpoolFault):
-            connection.drop()
+            connection.close()
             raise
         finally:
-            other.drop()
+            other.close()
         return connection
 
     def reading(self) -> PostgresConnection:
@@ -175,7 +175,7 @@ class PostgresEngine(Engine):
                 connection.execute("COMMIT")
         except Error as error:
             broken = connection.lost or is_broken(error)
-            connection.drop()
+            connection.close()
             if broken:
                 if committing and self._has_happened(connection, mark):
                     return
@@ -184,7 +184,7 @@ class PostgresEngine(Engine):
                 raise
             raise _fault(error) from error
         except Exception:
-            connection.drop()
+            connection.close()
             raise
 
     def disconnect(self, connection: Connection) -> None:
@@ -193,7 +193,7 @@ class PostgresEngine(Engine):
         # If it cannot be said, the others will see it.
         with suppress(Error, SpoolFault):
             connection.execute("DELETE FROM node WHERE name = ?", (self.node.name,))
-        connection.drop()
+        connection.close()
 
     measure = staticmethod(postgres_size.measure)
 
@@ -257,7 +257,7 @@ class PostgresEngine(Engine):
                     "SELECT mark FROM node WHERE name = ? FOR UPDATE", (self.node.name,)
                 ).fetchone()
             except (Error, SpoolFault) as error:
-                connection.drop()
+                connection.close()
                 why = f"it is not known whether the last commit happened: {explained(error)}"
                 if time.monotonic() > begun + _PATIENCE:
                     raise SpoolFault(why) from error
@@ -330,8 +330,7 @@ async def open_postgres(
     except Exception:
         await writer.abandon()
         raise
-    reader = ThreadReader(engine.reading, PostgresConnection.drop, reactor, threads=2)
-    spool = QueueSpool(writer, reader, terms, engine)
+    spool = QueueSpool(writer, ThreadReader(engine, reactor, threads=2), terms, engine)
     if listening:
         wake = partial(reactor.callFromThread, spool.wake)
         engine.listener = NotificationListener(url, CHANNEL, engine.node.name, wake)

@@ -15,7 +15,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -127,6 +126,15 @@ class SqliteEngine(Engine):
         """Close the database; what the write-ahead log holds goes into it, now or when it is opened again."""
         with suppress(sqlite3.Error):
             connection.close()
+
+    def reading(self) -> sqlite3.Connection:
+        """Open a connection that cannot write."""
+        return connect_reader(Path(self.database))
+
+    def fault(self, error: Exception) -> SpoolFault | None:
+        """Return what an error of reading means for the database; ``None``: it is the question's own."""
+        ours = not isinstance(error, sqlite3.DatabaseError) or isinstance(error, _OURS)
+        return None if ours else _fault(error)
 
     space = staticmethod(sqlite_file.space)
     shrink = staticmethod(sqlite_file.shrink)
@@ -249,12 +257,6 @@ def connect_reader(database: Path, *, frozen: bool = False) -> sqlite3.Connectio
     return connection
 
 
-def fault_of_reading(error: Exception) -> SpoolFault | None:
-    """Return what an error means for the database; ``None``: it is the question's own."""
-    ours = not isinstance(error, sqlite3.DatabaseError) or isinstance(error, _OURS)
-    return None if ours else _fault(error)
-
-
 def prepare_folder(path: str) -> Path:
     """
     Make the spool's folder and file, for our eyes only.
@@ -296,10 +298,8 @@ async def open_sqlite(path: str, terms: SpoolOptions, *, reactor: Any, reserve: 
         await writer.abandon()
         lock.release()
         raise
-    connect = partial(connect_reader, folder / DATABASE)
     # One of the threads may be at a long question.
-    reader = ThreadReader(connect, engine.disconnect, reactor, threads=2, fault=fault_of_reading)
-    return QueueSpool(writer, reader, terms, engine)
+    return QueueSpool(writer, ThreadReader(engine, reactor, threads=2), terms, engine)
 
 
 def _reserve(folder: Path, largest: int) -> Reserve | None:

@@ -111,6 +111,13 @@ class Connection(Protocol):
         """Run one statement."""
 
 
+class ReadingConnection(Connection, Protocol):
+    """A connection that questions are asked on."""
+
+    def close(self) -> object:
+        """Close it."""
+
+
 class WritingConnection(Connection, Protocol):
     """A connection that transactions are made on."""
 

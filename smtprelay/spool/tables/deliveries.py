@@ -105,7 +105,7 @@ def take_lanes(tx: Transaction, messages: Collection[str], *providers: str) -> N
     needed = set(filter(None, providers))
     for some in portions(sorted(messages)):
         needed.update(provider for (provider,) in tx.execute(_PROVIDERS.format(marks(some)), some).fetchall())
-    tx.lanes.take(needed)
+    tx.lanes.take(sorted(needed))
 
 
 def first_due(tx: Transaction, lane: Lane) -> float | None:

@@ -862,7 +862,7 @@ class LossTests(Shared, TestCase):
             (PostgresConnection(lambda: self.url), psycopg.Error),
             (PostgresConnection(lambda: self.url, reading=True), SpoolFault),
         ):
-            self.addCleanup(connection.drop)
+            self.addCleanup(connection.close)
             connection.execute("BEGIN")
             self.end_sessions()
             self.assertRaises(error, connection.execute, "SELECT 1")

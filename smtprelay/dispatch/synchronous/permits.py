@@ -28,9 +28,6 @@ from smtprelay.model.rate_limit import Load
 #: Seconds between two requests to the spool: this node is not told when another node gives back a slot.
 _LONGEST_WAIT: Final = 1.0
 
-#: Seconds for which a lane that was found blocked is skipped without asking; it may be opened any time.
-_REMEMBERED: Final = 10.0
-
 #: A timer may ring a moment before the spool agrees; it is not set faster than this, seconds.
 _SHORTEST_WAIT: Final = 0.05
 
@@ -83,16 +80,10 @@ class SynchronousPermits:
         self._events = events
         self._lines: dict[tuple[str, str], DeferredLock] = {}
         self._left: list[tuple[str, str]] = []  # those whose first is done, and the next does not know yet
-        self._stops: dict[tuple[str, str], float] = {}
 
     def stopped(self, provider: str, lane: str) -> bool:
-        """Tell whether nothing may go in a lane, as far as is known at once."""
-        now = self._clock.seconds()
-        return self._lanes.stopped(provider, lane, now) or now < self._stops.get((provider, lane), 0.0)
-
-    def clock_stepped(self, seconds: float) -> None:
-        """Move all times by ``seconds``: the system clock was changed; the dispatcher sees to the lanes."""
-        self._stops = {key: until + seconds for key, until in self._stops.items()}
+        """Tell whether nothing may go in a lane, as far as is known without the spool."""
+        return self._lanes.stopped(provider, lane, self._clock.seconds())
 
     async def enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> "Slot | Turned":
         """
@@ -145,14 +136,8 @@ class SynchronousPermits:
             await room.addTimeout(seconds, self._clock, lambda *_: None)
 
     async def _ask(self, name: str, delivery: Delivery) -> Permit | Busy:
-        provider, lane = delivery.provider, delivery.lane
         load = Load(recipients=len(delivery.envelope.recipients), bytes=delivery.size)
-        asked = await self._permits.borrow(name, provider, lane, load)
-        if isinstance(asked, Busy) and asked.reason and asked.until is not None:
-            self._stops[provider, lane] = min(asked.until, self._clock.seconds() + _REMEMBERED)
-        else:
-            self._stops.pop((provider, lane), None)
-        return asked
+        return await self._permits.borrow(name, delivery.provider, delivery.lane, load)
 
     def _is_answer(self, asked: Permit | Busy, patience: ClientPatience) -> bool:
         """Tell whether there is a slot, or will be none as long as ``patience`` lasts."""

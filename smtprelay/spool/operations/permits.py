@@ -55,7 +55,7 @@ def give_back(tx: Transaction, permit: Permit, feedback: Feedback | None) -> boo
             tx.execute("UPDATE loan SET slot = 0 WHERE name = ?", (permit.name,))
         else:
             tx.execute("DELETE FROM loan WHERE name = ?", (permit.name,))
-            lane_throttle.learn(tx, lane, feedback.outcomes, lambda: started)
+            lane_throttle.learn(tx, lane, feedback.outcomes, started)
     if feedback is not None and feedback.block is not None:
         set_block(tx, feedback.block)
         return True

@@ -6,7 +6,6 @@ went to somebody else, or after an operator deleted the delivery, changes nothin
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 from smtprelay.model.attempt import Block, Claim, Settlement
@@ -55,8 +54,7 @@ def settle(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> list
         lane.active -= 1
         if slot:
             release(tx, lane)
-        started = partial(lane_throttle.begin_of, tx, claim)
-        lane_throttle.learn(tx, lane, settlement.outcomes.values(), started)
+        lane_throttle.learn(tx, lane, settlement.outcomes.values(), claim)
         if is_usual(claim, settlement):
             lane.finished += 1
             usual.setdefault(claim.delivery.n, []).append((claim, settlement))

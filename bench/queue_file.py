@@ -17,7 +17,7 @@ from smtprelay.model.message_id import new_id
 from smtprelay.model.route import RateLimit
 from smtprelay.model.shape import shape_of
 from smtprelay.spool.engines.sqlite import DATABASE, SqliteEngine, prepare_folder
-from smtprelay.spool.engines.transaction import Connection
+from smtprelay.spool.engines.transaction import Connection, SpoolNode
 from smtprelay.spool.operations.accept import Arrival, accept
 
 _BATCH: Final = 2000
@@ -36,7 +36,7 @@ class Many:
 def engine_of(folder: Path, provider: str) -> SqliteEngine:
     """Return the engine of a spool in ``folder``, for transactions of our own."""
     paces = {provider: RateLimit(concurrency=1_000_000, per_lane=4)}
-    return SqliteEngine(database=str(folder / DATABASE), paces=paces, lease=60.0, seconds=time.time)
+    return SqliteEngine(database=str(folder / DATABASE), node=SpoolNode(paces=paces), seconds=time.time)
 
 
 def connect(engine: SqliteEngine) -> Connection:

@@ -24,7 +24,6 @@ from smtprelay.model.queue import (
 )
 from smtprelay.model.queue_admin import Edited, Found, HoldRule
 from smtprelay.model.rate_limit import LEAST, Load
-from smtprelay.model.route import Window
 from smtprelay.model.unreachable import Unreachable
 
 
@@ -123,9 +122,6 @@ class WorkQueue(QueueAccess, Protocol):
 
     async def release(self) -> int:
         """Put back what this node holds, because it stops: uncertain, due at once; return how many."""
-
-    async def change_rate(self, provider: str, windows: tuple[Window, ...]) -> None:
-        """Let ``provider`` be asked at another rate from now on; what went already counts."""
 
     async def clock_stepped(self, seconds: float) -> None:
         """Shift stored times by ``seconds``: the system clock was changed; negative means back."""
@@ -303,8 +299,8 @@ class Permits(Protocol):
         Without feedback the provider has the body, and the outcome comes later.
         """
 
-    def when_room(self, ask: Callable[[], None]) -> None:
-        """Have ``ask`` called, on the reactor, when a slot may have become free, or a lane was opened."""
+    async def room(self) -> None:
+        """Wait until a slot may have become free, or a lane was opened."""
 
 
 class Spool(WorkQueue, Protocol):

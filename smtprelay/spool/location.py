@@ -23,7 +23,7 @@ from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.schema import check_version
 from smtprelay.spool.engines.sqlite import DATABASE, SqliteEngine, connect_reader, prepare_folder
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
-from smtprelay.spool.engines.transaction import Connection, SpoolFault, Transaction
+from smtprelay.spool.engines.transaction import Connection, SpoolFault, SpoolNode, Transaction
 from smtprelay.spool.engines.writer import InlineWriter, Operation, Writer
 from smtprelay.spool.maintenance.check import snapshot
 from smtprelay.spool.spool import QueueSpool
@@ -83,7 +83,7 @@ class SqliteLocation:
     @property
     def engine(self) -> SqliteEngine:
         """What keeps it."""
-        return SqliteEngine(database=str(self.path / DATABASE), paces={}, lease=60.0, seconds=time.time)
+        return SqliteEngine(database=str(self.path / DATABASE), node=SpoolNode(paces={}), seconds=time.time)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -164,10 +164,14 @@ class OfflineSpool:
         self._connection: Connection | None = None
         self._open = ExitStack()
         self._kept: QueueSpool | None = None
-        if new:
-            self._kept = self._spool(self._open.enter_context(location.writing(new=True)))
-        elif keep:
-            self._kept = self._spool(self._writer(self._open))
+        try:
+            if new:
+                self._kept = self._spool(self._open.enter_context(location.writing(new=True)))
+            elif keep:
+                self._kept = self._spool(self._writer(self._open))
+        except Exception:
+            self.close()
+            raise
 
     @contextmanager
     def opened(self, *, changing: bool) -> Iterator[QueueSpool]:
@@ -229,9 +233,9 @@ class _ReadingWriter:
         raise AssertionError("nothing was opened")
 
     def _run(self, operation: Operation[T]) -> T:
-        lanes = LaneTable(self._connection.execute, self._connection.run, {})
-        lanes.begin(time.time())
-        tx = Transaction(self._connection, lanes, now=time.time(), node="", paces={}, lease=0.0)
+        lanes, now = LaneTable(self._connection, {}), time.time()
+        lanes.begin(now)
+        tx = Transaction(self._connection, SpoolNode(paces={}), lanes, now)
         with snapshot(self._connection):
             try:
                 result = operation(tx)

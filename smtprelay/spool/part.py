@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
 
 from smtprelay.model.attempt import Block, Claim
 from smtprelay.model.message import Delivery
@@ -34,7 +35,6 @@ class SpoolContext:
 
     :ivar unfinished: messages that never came, of which pieces could not be dropped at their time.
     :ivar take: called with what an accept has claimed; ``None``: nobody listens.
-    :ivar ask: called when a slot may have become free, or a lane was opened.
     """
 
     writer: WriteHealth
@@ -44,12 +44,28 @@ class SpoolContext:
     capacity: Capacity
     unfinished: set[str] = field(factory=set, init=False)
     take: Callable[[Sequence[Claim]], None] | None = field(default=None, init=False)
-    ask: Callable[[], None] = field(default=lambda: None, init=False)
+    _waiting: list[Deferred[None]] = field(factory=list, init=False)
 
     def wake(self) -> None:
         """Wake the dispatcher."""
         if self.take is not None:
             self.take(())
+
+    async def room(self) -> None:
+        """Wait until :meth:`tell_room`."""
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        try:
+            await waiting
+        finally:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+
+    def tell_room(self) -> None:
+        """Tell who waits that a slot may have become free, or a lane was opened."""
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)
 
 
 class SpoolPart:
@@ -76,7 +92,7 @@ class QueuePart(SpoolPart):
     async def block(self, block: Block) -> None:
         """Stop a lane until ``block.until``, or, with ``reason`` empty, open it again."""
         await self._writer.do(partial(set_block, block=block))
-        self._context.ask()
+        self._context.tell_room()
 
 
 def reads(question: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate[Any, P], Made[T]]:

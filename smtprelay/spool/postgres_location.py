@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from smtprelay.spool.engines.postgres import PostgresEngine, database_clock, new_node
 from smtprelay.spool.engines.postgres_connection import PostgresConnection, Url
 from smtprelay.spool.engines.schema import POSTGRES_TYPES, check_version, migrate
-from smtprelay.spool.engines.transaction import Connection, SpoolFault
+from smtprelay.spool.engines.transaction import Connection, SpoolFault, SpoolNode
 from smtprelay.spool.engines.writer import InlineWriter
 
 _HAS_TABLES = """
@@ -46,7 +46,7 @@ class PostgresLocation:
     @property
     def engine(self) -> PostgresEngine:
         """The engine, for what only it can tell."""
-        return PostgresEngine(url=self.url, node=new_node(), paces={}, lease=self.lease)
+        return PostgresEngine(url=self.url, node=new_node(SpoolNode(paces={}, lease=self.lease)))
 
     @contextmanager
     def reading(self) -> Iterator[PostgresConnection]:
@@ -56,7 +56,7 @@ class PostgresLocation:
             _check(connection, database_clock())
             yield connection
         finally:
-            connection.drop()
+            connection.close()
 
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:

@@ -15,7 +15,6 @@ from smtprelay.model.attempt import Claim, ClaimBatch, NewMessage, Settlement
 from smtprelay.model.message import Delivery, Draft, Planned
 from smtprelay.model.permit import Feedback, Permit
 from smtprelay.model.queue import FINAL
-from smtprelay.model.route import Window
 from smtprelay.spool.archive import SpoolArchive
 from smtprelay.spool.body import with_bodies
 from smtprelay.spool.engines.engine import Engine
@@ -88,7 +87,7 @@ class QueueSpool(QueuePart):
     async def release_slot(self, claimed: Claim) -> None:
         """Let another attempt begin: the provider has the body of this one."""
         await self._writer.do(partial(claim.release_slot, claimed=claimed))
-        self._context.ask()
+        self._context.tell_room()
 
     async def settle(self, claimed: Claim, settlement: Settlement) -> bool:
         """Record what became of an attempt, once."""
@@ -97,7 +96,7 @@ class QueueSpool(QueuePart):
             self._context.capacity.count(-1)
         elif ours and settlement.split:
             self._context.capacity.count(1)
-        self._context.ask()
+        self._context.tell_room()
         return ours
 
     async def notify(self, delivery: Delivery, notice: NewMessage) -> bool:
@@ -114,11 +113,6 @@ class QueueSpool(QueuePart):
     async def release(self) -> int:
         """Put back what this node holds, because it stops; return how many deliveries."""
         return (await self._writer.do(recover.put_back_own)).told(self._events)
-
-    async def change_rate(self, provider: str, windows: tuple[Window, ...]) -> None:
-        """Let ``provider`` be asked at another rate from now on; what went already counts."""
-        await self._writer.do(partial(claim.change_rate, provider=provider, windows=windows))
-        self.wake()
 
     async def clock_stepped(self, seconds: float) -> None:
         """Shift stored times by ``seconds``: the system clock was changed."""
@@ -146,13 +140,13 @@ class SpoolPermits(SpoolPart):
     async def give_back(self, permit: Permit, feedback: Feedback | None = None) -> None:
         """Release the slot of ``permit``, and learn from what came of it."""
         waited_for = await self._writer.do(partial(permits.give_back, permit=permit, feedback=feedback))
-        self._context.ask()
+        self._context.tell_room()
         if waited_for:
             self._context.wake()
 
-    def when_room(self, ask: Callable[[], None]) -> None:
-        """Have ``ask`` called, on the reactor, when a slot may have become free, or a lane was opened."""
-        self._context.ask = ask
+    async def room(self) -> None:
+        """Wait until a slot may have become free, or a lane was opened."""
+        await self._context.room()
 
 
 class SpoolRefusals(SpoolPart):

@@ -14,8 +14,9 @@ from smtprelay.web.query_params import FLAG, NUMBER, TEXT, ValueKind, checked, n
 from smtprelay.web.remedies import remedy
 from smtprelay.web.router import Endpoint
 
-#: The supervisor sends here what it has refused itself.
-RECORD: Final = "/api/v1/refused/record"
+#: Lists it; the supervisor sends what it has refused itself to the other one.
+REFUSED: Final = "/api/v1/refused"
+RECORD: Final = f"{REFUSED}/record"
 
 _TEXTS: Final = ("client", "user", "rule")
 _ROW: Final = {
@@ -30,7 +31,7 @@ def refused_routes(refusals: RefusedMail, events: Events) -> Sequence[Endpoint]:
     """Return the routes of refused mail."""
 
     async def show(request: ApiRequest) -> ApiResponse:
-        rows = await refusals.refused(_wanted(request.query))
+        rows = await refusals.refused(wanted(request.query))
         return json_answer({"refused": [asdict(row) | remedy(row)._asdict() for row in rows]})
 
     async def clear(request: ApiRequest) -> ApiResponse:
@@ -43,8 +44,8 @@ def refused_routes(refusals: RefusedMail, events: Events) -> Sequence[Endpoint]:
         return json_answer({"count": count})
 
     return [
-        Endpoint("GET", "/api/v1/refused", show),
-        Endpoint("POST", "/api/v1/refused/clear", clear, "operator"),
+        Endpoint("GET", REFUSED, show),
+        Endpoint("POST", f"{REFUSED}/clear", clear, "operator"),
     ]
 
 
@@ -64,7 +65,7 @@ def record_route(refusals: RefusedMail) -> Endpoint:
     return Endpoint("POST", RECORD, record, "operator")
 
 
-def _wanted(query: Mapping[str, list[str]]) -> RefusalFilter:
+def wanted(query: Mapping[str, list[str]]) -> RefusalFilter:
     """Return the filter of a query. Raises :class:`ApiProblem`."""
     unknown = sorted(set(query) - {*_FILTERS, "limit"})
     if unknown:

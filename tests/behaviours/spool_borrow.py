@@ -1,5 +1,7 @@
 """Who does not queue shares slots, pace and breaker with those who do."""
 
+from twisted.internet import defer
+
 from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, Settlement
 from smtprelay.model.message import Planned
@@ -154,7 +156,14 @@ class BorrowContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             told: list[int] = []
-            spool.permits.when_room(lambda: told.append(1))
+
+            async def wait() -> None:
+                while True:
+                    await spool.permits.room()
+                    told.append(1)
+
+            waiting = defer.Deferred.fromCoroutine(wait())
+            waiting.addErrback(lambda failure: failure.trap(defer.CancelledError))
             await self.send(spool, number=1)
             (claim,) = (await spool.claim()).claims
             permit = await self.lent(spool, "one")
@@ -162,6 +171,9 @@ class BorrowContract(SpoolStories):
             await spool.release_slot(claim)
             await spool.settle(claim, done(claim))
             await spool.permits.give_back(permit, Feedback())
+            await spool.block(Block(provider="main"))
+            self.assertEqual(4, len(told))
+            waiting.cancel()
             await spool.block(Block(provider="main"))
             self.assertEqual(4, len(told))
 

@@ -84,6 +84,30 @@ class SuspectContract(SpoolStories):
 
         return self.play(story, {"main": RateLimit(concurrency=1000)})
 
+    def test_one_behind_many_in_a_stopped_lane(self):
+        """However many wait in a lane that is stopped, that of another one goes."""
+
+        async def story(spool: Spool) -> None:
+            draft = self.draft(*(f"a{number}@example.com" for number in range(502)))
+            planned = [
+                Planned(route="r", provider="main", lane="box", recipients=(each,))
+                for each in draft.envelope.recipients
+            ]
+            await spool.accept(draft, b"x", planned)
+            self.assertEqual(502, len((await spool.claim(limit=2000)).claims))
+            await self.under_way(spool, [2], provider="other")
+            await self.die(spool)
+            await spool.admin.block(Block(provider="main", lane="box", until=5000.0, reason="535"))
+            (claim,) = (await spool.claim()).claims
+            self.assertEqual(self.ids(2), [claim.delivery.message])
+            await spool.settle(claim, done(claim))
+            await spool.admin.block(Block(provider="main", lane="box"))
+            (claim,) = (await spool.claim()).claims
+            self.assertEqual(self.ids(1), [claim.delivery.message])
+
+        rates = {"main": RateLimit(concurrency=1000, per_lane=1000), "other": RateLimit()}
+        return self.play(story, rates)
+
     def test_the_rest_goes_first(self):
         """What never was under way at a death does not wait for what was."""
 

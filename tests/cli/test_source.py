@@ -19,7 +19,7 @@ from smtprelay.spool.engines.postgres import PostgresEngine, new_node
 from smtprelay.spool.engines.schema import MIGRATIONS, POSTGRES_TYPES, SQLITE_TYPES
 from smtprelay.spool.engines.sqlite import connect_reader
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
-from smtprelay.spool.engines.transaction import Transaction
+from smtprelay.spool.engines.transaction import SpoolNode, Transaction
 from smtprelay.spool.engines.writer import InlineWriter
 from smtprelay.spool.location import SqliteLocation
 from smtprelay.spool.operations.accept import CHUNK, Arrival, accept, store_chunk
@@ -310,7 +310,7 @@ class DatabaseTests(OfflineContract, OfflineCase):
         self.secret = Path(self.folder, "url")
         self.secret.write_text(self.url)
         engine = PostgresEngine(
-            url=lambda: self.url, node=new_node(), paces={"local": RateLimit(concurrency=1)}, lease=60.0
+            url=lambda: self.url, node=new_node(SpoolNode(paces={"local": RateLimit(concurrency=1)}))
         )
         self.other = InlineWriter(engine)
         self.addCleanup(self.other.close)

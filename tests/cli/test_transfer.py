@@ -20,6 +20,7 @@ from smtprelay.cli.commands import export as export_command
 from smtprelay.cli.commands import import_
 from smtprelay.model.route import RateLimit
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
+from smtprelay.spool.engines.transaction import SpoolNode
 from smtprelay.spool.location import SqliteLocation
 from smtprelay.spool.operations import export
 from smtprelay.spool.operations.claim import claim
@@ -238,7 +239,7 @@ class ArchiveTests(TransferCase):
     def test_move_what_is_under_way(self) -> None:
         """It stays, and is told what to do: the relay that tried it died."""
         with SqliteLocation(Path(self.folder)).writing() as writer:
-            writer._engine.paces = {"local": RateLimit(concurrency=1)}
+            writer._engine.node = SpoolNode(paces={"local": RateLimit(concurrency=1)})
             writer.run(lambda tx: claim(tx, 1))
         ran = self.queue("export", self.file, "--move")
         self.assertEqual((75, True), (ran.status, "removed 1 message from" in ran.out))

@@ -32,6 +32,7 @@ from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.spool.engines.memory import InlineReader
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.sqlite import SqliteEngine
+from smtprelay.spool.engines.transaction import SpoolNode
 from smtprelay.spool.engines.writer import run_group
 from smtprelay.spool.maintenance.check import check
 from smtprelay.spool.spool import QueueSpool
@@ -130,7 +131,7 @@ class Play(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.clock.advance(MORNING)
-        engine = SqliteEngine(database=":memory:", paces=PACES, lease=60.0, seconds=self.clock.seconds)
+        engine = SqliteEngine(database=":memory:", node=SpoolNode(paces=PACES), seconds=self.clock.seconds)
         self.writer = LateWriter(engine)
         self.events = Recording()
         terms = SpoolOptions(paces=PACES, events=self.events)

@@ -16,12 +16,6 @@ from smtprelay.spool.engines.sqlite import DATABASE
 from smtprelay.spool.maintenance.check import check
 
 
-class Reading(PostgresConnection):
-    """Only looks, and is closed as other connections are."""
-
-    close = PostgresConnection.drop
-
-
 @frozen
 class Ledger:
     """
@@ -40,7 +34,7 @@ class Ledger:
     @classmethod
     def of_database(cls, url: str) -> "Ledger":
         """Return that of the spool at ``url``."""
-        return cls(lambda: Reading(lambda: url, reading=True))
+        return cls(lambda: PostgresConnection(lambda: url, reading=True))
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the rows that ``sql`` gives."""

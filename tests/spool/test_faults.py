@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,15 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from smtprelay.model.queue import Selection
+from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.reader import ThreadReader
 from smtprelay.spool.engines.sqlite import (
     DATABASE,
     SqliteEngine,
-    connect_reader,
-    fault_of_reading,
     prepare_folder,
 )
-from smtprelay.spool.engines.transaction import Connection, SpoolFault
+from smtprelay.spool.engines.transaction import Connection, SpoolFault, SpoolNode
 from smtprelay.spool.engines.writer import ThreadWriter
 from smtprelay.spool.receive.capacity import DiskSpace
 from smtprelay.spool.spool import QueueSpool
@@ -83,15 +81,13 @@ class FaultCase(SpoolStories):
         self.folder = prepare_folder(self.mktemp())
         engine = FaultyEngine(
             database=str(self.folder / DATABASE),
-            paces=PACES,
-            lease=60.0,
+            node=SpoolNode(paces=PACES),
             seconds=self.clock.seconds,
             disk=self.disk,
         )
         writer = ThreadWriter(engine, reactor, self.events, "test-writer")
         await writer.start()
-        opening = partial(connect_reader, self.folder / DATABASE)
-        reader = ThreadReader(opening, sqlite3.Connection.close, reactor, fault=fault_of_reading)
+        reader = ThreadReader(engine, reactor)
         self.reader = reader
         spool = QueueSpool(writer, reader, SpoolOptions(paces=PACES, events=self.events))
         self.addCleanup(spool.close)
@@ -124,6 +120,17 @@ class WriteFaultTests(FaultCase, TestCase):
         self.assertEqual(("", 1, [()]), (spool.maintenance.complaint, self.told("spool.writable"), woken))
         self.assertEqual(250, (await self.send(spool, number=2)).code)
         self.assertEqual(1, len(await listed(spool, Selection())))
+
+    async def test_many_mails_while_nothing_can_be_written(self) -> None:
+        """The log tells it once, and once more when it happens again after the spool could be written."""
+        spool = await self.open()
+        for count in (1, 2):
+            self.disk.fault = failure(sqlite3.SQLITE_IOERR)
+            for number in (1, 2, 3):
+                self.assertEqual(451, (await self.send(spool, number=number, body=LARGE)).code)
+            self.assertEqual(count, self.told("spool.failed"))
+            self.disk.fault = None
+            await spool.maintenance.check_health()
 
     async def test_success_of_what_writes_nothing_proves_nothing(self) -> None:
         """A claim that finds nothing is well even on a full disk."""
@@ -240,7 +247,7 @@ class ReadFaultTests(FaultCase, TestCase):
 
     async def test_a_question_after_the_end(self) -> None:
         """Who asks a spool that is closed hears so, and does not wait for ever."""
-        reader = ThreadReader(lambda: sqlite3.connect(":memory:"), sqlite3.Connection.close, reactor)
+        reader = ThreadReader(Engine(), reactor)
         await reader.close()
         with self.assertRaises(SpoolFault):
             await reader.do(lambda _: None)

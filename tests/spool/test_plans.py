@@ -28,7 +28,7 @@ from smtprelay.model.shape import Shape
 from smtprelay.spool.engines.memory import InlineReader
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.sqlite import SqliteEngine
-from smtprelay.spool.engines.transaction import Cursor, Transaction
+from smtprelay.spool.engines.transaction import Cursor, SpoolNode, Transaction
 from smtprelay.spool.location import now
 from smtprelay.spool.maintenance import retention
 from smtprelay.spool.operations import claim, dsn_accept, export, import_, permits, recover, settle
@@ -92,23 +92,16 @@ class Explaining:
 
 class PlanTests(SynchronousTestCase):
     def setUp(self) -> None:
-        engine = SqliteEngine(database=":memory:", paces=PACES, lease=60.0, seconds=lambda: 0.0)
+        engine = SqliteEngine(database=":memory:", node=SpoolNode(paces=PACES), seconds=lambda: 0.0)
         self.connection = Explaining(engine.connect())
         self.now = 1000.0
         self.number = 0
 
     def run_one(self, operation: Any, *arguments: Any, **more: Any) -> Any:
         self.now += 1
-        lanes = LaneTable(self.connection.execute, self.connection.run, {})
+        lanes = LaneTable(self.connection, {})
         lanes.begin(self.now)
-        transaction = Transaction(
-            self.connection,
-            lanes,
-            now=self.now,
-            node="here",
-            paces=PACES,
-            lease=60.0,
-        )
+        transaction = Transaction(self.connection, SpoolNode(paces=PACES, name="here"), lanes, self.now)
         result = operation(transaction, *arguments, **more)
         transaction.finish()
         return result

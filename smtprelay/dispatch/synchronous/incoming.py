@@ -79,7 +79,6 @@ class Synchronous:
 
     def clock_stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the system clock was changed."""
-        self.direct.admission.clock_stepped(seconds)
         if self._closing is not None:
             self._closing += seconds
 

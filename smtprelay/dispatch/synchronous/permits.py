@@ -28,9 +28,6 @@ from smtprelay.model.rate_limit import Load
 #: Seconds between two requests to the spool: this node is not told when another node gives back a slot.
 _LONGEST_WAIT: Final = 1.0
 
-#: Seconds for which a lane that was found blocked is skipped without asking; it may be opened any time.
-_REMEMBERED: Final = 10.0
-
 #: A timer may ring a moment before the spool agrees; it is not set faster than this, seconds.
 _SHORTEST_WAIT: Final = 0.05
 
@@ -98,18 +95,10 @@ class SynchronousPermits:
         self._events = events
         self._lines: dict[tuple[str, str], DeferredLock] = {}
         self._left: list[tuple[str, str]] = []  # those whose first is done, and the next does not know yet
-        self._waiting: list[Deferred[None]] = []
-        self._stops: dict[tuple[str, str], float] = {}
-        permits.when_room(self._ask_again)
 
     def stopped(self, provider: str, lane: str) -> bool:
-        """Tell whether nothing may go in a lane, as far as is known at once."""
-        now = self._clock.seconds()
-        return self._lanes.stopped(provider, lane, now) or now < self._stops.get((provider, lane), 0.0)
-
-    def clock_stepped(self, seconds: float) -> None:
-        """Move all times by ``seconds``: the system clock was changed; the dispatcher sees to the lanes."""
-        self._stops = {key: until + seconds for key, until in self._stops.items()}
+        """Tell whether nothing may go in a lane, as far as is known without the spool."""
+        return self._lanes.stopped(provider, lane, self._clock.seconds())
 
     async def enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> Slot | Turned:
         """
@@ -157,17 +146,13 @@ class SynchronousPermits:
             if isinstance(asked, Permit) or self._is_answer(asked, patience):
                 return asked
             wait = _LONGEST_WAIT if asked.until is None else asked.until - self._clock.seconds()
-            await self._wait(min(max(wait, _SHORTEST_WAIT), patience.left))
+            room = Deferred.fromCoroutine(self._permits.room())
+            seconds = min(max(wait, _SHORTEST_WAIT), patience.left)
+            await room.addTimeout(seconds, self._clock, lambda *_: None)
 
     async def _ask(self, name: str, delivery: Delivery) -> Permit | Busy:
-        provider, lane = delivery.provider, delivery.lane
         load = Load(recipients=len(delivery.envelope.recipients), bytes=delivery.size)
-        asked = await self._permits.borrow(name, provider, lane, load)
-        if isinstance(asked, Busy) and asked.reason and asked.until is not None:
-            self._stops[provider, lane] = min(asked.until, self._clock.seconds() + _REMEMBERED)
-        else:
-            self._stops.pop((provider, lane), None)
-        return asked
+        return await self._permits.borrow(name, delivery.provider, delivery.lane, load)
 
     def _is_answer(self, asked: Permit | Busy, patience: ClientPatience) -> bool:
         """Tell whether there is a slot, or will be none as long as ``patience`` lasts."""
@@ -184,21 +169,6 @@ class SynchronousPermits:
         self.end(slot)
         late = f"{delivery.provider} could not be asked in time, try again later"
         return Turned(ProvidersBusy(late), final=True)
-
-    async def _wait(self, seconds: float) -> None:
-        """Wait until a slot may be free, or for so long."""
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append(waiting)
-        try:
-            await waiting.addTimeout(seconds, self._clock, lambda *_: None)
-        finally:
-            if waiting in self._waiting:
-                self._waiting.remove(waiting)
-
-    def _ask_again(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each.callback(None)
 
     # --- what came of it
 

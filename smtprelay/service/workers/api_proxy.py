@@ -33,7 +33,7 @@ from smtprelay.web.api import api_routes
 from smtprelay.web.auth import ROLE, WHO
 from smtprelay.web.context import Operations, Sources
 from smtprelay.web.messages import MAX_BODY, ApiProblem, ApiRequest, ApiResponse, json_answer
-from smtprelay.web.refused import RECORD
+from smtprelay.web.refused import RECORD, REFUSED, wanted
 from smtprelay.web.router import Endpoint
 from smtprelay.web.site import PARTS, Parts
 from smtprelay.web.streaming import BodyReader
@@ -134,6 +134,8 @@ class ApiProxy:
         async def action(request: ApiRequest) -> ApiResponse:
             if self.shared and route.path != _DRAIN:
                 answer = await self.one(route.method, _uri(route.path, request), request)
+            elif route.path == REFUSED:
+                answer = await self._refused(route, request)
             else:
                 answer = await self._all_as_one(route, request)
             return await self._with_workers(answer, sources) if route.path == _STATUS else answer
@@ -220,6 +222,17 @@ class ApiProxy:
         if route.method != "GET" and len(answers) < asked:
             raise ApiProblem(503, "not all workers have answered: try again")
         return json_answer(MERGES.get(route.path, itemgetter(0))(good)) if good else answers[0]
+
+    async def _refused(self, route: Endpoint, request: ApiRequest) -> ApiResponse:
+        """Return the rows that are meant; of each row a worker knows only a part, so it is asked for all."""
+        meant = wanted(request.query)
+        query = {name: each for name, each in request.query.items() if name not in ("since", "limit")}
+        answer = await self._all_as_one(route, evolve(request, query=query))
+        if answer.status != OK:
+            return answer
+        rows = json.loads(answer.body)["refused"]
+        since = [row for row in rows if meant.since is None or row["last"] >= meant.since]
+        return json_answer({"refused": since[: meant.limit]})
 
     async def _with_workers(self, answer: ApiResponse, sources: Sources) -> ApiResponse:
         """Return the answer about the relay's state, of which a worker knows only a part."""

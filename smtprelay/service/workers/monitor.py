@@ -220,14 +220,21 @@ class Monitor:
         self._see_whether_ended()
 
     def _start(self, worker: Worker) -> None:
+        if self._stopping:
+            return
         worker.began = self.reactor.seconds()
-        self.reactor.spawnProcess(
-            worker,
-            self.command[0],
-            [*self.command, f"--number={worker.number}"],
-            env=_environment(),
-            childFDs={0: 0, 1: 1, 2: 2, LIFELINE: "w", NEWS: "r", **self.inherited},
-        )
+        try:
+            self.reactor.spawnProcess(
+                worker,
+                self.command[0],
+                [*self.command, f"--number={worker.number}"],
+                env=_environment(),
+                childFDs={0: 0, 1: 1, 2: 2, LIFELINE: "w", NEWS: "r", **self.inherited},
+            )
+        except OSError as error:
+            # No memory, or too many processes: that may pass.
+            worker.status, worker.reason = None, f"it cannot be started: {error}"
+            self.ended(worker)
 
     def _check_all(self) -> None:
         """

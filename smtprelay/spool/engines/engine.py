@@ -8,7 +8,7 @@ from typing import Any
 
 from smtprelay.model.maintenance import Space
 from smtprelay.spool.engines.sqlite_reserve import Reserve
-from smtprelay.spool.engines.transaction import Connection, Transaction
+from smtprelay.spool.engines.transaction import Connection, ReadingConnection, SpoolFault, Transaction
 from smtprelay.spool.receive.capacity import DiskSpace
 
 
@@ -47,6 +47,14 @@ class Engine:
         """Release the lock, after the last transaction."""
 
     # --- on a connection that reads, and its thread
+
+    def reading(self) -> ReadingConnection:
+        """Open a connection that cannot write."""
+        raise NotImplementedError
+
+    def fault(self, _: Exception, /) -> SpoolFault | None:
+        """Return what an error of reading means for the database; ``None``: it is the question's own."""
+        return None
 
     def measure(self, _: Connection, /) -> tuple[int, int | None]:
         """Return the size of its files, and the free bytes beside them if that means anything."""

@@ -38,12 +38,6 @@ class InlineReader:
 
 def open_memory(terms: SpoolOptions, *, clock: IReactorTime) -> QueueSpool:
     """Return an empty spool in memory; all its coroutines finish without waiting."""
-    engine = SqliteEngine(
-        database=":memory:",
-        paces=terms.paces,
-        lease=terms.lease,
-        seconds=clock.seconds,
-        keeps_bodies=terms.keeps_bodies,
-    )
+    engine = SqliteEngine(database=":memory:", node=terms.node, seconds=clock.seconds)
     writer = InlineWriter(engine)
     return QueueSpool(writer, InlineReader(writer.connection), terms, engine)

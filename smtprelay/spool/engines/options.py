@@ -9,11 +9,8 @@ from attrs import field, frozen
 from smtprelay.interfaces import Events
 from smtprelay.model.route import RateLimit
 from smtprelay.net.buffer_budget import Budget
+from smtprelay.spool.engines.transaction import SpoolNode
 from smtprelay.spool.receive.capacity import CapacityLimits
-
-
-def _own(paces: Mapping[str, RateLimit]) -> dict[str, RateLimit]:
-    return dict(paces)
 
 
 @frozen(kw_only=True)
@@ -21,16 +18,21 @@ class SpoolOptions:
     """
     What the relay asks of its spool.
 
-    :ivar paces: how fast each provider may be asked, by its name; changed while the relay runs.
+    :ivar paces: how fast each provider may be asked, by its name.
     :ivar lease: how long a claim holds without being renewed, seconds.
     :ivar floors: the limits beyond which nothing is accepted.
     :ivar budget: of memory for what is being received.
     :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
     """
 
-    paces: dict[str, RateLimit] = field(converter=_own)
+    paces: Mapping[str, RateLimit]
     events: Events
     lease: float = 60.0
     floors: CapacityLimits = field(factory=CapacityLimits)
     budget: Budget = field(factory=Budget)
     keeps_bodies: bool = False
+
+    @property
+    def node(self) -> SpoolNode:
+        """The only node of a spool that is opened so."""
+        return SpoolNode(paces=self.paces, lease=self.lease, keeps_bodies=self.keeps_bodies)

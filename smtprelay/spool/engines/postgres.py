@@ -17,12 +17,11 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 from psycopg import Error, NotSupportedError
 from psycopg.errors import UndefinedFunction
 
 from smtprelay.model.maintenance import Space
-from smtprelay.model.route import RateLimit
 from smtprelay.spool.engines import postgres_size
 from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.options import SpoolOptions
@@ -31,9 +30,16 @@ from smtprelay.spool.engines.postgres_connection import PostgresConnection, Url,
 from smtprelay.spool.engines.postgres_listen import NotificationListener
 from smtprelay.spool.engines.reader import ThreadReader
 from smtprelay.spool.engines.schema import POSTGRES_TYPES, migrate
-from smtprelay.spool.engines.transaction import Again, Connection, Locking, SpoolAway, SpoolFault, Transaction
+from smtprelay.spool.engines.transaction import (
+    Again,
+    Connection,
+    Locking,
+    SpoolAway,
+    SpoolFault,
+    SpoolNode,
+    Transaction,
+)
 from smtprelay.spool.engines.writer import ThreadWriter
-from smtprelay.spool.operations.exclusive import ExclusiveAttempt
 from smtprelay.spool.receive.capacity import DiskSpace
 from smtprelay.spool.spool import QueueSpool
 from smtprelay.spool.tables.lanes import LaneTable
@@ -75,9 +81,10 @@ def database_clock() -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
 
 
-def new_node() -> str:
-    """Return a name that no other process has, nor had before."""
-    return f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(3)}"
+def new_node(alone: SpoolNode) -> SpoolNode:
+    """Return ``alone`` as one of several, with a name that no other process has, nor had before."""
+    name = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(3)}"
+    return evolve(alone, name=name, locking=_ROW_LOCKS)
 
 
 @define(kw_only=True)
@@ -86,36 +93,30 @@ class PostgresEngine(Engine):
     The engine of one node: opens connections, runs transactions, and reports space.
 
     :ivar url: gives the connection string; asked for each time, for a password may change.
-    :ivar node: the name of this process among those that share the spool.
+    :ivar node: this process among those that share the spool.
     :ivar time: gives what the time of a transaction is in SQL.
-    :ivar keeps_bodies: see :class:`smtprelay.spool.engines.transaction.Transaction`.
-    :ivar patience: how long to look for the answer to a commit that was lost, seconds.
-    :ivar refuse: called with the reason when that takes long: what waits behind it shall wait no longer.
     :ivar clock: told the database's time when that is heard, on the thread that writes.
-    :ivar listener: wakes the spool for what other nodes have put into it.
-    :ivar plenty: below so many bytes it is not estimated how many of them hold something.
     :ivar tables: sees to the tables within the first transaction; ``SpoolFault``: they will not do.
+    :ivar plenty: below so many bytes it is not estimated how many of them hold something.
+    :ivar refuse: called with the reason when a commit's answer was lost and is looked for long: what waits
+        behind it shall wait no longer.
+    :ivar listener: wakes the spool for what other nodes have put into it.
     """
 
     url: Url
-    node: str
-    paces: dict[str, RateLimit]
-    lease: float
+    node: SpoolNode
     time: Callable[[], str] = database_clock
-    patience: float = _PATIENCE
-    keeps_bodies: bool = False
-    tables: Callable[[Connection, str], object] = field(default=partial(migrate, types=POSTGRES_TYPES))
-    refuse: Callable[[str], object] = field(default=lambda _: None)
     clock: DatabaseClock | None = None
-    listener: NotificationListener | None = None
+    tables: Callable[[Connection, str], object] = field(default=partial(migrate, types=POSTGRES_TYPES))
     plenty: float = math.inf
+    refuse: Callable[[str], object] = field(default=lambda _: None, init=False)
+    listener: NotificationListener | None = field(default=None, init=False)
     _notifying: bool = field(default=False, init=False)
     _groups: int = field(default=0, init=False)
     #: When the database was heard last, and when that was after a long silence.
     _heard: float = field(default=math.inf, init=False)
     _back: float = field(default=-math.inf, init=False)
     _recent: dict[str, float] = field(factory=dict, init=False)
-    _exclusive: ExclusiveAttempt = field(factory=ExclusiveAttempt, init=False)
     _checked: float = field(default=-math.inf, init=False)
 
     def connect(self) -> PostgresConnection:
@@ -131,28 +132,28 @@ class PostgresEngine(Engine):
                 self._see_to_tables(connection, "SELECT pg_advisory_xact_lock(?)", (_MIGRATING,))
             except (UndefinedFunction, NotSupportedError):
                 # Not all that speak the protocol have it. Of two that make the same table one fails, then.
-                connection.drop()
+                connection.close()
                 self._see_to_tables(connection, "SELECT 1")
             self._notifying = _can_notify(connection)
             return self._session()
         except (Error, ValueError) as error:
             raise (SpoolAway if connection.lost else SpoolFault)(explained(error)) from error
         finally:
-            connection.drop()
+            connection.close()
 
     def _session(self) -> PostgresConnection:
         """Return the connection that writes, once it is seen that another one leaves its session alone."""
-        connection = PostgresConnection(self.url, bound=max(1.0, self.lease / 6))
+        connection = PostgresConnection(self.url, bound=max(1.0, self.node.lease / 6))
         other = self.reading()
         try:
             for each in (connection, other):
                 each.execute("SELECT 1")
             connection.check_session()
         except (Error, SpoolFault):
-            connection.drop()
+            connection.close()
             raise
         finally:
-            other.drop()
+            other.close()
         return connection
 
     def reading(self) -> PostgresConnection:
@@ -174,7 +175,7 @@ class PostgresEngine(Engine):
                 connection.execute("COMMIT")
         except Error as error:
             broken = connection.lost or is_broken(error)
-            connection.drop()
+            connection.close()
             if broken:
                 if committing and self._has_happened(connection, mark):
                     return
@@ -183,7 +184,7 @@ class PostgresEngine(Engine):
                 raise
             raise _fault(error) from error
         except Exception:
-            connection.drop()
+            connection.close()
             raise
 
     def disconnect(self, connection: Connection) -> None:
@@ -191,8 +192,8 @@ class PostgresEngine(Engine):
         assert isinstance(connection, PostgresConnection)
         # If it cannot be said, the others will see it.
         with suppress(Error, SpoolFault):
-            connection.execute("DELETE FROM node WHERE name = ?", (self.node,))
-        connection.drop()
+            connection.execute("DELETE FROM node WHERE name = ?", (self.node.name,))
+        connection.close()
 
     measure = staticmethod(postgres_size.measure)
 
@@ -221,29 +222,18 @@ class PostgresEngine(Engine):
         if time.monotonic() > self._checked + _CHECKED:
             connection.check_session()
             self._checked = time.monotonic()
-        lanes = LaneTable(connection.execute, connection.run, self.paces, _ROW_LOCKS.row)
+        lanes = LaneTable(connection, self.node.paces, self.node.locking.row)
         wanted = lanes.ask(list(self._recent))
-        marked = connection.execute(_MARK.format(clock=self.time()), (self.node, mark))
+        marked = connection.execute(_MARK.format(clock=self.time()), (self.node.name, mark))
         (now,) = marked.fetchone() or (0.0,)
         if self.clock is not None:
             self.clock.heard(now)
-        if now > self._heard + _SILENCE * self.lease:
+        if now > self._heard + _SILENCE * self.node.lease:
             self._back = now
         self._heard = now
         lanes.begin(now)
         lanes.keep(wanted)
-        return Transaction(
-            connection,
-            lanes,
-            now=now,
-            node=self.node,
-            paces=self.paces,
-            lease=self.lease,
-            back=self._back,
-            locking=_ROW_LOCKS,
-            keeps_bodies=self.keeps_bodies,
-            exclusive=self._exclusive,
-        )
+        return Transaction(connection, self.node, lanes, now, self._back)
 
     def _finish(self, tx: Transaction) -> None:
         tx.finish()
@@ -251,7 +241,7 @@ class PostgresEngine(Engine):
         self._recent.update((lane.provider, tx.now) for lane in touched)
         self._recent = {name: when for name, when in self._recent.items() if when >= tx.now - _RECENT}
         if self._notifying and any(map(tx.lanes.is_ready, touched)):
-            tx.execute("SELECT pg_notify(?, ?)", (CHANNEL, self.node))
+            tx.execute("SELECT pg_notify(?, ?)", (CHANNEL, self.node.name))
 
     def _has_happened(self, connection: PostgresConnection, mark: str) -> bool:
         """
@@ -264,12 +254,12 @@ class PostgresEngine(Engine):
             try:
                 # The lock waits for the end of the transaction, should the server still be at it.
                 row = connection.execute(
-                    "SELECT mark FROM node WHERE name = ? FOR UPDATE", (self.node,)
+                    "SELECT mark FROM node WHERE name = ? FOR UPDATE", (self.node.name,)
                 ).fetchone()
             except (Error, SpoolFault) as error:
-                connection.drop()
+                connection.close()
                 why = f"it is not known whether the last commit happened: {explained(error)}"
-                if time.monotonic() > begun + self.patience:
+                if time.monotonic() > begun + _PATIENCE:
                     raise SpoolFault(why) from error
                 if time.monotonic() > begun + _NOT_LONG:
                     self.refuse(why)
@@ -328,11 +318,8 @@ async def open_postgres(
     """
     engine = PostgresEngine(
         url=url,
-        node=new_node(),
-        paces=terms.paces,
-        lease=terms.lease,
+        node=new_node(terms.node),
         time=clock,
-        keeps_bodies=terms.keeps_bodies,
         clock=DatabaseClock(reactor),
         plenty=terms.floors.bytes / 2,
     )
@@ -343,10 +330,9 @@ async def open_postgres(
     except Exception:
         await writer.abandon()
         raise
-    reader = ThreadReader(engine.reading, PostgresConnection.drop, reactor, threads=2)
-    spool = QueueSpool(writer, reader, terms, engine)
+    spool = QueueSpool(writer, ThreadReader(engine, reactor, threads=2), terms, engine)
     if listening:
         wake = partial(reactor.callFromThread, spool.wake)
-        engine.listener = NotificationListener(url, CHANNEL, engine.node, wake)
+        engine.listener = NotificationListener(url, CHANNEL, engine.node.name, wake)
         engine.listener.start()
     return spool

@@ -116,7 +116,7 @@ class PostgresConnection:
     def pipeline(self) -> AbstractContextManager[object]:
         """Send the statements within without waiting for the answer to each, where that is safe."""
         if self.lost:
-            self.drop()
+            self.close()
         connection = self._opened()
         return connection.pipeline() if _bounds_transactions(connection) else nullcontext()
 
@@ -132,7 +132,7 @@ class PostgresConnection:
         if row is None or row[0] != self._session:
             raise SpoolFault(_POOLED)
 
-    def drop(self) -> None:
+    def close(self) -> None:
         """
         Close the connection, which undoes what was begun; the next statement opens another.
 

@@ -6,7 +6,7 @@ in them is used again, and nobody tells how much that is. So when it is much, wh
 from so many of their pages, however many there are. What the disk has left no database tells.
 """
 
-from collections.abc import Callable
+import math
 from typing import Any, Final
 
 from smtprelay.spool.engines.postgres_connection import is_ours
@@ -38,15 +38,19 @@ def used(connection: Connection, plenty: float) -> int | None:
 
     :param plenty: below so many nothing is looked at more closely.
     """
-    taken = _asked(lambda: taken_by_tables(connection))
-    if taken is None or taken < plenty:
-        return taken
-    return _asked(lambda: min(taken, living(connection)))
+    try:
+        taken = taken_by_tables(connection)
+        return taken if taken < plenty else min(taken, living(connection))
+    except SpoolFault as fault:
+        cause: Any = fault.__cause__
+        if is_ours(cause):
+            return None
+        raise
 
 
 def measure(connection: Connection) -> tuple[int, int | None]:
     """Return the bytes that the tables take, 0 where the database does not tell, and nothing of free ones."""
-    return _asked(lambda: taken_by_tables(connection)) or 0, None
+    return used(connection, math.inf) or 0, None
 
 
 def taken_by_tables(connection: Connection) -> int:
@@ -63,14 +67,3 @@ def living(connection: Connection) -> int:
         found = connection.execute(sql.format(share=share)).fetchone()[0]
         total += float(found) * 100.0 / share * (1 if table == "chunk" else _AROUND)
     return int(total)
-
-
-def _asked(question: Callable[[], int]) -> int | None:
-    """Return the answer; ``None`` where the database does not know what is meant."""
-    try:
-        return question()
-    except SpoolFault as fault:
-        cause: Any = fault.__cause__
-        if is_ours(cause):
-            return None
-        raise

@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from smtprelay.spool.engines.transaction import Connection, SpoolFault
+from smtprelay.spool.engines.engine import Engine
+from smtprelay.spool.engines.transaction import Connection, ReadingConnection, SpoolFault
 
 T = TypeVar("T")
 
@@ -29,26 +30,15 @@ class ThreadReader:
     """
     Asks on threads of its own.
 
-    :param connect: opens a connection that cannot write; each thread has one, opened when it is needed.
-    :param disconnect: closes one.
-    :param fault: says what an error means for the database; ``None``: it is the question's own. After a
-        fault that broke the connection the next question opens another one.
+    Each thread has a connection, opened when it is needed. After a fault that broke the connection the next
+    question opens another one.
     """
 
-    def __init__(
-        self,
-        connect: Callable[[], Connection],
-        disconnect: Callable[[Any], object],
-        reactor: Any,
-        threads: int = 1,
-        fault: Callable[[Exception], SpoolFault | None] = lambda _: None,
-    ) -> None:
-        self._connect = connect
-        self._disconnect = disconnect
+    def __init__(self, engine: Engine, reactor: Any, threads: int = 1) -> None:
+        self._engine = engine
         self._reactor = reactor
-        self._fault = fault
         self._mine = local()
-        self._open: list[Connection] = []
+        self._open: list[ReadingConnection] = []
         self._pool = ThreadPool(0, threads, "spool-reader")
         self._pool.start()
 
@@ -63,22 +53,22 @@ class ThreadReader:
         """Ask nothing more; what was asked is still answered."""
         self._pool.stop()
         for connection in self._open:
-            self._disconnect(connection)
+            connection.close()
         return succeed(None)
 
     def _ask(self, question: Callable[[Connection], T]) -> T:
-        connection: Connection | None = getattr(self._mine, "connection", None)
+        connection: ReadingConnection | None = getattr(self._mine, "connection", None)
         try:
             if connection is None:
-                connection = self._mine.connection = self._connect()
+                connection = self._mine.connection = self._engine.reading()
                 self._open.append(connection)
             return question(connection)
         except Exception as error:
-            fault = self._fault(error)
+            fault = self._engine.fault(error)
             if fault is None:
                 raise
             if fault.broken and connection is not None:
                 self._mine.connection = None
                 self._open.remove(connection)
-                self._disconnect(connection)
+                connection.close()
             raise fault from error

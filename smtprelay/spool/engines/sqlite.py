@@ -15,13 +15,11 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from attrs import define, field
 
-from smtprelay.model.route import RateLimit
 from smtprelay.spool.engines import sqlite_file
 from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.options import SpoolOptions
@@ -29,9 +27,8 @@ from smtprelay.spool.engines.reader import ThreadReader
 from smtprelay.spool.engines.schema import SQLITE_TYPES, migrate
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.engines.sqlite_reserve import Reserve
-from smtprelay.spool.engines.transaction import Connection, SpoolFault, Transaction
+from smtprelay.spool.engines.transaction import Connection, SpoolFault, SpoolNode, Transaction
 from smtprelay.spool.engines.writer import ThreadWriter
-from smtprelay.spool.operations.exclusive import ExclusiveAttempt
 from smtprelay.spool.receive.capacity import DiskSpace
 from smtprelay.spool.spool import QueueSpool
 from smtprelay.spool.tables.hold_rules import Holds
@@ -39,9 +36,6 @@ from smtprelay.spool.tables.lanes import LaneTable
 
 #: The database within the spool's folder.
 DATABASE: Final = "spool.db"
-
-#: The node's name: with the lock held there is one node only, before and after a crash.
-NODE: Final = "local"
 
 #: The bytes of the log at most.
 LOG: Final = 16 * 1024 * 1024
@@ -66,23 +60,19 @@ class SqliteEngine(Engine):
 
     :ivar database: the file, or ``":memory:"``.
     :ivar seconds: gives the time, on any thread.
-    :ivar keeps_bodies: see :class:`smtprelay.spool.engines.transaction.Transaction`.
     :ivar log: it is emptied into the database when it has so many bytes.
     :ivar lock: keeps other processes off the spool.
     """
 
     database: str
-    paces: dict[str, RateLimit]
-    lease: float
+    node: SpoolNode
     seconds: Callable[[], float]
-    keeps_bodies: bool = False
     log: int = LOG
     reserve: Reserve | None = None
     lock: SpoolLock | None = None
     #: This process alone writes, so that what it knows of the lanes stays true; of the rules, too.
     _lanes: LaneTable | None = field(default=None, init=False)
     _holds: Holds | None = field(default=None, init=False)
-    _exclusive: ExclusiveAttempt = field(factory=ExclusiveAttempt, init=False)
 
     def connect(self) -> SqliteConnection:
         """
@@ -137,6 +127,15 @@ class SqliteEngine(Engine):
         with suppress(sqlite3.Error):
             connection.close()
 
+    def reading(self) -> sqlite3.Connection:
+        """Open a connection that cannot write."""
+        return connect_reader(Path(self.database))
+
+    def fault(self, error: Exception) -> SpoolFault | None:
+        """Return what an error of reading means for the database; ``None``: it is the question's own."""
+        ours = not isinstance(error, sqlite3.DatabaseError) or isinstance(error, _OURS)
+        return None if ours else _fault(error)
+
     space = staticmethod(sqlite_file.space)
     shrink = staticmethod(sqlite_file.shrink)
     verify = staticmethod(sqlite_file.verify)
@@ -170,24 +169,14 @@ class SqliteEngine(Engine):
     def _begun(self, connection: SqliteConnection) -> Transaction:
         now = self.seconds()
         if self._lanes is None or self._holds is None:
-            self._lanes = LaneTable(connection.execute, connection.run, self.paces)
-            self._holds = Holds(connection.execute)
+            self._lanes = LaneTable(connection, self.node.paces)
+            self._holds = Holds(connection)
         self._lanes.begin(now)
-        return Transaction(
-            connection,
-            self._lanes,
-            now=now,
-            node=NODE,
-            paces=self.paces,
-            lease=self.lease,
-            keeps_bodies=self.keeps_bodies,
-            holds=self._holds,
-            exclusive=self._exclusive,
-        )
+        return Transaction(connection, self.node, self._lanes, now, holds=self._holds)
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
         self._lanes = self._holds = None
-        self._exclusive.suspects = True
+        self.node.exclusive.suspects = True
         # Where even that fails the next transaction cannot begin, and says that the connection is broken.
         if connection.in_transaction:
             with suppress(sqlite3.Error):
@@ -268,12 +257,6 @@ def connect_reader(database: Path, *, frozen: bool = False) -> sqlite3.Connectio
     return connection
 
 
-def fault_of_reading(error: Exception) -> SpoolFault | None:
-    """Return what an error means for the database; ``None``: it is the question's own."""
-    ours = not isinstance(error, sqlite3.DatabaseError) or isinstance(error, _OURS)
-    return None if ours else _fault(error)
-
-
 def prepare_folder(path: str) -> Path:
     """
     Make the spool's folder and file, for our eyes only.
@@ -301,10 +284,8 @@ async def open_sqlite(path: str, terms: SpoolOptions, *, reactor: Any, reserve: 
     kept = _reserve(folder, reserve)
     engine = SqliteEngine(
         database=str(folder / DATABASE),
-        paces=terms.paces,
-        lease=terms.lease,
+        node=terms.node,
         seconds=reactor.seconds,
-        keeps_bodies=terms.keeps_bodies,
         # What it holds must find room in the reserve, and itself may grow by as much.
         log=LOG if kept is None else min(LOG, kept.size // 2),
         reserve=kept,
@@ -317,10 +298,8 @@ async def open_sqlite(path: str, terms: SpoolOptions, *, reactor: Any, reserve: 
         await writer.abandon()
         lock.release()
         raise
-    connect = partial(connect_reader, folder / DATABASE)
     # One of the threads may be at a long question.
-    reader = ThreadReader(connect, engine.disconnect, reactor, threads=2, fault=fault_of_reading)
-    return QueueSpool(writer, reader, terms, engine)
+    return QueueSpool(writer, ThreadReader(engine, reactor, threads=2), terms, engine)
 
 
 def _reserve(folder: Path, largest: int) -> Reserve | None:

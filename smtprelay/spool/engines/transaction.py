@@ -9,7 +9,7 @@ each statement lets go of the interpreter lock and must win it back from the rea
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from typing import Any, Final, Protocol
 
@@ -73,8 +73,25 @@ class Locking:
     free_delivery: str = ""
 
 
-#: One writer only: no row needs a lock.
-ALONE: Final = Locking()
+@frozen(kw_only=True, eq=False)
+class SpoolNode:
+    """
+    One process that works with the spool: what holds for all its transactions.
+
+    :ivar paces: how fast each configured provider may be asked, by its name.
+    :ivar name: under which it claims; with the lock held there is one only, before and after a crash.
+    :ivar lease: how long a claim holds without being renewed, seconds.
+    :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
+    :ivar locking: what keeps other nodes away from the rows that are read to be changed.
+    :ivar exclusive: whether a delivery is tried alone on it, so that nothing else begins.
+    """
+
+    paces: Mapping[str, RateLimit]
+    name: str = "local"
+    lease: float = 60.0
+    keeps_bodies: bool = False
+    locking: Locking = Locking()
+    exclusive: ExclusiveAttempt = field(factory=ExclusiveAttempt, init=False)
 
 
 class Cursor(Protocol):
@@ -94,6 +111,13 @@ class Connection(Protocol):
         """Run one statement."""
 
 
+class ReadingConnection(Connection, Protocol):
+    """A connection that questions are asked on."""
+
+    def close(self) -> object:
+        """Close it."""
+
+
 class WritingConnection(Connection, Protocol):
     """A connection that transactions are made on."""
 
@@ -104,35 +128,22 @@ class WritingConnection(Connection, Protocol):
 @define(eq=False)
 class Transaction:
     """
-    One transaction: a connection, the time, and who we are.
+    One transaction: a connection, who we are, and the time.
 
     :ivar connection: what runs on it directly comes before the inserts that are held back, and is about
         rows of earlier transactions. So the inserts of all operations of a group stay together.
-    :ivar now: seconds since the epoch, the same for the whole transaction.
-    :ivar node: the name under which this process claims.
-    :ivar paces: how fast each configured provider may be asked, by its name: the engine's own.
-    :ivar lease: how long a claim holds without being renewed, seconds.
-    :ivar exclusive: whether a delivery is tried alone on this node, so that nothing else begins.
-    :ivar holds: the rules that hold mail, read when they are first asked for.
-    :ivar back: when the database was there again after it had been away, seconds since the epoch.
-    :ivar locking: what keeps other nodes away from the rows that are read to be changed.
-    :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
     :ivar lanes: begun at ``now``.
+    :ivar now: seconds since the epoch, the same for the whole transaction.
+    :ivar back: when the database was there again after it had been away, seconds since the epoch.
+    :ivar holds: the rules that hold mail, read when they are first asked for.
     """
 
     connection: WritingConnection
+    node: SpoolNode
     lanes: LaneTable
-    now: float = field(kw_only=True)
-    node: str = field(kw_only=True)
-    paces: dict[str, RateLimit] = field(kw_only=True)
-    lease: float = field(kw_only=True)
-    back: float = field(default=-math.inf, kw_only=True)
-    locking: Locking = field(default=ALONE, kw_only=True)
-    keeps_bodies: bool = field(default=False, kw_only=True)
-    holds: Holds = field(
-        default=Factory(lambda self: Holds(self.connection.execute), takes_self=True), kw_only=True
-    )
-    exclusive: ExclusiveAttempt = field(factory=ExclusiveAttempt, kw_only=True)
+    now: float
+    back: float = -math.inf
+    holds: Holds = Factory(lambda self: Holds(self.connection), takes_self=True)
     _rows: dict[str, list[Sequence[Any]]] = field(factory=partial(defaultdict, list), init=False)
 
     def insert(self, table: str, row: Sequence[Any]) -> None:

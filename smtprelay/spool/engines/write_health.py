@@ -38,6 +38,7 @@ class WriteHealth:
 
     def __init__(self, writer: Writer, steady: Callable[[], float] = time.monotonic) -> None:
         self.trouble = ""
+        self._told = False
         self.writer = writer
         self._steady = steady
         self._under_way = 0
@@ -65,8 +66,13 @@ class WriteHealth:
         except Exception as error:  # noqa: BLE001 -- whatever it is, it cannot be written yet
             self.trouble = str(error) or type(error).__name__
             return False
-        self.trouble = ""
+        self.trouble, self._told = "", False
         return True
+
+    def is_news(self) -> bool:
+        """Tell whether a failure is to be reported: while there is trouble, only the first is."""
+        told, self._told = self._told, bool(self.trouble)
+        return not told
 
     async def drained(self) -> None:
         """Wait until all that was asked for has been done, or has failed."""
@@ -87,5 +93,5 @@ class WriteHealth:
 
 def _touch(tx: Transaction) -> None:
     """Change something and take it back: a transaction that has changed nothing is not written at all."""
-    tx.execute("INSERT INTO upload (message, node) VALUES (?, ?)", (_NOBODY, tx.node))
+    tx.execute("INSERT INTO upload (message, node) VALUES (?, ?)", (_NOBODY, tx.node.name))
     tx.execute("DELETE FROM upload WHERE message = ?", (_NOBODY,))

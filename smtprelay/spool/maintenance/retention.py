@@ -11,7 +11,7 @@ from typing import Final
 from smtprelay.model.queue import SUSPENDED
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.settle_delivered import DROP_BODIES
-from smtprelay.spool.tables.deliveries import marks, portions
+from smtprelay.spool.tables.deliveries import marks, portions, take_lanes
 
 #: Bytes of bodies that one step drops, unless a single message has more.
 _MOST_BYTES: Final = 32 * 1024 * 1024
@@ -67,8 +67,6 @@ def remove(tx: Transaction, messages: Sequence[str]) -> None:
         for some in portions(messages)
         for row in tx.execute(_FINISHED.format(marks(some)), some).fetchall()
     ]
-    # In the order that everybody takes them, before any of them is asked for.
-    tx.lanes.take_of({number for number, _ in rows})
     for number, count in rows:
         tx.lanes.by_id(number).finished -= count
     for some in portions(messages):
@@ -92,7 +90,16 @@ def _sweep_lanes(tx: Transaction) -> None:
 
 
 def _oldest(tx: Transaction, which: str, before: float, limit: int = 200) -> list[str]:
-    # Other nodes sweep, too; and an operator may just try one of these again.
-    rows = tx.execute(_OLDEST.format(which=which) + tx.locking.free_row, (before, limit)).fetchall()
+    rows = tx.execute(_OLDEST.format(which=which), (before, limit)).fetchall()
     few = sum(total <= _MOST_BYTES for total in accumulate(size for _, size in rows))
-    return [message for message, _ in rows[: max(1, few)]]
+    oldest = [message for message, _ in rows[: max(1, few)]]
+    if not tx.node.locking.row:
+        return oldest
+    # Other nodes sweep, too; and an operator may just have tried one of these again.
+    take_lanes(tx, oldest)
+    still = f"SELECT id FROM message WHERE {which}finished < ? AND id IN ({{}}){tx.node.locking.row}"  # noqa: S608
+    return [
+        message
+        for some in portions(oldest)
+        for (message,) in tx.execute(still.format(marks(some)), (before, *some)).fetchall()
+    ]

@@ -46,7 +46,9 @@ class Arrival:
 def store_chunk(tx: Transaction, message: str, n: int, content: bytes) -> None:
     """Store one piece of a body whose message is still arriving."""
     # With each piece, for the one before it may have failed, and a piece without an upload is never swept.
-    tx.execute("INSERT INTO upload (message, node) VALUES (?, ?) ON CONFLICT DO NOTHING", (message, tx.node))
+    tx.execute(
+        "INSERT INTO upload (message, node) VALUES (?, ?) ON CONFLICT DO NOTHING", (message, tx.node.name)
+    )
     tx.insert("chunk", (message, n, content))
 
 
@@ -116,10 +118,10 @@ def _deliver(tx: Transaction, arrival: Arrival, n: int, *, claiming: bool, holdi
     """Write the n-th delivery, claimed if it need not wait behind others of its lane."""
     message, planned = arrival.draft.id, arrival.planned[n - 1]
     lane = tx.lanes.get(planned.provider, planned.lane)
-    pace = tx.paces.get(planned.provider)
+    pace = tx.node.paces.get(planned.provider)
     goes = False
     rule = tx.holds.over(arrival.draft.envelope.sender, planned, tx.now) if holding else None
-    may_begin = claiming and not tx.exclusive.blocks(tx.now)
+    may_begin = claiming and not tx.node.exclusive.blocks(tx.now)
     if rule is None and may_begin and pace is not None and (lane.due is None or lane.due > tx.now):
         gate = LaneGate(tx, planned.provider, pace)
         load = Load(recipients=len(planned.recipients), bytes=arrival.shape.size)
@@ -127,7 +129,7 @@ def _deliver(tx: Transaction, arrival: Arrival, n: int, *, claiming: bool, holdi
         if goes:
             gate.occupy(lane, load)
     if goes:
-        row: tuple[Any, ...] = ("active", None, 1, 0, 0, 0, tx.node, 1, tx.now + tx.lease)
+        row: tuple[Any, ...] = ("active", None, 1, 0, 0, 0, tx.node.name, 1, tx.now + tx.node.lease)
     elif rule is not None:
         row = ("held", None, 0, 0, 0, 0, "", 0, None)
         lane.held += 1
@@ -145,7 +147,7 @@ def _deliver(tx: Transaction, arrival: Arrival, n: int, *, claiming: bool, holdi
 def begin(tx: Transaction, arrival: Arrival, n: int, planned: Planned, started: float) -> Claim:
     """Write the first attempt of the n-th delivery; return the claim that it is made under."""
     draft = arrival.draft
-    tx.insert("attempt", (draft.id, n, 1, planned.provider, tx.node, started, None, "", ""))
+    tx.insert("attempt", (draft.id, n, 1, planned.provider, tx.node.name, started, None, "", ""))
     delivery = planned.delivery(draft, n, arrival.shape)
     body = None if arrival.chunks else arrival.rest
-    return Claim(delivery=delivery, node=tx.node, attempt=1, body=body)
+    return Claim(delivery=delivery, node=tx.node.name, attempt=1, body=body)

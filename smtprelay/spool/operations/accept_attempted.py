@@ -30,7 +30,7 @@ def adopt(tx: Transaction, arrival: Arrival, settlement: Settlement) -> list[Cla
     tx.execute(
         "UPDATE delivery SET state = 'active', due = NULL, attempt = 1, node = ?, lease = ?"
         " WHERE message = ? AND n = 1",
-        (tx.node, tx.now + tx.lease, draft.id),
+        (tx.node.name, tx.now + tx.node.lease, draft.id),
     )
     settle(tx, [(claim, settlement)])
     if settlement.state in ("queued", "deferred"):

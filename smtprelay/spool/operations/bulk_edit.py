@@ -57,9 +57,8 @@ class BulkEdit:
     selection: Selection | DueSelection
     change: Edit
     prepare: Prepare | None
-    count: int = 0
-    ids: list[str] = field(factory=list)
-    left: Counter[str] = field(factory=Counter)
+    ids: list[str] = field(factory=list, init=False)
+    left: Counter[str] = field(factory=Counter, init=False)
 
     async def step(self, mark: str) -> Edited:
         """Do one step of the change."""
@@ -72,11 +71,10 @@ class BulkEdit:
             page = await self.reader.do(partial(search.page, mark=place, limit=most))
             await self._change(page, act)
             looked, place = looked + page.looked, page.mark
-            if not place or self.count >= most or looked >= most_looked_at:
+            if not place or len(self.ids) >= most or looked >= most_looked_at:
                 break
-        return Edited(
-            count=self.count, ids=self.ids, left=dict(self.left), mark=f"{top}/{place}" if place else ""
-        )
+        mark = f"{top}/{place}" if place else ""
+        return Edited(count=len(self.ids), ids=self.ids, left=dict(self.left), mark=mark)
 
     def _search(self, act: Act, top: str) -> tuple[Search | DueSearch, int, int]:
         """Return what is gone through, and how many are changed and looked at in this step at most."""
@@ -118,7 +116,6 @@ class BulkEdit:
             done = await self.writer.do(partial(edit, fences=fences, change=self.change, prepared=prepared))
             if len(done) < len(fences):
                 self.left[_CHANGED] += len(fences) - len(done)
-        self.count += len(done)
         self.ids += done
 
     async def _prepared(self, found: Found | None, state: str, *, uncertain: bool) -> Prepared:

@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from smtprelay.model.attempt import Claim, ClaimBatch
 from smtprelay.model.queue import ACTIONS, ASKED_TO_WAIT, SUSPENDED
 from smtprelay.model.rate_limit import Load
-from smtprelay.model.route import Window
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import suspects
 from smtprelay.spool.operations.lane_capacity import LaneGate, release
@@ -70,10 +69,10 @@ class _Found:
 def claim(tx: Transaction, limit: int) -> ClaimBatch:
     """Take up to ``limit`` deliveries that may go now: :meth:`smtprelay.interfaces.spool.WorkQueue.claim`."""
     found = _Found()
-    tx.lanes.take(tx.paces)
-    gates = {provider: LaneGate(tx, provider, pace) for provider, pace in tx.paces.items()}
+    tx.lanes.take(tx.node.paces)
+    gates = {provider: LaneGate(tx, provider, pace) for provider, pace in tx.node.paces.items()}
     waiting = suspects.find(tx, gates)
-    exclusive = tx.exclusive.blocks(tx.now)
+    exclusive = tx.node.exclusive.blocks(tx.now)
     for done, gate in enumerate(gates.values()):
         left = 0 if exclusive else limit - len(found.claims)
         # A share for each, so that one with a hundred thousand mails leaves something for the others.
@@ -100,7 +99,8 @@ def claim(tx: Transaction, limit: int) -> ClaimBatch:
 
 def release_slot(tx: Transaction, claimed: Claim) -> None:
     """Release the slot of a claim whose body the provider has."""
-    tx.exclusive.end_for(claimed.delivery.id)
+    tx.node.exclusive.end_for(claimed.delivery.id)
+    tx.lanes.take([claimed.delivery.provider])
     row = tx.execute(
         "UPDATE delivery SET slot = 0 WHERE message = ? AND n = ? AND state = 'active' AND node = ?"
         " AND attempt = ? AND slot = 1 RETURNING lane",
@@ -114,13 +114,7 @@ def renew(tx: Transaction, claims: Sequence[Claim]) -> None:
     """Let the leases of ``claims`` begin anew."""
     for (n, attempt, node), group in groupby(sorted(claims, key=_fence), key=_fence):
         for some in portions([claim.delivery.message for claim in group]):
-            tx.execute(_RENEW.format(marks(some)), (tx.now + tx.lease, n, attempt, node, *some))
-
-
-def change_rate(tx: Transaction, provider: str, windows: tuple[Window, ...]) -> None:
-    """Let ``provider`` be asked at another rate from now on; what went already counts."""
-    tx.paces[provider] = evolve(tx.paces[provider], windows=windows)
-    tx.lanes.look_anew(provider)
+            tx.execute(_RENEW.format(marks(some)), (tx.now + tx.node.lease, n, attempt, node, *some))
 
 
 def _fence(claim: Claim) -> tuple[int, int, str]:
@@ -193,18 +187,18 @@ def _claim_suspect(tx: Transaction, waiting: Sequence[Suspect], found: _Found) -
     if due and not ready:
         # Another node may have the slots, and its attempts end without our hearing of it.
         opens = min(each.gate.opens_in(each.lane) for each in due)
-        found.dues.append(opens if opens > tx.now else tx.now + tx.lease / 2)
+        found.dues.append(opens if opens > tx.now else tx.now + tx.node.lease / 2)
         found.waiting = True
     elif ready and (found.claims or not suspects.is_idle(tx)):
         found.dues.append(suspects.next_turn(ready, tx.now))
         found.waiting = True
     else:
         for each in ready:
-            rows = tx.execute(_ONE + tx.locking.free_delivery, (each.message, each.n)).fetchall()
+            rows = tx.execute(_ONE + tx.node.locking.free_delivery, (each.message, each.n)).fetchall()
             if rows:
                 found.claims += _begin(tx, each.gate, each.lane, rows)
                 for claimed in found.claims:
-                    tx.exclusive.begin(claimed.delivery.id, tx.now + suspects.MOST_ALONE)
+                    tx.node.exclusive.begin(claimed.delivery.id, tx.now + suspects.MOST_ALONE)
                 found.waiting = found.waiting or len(due) > 1
                 return
 
@@ -217,8 +211,8 @@ def _note_waiting(
     if summary.next is not None and summary.next < FULL:
         found.dues.append(max(summary.next, opens))
     ready = summary.first is not None and summary.first <= tx.now
-    if ready and tx.exclusive.blocks(tx.now):
-        found.dues.append(tx.exclusive.until)
+    if ready and tx.node.exclusive.blocks(tx.now):
+        found.dues.append(tx.node.exclusive.until)
         found.waiting = True
     elif ready and (opens > tx.now or more):
         found.dues.append(opens)
@@ -230,7 +224,7 @@ def _claim_lane(tx: Transaction, gate: LaneGate, lane: Lane, count: int) -> list
     """Take up to ``count`` deliveries that are due in ``lane``, and note when the next one is."""
     if count < 1:
         return []
-    rows = tx.execute(_DUE + tx.locking.free_delivery, (lane.id, tx.now, count)).fetchall()
+    rows = tx.execute(_DUE + tx.node.locking.free_delivery, (lane.id, tx.now, count)).fetchall()
     claims = _begin(tx, gate, lane, rows)
     lane.due = first_due(tx, lane)
     return claims
@@ -248,7 +242,7 @@ def _begin(tx: Transaction, gate: LaneGate, lane: Lane, rows: Sequence[Sequence[
         claims.append(
             Claim(
                 delivery=delivery,
-                node=tx.node,
+                node=tx.node.name,
                 attempt=attempts + 1,
                 tries=tries,
                 deferrals=deferrals,
@@ -271,7 +265,7 @@ def _take(tx: Transaction, claims: Sequence[Claim]) -> None:
         delivery = claim.delivery
         messages.setdefault(delivery.n, []).append(delivery.message)
         where = (delivery.message, delivery.n, claim.attempt)
-        tx.insert("attempt", (*where, delivery.provider, tx.node, tx.now, None, "", ""))
+        tx.insert("attempt", (*where, delivery.provider, tx.node.name, tx.now, None, "", ""))
     for n, each in messages.items():
         for some in portions(each):
-            tx.execute(_TAKE.format(marks(some)), (tx.node, tx.now + tx.lease, n, *some))
+            tx.execute(_TAKE.format(marks(some)), (tx.node.name, tx.now + tx.node.lease, n, *some))

@@ -18,7 +18,7 @@ from smtprelay.model.queue_admin import Prepared
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.dsn_accept import enclose
 from smtprelay.spool.operations.settle_delivered import finish
-from smtprelay.spool.tables.deliveries import DELAYED, first_due, marks, portions, storable
+from smtprelay.spool.tables.deliveries import DELAYED, first_due, marks, portions, storable, take_lanes
 from smtprelay.spool.tables.hold_rules import note
 from smtprelay.spool.tables.lane import Lane
 
@@ -75,10 +75,9 @@ def edit(
     act = ACTS[change.action]
     done = []
     messages: dict[str, None] = {}
+    others = (each.provider for each in prepared.values())
+    take_lanes(tx, {message for message, _ in fences}, change.provider, *others)
     rows = _rows(tx, fences, act.states)
-    # In the order that everybody takes them, before any of them is asked for.
-    places = [change.provider, *(each.provider for each in prepared.values())]
-    tx.lanes.take({*tx.lanes.providers_of({row.lane for row in rows}), *filter(None, places)})
     for row in rows:
         name = f"{row.message}.{row.n}"
         provider = tx.lanes.by_id(row.lane).provider
@@ -103,7 +102,7 @@ def _rows(
     for some in portions(messages):
         rows += tx.execute(
             "SELECT d.message, d.n, d.state, d.lane, d.attempt, d.blocked_before, d.due FROM delivery d"  # noqa: S608
-            f" WHERE d.message IN ({marks(some)}) ORDER BY d.message, d.n{tx.locking.delivery}",
+            f" WHERE d.message IN ({marks(some)}) ORDER BY d.message, d.n{tx.node.locking.delivery}",
             some,
         ).fetchall()
     found = [EditedDelivery(*row) for row in rows]
@@ -279,7 +278,7 @@ def _record(tx: Transaction, row: EditedDelivery, change: Edit, provider: str, t
         what = time.strftime("at %Y-%m-%d %H:%M:%S UTC, ", time.gmtime(change.at))
     reason = storable(f"{what}by {change.who}" + (f": {change.why}" if change.why else ""))
     tx.execute("UPDATE delivery SET attempt = ? WHERE message = ? AND n = ?", (number, *row.where))
-    tx.insert("attempt", (*row.where, number, provider, tx.node, tx.now, tx.now, change.action, reason))
+    tx.insert("attempt", (*row.where, number, provider, tx.node.name, tx.now, tx.now, change.action, reason))
 
 
 #: Every kind of change there is.

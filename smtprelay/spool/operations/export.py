@@ -35,6 +35,7 @@ from smtprelay.spool.tables.deliveries import (
     marks,
     portions,
     shape_of,
+    take_lanes,
 )
 from smtprelay.spool.tables.lane import blocked_time
 
@@ -78,13 +79,13 @@ _BODIES: Final = (
 
 def export(tx: Transaction, selection: Selection, mark: str, *, moving: bool) -> ArchivePage:
     """Return the next messages of which a delivery matches, by id, each whole."""
-    messages, more = _found(tx, selection, mark, tx.locking.delivery if moving else "")
+    messages, more = _found(tx, selection, mark)
     if not moving:
         return ArchivePage(items=_items(tx, messages), mark=more)
     # No other node begins with one of them from now on.
-    rows = _rows(tx, _FENCED + tx.locking.row, messages)
+    take_lanes(tx, messages)
+    rows = _rows(tx, _FENCED + tx.node.locking.row, messages)
     left = {message for message, _, state, *_ in rows if state == "active"}
-    tx.lanes.take_of({number for _, _, _, number, _ in rows})
     items = _items(tx, [message for message in messages if message not in left])
     for message, n, state, number, _ in rows:
         if state in ("queued", "deferred") and message not in left:
@@ -98,8 +99,8 @@ def export(tx: Transaction, selection: Selection, mark: str, *, moving: bool) ->
 
 def drop(tx: Transaction, messages: Sequence[str], attempts: Mapping[str, int] | None = None) -> list[str]:
     """Drop those of ``messages`` that wait for an operator only, and are as exported; return them."""
-    rows = _rows(tx, _FENCED + tx.locking.row, messages)
-    tx.lanes.take_of({number for _, _, _, number, _ in rows})
+    take_lanes(tx, messages)
+    rows = _rows(tx, _FENCED + tx.node.locking.row, messages)
     stay = {message for message, _, state, *_ in rows if state not in ("held", *FINAL)}
     if attempts is not None:
         stay |= {each for each, n, _, _, number in rows if attempts.get(f"{each}.{n}") != number}
@@ -111,14 +112,14 @@ def drop(tx: Transaction, messages: Sequence[str], attempts: Mapping[str, int] |
     return gone
 
 
-def _found(tx: Transaction, selection: Selection, mark: str, lock: str) -> tuple[list[str], str]:
+def _found(tx: Transaction, selection: Selection, mark: str) -> tuple[list[str], str]:
     """Return the next messages that match, and the mark behind them: the last id, ``""`` at the end."""
     found: set[str] = set()
     # Of a state that has more, what comes behind the last one is not known: nothing behind it is taken yet.
     known = ""
     for state in selection.states or [each for each in STATES if selection.ids or each not in FINAL]:
         some = evolve(selection, states=(state,), limit=_MOST)
-        rows = matching(tx, some, state, lock=lock, after=mark)
+        rows = matching(tx, some, state, after=mark)
         found.update(message for (message,) in rows)
         if len(rows) == _MOST:
             known = min(known or rows[-1][0], rows[-1][0])

@@ -11,7 +11,7 @@ refused.
 The state is stored with the lane: all nodes share it.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Final
 
 from smtprelay.model.attempt import Claim
@@ -35,16 +35,16 @@ _LONGEST: Final = 60.0
 _ANSWERS: Final = (Delivered, Deferred, Failed)
 
 
-def learn(tx: Transaction, lane: Lane, outcomes: Collection[Outcome], started: Callable[[], float]) -> None:
+def learn(tx: Transaction, lane: Lane, outcomes: Collection[Outcome], begun: Claim | float) -> None:
     """
     Adapt ``lane`` to what became of a request in it: it was asked for too much, it works, or neither.
 
-    :param started: gives when the request began, by the clock of the spool; asked only when it matters.
+    :param begun: the claim, or when the request began by the clock of the spool.
     """
     if any(isinstance(outcome, Deferred) and outcome.throttled for outcome in outcomes):
-        throttled(lane, tx.now, started(), _bound(tx, lane))
+        throttled(lane, tx.now, _begin_of(tx, begun), _bound(tx, lane))
     elif any(isinstance(outcome, _ANSWERS) for outcome in outcomes):
-        if lane.ceiling is not None and not answered(lane, started(), _bound(tx, lane)):
+        if lane.ceiling is not None and not answered(lane, _begin_of(tx, begun), _bound(tx, lane)):
             return
         lane.trial = tx.lanes.own(lane).trial = 0
 
@@ -81,17 +81,18 @@ def begun(lane: Lane, now: float) -> None:
 
 
 def _bound(tx: Transaction, lane: Lane) -> int:
-    pace = tx.paces.get(lane.provider)
+    pace = tx.node.paces.get(lane.provider)
     if pace is None:
         return 1
     return pace.concurrency if lane.key == "" else min(pace.concurrency, pace.per_lane or pace.concurrency)
 
 
-def begin_of(tx: Transaction, claim: Claim) -> float:
-    """Return when an attempt began, by the clock of the spool."""
-    delivery = claim.delivery
+def _begin_of(tx: Transaction, begun: Claim | float) -> float:
+    """Return when a request began; of a claim that is asked for only where it matters."""
+    if not isinstance(begun, Claim):
+        return begun
     row = tx.execute(
         "SELECT started FROM attempt WHERE message = ? AND n = ? AND number = ?",
-        (delivery.message, delivery.n, claim.attempt),
+        (begun.delivery.message, begun.delivery.n, begun.attempt),
     ).fetchone()
     return tx.now if row is None else float(row[0])

@@ -12,7 +12,7 @@ from smtprelay.spool.engines.transaction import Connection, Transaction
 
 def set_draining(tx: Transaction, draining: bool) -> None:
     """Tell the other nodes whether this one takes new work."""
-    tx.execute("UPDATE node SET draining = ? WHERE name = ?", (int(draining), tx.node))
+    tx.execute("UPDATE node SET draining = ? WHERE name = ?", (int(draining), tx.node.name))
 
 
 def nodes(connection: Connection) -> Sequence[Node]:

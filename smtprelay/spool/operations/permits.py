@@ -22,12 +22,12 @@ LONGEST: Final = 600.0
 
 def borrow(tx: Transaction, name: str, provider: str, lane: str, load: Load = LEAST) -> Permit | Busy:
     """Take a slot of a lane, and a token of each window, for a request that the spool does not make."""
-    gate = LaneGate(tx, provider, tx.paces[provider])
+    gate = LaneGate(tx, provider, tx.node.paces[provider])
     place = tx.lanes.get(provider, lane)
     for stopped in (gate.own, place):
         if stopped.blocked_until is not None:
             return Busy(reason=stopped.blocked_reason, until=stopped.blocked_until)
-    if tx.exclusive.blocks(tx.now):
+    if tx.node.exclusive.blocks(tx.now):
         return Busy()
     if gate.room_in(place, load) < 1:
         opens = gate.opens_in(place, load)
@@ -35,9 +35,9 @@ def borrow(tx: Transaction, name: str, provider: str, lane: str, load: Load = LE
     gate.lend(place, load)
     tx.execute(
         "INSERT INTO loan (name, node, lane, slot, started, lease) VALUES (?, ?, ?, 1, ?, ?)",
-        (name, tx.node, place.id, tx.now, tx.now + LONGEST),
+        (name, tx.node.name, place.id, tx.now, tx.now + LONGEST),
     )
-    return Permit(name=name, provider=provider, lane=lane, node=tx.node)
+    return Permit(name=name, provider=provider, lane=lane, node=tx.node.name)
 
 
 def give_back(tx: Transaction, permit: Permit, feedback: Feedback | None) -> bool:
@@ -55,7 +55,7 @@ def give_back(tx: Transaction, permit: Permit, feedback: Feedback | None) -> boo
             tx.execute("UPDATE loan SET slot = 0 WHERE name = ?", (permit.name,))
         else:
             tx.execute("DELETE FROM loan WHERE name = ?", (permit.name,))
-            lane_throttle.learn(tx, lane, feedback.outcomes, lambda: started)
+            lane_throttle.learn(tx, lane, feedback.outcomes, started)
     if feedback is not None and feedback.block is not None:
         set_block(tx, feedback.block)
         return True

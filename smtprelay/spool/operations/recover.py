@@ -87,11 +87,11 @@ class PutBack:
 
 def recover(tx: Transaction) -> PutBack:
     """Put back what this node had claimed when it died, and see whether a new configuration opens lanes."""
-    found = _from_dead(tx, tx.node, _DIED)
-    permits.forget(tx, "node = ?", (tx.node,))
-    _forget_uploads(tx, tx.node)
-    tx.lanes.take(tx.paces)
-    for provider in tx.paces:
+    found = _from_dead(tx, tx.node.name, _DIED)
+    permits.forget(tx, "node = ?", (tx.node.name,))
+    _forget_uploads(tx, tx.node.name)
+    tx.lanes.take(tx.node.paces)
+    for provider in tx.node.paces:
         _probe_soon(tx, provider)
         tx.lanes.look_anew(provider)
     return found
@@ -99,8 +99,8 @@ def recover(tx: Transaction) -> PutBack:
 
 def put_back_own(tx: Transaction) -> PutBack:
     """Put back what this node has claimed and gives up, for it stops."""
-    found = _put_back(tx, _claimed(tx, "node = ?", (tx.node,)), _STOPPED)
-    permits.forget(tx, "node = ?", (tx.node,))
+    found = _put_back(tx, _claimed(tx, "node = ?", (tx.node.name,)), _STOPPED)
+    permits.forget(tx, "node = ?", (tx.node.name,))
     return found
 
 
@@ -114,17 +114,17 @@ def reclaim(tx: Transaction) -> PutBack:
     When the database was away nobody could renew anything: each gets as long as a lease to do so.
     """
     found = PutBack()
-    if tx.now < tx.back + tx.lease:
+    if tx.now < tx.back + tx.node.lease:
         return found
-    for (node,) in tx.execute(_DEAD, (tx.now, tx.node, tx.now - tx.lease)).fetchall():
+    for (node,) in tx.execute(_DEAD, (tx.now, tx.node.name, tx.now - tx.node.lease)).fetchall():
         found += _from_dead(tx, node, _SILENT)
-    found += _put_back(tx, _claimed(tx, "lease < ?", (tx.now - tx.lease,)), _SILENT)
+    found += _put_back(tx, _claimed(tx, "lease < ?", (tx.now - tx.node.lease,)), _SILENT)
     permits.forget(tx, "lease < ?", (tx.now,))
-    for (node,) in tx.execute(_GONE, (tx.node, tx.now - 2 * tx.lease)).fetchall():
+    for (node,) in tx.execute(_GONE, (tx.node.name, tx.now - 2 * tx.node.lease)).fetchall():
         _forget_uploads(tx, node)
-    tx.execute("DELETE FROM node WHERE seen < ? AND name <> ?", (tx.now - 2 * tx.lease, tx.node))
-    tx.execute(_ADOPT, (tx.node, tx.node))
-    tx.execute(FORGET_GONE, (tx.node,))
+    tx.execute("DELETE FROM node WHERE seen < ? AND name <> ?", (tx.now - 2 * tx.node.lease, tx.node.name))
+    tx.execute(_ADOPT, (tx.node.name, tx.node.name))
+    tx.execute(FORGET_GONE, (tx.node.name,))
     return found
 
 
@@ -138,12 +138,12 @@ def _probe_soon(tx: Transaction, provider: str) -> None:
 
 def _claimed(tx: Transaction, which: str, parameters: Sequence[Any]) -> list[Any]:
     # Another node may be about to take them back; and who is only slow may hold them still.
-    return tx.execute(f"{_CLAIMED} AND {which}{tx.locking.free_row}", parameters).fetchall()
+    return tx.execute(f"{_CLAIMED} AND {which}{tx.node.locking.free_row}", parameters).fetchall()
 
 
 def _from_dead(tx: Transaction, node: str, why: str) -> PutBack:
     """Put back what a node had that died: all of it is suspect."""
-    tx.exclusive.suspects = True
+    tx.node.exclusive.suspects = True
     (company,) = tx.execute(_COMPANY, (node, node)).fetchone()
     rows = _claimed(tx, "node = ?", (node,))
     return _put_back(tx, rows, why, step=suspects.ALONE - suspects.NEARBY if company == 1 else 0, died=True)
@@ -160,7 +160,7 @@ def _put_back(
         if slot:
             release(tx, lane)
         suspect = max(before, suspects.NEARBY) + step if died else before
-        state, reason, node = "queued", why, tx.node if suspect else ""
+        state, reason, node = "queued", why, tx.node.name if suspect else ""
         due: float | None = tx.now
         if suspect >= suspects.CRASH_LOOP:
             state, reason, node, due = "held", suspects.REASON, "", None

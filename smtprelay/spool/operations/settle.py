@@ -6,7 +6,6 @@ went to somebody else, or after an operator deleted the delivery, changes nothin
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 from smtprelay.model.attempt import Block, Claim, Settlement
@@ -40,11 +39,12 @@ _BOUNCED: Final = f"UPDATE delivery SET noticed = noticed | {BOUNCED} WHERE mess
 
 def settle(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> list[bool]:
     """Carry out each settlement; ``False``, and nothing changed, for a claim that does not hold any more."""
+    tx.lanes.take({each for claim, to in settled for each in (claim.delivery.provider, to.provider) if each})
     held = _held(tx, [claim for claim, _ in settled])
     done = []
     usual: dict[int, list[tuple[Claim, Settlement]]] = {}
     for claim, settlement in settled:
-        tx.exclusive.end_for(claim.delivery.id)
+        tx.node.exclusive.end_for(claim.delivery.id)
         row = held.pop((claim.delivery.id, claim.node, claim.attempt), None)
         done.append(row is not None)
         if row is None:
@@ -54,8 +54,7 @@ def settle(tx: Transaction, settled: Sequence[tuple[Claim, Settlement]]) -> list
         lane.active -= 1
         if slot:
             release(tx, lane)
-        started = partial(lane_throttle.begin_of, tx, claim)
-        lane_throttle.learn(tx, lane, settlement.outcomes.values(), started)
+        lane_throttle.learn(tx, lane, settlement.outcomes.values(), claim)
         if is_usual(claim, settlement):
             lane.finished += 1
             usual.setdefault(claim.delivery.n, []).append((claim, settlement))
@@ -73,7 +72,7 @@ def _held(tx: Transaction, claims: Sequence[Claim]) -> dict[tuple[str, str, int]
     for some in portions(messages):
         rows = tx.connection.execute(
             "SELECT message, n, node, attempt, lane, slot, blocked_before FROM delivery"  # noqa: S608
-            f" WHERE message IN ({marks(some)}) AND state = 'active'{tx.locking.row}",
+            f" WHERE message IN ({marks(some)}) AND state = 'active'{tx.node.locking.row}",
             some,
         ).fetchall()
         for message, n, node, attempt, *rest in rows:

@@ -54,10 +54,10 @@ def finish(tx: Transaction, messages: Sequence[str]) -> None:
     of a failed message stays with its history, so that an operator can still send it.
     """
     listed = marks(messages)
-    if tx.locking.row:
+    if tx.node.locking.row:
         # Two nodes that end a message's last two deliveries must not both find the other one open.
-        tx.connection.execute(_LOCK.format(listed) + tx.locking.row, messages)
-    if tx.keeps_bodies:
+        tx.connection.execute(_LOCK.format(listed) + tx.node.locking.row, messages)
+    if tx.node.keeps_bodies:
         tx.connection.run(_FINISH.format(", kept = 1", listed), (tx.now, *messages))
         return
     tx.connection.run(_FINISH.format("", listed), (tx.now, *messages))

@@ -35,9 +35,9 @@ def split(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane) -> 
     if not leaving or len(leaving) == len(still_open):
         return
     where = (delivery.message, delivery.n)
-    if tx.locking.row:
+    if tx.node.locking.row:
         # Two nodes that split two deliveries of a message must not give the same number.
-        tx.connection.execute(_MESSAGE + tx.locking.row, (delivery.message,))
+        tx.connection.execute(_MESSAGE + tx.node.locking.row, (delivery.message,))
     (n,) = tx.connection.execute(_NEXT, (delivery.message,)).fetchone()
     tx.connection.execute(_COPY, (n, *where))
     tx.connection.execute(_MOVE.format(marks(leaving)), (n, *where, *leaving))
@@ -52,4 +52,4 @@ def split(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane) -> 
 
 
 def _note(tx: Transaction, where: tuple[str, int, int], lane: Lane, reason: str) -> None:
-    tx.insert("attempt", (*where, lane.provider, tx.node, tx.now, tx.now, SPLIT, reason))
+    tx.insert("attempt", (*where, lane.provider, tx.node.name, tx.now, tx.now, SPLIT, reason))

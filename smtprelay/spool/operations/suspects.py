@@ -40,10 +40,14 @@ PAUSE: Final = 30.0
 #: Suspects that are looked at at once; more than a node has under way.
 _MOST: Final = 500
 
-#: Those under way, which are not due, then those that wait.
+#: Those under way, which are not due, then those that wait, and those in stopped lanes at last.
 _SUSPECTS: Final = """
-    SELECT message, n, lane, due, node, slot FROM delivery
-    WHERE suspect > 0 AND suspect < 3 ORDER BY due IS NOT NULL, suspect, due, message, n LIMIT ?"""
+    SELECT d.message, d.n, d.lane, d.due, d.node, d.slot FROM delivery d
+        JOIN lane l ON l.id = d.lane JOIN lane own ON own.provider = l.provider AND own.key = ''
+    WHERE suspect > 0 AND suspect < 3
+    ORDER BY d.due IS NOT NULL, coalesce(l.blocked_until, own.blocked_until) IS NOT NULL,
+        suspect, d.due, d.message, d.n
+    LIMIT ?"""
 
 _WAITING: Final = "SELECT 1 FROM delivery WHERE suspect > 0 AND suspect < 3 AND due IS NOT NULL LIMIT 1"
 
@@ -75,44 +79,48 @@ def find(tx: Transaction, gates: Mapping[str, LaneGate]) -> list[Suspect]:
     """
     Return the suspects that wait, in their order, but for those in lanes that are stopped.
 
-    It sets in ``tx.exclusive`` whether anything else may begin now.
+    It sets in ``tx.node.exclusive`` whether anything else may begin now.
 
     :param gates: of the providers that may be asked, by name.
     """
-    rows = tx.execute(_SUSPECTS, (_MOST,)).fetchall() if tx.exclusive.suspects or tx.locking.row else ()
-    # Where nobody else writes, there are none until a relay has died again.
-    tx.exclusive.suspects = bool(rows)
+    rows = tx.execute(_SUSPECTS, (_MOST,)).fetchall() if _may_be_some(tx) else ()
+    tx.node.exclusive.suspects = bool(rows)
     waiting = list(_waiting(tx, gates, rows))
     for message, n, _, due, node, slot in rows:
-        if due is None and node == tx.node and slot:
-            if tx.exclusive.delivery != f"{message}.{n}":
-                tx.exclusive.begin(f"{message}.{n}", tx.now + MOST_ALONE)
+        if due is None and node == tx.node.name and slot:
+            if tx.node.exclusive.delivery != f"{message}.{n}":
+                tx.node.exclusive.begin(f"{message}.{n}", tx.now + MOST_ALONE)
             return waiting
-    tx.exclusive.end()
+    tx.node.exclusive.end()
     pausing = [
         until
         for each in waiting
         if each.ours and each.gate.room_in(each.lane) and (until := _pause(each, tx.now)) is not None
     ]
     if pausing:
-        tx.exclusive.begin("", max(pausing))
+        tx.node.exclusive.begin("", max(pausing))
     return waiting
 
 
 def any_wait(tx: Transaction) -> bool:
     """Tell whether a suspect waits."""
-    return bool(tx.exclusive.suspects or tx.locking.row) and tx.execute(_WAITING).fetchone() is not None
+    return _may_be_some(tx) and tx.execute(_WAITING).fetchone() is not None
 
 
 def is_idle(tx: Transaction) -> bool:
     """Tell whether nothing of this node is under way."""
-    return tx.execute(_BUSY, (tx.node, tx.node)).fetchone() is None
+    return tx.execute(_BUSY, (tx.node.name, tx.node.name)).fetchone() is None
 
 
 def next_turn(waiting: Sequence[Suspect], now: float) -> float:
     """Return when the next pause begins or ends for one of ``waiting``."""
     phases = [_phase(each, now) for each in waiting]
     return min(now - phase + (PATIENCE if phase < PATIENCE else PATIENCE + PAUSE) for phase in phases)
+
+
+def _may_be_some(tx: Transaction) -> bool:
+    # Where nobody else writes, there are none until a relay has died again.
+    return tx.node.exclusive.suspects or bool(tx.node.locking.row)
 
 
 def _waiting(
@@ -128,7 +136,7 @@ def _waiting(
             tx.execute(_CLEAR, (message, n))
             lane.due_at(due)
         elif lane.blocked_until is None and gate.own.blocked_until is None:
-            yield Suspect(message, n, lane, gate, due, node == tx.node)
+            yield Suspect(message, n, lane, gate, due, node == tx.node.name)
 
 
 def _phase(suspect: Suspect, now: float) -> float:

@@ -38,12 +38,12 @@ _MOST_LOOKED_AT: Final = 10 * _MOST_AT_ONCE
 def note_reach(tx: Transaction, provider: str, trouble: Unreachable | None) -> bool:
     """Write down that this node cannot reach a provider, or reaches it again; its mail goes now."""
     tx.lanes.take([provider])  # so that of two nodes one is the first, or the last
-    before = tx.execute(_FORGET_OWN, (provider, tx.node)).fetchone()
+    before = tx.execute(_FORGET_OWN, (provider, tx.node.name)).fetchone()
     others = tx.execute("SELECT 1 FROM unreachable WHERE provider = ? LIMIT 1", (provider,)).fetchone()
     if trouble is not None:
         since = max(0.0, min(trouble.since, tx.now))
         told = (since, storable(trouble.host), trouble.stage, storable(trouble.reason))
-        tx.execute("INSERT INTO unreachable VALUES (?, ?, ?, ?, ?, ?)", (provider, tx.node, *told))
+        tx.execute("INSERT INTO unreachable VALUES (?, ?, ?, ?, ?, ?)", (provider, tx.node.name, *told))
         return others is None
     _go_now(tx, provider)
     return before is not None and others is None

@@ -296,12 +296,11 @@ class DueSearch:
 
 
 def matching(
-    connection: Connection, selection: Selection, state: str, *, lock: str = "", after: str = ""
+    connection: Connection, selection: Selection, state: str, *, after: str = ""
 ) -> list[Sequence[Any]]:
     """
     Return the messages after ``after`` of deliveries in ``state`` that match, up to the selection's limit.
 
-    :param lock: see :class:`smtprelay.spool.engines.transaction.Locking`.
     :raises LookupError: an id of the selection names no message, or several.
     """
     conditions = [(_of_state(state, "d", selection.hold), []), ("d.message > ?", [after])]
@@ -311,7 +310,7 @@ def matching(
         conditions.append((f"({either})", [each for _, values in named for each in values]))
     conditions += clauses(selection)
     where = " AND ".join(condition for condition, _ in conditions)
-    sql = f"SELECT d.message FROM delivery d{_JOINED} WHERE {where} ORDER BY d.message LIMIT ?{lock}"  # noqa: S608
+    sql = f"SELECT d.message FROM delivery d{_JOINED} WHERE {where} ORDER BY d.message LIMIT ?"  # noqa: S608
     values = [each for _, values in conditions for each in values]
     return list(connection.execute(sql, [*values, selection.limit]).fetchall())
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from attrs import Factory, define, field
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from smtprelay.interfaces import Plan
 from smtprelay.mime.head import HeaderCollector, message_id_of, subject_of
@@ -82,8 +83,7 @@ class SpoolIncoming:
             self.abort()
             # Of a piece that could not be stored the end only knows that it is missing.
             cause = self._fault or error
-            kind = "" if isinstance(cause, SpoolFault) else f"{type(cause).__name__}: "
-            self._tell_failure("accept", f"{kind}{cause}")
+            self._tell_failure("accept", cause)
             return FULL if isinstance(cause, SpoolFault) and cause.full else FAULT
 
     def abort(self) -> None:
@@ -191,9 +191,9 @@ class SpoolIncoming:
         self._context.options.budget.give_back(count)
         self._context.capacity.count(0, count)
 
-    def _failed(self, failure: object) -> None:
+    def _failed(self, failure: Failure) -> None:
         """Remember that the message is lost; its sender is told at the end of the data."""
-        fault = getattr(failure, "value", None)
+        fault = failure.value
         self._give_up(fault if isinstance(fault, SpoolFault) else SpoolFault(str(fault)))
 
     def _give_up(self, fault: SpoolFault | Refused) -> None:
@@ -206,10 +206,15 @@ class SpoolIncoming:
         self._parts.clear()
         self._held = 0
 
-    def _not_forgotten(self, failure: object) -> None:
+    def _not_forgotten(self, failure: Failure) -> None:
         """The pieces stay until the spool can be written again."""
         self._context.unfinished.add(self.id)
-        self._tell_failure("abort", str(getattr(failure, "value", "")))
+        self._tell_failure("abort", failure.value)
 
-    def _tell_failure(self, operation: str, reason: str) -> None:
+    def _tell_failure(self, operation: str, cause: BaseException | None) -> None:
+        """Report a failure; of the spool's own only the first until it can be written again."""
+        ours = isinstance(cause, SpoolFault)
+        if ours and not self._context.writer.is_news():
+            return
+        reason = str(cause) if ours else f"{type(cause).__name__}: {cause}"
         self._context.options.events("spool.failed", operation=operation, reason=reason, message=self.id)

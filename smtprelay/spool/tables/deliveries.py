@@ -6,7 +6,7 @@ recipients that are still open, in their order, and no others.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from smtprelay.model.message import Delivery, Envelope, Recipient
@@ -28,6 +28,10 @@ WIDTH: Final = COLUMNS.count(",") + 1
 
 #: Joins the lane ``l`` of a delivery ``d``, and its provider's own lane ``o``.
 LANES: Final = " JOIN lane l ON l.id = d.lane LEFT JOIN lane o ON o.provider = l.provider AND o.key = ''"
+
+_PROVIDERS: Final = (
+    "SELECT DISTINCT l.provider FROM delivery d JOIN lane l ON l.id = d.lane WHERE d.message IN ({})"
+)
 
 #: What :func:`attempt_of` wants, of the table ``attempt``.
 ATTEMPT: Final = "number, provider, node, started, ended, outcome, reason"
@@ -92,6 +96,16 @@ def shape_of(size: int, eight_bit: int | None, long_lines: int | None) -> Shape 
 def attempt_of(row: Sequence[Any]) -> Attempt:
     """Return the attempt of a row of :data:`ATTEMPT`."""
     return Attempt(**dict(zip(ATTEMPT.split(", "), row, strict=True)))
+
+
+def take_lanes(tx: Transaction, messages: Collection[str], *providers: str) -> None:
+    """Lock the own lanes of the providers of ``messages``, and of ``providers``, before any delivery."""
+    if not tx.node.locking.row:
+        return
+    needed = set(filter(None, providers))
+    for some in portions(sorted(messages)):
+        needed.update(provider for (provider,) in tx.execute(_PROVIDERS.format(marks(some)), some).fetchall())
+    tx.lanes.take(sorted(needed))
 
 
 def first_due(tx: Transaction, lane: Lane) -> float | None:

@@ -7,7 +7,7 @@ seen to in steps (:meth:`smtprelay.interfaces.spool.QueueAdmin.apply_hold_rules`
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,11 +30,9 @@ class Holds:
     The rules that are in force in one transaction.
 
     Where nobody else writes they are kept from one transaction to the next.
-
-    :param execute: takes SQL and parameters.
     """
 
-    _execute: Callable[[str, Sequence[Any]], Any]
+    _connection: "Connection"
     _rules: Sequence[HoldRule] | None = field(default=None, init=False)
 
     def forget(self) -> None:
@@ -44,7 +42,9 @@ class Holds:
     def over(self, sender: str, planned: Planned, now: float) -> HoldRule | None:
         """Return the first rule that holds a delivery ``now``, or ``None``."""
         if self._rules is None:
-            rows = self._execute(f"{_SELECT} FROM hold WHERE until > ? ORDER BY id", (now,)).fetchall()
+            rows = self._connection.execute(
+                f"{_SELECT} FROM hold WHERE until > ? ORDER BY id", (now,)
+            ).fetchall()
             self._rules = [_rule(row) for row in rows]
         for rule in self._rules:
             if rule.until > now and _holds(rule, sender, planned):

@@ -11,9 +11,9 @@ is the time when it was served last, else the time when it will be ready. It fol
 computed when the lane is written. So a claim reads the lanes that it takes from, and no others.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field, fields, frozen
 
@@ -21,14 +21,14 @@ from smtprelay.model.queue import SUSPENDED
 from smtprelay.model.route import RateLimit
 from smtprelay.spool.tables.lane import Lane
 
+if TYPE_CHECKING:
+    from smtprelay.spool.engines.transaction import WritingConnection
+
 #: The turn of a lane with something due that has no free slot: it comes when one is given back.
 FULL: Final = SUSPENDED
 
 #: Maximum number of lanes that are kept in memory from one transaction to the next.
 _MOST_KEPT: Final = 1000
-
-#: Takes SQL and parameters, gives a cursor.
-Execute = Callable[[str, Sequence[Any]], Any]
 
 
 @frozen
@@ -89,12 +89,10 @@ class LaneTable:
     has that one has them all.
 
     :param lock: what a SELECT ends with to lock the row that it gives.
-    :param run: runs a statement that gives nothing back.
     :param paces: how fast each configured provider may be asked, by its name.
     """
 
-    _execute: Execute
-    _run: Execute
+    _connection: "WritingConnection"
     _paces: Mapping[str, RateLimit]
     _lock: str = ""
     _now: float = field(default=0.0, init=False)
@@ -124,29 +122,18 @@ class LaneTable:
         """
         Lock the own lanes of ``providers`` at once, in the order that everybody takes.
 
-        So two nodes that need the same two providers do not each wait for the other.
+        So two nodes that need the same two providers do not each wait for the other. Who needs lanes and
+        deliveries takes the lanes first, then deliveries, then messages.
         """
         if self._lock:
-            self.write()
-            self.keep(self.ask(list(providers)))
-
-    def take_of(self, numbers: Collection[int]) -> None:
-        """Do so for the providers of the lanes with these numbers."""
-        if self._lock:
-            self.take(self.providers_of(numbers))
-
-    def providers_of(self, numbers: Collection[int]) -> list[str]:
-        """Return whose lanes these are."""
-        listed = ", ".join("?" * len(numbers)) or "NULL"
-        sql = f"SELECT DISTINCT provider FROM lane WHERE id IN ({listed}) ORDER BY provider"  # noqa: S608
-        return [row[0] for row in self._execute(sql, sorted(numbers)).fetchall()]
+            self.keep(self.ask([each for each in providers if (each, "") not in self._ids]))
 
     def ask(self, providers: Sequence[str]) -> Any:
         """Do the first half of :meth:`take`; return the cursor for :meth:`keep`, which may come later."""
         if not providers:
             return None
         listed = ", ".join("?" * len(providers))
-        return self._execute(
+        return self._connection.execute(
             f"{_SELECT}key = '' AND provider IN ({listed}) ORDER BY id{self._lock}", providers
         )
 
@@ -164,12 +151,12 @@ class LaneTable:
         if key != "":
             self.get(provider, "")
         sql = f"{_SELECT}provider = ? AND key = ?{'' if key else self._lock}"
-        row = self._execute(sql, (provider, key)).fetchone()
+        row = self._connection.execute(sql, (provider, key)).fetchone()
         if row is None:
             # Another node may make it in the same moment.
             new = "INSERT INTO lane (provider, key) VALUES (?, ?) ON CONFLICT DO NOTHING"
-            self._execute(new, (provider, key))
-            row = self._execute(sql, (provider, key)).fetchone()
+            self._connection.execute(new, (provider, key))
+            row = self._connection.execute(sql, (provider, key)).fetchone()
         return self._touch(row)
 
     def by_id(self, number: int) -> Lane:
@@ -177,7 +164,9 @@ class LaneTable:
         if number in self._by_id:
             self._touched.add(number)
             return self._by_id[number][0]
-        provider, key = self._execute("SELECT provider, key FROM lane WHERE id = ?", (number,)).fetchone()
+        provider, key = self._connection.execute(
+            "SELECT provider, key FROM lane WHERE id = ?", (number,)
+        ).fetchone()
         return self.get(provider, key)
 
     def own(self, lane: Lane) -> Lane:
@@ -200,7 +189,7 @@ class LaneTable:
         """Return what waits in the lanes of ``provider``; it costs the same for any number of them."""
         self.write()
         parameters = (provider, provider, self._now, provider, provider, provider)
-        return LaneSummary(*self._execute(_SUMMARY, parameters).fetchone())
+        return LaneSummary(*self._connection.execute(_SUMMARY, parameters).fetchone())
 
     def has_due(self, lane: Lane) -> bool:
         """Tell whether something is due in ``lane`` or its provider's own, or may go in another one."""
@@ -210,7 +199,7 @@ class LaneTable:
 
     def to_probe(self, provider: str, limit: int) -> list[tuple[str, float]]:
         """Return the keys of the lanes of ``provider`` that are to be probed first, and when."""
-        rows = self._execute(
+        rows = self._connection.execute(
             f"SELECT key, blocked_until FROM lane WHERE {_BLOCKED} AND key <> ''"  # noqa: S608
             " ORDER BY blocked_until, id LIMIT ?",
             (provider, limit),
@@ -269,7 +258,7 @@ class LaneTable:
             if values != written:
                 usual = values[_USUAL:] == written[_USUAL:]
                 shown = values[:_USUAL] if usual else values
-                self._run(_UPDATE_USUAL if usual else _UPDATE, (*shown, number))
+                self._connection.run(_UPDATE_USUAL if usual else _UPDATE, (*shown, number))
                 self._by_id[number] = (lane, values)
 
     def _turn(self, lane: Lane) -> float | None:
@@ -288,7 +277,7 @@ class LaneTable:
 
     def _query(self, where: str, parameters: Sequence[Any]) -> list[Lane]:
         self.write()
-        return [self._touch(row) for row in self._execute(_SELECT + where, parameters).fetchall()]
+        return [self._touch(row) for row in self._connection.execute(_SELECT + where, parameters).fetchall()]
 
     def _touch(self, row: Sequence[Any]) -> Lane:
         self._touched.add(row[0])

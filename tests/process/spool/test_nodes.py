@@ -12,12 +12,12 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
+from smtprelay.spool.engines.postgres_connection import PostgresConnection
 from smtprelay.spool.engines.schema import MIGRATIONS
 from smtprelay.testing.smtp import SmtpSink
 from tests.postgres import new_spool_url
 from tests.process.acs_process import KEY, AcsProcess
-from tests.process.crash.storm import Sink, at_rest
-from tests.process.ledger import Ledger, Reading
+from tests.process.ledger import Ledger
 from tests.process.program import eventually
 from tests.process.relay_process import RelayProcess, message, on_postgres
 from tests.process.smtp_sink import CountingSink
@@ -33,7 +33,7 @@ class NodesCase(Stage):
     def setUp(self) -> None:
         super().setUp()
         self.url = self.new_url()
-        self.ledger = Ledger(lambda: Reading(lambda: self.url, reading=True))
+        self.ledger = Ledger(lambda: PostgresConnection(lambda: self.url, reading=True))
         self.traffic = Traffic()
 
     def new_url(self) -> str:

@@ -69,10 +69,17 @@ class RoutesCase(ProxyCase):
         routes = self.proxy.parts(load_text(self.config).config)["api"](sources)
         self.routes: dict[str, Endpoint] = {f"{each.method} {each.path}": each for each in routes}
 
-    def request(self, route: str, body: Any = None, **path: str) -> Deferred[ApiResponse]:
+    def request(
+        self, route: str, body: Any = None, query: dict[str, list[str]] | None = None, **path: str
+    ) -> Deferred[ApiResponse]:
         octets = b"" if body is None else json.dumps(body).encode()
         asked = ApiRequest(
-            path=path, query={}, content_type="application/json", body=octets, who="ann", role="operator"
+            path=path,
+            query=query or {},
+            content_type="application/json",
+            body=octets,
+            who="ann",
+            role="operator",
         )
         return Deferred.fromCoroutine(self.routes[route].action(asked))
 
@@ -105,6 +112,19 @@ class AllAsOneTests(RoutesCase):
         self.answer(self.two, {"refused": [{**row, "first": 5, "last": 40, "command": "RCPT"}]})
         both = {**row, "count": 4, "first": 5, "last": 40, "command": "RCPT"}
         self.assertEqual(self.told(answering), {"refused": [both, other]})
+
+    def test_refused_within_limits(self) -> None:
+        """Time and number are those of all together; of a row that is old at a worker none is lost."""
+        names = ("listener", "user", "rule", "reply", "domain", "text", "command")
+        row = {**dict.fromkeys(names, "x"), "count": 2, "first": 1, "last": 30}
+        clients = [{**row, "client": name, "last": last} for name, last in (("a", 40), ("b", 30), ("c", 5))]
+        answering = self.request(
+            "GET /api/v1/refused", query={"limit": ["2"], "since": ["10"], "rule": ["x"]}
+        )
+        self.assertEqual(self.answer(self.one, {"refused": clients}), "GET /api/v1/refused?rule=x")
+        self.answer(self.two, {"refused": [{**row, "client": "c", "last": 50}]})
+        told = self.told(answering)["refused"]
+        self.assertEqual([(each["client"], each["count"]) for each in told], [("c", 4), ("a", 2)])
 
     def test_clear(self) -> None:
         """All forget it, and the rows are added up."""

@@ -51,6 +51,7 @@ class Spawning(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.started: list[Process] = []
+        self.fault: OSError | None = None
 
     def spawnProcess(
         self,
@@ -60,6 +61,8 @@ class Spawning(Clock):
         childFDs: dict[int, Any],  # noqa: N803 -- Twisted's
         **_: object,
     ) -> Process:
+        if self.fault is not None:
+            raise self.fault
         process = Process(life, args, childFDs, 1000 + len(self.started))
         self.started.append(process)
         life.makeConnection(process)
@@ -189,6 +192,24 @@ class MonitorTests(SynchronousTestCase):
             self.assertEqual(len(started), count + 2)
             count += 1
         self.assertEqual(monitor.deaths, 11)
+
+    def test_one_that_cannot_be_started(self) -> None:
+        """It counts as a death, and is tried again."""
+        self.reactor.started[0].end(1)
+        self.reactor.fault = OSError("no memory")
+        self.reactor.advance(0.5)
+        self.assertEqual(self.told[-1], ("died", 1, None, "it cannot be started: no memory", 2))
+        self.reactor.fault = None
+        self.reactor.advance(1.0)
+        self.assertEqual(self.reactor.started[-1].arguments[2], "--number=1")
+
+    def test_none_can_be_started(self) -> None:
+        """After one death too many nobody is tried any more."""
+        self.reactor.fault = OSError("no memory")
+        self.told.clear()
+        self.monitor = self.watching(workers=2, most=0)
+        self.assertEqual([what for what, *_ in self.told], ["died", "too many"])
+        self.assertEqual(len(self.reactor.started), 2)
 
     def test_too_many(self) -> None:
         """One death more than allowed is told once, and nobody is started again."""

@@ -1,5 +1,6 @@
 """The spool in memory keeps the contract, without waiting for anything."""
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,6 +13,7 @@ from smtprelay.model.queue_admin import Prepared
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.transaction import Locking
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_stories import PACES, done
 from tests.listed import listed
@@ -84,11 +86,13 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
         async def story(spool):
             connection = spool._writer.writer.connection
             lanes = await spool._writer.do(lambda tx: tx.lanes)
+            engine = spool._writer.writer._engine
             told = []
 
             async def taken(step) -> None:
                 lanes.forget()
                 lanes._lock = " "  # as where several nodes write
+                engine.node = evolve(engine.node, locking=Locking(row=" "))
                 told.clear()
                 connection.set_trace_callback(told.append)
                 self.assertTrue(await step)

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
-from smtprelay.model.attempt import Block
+from smtprelay.model.attempt import Block, Settlement
 from smtprelay.model.message import Planned
 from smtprelay.model.permit import Busy, Permit
 from smtprelay.model.queue import Edit, Selection
@@ -443,6 +443,37 @@ class NodesTests(Shared, TestCase):
         await one._writer.do(run)
         return await ended
 
+    def test_who_waits_for_a_lane_has_no_delivery_yet(self):
+        """Deliveries and messages are locked after the lane: two that need both do not block each other."""
+
+        async def story(one, other) -> None:
+            for number in (1, 2):
+                await self.send(one, number=number)
+            for claim in (await one.claim()).claims:
+                failed = dict.fromkeys(claim.delivery.envelope.addresses, "failed")
+                await one.settle(claim, Settlement(state="failed", outcomes={}, closed=failed))
+            moved = self.draft(number=1).id
+            ids = Selection(ids=(moved,))
+            for step in (
+                lambda: other.admin.edit(ids, Edit(action="retry", who="op")),
+                lambda: other.archive.export(ids, moving=True),
+                lambda: other.archive.exported([moved], "op"),
+                lambda: other.maintenance.sweep(5000.0),
+            ):
+                self.clock.advance(20)  # what was needed just now is locked in any case
+                with psycopg.connect(self.url) as third:
+                    third.execute("SELECT 1 FROM lane WHERE key = '' FOR UPDATE")
+                    begun = Deferred.fromCoroutine(step())
+                    while not third.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchall():
+                        await deferLater(reactor, 0.02)
+                    third.execute("SELECT 1 FROM delivery FOR UPDATE NOWAIT")
+                    third.execute("SELECT 1 FROM message FOR UPDATE NOWAIT")
+                await begun
+            (count,) = await one._reader.do(lambda c: c.execute("SELECT count(*) FROM message").fetchone())
+            self.assertEqual(0, count)
+
+        return self.with_nodes(story)
+
     def test_a_loan_that_two_nodes_take_back(self):
         """Its slot comes back once."""
 
@@ -831,7 +862,7 @@ class LossTests(Shared, TestCase):
             (PostgresConnection(lambda: self.url), psycopg.Error),
             (PostgresConnection(lambda: self.url, reading=True), SpoolFault),
         ):
-            self.addCleanup(connection.drop)
+            self.addCleanup(connection.close)
             connection.execute("BEGIN")
             self.end_sessions()
             self.assertRaises(error, connection.execute, "SELECT 1")

@@ -12,11 +12,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from smtprelay.model.queue import Edit, Selection
-from smtprelay.model.route import RateLimit
+from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.schema import MIGRATIONS, SQLITE_TYPES
 from smtprelay.spool.engines.sqlite import DATABASE, open_sqlite, prepare_folder
-from smtprelay.spool.engines.sqlite_lock import SpoolBusy
+from smtprelay.spool.engines.sqlite_lock import SpoolBusy, SpoolLock
 from smtprelay.spool.engines.transaction import SpoolFault
 from smtprelay.spool.location import OfflineSpool, SqliteLocation
 from tests.behaviours.spool import SpoolContract
@@ -246,6 +246,24 @@ class SqliteFileTests(OnDisk, TestCase):
             old.commit()
         return self.play(story, older.RATES)
 
+    def test_another_rate_after_a_restart(self):
+        """What had no room in the old rate does not wait until it would have had some."""
+
+        async def story() -> None:
+            for count, begun in ((5, 1), (9, 1)):
+                windows = (Window(count=count, seconds=60.0, unit="recipients"),)
+                spool = await self.open({"main": RateLimit(windows=windows)})
+                await spool.recover()
+                for number in (1, 2) if count == 5 else ():
+                    await self.send(spool, *(f"a{each}@example.com" for each in range(4)), number=number)
+                claims = (await spool.claim()).claims
+                self.assertEqual(begun, len(claims))
+                self.assertEqual([], list((await spool.claim()).claims))
+                await spool.settle(claims[0], done(claims[0]))
+                await spool.close()
+
+        return Deferred.fromCoroutine(story())
+
     def test_what_is_kept_for_a_full_disk(self):
         """The reserve is there from the start, and the log has at most half of it and one commit."""
 
@@ -287,6 +305,20 @@ class SqliteFileTests(OnDisk, TestCase):
             with self.assertRaises(FileNotFoundError), offline.opened(changing=changing):
                 pass
         self.assertFalse(Path(self.folder).exists())
+
+    def test_offline_that_cannot_be_read(self):
+        """What cannot be opened is let go of: the relay may start."""
+
+        class Unreadable(SqliteLocation):
+            def reading(self):
+                raise SpoolFault("the file is damaged")
+
+        folder = Path(self.mktemp())
+        for opening in ({"new": True}, {"keep": True}):
+            try:
+                OfflineSpool(Unreadable(folder), **opening)
+            except SpoolFault:  # as long as somebody has this, somebody has what failed
+                SpoolLock(folder).release()
 
     def test_claims_settle_after_the_fact(self):
         """A claim that an operator's recovery took away cannot be settled any more."""

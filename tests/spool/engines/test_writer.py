@@ -14,14 +14,14 @@ from smtprelay.model.shape import Shape
 from smtprelay.spool.body import StoredBody
 from smtprelay.spool.engines.memory import InlineReader
 from smtprelay.spool.engines.sqlite import SqliteEngine
-from smtprelay.spool.engines.transaction import SpoolFault
+from smtprelay.spool.engines.transaction import SpoolFault, SpoolNode
 from smtprelay.spool.engines.writer import InlineWriter, ThreadWriter, run_group
 from smtprelay.spool.operations.accept import Arrival, accept, store_chunk
 from tests.recording import Recording
 
 
 def make_engine() -> SqliteEngine:
-    return SqliteEngine(database=":memory:", paces={}, lease=60.0, seconds=lambda: 1000.0)
+    return SqliteEngine(database=":memory:", node=SpoolNode(paces={}), seconds=lambda: 1000.0)
 
 
 def arrival(chunks: int) -> Arrival:
@@ -127,7 +127,7 @@ class ThreadWriterTests(TestCase):
                     raise OSError("disk on fire")
 
         faults: list[int] = []
-        engine = Faulty(database=":memory:", paces={}, lease=60.0, seconds=lambda: 1000.0)
+        engine = Faulty(database=":memory:", node=SpoolNode(paces={}), seconds=lambda: 1000.0)
         writer = ThreadWriter(engine, reactor, Recording(), "test-writer")
         with self.assertRaises(OSError):
             await writer.start()

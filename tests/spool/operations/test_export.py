@@ -5,6 +5,7 @@ import re
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.spool.engines.sqlite import SqliteEngine
+from smtprelay.spool.engines.transaction import SpoolNode
 from smtprelay.spool.operations import export
 
 #: What belongs to the spool that a message is in, not to the message.
@@ -27,7 +28,7 @@ STATEMENTS = {
 class ColumnTests(SynchronousTestCase):
     def test_no_column_is_forgotten(self) -> None:
         """A column of a message's tables is exported, or it is said here why it is not."""
-        engine = SqliteEngine(database=":memory:", paces={}, lease=60.0, seconds=lambda: 0.0)
+        engine = SqliteEngine(database=":memory:", node=SpoolNode(paces={}), seconds=lambda: 0.0)
         connection = engine.connect()
         for table, sql in STATEMENTS.items():
             columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})").fetchall()}

@@ -17,6 +17,7 @@ from smtprelay.spool.engines.schema import MIGRATIONS
 from smtprelay.testing.smtp import SmtpSink
 from tests.postgres import new_spool_url
 from tests.process.acs_process import KEY, AcsProcess
+from tests.process.crash.storm import Sink, at_rest
 from tests.process.ledger import Ledger
 from tests.process.program import eventually
 from tests.process.relay_process import RelayProcess, message, on_postgres

@@ -225,19 +225,14 @@ class Relay(Service):
     def _build_listeners(
         self, router: Router, new_id: Callable[[], str]
     ) -> Sequence[tuple[Listener, ESMTPFactory]]:
-        receiver = Receiver(
-            spool=self.spool,
-            synchronous=self._synchronous,
-            budget=self._budget,
-            new_id=new_id,
-            clock=self._clock,
-        )
         portals = PortalFactory(
             config=self.config,
             router=router,
             users=Users(map(policy_user, self.config.users), self._threads.login, self._reactor),
             throttle=self._throttle,
-            receiver=receiver,
+            receiver=Receiver(self.spool, self._synchronous, self._budget),
+            new_id=new_id,
+            clock=self._clock,
         )
         listeners = ListenerFactory(
             config=self.config,

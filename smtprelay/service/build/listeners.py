@@ -34,22 +34,18 @@ from smtprelay.smtp.reply import ROUTES
 from smtprelay.smtp.settings import ListenerSettings
 
 
-@frozen(kw_only=True)
+@frozen
 class Receiver:
     """
     Receives the mail of all listeners: into the spool, or to be delivered while its client waits.
 
     :ivar spool: ``None`` where all listeners are synchronous; ``synchronous``: where none is.
     :ivar budget: of memory.
-    :ivar new_id: makes message ids.
-    :ivar clock: seconds since the epoch.
     """
 
     spool: Spool | None
     synchronous: Synchronous | None
     budget: Budget
-    new_id: Callable[[], str]
-    clock: Any
 
     def receive(self, listener: listeners.Listener) -> Receive:
         """Return what receives the mail of a listener."""
@@ -74,6 +70,8 @@ class PortalFactory:
 
     :ivar users: remembers verified passwords, for all listeners.
     :ivar throttle: remembers wrong ones, for all listeners.
+    :ivar new_id: makes message ids.
+    :ivar clock: of the mail; seconds since the epoch.
     """
 
     config: Config
@@ -81,6 +79,8 @@ class PortalFactory:
     users: Users
     throttle: LoginThrottle
     receiver: Receiver
+    new_id: Callable[[], str]
+    clock: Any
 
     def portal(self, listener: listeners.Listener, policy: ListenerPolicy) -> Portal:
         """Return where the sessions of a listener log in."""
@@ -88,8 +88,8 @@ class PortalFactory:
             listener=policy,
             router=self.router,
             receive=self.receiver.receive(listener),
-            new_id=self.receiver.new_id,
-            clock=self.receiver.clock,
+            new_id=self.new_id,
+            clock=self.clock,
             admits=partial(self.receiver.refusal, listener),
         )
         portal = Portal(Realm(context), [AnonymousByNetwork(policy)])

@@ -36,7 +36,7 @@ class Span(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
             self.fail(str(error), param, ctx)
 
 
-class Seconds(Span):
+class Timeout(Span):
     """
     A duration, or a number of seconds; becomes seconds.
 
@@ -55,7 +55,7 @@ class Seconds(Span):
         return seconds
 
 
-class Number(click.IntRange):
+class NumberRange(click.IntRange):
     """A whole number within bounds."""
 
     name = "whole number"

@@ -12,7 +12,7 @@ from smtprelay.cli import output
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import OK, TEMPFAIL, CliError
 from smtprelay.cli.options import RelayCommand
-from smtprelay.cli.selection import Seconds
+from smtprelay.cli.selection import Timeout
 from smtprelay.cli.source import API, running
 from smtprelay.cli.text import count, span, who
 
@@ -25,7 +25,7 @@ _AGAIN: Final = 0.5
 @click.command(cls=RelayCommand)
 @click.option("--wait", is_flag=True, help="Return when all sessions and attempts have ended.")
 @click.option(
-    "--timeout", type=Seconds(), metavar="SPAN", help="Stop waiting after this time, with exit status 75: 5m."
+    "--timeout", type=Timeout(), metavar="SPAN", help="Stop waiting after this time, with exit status 75: 5m."
 )
 @click.option("--undo", is_flag=True, help="Accept and deliver mail again.")
 @click.pass_context

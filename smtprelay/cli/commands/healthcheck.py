@@ -10,7 +10,7 @@ import click
 from smtprelay.cli import locate, output
 from smtprelay.cli.exit_codes import FAILED, OK, CliError
 from smtprelay.cli.options import CliSettings, RelayCommand, chosen
-from smtprelay.cli.selection import Seconds
+from smtprelay.cli.selection import Timeout
 from smtprelay.cli.text import printable
 
 #: The name of each check, and what it means when it passes.
@@ -27,7 +27,7 @@ _GOOD = {"/livez": ("live", "the process answers"), "/readyz": ("ready", "the re
     "--timeout",
     default="5s",
     show_default=True,
-    type=Seconds(waits=True),
+    type=Timeout(waits=True),
     metavar="SPAN",
     help="Time limit for each of the two.",
 )

@@ -11,7 +11,7 @@ import click
 from smtprelay.cli import output
 from smtprelay.cli.exit_codes import USAGE, CliError
 from smtprelay.cli.options import Group, why_option
-from smtprelay.cli.selection import Number, Span
+from smtprelay.cli.selection import NumberRange, Span
 from smtprelay.cli.source import API, api
 from smtprelay.cli.text import moment, printable, who
 
@@ -62,7 +62,7 @@ def list_(ctx: click.Context) -> None:
 
 
 @hold_rules.command()
-@click.argument("number", metavar="ID", type=Number(1, 10**9))
+@click.argument("number", metavar="ID", type=NumberRange(1, 10**9))
 @click.pass_context
 def remove(ctx: click.Context, *, number: int) -> None:
     """Remove a rule and release the mail that it held."""

@@ -15,7 +15,7 @@ from smtprelay.cli.commands import queue_change
 from smtprelay.cli.commands.export import export
 from smtprelay.cli.commands.import_ import import_
 from smtprelay.cli.options import Group, RelayCommand
-from smtprelay.cli.selection import MessageId, Number, filters, selected
+from smtprelay.cli.selection import MessageId, NumberRange, filters, selected
 from smtprelay.cli.source import Filters, api, listed, path_of
 from smtprelay.cli.text import who
 
@@ -31,7 +31,7 @@ def queue() -> None:
     """List and change queued mail."""
 
 
-_limit = click.option("--limit", default=1000, show_default=True, type=Number(min=1, max=10_000))
+_limit = click.option("--limit", default=1000, show_default=True, type=NumberRange(min=1, max=10_000))
 _after = click.option("--after", default="", metavar="MARK", help="Continue a list that ended here.")
 
 

@@ -5,7 +5,7 @@
 import click
 
 from smtprelay.cli.options import RelayCommand, chosen
-from smtprelay.cli.selection import Number
+from smtprelay.cli.selection import NumberRange
 
 
 @click.command(cls=RelayCommand)
@@ -23,8 +23,8 @@ def run(ctx: click.Context) -> int:
 
 
 @click.command(cls=RelayCommand)
-@click.option("--smtp-port", default=2525, show_default=True, type=Number(0, 65535))
-@click.option("--http-port", default=8025, show_default=True, type=Number(0, 65535))
+@click.option("--smtp-port", default=2525, show_default=True, type=NumberRange(0, 65535))
+@click.option("--http-port", default=8025, show_default=True, type=NumberRange(0, 65535))
 def demo(*, smtp_port: int, http_port: int) -> int:
     """
     Run a relay with a fake provider, to try it out.

@@ -21,7 +21,7 @@ from smtprelay.cli import output
 from smtprelay.cli.exit_codes import FAILED, OK, USAGE, CliError
 from smtprelay.cli.locate import configuration
 from smtprelay.cli.options import CliSettings, RelayCommand, again, chosen
-from smtprelay.cli.selection import Number, Seconds
+from smtprelay.cli.selection import NumberRange, Timeout
 from smtprelay.cli.smtp_dialog import DialogStep, SendOptions, SmtpDialog, Stopped
 from smtprelay.cli.text import printable, text_of
 from smtprelay.model.network import host_and_port
@@ -54,9 +54,9 @@ def _option(*names: str, **attributes: Any) -> Callable[[_Command], _Command]:
 @_option("--insecure", is_flag=True, help="Accept any certificate.")
 @_option("--user", default="", metavar="NAME", help="Log in as this user.")
 @_option("--password-file", default="", metavar="FILE", help="The password is its first line; default: ask.")
-@_option("--count", "number", default=1, type=Number(min=1), help="Number of mails, in one session.")
+@_option("--count", "number", default=1, type=NumberRange(min=1), help="Number of mails, in one session.")
 @_option(
-    "--timeout", default="30s", type=Seconds(waits=True), metavar="SPAN", help="Time limit of each step."
+    "--timeout", default="30s", type=Timeout(waits=True), metavar="SPAN", help="Time limit of each step."
 )
 @click.pass_context
 def send(ctx: click.Context, /, **given: Any) -> int:

@@ -1,16 +1,17 @@
 """The commands against the relay's real API: what both sides believe of each other is the same."""
 
+import io
 import json
 import os
-import sys
-from pathlib import Path
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.utils import getProcessOutputAndValue
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from smtprelay.cli import main
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
@@ -20,7 +21,6 @@ from smtprelay.web.site import build_site
 from tests.recording import Recording
 from tests.web.asking import FakeRelay
 
-ROOT = Path(__file__).parents[2]
 ID = "7QK2AAAA00000000"
 
 
@@ -39,9 +39,10 @@ class ContractTests(TestCase):
             operations=Operations(lanes=self.spool.admin),
         )
         # Relative: a socket's address is short.
-        self.socket = os.path.relpath(self.mktemp())
+        socket = os.path.relpath(self.mktemp())
+        self.patch(os, "environ", {**os.environ, "SMTPRELAY_ENDPOINT": socket})
         site = build_site(("health", "api"), sources, Access(reactor, control=True))
-        self.addCleanup(reactor.listenUNIX(self.socket, site).stopListening)
+        self.addCleanup(reactor.listenUNIX(socket, site).stopListening)
         return Deferred.fromCoroutine(self.put())
 
     async def put(self) -> None:
@@ -56,11 +57,11 @@ class ContractTests(TestCase):
         await self.spool.accept(draft, b"Subject: Scan\r\n\r\nHello\r\n", [planned])
 
     async def run_command(self, *argv: str) -> tuple[int, str, str]:
-        environ = {**os.environ, "PYTHONPATH": str(ROOT), "SMTPRELAY_ENDPOINT": self.socket}
-        out, err, status = await getProcessOutputAndValue(
-            sys.executable, ("-m", "smtprelay", *argv), environ, str(Path.cwd())
-        )
-        return status, out.decode(), err.decode()
+        """Run it on a thread, as the relay answers in this process; return its status and what it writes."""
+        out, err = io.TextIOWrapper(io.BytesIO(), newline=""), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            status = await deferToThread(main, argv)
+        return status, out.buffer.getvalue().decode(), err.getvalue()
 
     async def parsed(self, *argv: str) -> Any:
         _, out, _ = await self.run_command(*argv, "-o", "json")

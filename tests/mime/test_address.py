@@ -277,7 +277,7 @@ class BoundTests(SynchronousTestCase):
         }
         for name, make in makers.items():
             with self.subTest(name):
-                self.assertLessEqual(growth(lambda value: addresses([value]), make, largest=100_000), LIMIT)
+                self.assertLessEqual(growth(lambda value: addresses([value]), make, largest=50_000), LIMIT)
 
 
 class KeyTests(SynchronousTestCase):

@@ -16,7 +16,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
 from smtprelay.cli.client import ApiClient
-from tests.process.acs_process import AcsProcess
+from tests.process.acs_server import AcsServer
 from tests.process.conversation import Conversation
 from tests.process.program import Program
 
@@ -69,7 +69,7 @@ class RelayProcess:
     def to_acs(
         cls,
         folder: Path,
-        acs: AcsProcess,
+        acs: AcsServer,
         *,
         accept_on: str = '"202"',
         listener: str = "",

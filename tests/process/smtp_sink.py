@@ -7,7 +7,7 @@ from email import message_from_bytes
 from typing import Any
 
 from smtprelay.testing.smtp import Pause, SmtpSink
-from tests.process.acs_process import digest
+from tests.process.acs_server import digest
 
 
 class CountingSink:

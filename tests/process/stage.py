@@ -7,7 +7,9 @@ import signal
 import tempfile
 from pathlib import Path
 
-from tests.process.acs_process import AcsProcess
+from twisted.internet.defer import Deferred
+
+from tests.process.acs_server import AcsServer
 from tests.process.program import Program
 from tests.process.relay_process import RelayProcess
 
@@ -22,10 +24,10 @@ class Stage:
         self.folder = Path(tempfile.mkdtemp(prefix="smtprelay-"))
         self.addCleanup(shutil.rmtree, self.folder)
 
-    async def fake_acs(self) -> AcsProcess:
+    async def fake_acs(self) -> AcsServer:
         """Return a fake ACS."""
-        acs = await AcsProcess.start(self.folder)
-        self.addCleanup(acs.stop, signal.SIGKILL)
+        acs = AcsServer()
+        self.addCleanup(lambda: Deferred.fromCoroutine(acs.stop()))
         return acs
 
     def ending(self, relay: RelayProcess) -> RelayProcess:

@@ -18,7 +18,7 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.error import ConnectError, ConnectionLost
 from twisted.internet.task import deferLater
 
-from tests.process.acs_process import digest
+from tests.process.acs_server import digest
 from tests.process.conversation import Conversation
 from tests.process.ledger import Ledger, name_of
 from tests.process.relay_process import RelayProcess, message

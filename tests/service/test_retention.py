@@ -58,8 +58,8 @@ class KeepingTests(SpoolStories, SynchronousTestCase):
         self.assertEqual([], list(finished(self.spool.maintenance.check()).findings))
 
     def test_no_step_is_large(self) -> None:
-        """Ten thousand are forgotten without a transaction that takes more than two hundred of them."""
-        self.delivered(10_000)
+        """Two thousand are forgotten without a transaction that takes more than two hundred of them."""
+        self.delivered(2_000)
         steps = []
         do = self.writer.do
 
@@ -72,7 +72,7 @@ class KeepingTests(SpoolStories, SynchronousTestCase):
         self.patch(self.writer, "do", watched)
         self.clock.advance(4 * DAY)
         finished(self.keeping().sweep())
-        self.assertEqual(10_000, sum(steps))
+        self.assertEqual(2_000, sum(steps))
         self.assertLessEqual(max(steps), 200)
         for table in ("message", "delivery", "recipient", "attempt", "chunk"):
             self.assertEqual(0, self.count(table))

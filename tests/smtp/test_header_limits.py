@@ -179,5 +179,5 @@ class Work(SynchronousTestCase):
                         check.feed(content[start : start + read])
                         self.assertLess(len(check._line), 2000)
 
-                few, many = (counted(lambda count=count: work(count)) for count in (10_000, 20_000))
+                few, many = (counted(lambda count=count: work(count)) for count in (4_000, 8_000))
                 self.assertLess(many, 2.3 * few, (kind, read))

@@ -16,7 +16,7 @@ from twisted.internet.error import ConnectError, ConnectionLost
 from twisted.internet.task import deferLater
 
 from tests.mime.hostile import COSTLY
-from tests.process.acs_process import AcsProcess
+from tests.process.acs_server import AcsServer
 from tests.process.crash.storm import Kill, Storm
 from tests.process.relay_process import RelayProcess
 from tests.process.traffic import Deliveries
@@ -34,7 +34,7 @@ _GONE: Final = (ConnectError, ConnectionLost, TookTooLong)
 class Honest:
     """What came to an ACS, without the hostile mail."""
 
-    def __init__(self, acs: AcsProcess) -> None:
+    def __init__(self, acs: AcsServer) -> None:
         self._acs = acs
 
     async def deliveries(self) -> Deliveries:
@@ -52,7 +52,7 @@ class HostileStorm(Storm):
     """
 
     def __init__(
-        self, relay: RelayProcess, acs: AcsProcess, dice: random.Random, *, mails: int, clients: int
+        self, relay: RelayProcess, acs: AcsServer, dice: random.Random, *, mails: int, clients: int
     ) -> None:
         super().__init__(relay, Honest(acs), mails=mails, clients=clients)
         self._dice = dice

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectError, ConnectionLost
 from twisted.internet.task import deferLater
 
-from tests.process.acs_process import AcsProcess
+from tests.process.acs_server import AcsServer
 from tests.process.crash.storm import is_empty
 from tests.process.ledger import Ledger
 from tests.process.program import eventually
@@ -40,7 +40,7 @@ class Siege(Traffic):
     """
 
     def __init__(
-        self, relay: RelayProcess, acs: AcsProcess, dice: random.Random, *, mails: int, clients: int
+        self, relay: RelayProcess, acs: AcsServer, dice: random.Random, *, mails: int, clients: int
     ) -> None:
         super().__init__()
         self.mails = mails

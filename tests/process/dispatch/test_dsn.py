@@ -176,5 +176,5 @@ class DsnTests(Stage, TestCase):
 
     async def failed(self, relay: RelayProcess, count: int) -> Any:
         """Return what has failed, if that is ``count``."""
-        listed = await relay.cli("queue", "list", "--state", "failed")
+        listed = await relay.ask("queue?state=failed")
         return listed["deliveries"] if len(listed["deliveries"]) == count else None

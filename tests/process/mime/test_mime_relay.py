@@ -36,7 +36,7 @@ class HostileMailTests(Stage, TestCase):
     async def computing(self, *options: str) -> RelayProcess:
         """Return a relay whose worker computes on a hostile mail."""
         relay = await self.relay(FOR_EVER, *options)
-        for _ in range(12):
+        for _ in range(4):
             await relay.send(hostile(), "user@example.com")
         await eventually(relay.worker, "the worker")
         return relay

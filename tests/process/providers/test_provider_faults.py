@@ -4,7 +4,7 @@ What the provider does to a relay that runs, and what must not become of its mai
 
 from twisted.trial.unittest import TestCase
 
-from tests.process.acs_process import KEY
+from tests.process.acs_server import KEY
 from tests.process.program import eventually
 from tests.process.relay_process import RelayProcess, message
 from tests.process.stage import Stage
@@ -39,7 +39,7 @@ class ProviderFaultTests(Stage, TestCase):
         await eventually(lambda: has(acs, 30), "all mail at the provider")
         arrivals = await acs.arrivals()
         self.assertLess(len([each for each in arrivals if each["status"] == 429]), 5)
-        [lane] = (await relay.cli("status"))["stock"]["lanes"]
+        [lane] = (await relay.status())["stock"]["lanes"]
         self.assertLess(lane["ceiling"], 10)
         self.assertEqual(await relay.metric('smtprelay_provider_throttled_lanes{provider="out"}'), 1)
         throttled = 'smtprelay_delivery_attempts_total{provider="out",result="throttled"}'
@@ -80,7 +80,7 @@ class ProviderFaultTests(Stage, TestCase):
         await relay.start()
         await eventually(lambda: has(acs, 1), "the mail at the provider", patience=10.0)
         await eventually(lambda: empty(relay), "an empty queue")
-        self.assertEqual((await relay.cli("status"))["attention"], [])
+        self.assertEqual((await relay.status())["attention"], [])
 
     async def test_one_bad_mail(self) -> None:
         """A 400 for one mail: its sender reads the provider's words, the others are delivered."""
@@ -97,7 +97,7 @@ class ProviderFaultTests(Stage, TestCase):
         bounce = to["writer@example.org"]["request"]
         self.assertIn("We will never take this.", bounce["content"]["plainText"])
         self.assertIn("bad@example.com", bounce["content"]["plainText"])
-        [failed] = (await relay.cli("queue", "list", "--state", "failed"))["deliveries"]
+        [failed] = (await relay.ask("queue?state=failed"))["deliveries"]
         self.assertIn("400 BadThing: We will never take this.", failed["reason"])
 
     async def test_a_lost_answer(self) -> None:
@@ -107,8 +107,7 @@ class ProviderFaultTests(Stage, TestCase):
         await acs.script("drops", accepting=True)
         await relay.send(message("once"), "user@example.com")
         await eventually(lambda: has(acs, 1), "the mail at the provider")
-        [line] = await eventually(relay.queued, "the mail in the queue")
-        self.assertTrue(line["uncertain"])
+        await relay.life.says(r'"message\.uncertain"')
         await eventually(lambda: empty(relay), "an empty queue")
         [mail] = await acs.mails()
         self.assertEqual(mail["posts"], 1)

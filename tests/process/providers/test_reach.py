@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from smtprelay.testing.certificates import make_certificate
 from smtprelay.testing.smtp import SILENCE, SmtpSink
-from tests.process.acs_process import KEY
+from tests.process.acs_server import KEY
 from tests.process.program import eventually
 from tests.process.relay_process import RelayProcess, message
 from tests.process.stage import Stage

@@ -29,7 +29,7 @@ class SupervisedRelay(RelayProcess):
 
     async def workers(self) -> Sequence[dict[str, Any]]:
         """Return each worker: ``number``, ``pid`` and ``ready``."""
-        return list((await self.cli("status"))["workers"])
+        return list((await self.status())["workers"])
 
     async def pid(self, number: int = 1) -> int:
         """Return the process id of a worker; 0 if there is none."""

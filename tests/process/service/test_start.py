@@ -311,7 +311,7 @@ class EndTests(StartCase, TestCase):
         self.assertIn("250 2.0.0", await relay.send(message("unlogged"), "user@example.com"))
         await eventually(lambda: list(self.folder.glob("captured/new/*")), "the mail")
         reason = "the log cannot be written: standard output: No space left on device"
-        self.assertIn(reason, [each["text"] for each in (await relay.cli("status"))["attention"]])
+        self.assertIn(reason, [each["text"] for each in (await relay.status())["attention"]])
         self.assertEqual(await relay.stop(), 0)
         told = "the log cannot be written, the relay goes on: standard output: No space left on device"
         self.assertEqual(relay.life.err.decode(), f"smtprelay: {told}\n")
@@ -320,7 +320,7 @@ class EndTests(StartCase, TestCase):
         """Return the port at which ``relay`` takes mail, as its API tells it; 0 if it does not yet."""
         if not (self.folder / "spool" / "control.sock").exists():
             return 0
-        listeners = (await relay.cli("status"))["listeners"]
+        listeners = (await relay.status())["listeners"]
         return int(listeners[0]["address"].rpartition(":")[2]) if listeners else 0
 
     async def test_the_socket_of_a_killed_relay(self) -> None:

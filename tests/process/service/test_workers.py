@@ -148,7 +148,7 @@ class WorkersTests(Stage, TestCase):
         await eventually(lambda: relay.life.out.count(b'"event":"relay.drain"') == 3, "the new one's drain")
         lanes = (await relay.cli("providers", "list"))["lanes"]
         self.assertEqual([lane["state"] for lane in lanes if lane["provider"] == "out"], ["ok"])
-        nodes = (await relay.cli("status"))["nodes"]
+        nodes = (await relay.status())["nodes"]
         self.assertEqual([node["draining"] for node in nodes[-2:]], [True, True])
         for _ in range(4):
             with self.assertRaisesRegex(AssertionError, "421 4.3.2"):

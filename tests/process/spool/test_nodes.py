@@ -16,7 +16,7 @@ from smtprelay.spool.engines.postgres_connection import PostgresConnection
 from smtprelay.spool.engines.schema import MIGRATIONS
 from smtprelay.testing.smtp import SmtpSink
 from tests.postgres import new_spool_url
-from tests.process.acs_process import KEY, AcsProcess
+from tests.process.acs_server import KEY, AcsServer
 from tests.process.crash.storm import Sink, at_rest
 from tests.process.ledger import Ledger
 from tests.process.program import eventually
@@ -42,7 +42,7 @@ class NodesCase(Stage):
         return new_spool_url()
 
     def to_acs(
-        self, acs: AcsProcess, count: int = 3, *, more: str = "", lease: str = "1s"
+        self, acs: AcsServer, count: int = 3, *, more: str = "", lease: str = "1s"
     ) -> list[RelayProcess]:
         """Return ``count`` nodes that send everything to ``acs``, none of them started."""
         nodes = []
@@ -132,7 +132,7 @@ class NodesTests(NodesCase, TestCase):
         tally = await self.see_to_the_end(acs, 60)
         self.assertEqual((tally.delivered, tally.excused), (60, []))
         self.assertEqual(len(self.ledger.nodes()), 3)
-        seen = [await node.cli("queue", "list", "--state", "delivered", "--limit", "100") for node in nodes]
+        seen = [await node.ask("queue?state=delivered&limit=100") for node in nodes]
         self.assertEqual([len(each["deliveries"]) for each in seen], [60] * 3)
 
     async def test_an_empty_database(self) -> None:

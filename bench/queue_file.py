@@ -35,8 +35,10 @@ class Many:
 
 def engine_of(folder: Path, provider: str) -> SqliteEngine:
     """Return the engine of a spool in ``folder``, for transactions of our own."""
-    paces = {provider: RateLimit(concurrency=1_000_000, per_lane=4)}
-    return SqliteEngine(database=str(folder / DATABASE), node=SpoolNode(paces=paces), seconds=time.time)
+    rate_limits = {provider: RateLimit(concurrency=1_000_000, per_lane=4)}
+    return SqliteEngine(
+        database=str(folder / DATABASE), node=SpoolNode(rate_limits=rate_limits), seconds=time.time
+    )
 
 
 def connect(engine: SqliteEngine) -> Connection:

@@ -28,7 +28,7 @@ _HEAD: Final = "From: sender@example.com\r\nTo: somebody@example.net\r\nSubject:
 
 
 def stall(work: Workplace) -> Iterator[Row]:
-    """The longest turn of the reactor while mail is taken, mapped to JSON and sent."""
+    """The longest iteration of the reactor while mail is taken, mapped to JSON and sent."""
     for measure, mails in (
         ("a mail of 25 MB", {"25 MB": large(25 * _MB)}),
         ("hostile mail of 1 MB", hostile()),

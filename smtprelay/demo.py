@@ -70,7 +70,7 @@ _DOT: Final = base64.b64decode(
 
 
 def run(*, smtp_port: int = 2525, http_port: int = 8025) -> int:
-    """Run the demo in the foreground until it is told to stop; return the exit status."""
+    """Run the demo in the foreground until it is stopped; return the exit status."""
     from twisted.internet import reactor  # noqa: PLC0415
 
     folder = tempfile.mkdtemp(prefix="smtprelay-demo-")
@@ -169,7 +169,7 @@ class CloudMailbox:
     """
     The mailbox of the demo page: the mails that the fake provider took.
 
-    It hears the relay's events, which tell under which id a mail was accepted, and its size.
+    It receives the relay's events, which have the id and the size of each accepted mail.
     """
 
     _fake: FakeAcs

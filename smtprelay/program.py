@@ -1,4 +1,4 @@
-"""How a shell is told to run this command again."""
+"""How to run this command again in a shell."""
 
 import shlex
 import shutil
@@ -6,7 +6,7 @@ import sys
 
 
 def program() -> str:
-    """Return what a shell must be told to run this command again: its name, or its path off the ``PATH``."""
+    """Return the command's name for a shell, or its path if it is not on the ``PATH``."""
     if shutil.which("smtprelay"):
         return "smtprelay"
     as_module = sys.argv[0].endswith("__main__.py")

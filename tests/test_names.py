@@ -16,40 +16,39 @@ ROOT = Path(__file__).parents[1]
 #: Words that every Twisted developer or mail administrator knows. Before you add one, look for a term of
 #: ``docs/glossary.rst``, or make one.
 PLAIN = """
-    accept access acs act actions additions address admin adopting after again agent aggregate all
-    and anonymous answer answered any api app applied arrival arriving assume at attachment
-    attention auth avatar away azure babbles back base batch begun bits block bodies body bounds
-    broken bucket budget buffer build bulk busy by call callbacks capture carrier certificate chain
-    change channel charset child chores classify clear cli clock cloud codecs codes collector
-    command complaint complex config connecting connection consistency contact container content
-    context controls convertible cookies corrections costly counts crash credentials cursor cut
-    daemon data database deadline decoder defaults defer deferred delivered deliveries demo detail
-    dialog direct disk dispatch dkim dot draft driver drops dsn due edit effective elsewhere encoded
-    end endpoint entra entry env error errors esmtp estimate example exchange exclusive exit export
-    exposition extensions factory failed failures fake families family fault feedback field file
-    filesystem filter finding finish fit follower foreign format found frame from front garbled gate
-    gather gathered goodbye graph group handshake hangs hash head health healthcheck heartbeat hook
-    hop host http i id import in incoming index inherited init inline input interfaces interpolate
-    invalid iso item json kept kind known labels lazy ledger level life lifeline limit line literal
-    load locate location lock log logging lost mailbox maildir main maintenance mapped mark markup
-    match memory metrics mime mine missing misspelt model monitor multipart named nameless
-    neighbours net network new newfile next no not notification notifier nowhere number off offline
-    once online open operation operator options origin original other outgoing output overdue
-    overlay own paced page parameter params parse part password path patience patterns pause peer
-    piece place plan planned platform policy pool port portal postgres prepare printable privacy
-    problem process processes profile program protocol proxy put query queue quoted range reach
-    reachability reads realm receive recorded recount recover reference refusal relay remedies
-    remedy remote renamed render replies reply report request reserve response rewrite rights role
-    row run runner sample sandbox sasl scalar scan scanner schedule schema script search secret
-    security selection send sent server service ses setting settlement shared signal signature
-    silence sink site size slot smarthost smtp smtprelay sockets source space span spawning split
-    spread sqlite stamp start stats status step stop stopped stored streaming structure stuffer sum
-    summary summed supervise suspect suspension synchronous systemd table taken talk tar targets
-    task tcp telemetry testing text the thread throttle time timeout tls to token too traceback
-    transaction transfer transports tree trouble trust turn twisted type unanswered unavailable
-    uncertain unfinishable unit unix unmeasured unreachable unreadable unsendable unverified upload url
-    usage user value vault verified version view visible walk watch web webhook when who window word
-    wrapper write yaml
+    accept access acs actions additions address admin adopting after agent aggregate all and
+    anonymous answer answered any api app applied arrival arriving assume at attachment attention
+    auth avatar away azure babbles back base batch begun bits block bodies body bounds broken bucket
+    budget buffer build bulk busy by call callbacks capture certificate chain change channel charset
+    child classify clear cli clock cloud codecs codes collector command complaint complex config
+    connecting connection consistency contact container content context controls convertible cookies
+    corrections costly counts crash credentials cursor cut daemon data database deadline decoder
+    defaults defer deferred delivered deliveries demo detail dialog direct disk dispatch dkim dot
+    draft driver drops dsn due duration edit effective elsewhere encoded end endpoint entra entry
+    env error errors esmtp estimate example exchange exclusive exit export exposition extensions
+    factory failed failures fake families family fault feedback field file filesystem filter finding
+    finish first fit foreign format found frame from front garbled gather gathered goodbye graph
+    group handshake hangs hash head health healthcheck heartbeat histogram hop host http i id import
+    in incoming index inherited init inline input interfaces interpolate invalid iso item iteration
+    json kept kind known labels later lazy level life lifeline limit line literal load locate
+    location lock log logging lost mailbox maildir main maintenance mapped mark markup match memory
+    metrics mime missing misspelt model monitor multipart named nameless neighbours net network new
+    newfile next no not notification notifier nowhere number off offline once online open operation
+    operator options origin original other outgoing output overdue overlay own page parameter params
+    parse part password path patience patterns pause peer periodic piece plan planned platform
+    policy pool port portal postgres prepare printable privacy problem process processes profile
+    program protocol proxy put query queue quoted range reachability reads realm receive recorded
+    recount recover reference refusal relay remedies remedy remote renamed render replies reply
+    report request reserve response rewrite rights role row run runner sample sandbox sasl scalar
+    scan scanner schedule schema script search secret security selection send sent series server
+    service ses setting settlement shared signal signature silence sink site size slot smarthost
+    smtp smtprelay sockets source space spawning split sqlite stamp start stats status step stop
+    stopped stored streaming structure stuffer sum summary summed supervise suspect suspension
+    synchronous systemd table tar targets task tcp telemetry testing text the thread throttle time
+    timeout tls to token too traceback transaction transfer transports tree trouble trust twisted
+    type unanswered unavailable uncertain unfinishable unit unix unknown unmeasured unreachable
+    unreadable unsendable unverified upload url usage user value vault verified version view visible
+    walk watch web webhook who window word wrapper write yaml
 """
 
 ENDINGS = ("ings", "ing", "ers", "er", "ed", "es", "s", "or", "e")

@@ -29,7 +29,7 @@ from smtprelay.telemetry.log import Fanout
 from smtprelay.web.api import api_routes
 from smtprelay.web.context import Operations, Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
-from smtprelay.web.router import Endpoint
+from smtprelay.web.router import ApiRoute
 
 
 class InProcess(ApiClient):
@@ -45,7 +45,7 @@ class InProcess(ApiClient):
         self._settings = settings
         # Only an import needs the routes.
         self._targets = RoutingTargets.of(configuration(settings, os.environ)) if new else RoutingTargets()
-        self._routes: tuple[QueueSpool | None, Sequence[Endpoint]] = (None, ())
+        self._routes: tuple[QueueSpool | None, Sequence[ApiRoute]] = (None, ())
         with in_words():
             self._spool = OfflineSpool(location, keep=keep, new=new)
 
@@ -78,7 +78,7 @@ class InProcess(ApiClient):
             return now(_routed(self._routes[1], method, target, body))
 
 
-async def _routed(routes: Sequence[Endpoint], method: str, target: str, body: bytes) -> ApiResponse:
+async def _routed(routes: Sequence[ApiRoute], method: str, target: str, body: bytes) -> ApiResponse:
     path, _, query = target.partition("?")
     matching = ((route, route.pattern.fullmatch(unquote(path))) for route in routes if route.method == method)
     route, found = next((route, found) for route, found in matching if found)
@@ -132,7 +132,7 @@ class _Operator:
         """Prepare the change of one delivery."""
         return await self._built(delivery, edit)
 
-    def holds_changed(self) -> None:
+    def hold_rules_changed(self) -> None:
         """Apply the hold rules; what is due later is left to the relay."""
         while now(self._spool.admin.apply_hold_rules()) == 0.0:
             pass

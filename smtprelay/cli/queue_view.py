@@ -44,7 +44,7 @@ def show_list(found: Details, *, filtered: bool = False, finished: bool = False)
 
 
 def show_rows(deliveries: Sequence[Details]) -> None:
-    """Print the table alone."""
+    """Print only the table."""
     now = time.time()
     room = output.room()
     if room is None or room >= _WIDE:

@@ -23,7 +23,7 @@ _DAY: Final = 86_400.0
 _CENTURY: Final = 36_525 * _DAY
 
 
-class Span(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+class DurationType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """A duration like ``90s``, ``2h`` or ``1d``; becomes seconds."""
 
     name = "span"
@@ -36,7 +36,7 @@ class Span(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
             self.fail(str(error), param, ctx)
 
 
-class Timeout(Span):
+class Timeout(DurationType):
     """
     A duration, or a number of seconds; becomes seconds.
 
@@ -69,7 +69,7 @@ class NumberRange(click.IntRange):
             self.fail(f'"{value}" is not a whole number {bounds}', param, ctx)
 
 
-class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+class TimeType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """
     A time; becomes seconds since the epoch.
 
@@ -94,7 +94,7 @@ class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
             self.fail(f"{value!r} is not a time like 2h, 14:30 or 2026-11-24T14:30", param, ctx)
 
 
-class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """A size like ``2MB`` or ``2MiB``, as in the configuration; becomes bytes."""
 
     name = "size"
@@ -107,7 +107,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4
             self.fail(str(error), param, ctx)
 
 
-class MessageId(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+class MessageIdType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """The id of a message or delivery, or the whole reply that contains it."""
 
     name = "id"
@@ -137,12 +137,12 @@ def _moment(text: str, sign: int) -> float:
     return datetime.fromisoformat(text).astimezone().timestamp()
 
 
-_TYPES: Final = {"texts": click.Choice(STATES), "text": None, "time": When(-1), "size": Size()}
+_TYPES: Final = {"texts": click.Choice(STATES), "text": None, "time": TimeType(-1), "size": SizeType()}
 
 #: The same as --until and --since, as an age.
 _AGES: Final = (
-    click.option("--older-than", "until", metavar="SPAN", type=When(-1), help="The same as --until: 1d."),
-    click.option("--newer-than", "since", metavar="SPAN", type=When(-1), help="The same as --since: 1h."),
+    click.option("--older-than", "until", metavar="SPAN", type=TimeType(-1), help="The same as --until: 1d."),
+    click.option("--newer-than", "since", metavar="SPAN", type=TimeType(-1), help="The same as --since: 1h."),
 )
 
 

@@ -62,7 +62,7 @@ def api(
     Give the API of the relay; while it does not run, that of its spool, which stderr says.
 
     :param timeout: seconds for an answer of the relay.
-    :param keep: nobody else changes that spool meanwhile.
+    :param keep: no other process changes that spool meanwhile.
     :param new: for an import: as ``keep``, and create the spool if there is none.
 
     Raises :class:`CliError` if there is neither a relay nor a spool.

@@ -13,7 +13,7 @@ from attrs import asdict, evolve
 
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config, RouteSettings, SpoolSettings, Supervise
-from smtprelay.config.provider_settings import Provider, SmarthostSettings
+from smtprelay.config.provider_settings import AnyProviderSettings, SmarthostSettings
 from smtprelay.model.route import Limits
 
 #: The limits of one message that providers document.
@@ -77,7 +77,7 @@ def _listener(listener: Listener, config: Config) -> Listener:
     return evolve(listener, name=listener.name or listener.endpoint, auth=auth)
 
 
-def _provider(provider: Provider, hostname: str) -> Provider:
+def _provider(provider: AnyProviderSettings, hostname: str) -> AnyProviderSettings:
     known, given = _LIMITS.get(provider.type, Limits()), provider.limits
     filled = {name: value for name, value in asdict(given).items() if value is not None}
     provider = evolve(provider, limits=evolve(known, **filled))

@@ -30,7 +30,7 @@ from smtprelay.config.problem import (
     words_of,
     wrong,
 )
-from smtprelay.config.provider_settings import Provider
+from smtprelay.config.provider_settings import AnyProviderSettings
 from smtprelay.config.tree import Node, Scalar, Table, below, without
 from smtprelay.config.unavailable import unavailable
 from smtprelay.model import route as model_route
@@ -69,7 +69,7 @@ def structure(root: Node, converter: Converter) -> tuple[Config, Table, list[Fin
 def make_converter(hooks: Mapping[Any, Hook]) -> Converter:
     """Return the converter of trees; ``hooks`` are for the types that depend on the environment."""
     converter = Converter(detailed_validation=True)
-    by_type = (Provider, Checker)
+    by_type = (AnyProviderSettings, Checker)
 
     def hook_of(kind: Any) -> Hook:
         origin, parts = get_origin(kind), get_args(kind)

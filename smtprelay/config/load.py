@@ -49,7 +49,7 @@ def load(
 
     :param path: as given with ``-c``; ``None`` is ``SMTPRELAY_CONFIG``, else the first of :data:`PLACES`.
     :param sets: the values of ``--set``, each ``a.b=c``.
-    :param alone: do not look at the secrets and files that the configuration names.
+    :param alone: do not check the secrets and files that the configuration names.
     :param only_place: read only the settings that say where the relay's socket and spool are: a command
         finds its relay while another setting is wrong.
 
@@ -87,9 +87,9 @@ def _check(
     parts: tuple[Config, Table, Table, set[str]], lines: Sequence[str], *, alone: bool
 ) -> Iterator[Problem]:
     # They are slow to import, and a command that looks for the relay does not need them.
-    from smtprelay.config.checks import View, consistency, files, secrets, security  # noqa: PLC0415
+    from smtprelay.config.checks import CheckedConfig, consistency, files, secrets, security  # noqa: PLC0415
 
-    view = View(*parts)
+    view = CheckedConfig(*parts)
     checks = (*consistency.CHECKS, *security.CHECKS)
     for check in checks if alone else (*checks, *secrets.CHECKS, *files.CHECKS):
         for found in check(view):

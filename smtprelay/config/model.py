@@ -13,7 +13,7 @@ from attrs import field, frozen
 from smtprelay.config import values
 from smtprelay.config.endpoint import Endpoint
 from smtprelay.config.listeners import Checker, Listener, UserSettings
-from smtprelay.config.provider_settings import Provider
+from smtprelay.config.provider_settings import AnyProviderSettings
 from smtprelay.config.secret import Secret
 from smtprelay.model import route as model_route
 
@@ -91,7 +91,7 @@ class RouteSettings:
     webhook: WebhookSettings | None = None
 
     @property
-    def rules(self) -> model_route.Route:
+    def dispatch_route(self) -> model_route.Route:
         """The route as ``dispatch`` uses it."""
         return model_route.Route(
             name=self.name,
@@ -272,7 +272,7 @@ class Config:
     listeners: tuple[Listener, ...] = ()
     users: tuple[UserSettings, ...] = ()
     checkers: Mapping[values.Name, Checker] = field(factory=dict)
-    providers: Mapping[values.Name, Provider] = field(factory=dict)
+    providers: Mapping[values.Name, AnyProviderSettings] = field(factory=dict)
     routes: tuple[RouteSettings, ...] = ()
     bounces: Bounces = Bounces()
     webhook: WebhookSettings | None = None

@@ -30,7 +30,7 @@ class ProviderSettings:
     limits: Limits = field(factory=Limits)
 
     @property
-    def paced(self) -> RateLimit:
+    def rate_limit(self) -> RateLimit:
         """``rate`` and ``concurrency`` as the spool uses them."""
         return RateLimit(concurrency=self.concurrency, windows=self.rate)
 
@@ -116,4 +116,4 @@ class CaptureSettings(ProviderSettings):
     path: values.FilePath
 
 
-Provider = AcsSettings | SmarthostSettings | CaptureSettings
+AnyProviderSettings = AcsSettings | SmarthostSettings | CaptureSettings

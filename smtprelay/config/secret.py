@@ -34,7 +34,7 @@ class Secret:
     place: str
     expires: date | None = field(default=None, kw_only=True)
     _read: Callable[[], str] = field(kw_only=True, repr=False, eq=False)
-    _look: Callable[[], Sequence[str]] = field(default=tuple, kw_only=True, repr=False, eq=False)
+    _warn: Callable[[], Sequence[str]] = field(default=tuple, kw_only=True, repr=False, eq=False)
 
     def reveal(self) -> str:
         """
@@ -48,13 +48,13 @@ class Secret:
 
     def warnings(self) -> Sequence[str]:
         """Return warnings about the place of the secret, each as a sentence."""
-        return self._look()
+        return self._warn()
 
 
 def in_file(path: str, place: str, expires: date | None = None) -> Secret:
     """Return the secret in the file at ``path``; nothing is read yet."""
     file = _File(Path(path))
-    return Secret(place, expires=expires, read=file.text, look=file.warnings)
+    return Secret(place, expires=expires, read=file.text, warn=file.warnings)
 
 
 def fixed(value: str, place: str, expires: date | None = None) -> Secret:
@@ -68,7 +68,7 @@ def in_variable(value: str, place: str, expires: date | None = None) -> Secret:
     if why := flaw(text):
         return missing(place, f"{place}: {why}", expires)
     warnings = [f"{place}: {removed} removed"] if removed else []
-    return Secret(place, expires=expires, read=lambda: text, look=lambda: warnings)
+    return Secret(place, expires=expires, read=lambda: text, warn=lambda: warnings)
 
 
 def cleaned(text: str) -> tuple[str, str]:

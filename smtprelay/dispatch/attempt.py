@@ -37,7 +37,7 @@ class WatchedBody(Body):
 
 
 @frozen(kw_only=True)
-class DeliveryAttempt:
+class Attempt:
     """
     An attempt, from its claim to its settlement.
 
@@ -64,7 +64,7 @@ class AttemptEnd:
         provider, or (``resolved``) it cannot tell of the attempt before and the route says ``hold``.
     :ivar resolved: the provider was asked about the attempt before this one.
     :ivar block: the lane that they stop; ``fault``: the stored body could not be read.
-    :ivar error: an exception that nobody expected.
+    :ivar error: an unexpected exception.
     """
 
     results: Results | None = field(factory=dict)
@@ -74,11 +74,11 @@ class AttemptEnd:
     error: Exception | None = None
 
 
-def prepare(context: DispatchContext, claim: Claim) -> DeliveryAttempt:
+def prepare(context: DispatchContext, claim: Claim) -> Attempt:
     """Return the attempt of ``claim``; nothing is sent or read yet."""
     delivery = claim.delivery
     route = context.routes.get(delivery.route) or Route(name=delivery.route, via=(delivery.provider,))
-    return DeliveryAttempt(
+    return Attempt(
         claim=claim,
         route=route,
         failover=Failover(delivery, route.via, context.providers),

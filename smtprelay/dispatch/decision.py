@@ -12,7 +12,7 @@ from typing import Final
 from attrs import evolve, field, frozen
 
 from smtprelay.dispatch.attempt import AttemptEnd
-from smtprelay.dispatch.failover import TOO_LARGE, Place
+from smtprelay.dispatch.failover import TOO_LARGE, NextProvider
 from smtprelay.dispatch.retry import FIRST_RESOLVE, SPOOL_AGAIN, delay, honoured
 from smtprelay.model.attempt import Block, Claim, Settlement
 from smtprelay.model.message import Delivery
@@ -45,8 +45,8 @@ class DecisionInput:
     route: Route
     now: float
     chance: float
-    elsewhere: Callable[[], Place | None]
-    roomier: Callable[[], Place | None] = lambda: None
+    elsewhere: Callable[[], NextProvider | None]
+    roomier: Callable[[], NextProvider | None] = lambda: None
     block: Block | None = None
 
 
@@ -327,8 +327,8 @@ def _go_again(case: DecisionInput, group: Results) -> Settlement:
         pause = delay(case.route.retry, max(case.claim.tries, case.claim.times - 1), case.chance)
         moved = _moved(case, place, case.now + pause if place.wraps else case.now)
         return evolve(moved, counts=counts)
-    asked = [each.retry_after for each in group.values() if isinstance(each, Deferred) and each.retry_after]
-    wait = max(wait, *(honoured(seconds) for seconds in asked), 0.0)
+    waits = [each.retry_after for each in group.values() if isinstance(each, Deferred) and each.retry_after]
+    wait = max(wait, *(honoured(seconds) for seconds in waits), 0.0)
     return Settlement(state="deferred", outcomes={}, due=case.now + wait, tries=tries, counts=counts)
 
 
@@ -350,7 +350,7 @@ def _halve(case: DecisionInput, group: Results) -> Settlement:
     return evolve(_go_without(case, group), split=tuple(group)[len(group) // 2 :])
 
 
-def _moved(case: DecisionInput, place: Place, due: float) -> Settlement:
+def _moved(case: DecisionInput, place: NextProvider, due: float) -> Settlement:
     state = "queued" if due <= case.now else "deferred"
     return Settlement(state=state, outcomes={}, due=due, provider=place.provider, lane=place.lane)
 

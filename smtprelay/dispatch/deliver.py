@@ -2,16 +2,14 @@
 
 from collections.abc import Callable
 
-from smtprelay.dispatch.attempt import AttemptEnd, DeliveryAttempt
+from smtprelay.dispatch.attempt import Attempt, AttemptEnd
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.events import about
 from smtprelay.dispatch.failover import too_large
 from smtprelay.model.outcome import Results
 
 
-async def deliver(
-    context: DispatchContext, attempt: DeliveryAttempt, release_slot: Callable[[], None]
-) -> AttemptEnd:
+async def deliver(context: DispatchContext, attempt: Attempt, release_slot: Callable[[], None]) -> AttemptEnd:
     """
     Make the one request of an attempt; nothing is raised.
 

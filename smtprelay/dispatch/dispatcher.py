@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from smtprelay.dispatch import events as report
-from smtprelay.dispatch.attempt import AttemptEnd, DeliveryAttempt, prepare
+from smtprelay.dispatch.attempt import Attempt, AttemptEnd, prepare
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.decision import Decision, DecisionInput, decide, returned
 from smtprelay.dispatch.deliver import deliver
@@ -56,8 +56,8 @@ class Dispatcher:
         self._claiming = False
         self._under_way: dict[Deferred[None], Claim] = {}
         #: What else is under way; a probe by its lane, so that there is one at a time.
-        self._chores: dict[Deferred[Any] | tuple[str, str], Deferred[Any]] = {}
-        self._asking = self._asked = self._answered = 0
+        self._tasks: dict[Deferred[Any] | tuple[str, str], Deferred[Any]] = {}
+        self._asking = self._last_request = self._last_answer = 0
         self._ask_again = False
         self._backlog = False
         self._failures = 0
@@ -74,7 +74,7 @@ class Dispatcher:
         """Begin to claim, and hear of each accept from now on; also after :meth:`pause`."""
         self._claiming = True
         self._spool.listen(self.take)
-        self.hold_rules.kick()
+        self.hold_rules.wake()
         self._wake()
 
     def take(self, claims: Sequence[Claim]) -> None:
@@ -107,9 +107,9 @@ class Dispatcher:
         self._claiming = False
         self._spool.listen(None)
         self._sleep_until(None)
-        for key, chore in list(self._chores.items()):
+        for key, task in list(self._tasks.items()):
             if isinstance(key, tuple):
-                chore.cancel()
+                task.cancel()
 
     def stop(self, bound: float) -> Deferred[None]:
         """
@@ -142,7 +142,7 @@ class Dispatcher:
             return  # our cancelling is no outcome
         recording = Deferred.fromCoroutine(record(self._context, attempt, decision))
         if self.given_up:
-            recording.cancel()  # begun, but nobody waits for it any more
+            recording.cancel()  # begun, but its result is not needed any more
         settlement = decision.settlement
         finished = settlement.state in FINAL and settlement.bounce is None and settlement.event is None
         if finished and (self._backlog or self._asking):
@@ -153,17 +153,17 @@ class Dispatcher:
         if not await recording or not finished:
             self._wake()
 
-    def _decide(self, attempt: DeliveryAttempt, end: AttemptEnd, sizes: Mapping[str, int]) -> Decision:
+    def _decide(self, attempt: Attempt, end: AttemptEnd, sizes: Mapping[str, int]) -> Decision:
         """Return the decision; ``sizes`` of the requests that were measured, by provider."""
-        now, next_place = self._clock.seconds(), attempt.failover.next_place
+        now, next_provider = self._clock.seconds(), attempt.failover.next_provider
         stopped = partial(self._context.lanes.stopped, now=now)
         case = DecisionInput(
             claim=attempt.claim,
             route=attempt.route,
             now=now,
             chance=self._context.jitter(),
-            elsewhere=lambda: next_place(stopped, sizes),
-            roomier=lambda: next_place(lambda *_: False, sizes),
+            elsewhere=lambda: next_provider(stopped, sizes),
+            roomier=lambda: next_provider(lambda *_: False, sizes),
             block=end.block,
         )
         return decide(case, end)
@@ -206,22 +206,22 @@ class Dispatcher:
         try:
             while self._ask_again:
                 self._ask_again = False
-                gone, look_again = await self._reroutes.gone()
-                self._asked += 1
-                number = self._asked
+                gone, search_again = await self._reroutes.gone()
+                self._last_request += 1
+                number = self._last_request
                 work = await self._spool.claim()
                 self._failures = 0
                 # What was asked first may be answered last, and knows less.
-                if number > self._answered:
-                    self._answered = number
+                if number > self._last_answer:
+                    self._last_answer = number
                     if self._context.lanes.suspend(work.suspended):
                         self._reroutes.begin_anew()
-                    self._sleep_until(min(filter(None, (work.due, look_again)), default=None))
+                    self._sleep_until(min(filter(None, (work.due, search_again)), default=None))
                     self._backlog = work.waiting
                 if work.claims:
                     self.take(work.claims)
                 for lane in work.probes:
-                    if self._claiming and lane not in self._chores:
+                    if self._claiming and lane not in self._tasks:
                         self._watch("block", self._probe(*lane), lane)
                 for lane in (*work.stopped, *gone):
                     self._watch("move", self._reroute(*lane))
@@ -248,9 +248,9 @@ class Dispatcher:
         self, operation: str, work: Coroutine[Deferred[Any], Any, Any], lane: tuple[str, str] | None = None
     ) -> None:
         """Run ``work`` to its end; a failure of the spool is an event, and the spool is asked again later."""
-        chore = Deferred.fromCoroutine(work)
-        self._chores[lane or chore] = chore
-        chore.addErrback(self._spool_failed, operation).addCallback(self._done, lane or chore)
+        task = Deferred.fromCoroutine(work)
+        self._tasks[lane or task] = task
+        task.addErrback(self._spool_failed, operation).addCallback(self._done, lane or task)
 
     def _spool_failed(self, failure: Failure, operation: str) -> None:
         if failure.check(CancelledError) and not self._claiming:
@@ -262,21 +262,21 @@ class Dispatcher:
         self._sleep_until(self._clock.seconds() + wait)
 
     def _done(self, _: object, key: Deferred[Any] | tuple[str, str]) -> None:
-        del self._chores[key]
+        del self._tasks[key]
         self._check_stopped()
 
     # --- stopping
 
     def _check_stopped(self) -> None:
         """Tell :meth:`stop` when nothing is under way any more."""
-        if self._stopped is not None and not (self._under_way or self._chores):
+        if self._stopped is not None and not (self._under_way or self._tasks):
             stopped, self._stopped = self._stopped, None
             stopped.callback(None)
 
     def _give_up(self, _failure: Failure | None, _seconds: float) -> None:
         """Let go of what is under way, and do not wait for it: neither for an answer nor for the spool."""
         self.given_up = True
-        for each in [*self._under_way, *self._chores.values()]:
+        for each in [*self._under_way, *self._tasks.values()]:
             each.cancel()
 
     def _end_renewal(self, _: None) -> None:

@@ -41,7 +41,7 @@ def tell(events: Events, claim: Claim, decision: Decision, now: float, seconds: 
             events("message.deferred", reason=reasons(group), delay=_delay(decision, now), **fields)
         elif settlement.closed.keys() >= group.keys():
             events(f"message.{kind}", reason=reasons(group), **fields)
-        # What failed or expired and stays open is told by message.held, when it comes to that.
+        # What failed or expired and is held is reported by message.held.
     if not decision.groups and settlement.state != "held":  # crashed, or its provider was removed
         to = delivery.envelope.addresses
         fields = {**common, "age": now - delivery.received, "recipients": ", ".join(to), "count": len(to)}
@@ -63,7 +63,7 @@ def tell_end(events: Events, delivery: Delivery, settlement: Settlement, now: fl
 
 
 def notified(events: Events, delivery: Delivery, notice: NewMessage) -> None:
-    """Say that the sender of ``delivery`` is told what became of it."""
+    """Report that the sender of ``delivery`` is notified."""
     fields = {**about(delivery), "to": ", ".join(notice.draft.envelope.addresses)}
     if notice.kind == "failure":
         events("message.bounced", bounce=notice.draft.id, **fields)
@@ -72,7 +72,7 @@ def notified(events: Events, delivery: Delivery, notice: NewMessage) -> None:
 
 
 def crashed(events: Events, claim: Claim, exc: Exception) -> None:
-    """Tell of an attempt that ended in an exception that nobody expected, with its traceback."""
+    """Report an attempt that ended in an unexpected exception, with its traceback."""
     events("attempt.crashed", attempt=claim.attempt, exc=flattened(exc), **about(claim.delivery))
 
 

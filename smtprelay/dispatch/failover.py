@@ -1,5 +1,5 @@
 """
-Where a delivery goes when its provider does not take it: to the next one of ``via``, round and round.
+The provider for a delivery that its own does not accept: the next one of ``via``, round and round.
 
 A provider is passed over when the mail does not fit it, when its lane is stopped, or when it was removed.
 """
@@ -20,7 +20,7 @@ TOO_LARGE: Final = "5.3.4"
 
 
 @frozen(kw_only=True)
-class Place:
+class NextProvider:
     """A provider to go to, and the lane within it; it ``wraps`` where the round of providers begins again."""
 
     provider: str
@@ -36,9 +36,9 @@ class Failover:
     via: Sequence[str]
     providers: Mapping[str, Provider]
 
-    def next_place(
+    def next_provider(
         self, stopped: Callable[[str, str], bool], measured: Mapping[str, int] | None = None
-    ) -> Place | None:
+    ) -> NextProvider | None:
         """
         Return the next place that can take the delivery, or ``None`` if there is no other.
 
@@ -62,7 +62,7 @@ class Failover:
                 continue
             if may_go is None:
                 raise Unmeasured(name, provider.measure)
-            return Place(provider=name, lane=lane, wraps=position >= len(via))
+            return NextProvider(provider=name, lane=lane, wraps=position >= len(via))
         return None
 
 

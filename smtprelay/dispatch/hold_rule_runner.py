@@ -1,5 +1,5 @@
 """
-Applies the rules that hold mail, and ends them in their time.
+Applies hold rules, and ends them when they expire.
 
 The spool says when the next of them ends. Without a rule there is nothing to wait for.
 """
@@ -21,7 +21,7 @@ _LONGEST_SLEEP: Final = 86400.0
 
 
 class HoldRuleRunner:
-    """Applies the rules of one spool, from the first :meth:`kick` until :meth:`stop`."""
+    """Applies the rules of one spool, from the first :meth:`wake` until :meth:`stop`."""
 
     def __init__(self, spool: QueueAdmin, clock: IReactorTime, events: Events) -> None:
         self._spool = spool
@@ -30,8 +30,8 @@ class HoldRuleRunner:
         self._alarm: IDelayedCall | None = None
         self._running = self._again = self._stopped = False
 
-    def kick(self) -> None:
-        """Look at the rules now."""
+    def wake(self) -> None:
+        """Apply the rules now."""
         self._again = not self._stopped
         if self._again and not self._running:
             Deferred.fromCoroutine(self._apply_hold_rules())
@@ -64,4 +64,4 @@ class HoldRuleRunner:
             self._alarm.cancel()
         if until is not None:
             wait = min(_LONGEST_SLEEP, max(_SHORTEST, until - self._clock.seconds()))
-            self._alarm = self._clock.callLater(wait, self.kick)
+            self._alarm = self._clock.callLater(wait, self.wake)

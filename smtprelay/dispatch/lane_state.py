@@ -1,5 +1,5 @@
 """
-What this process knows of the lanes that are stopped.
+The stopped lanes that this process knows.
 
 The spool claims nothing in a stopped lane. It does not keep how often in a row the lane was found blocked
 (the probes become rarer), nor whether it is only paused because its provider asked us to wait: that is here,
@@ -37,7 +37,9 @@ class _Stop:
 
 @define(eq=False)
 class LaneStates:
-    """The stopped lanes, by (provider, key). Says ``lane.blocked`` and ``lane.unblocked`` once each time."""
+    """
+    The stopped lanes, by (provider, key). Reports ``lane.blocked`` and ``lane.unblocked`` once each time.
+    """
 
     _events: Events
     _stops: dict[tuple[str, str], _Stop] = field(factory=dict, init=False)
@@ -62,19 +64,19 @@ class LaneStates:
         One that is only throttled does not stop: the spool slows it down.
         """
         throttled: Deferred | None = None
-        asked: Deferred | None = None
+        longest: Deferred | None = None
         for outcome in outcomes:
             if isinstance(outcome, Blocked):
                 return self.block(delivery.provider, outcome.lane, outcome.why, now)
             if isinstance(outcome, Deferred):
                 if outcome.throttled:
                     throttled = throttled or outcome
-                if (outcome.retry_after or 0.0) > (asked.retry_after or 0.0 if asked else 0.0):
-                    asked = outcome
+                if (outcome.retry_after or 0.0) > (longest.retry_after or 0.0 if longest else 0.0):
+                    longest = outcome
         if throttled is not None:
             self._tell_throttled(delivery, throttled.why, now)
-        if asked is not None:
-            return self._pause(delivery, asked, now)
+        if longest is not None:
+            return self._pause(delivery, longest, now)
         if self._stops and any(isinstance(each, Delivered | Failed) for each in outcomes):
             self._works(delivery, now)
         return None
@@ -138,15 +140,15 @@ class LaneStates:
             self._told[key] = now + _SILENT
             self._events("lane.throttled", provider=key[0], lane=key[1], reason=reason)
 
-    def _pause(self, delivery: Delivery, asked: Deferred, now: float) -> Block | None:
+    def _pause(self, delivery: Delivery, longest: Deferred, now: float) -> Block | None:
         self._works(delivery, now)
         provider, lane = key = (delivery.provider, delivery.lane)
         stop = self._stops.get(key, _Stop(now, 0))
         if stop.times:
             return None  # blocked meanwhile: the probe tells
-        until = max(stop.until, now + honoured(asked.retry_after or 0.0))
+        until = max(stop.until, now + honoured(longest.retry_after or 0.0))
         self._stops[key] = _Stop(until, 0)
-        return Block(provider=provider, lane=lane, until=until, reason=f"{ASKED_TO_WAIT}: {asked.why}")
+        return Block(provider=provider, lane=lane, until=until, reason=f"{ASKED_TO_WAIT}: {longest.why}")
 
     def _works(self, delivery: Delivery, now: float) -> None:
         """Forget the stops of a lane that answered; not those that last, as before them it was under way."""

@@ -1,5 +1,5 @@
 """
-What an operator may do that the spool alone cannot: it knows neither providers nor who is written to.
+Operator actions that need more than the spool: the providers, or reports to senders.
 
 The spool changes the queue; this prepares the changes: the lane of a rerouted delivery, the bounce of a
 deleted one. An operator probes, suspends and resumes providers here, too.
@@ -13,7 +13,7 @@ from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.failover import fits
-from smtprelay.dispatch.unreachable import ReachWatch
+from smtprelay.dispatch.unreachable import ReachabilityWatch
 from smtprelay.model.attempt import Block, Claim, NewMessage
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Failed
@@ -29,14 +29,14 @@ class OperatorActions:
     """
     Implements :class:`smtprelay.model.queue_admin.Operator`.
 
-    :param dispatcher: hears of what was changed; ``None`` while no relay runs, as ``watch``.
+    :param dispatcher: notified of changes; ``None`` while no relay runs, as ``watch``.
     :param watch: probes providers that cannot be reached.
     """
 
     _context: DispatchContext
     _reporter: DsnReporter
     _dispatcher: Dispatcher | None = None
-    _watch: ReachWatch | None = None
+    _watch: ReachabilityWatch | None = None
 
     async def __call__(self, delivery: Delivery, edit: Edit) -> Prepared:
         """Return what this edit needs: the new place for a reroute, the bounce for a delete."""
@@ -88,10 +88,10 @@ class OperatorActions:
             raise ValueError(f"{provider} is not suspended")
         await self._change(Block(provider=provider, operator=True), "resume", who, state.blocked_reason)
 
-    def holds_changed(self) -> None:
+    def hold_rules_changed(self) -> None:
         """Have the rules that hold mail applied now."""
         if self._dispatcher is not None:
-            self._dispatcher.hold_rules.kick()
+            self._dispatcher.hold_rules.wake()
 
     async def _lane(self, provider: str, lane: str) -> LaneState:
         self.check(provider)
@@ -121,7 +121,7 @@ class OperatorActions:
     async def _bounce(self, delivery: Delivery, edit: Edit) -> NewMessage | None:
         why = edit.why or "no reason was given"
         report = {address: Failed(why, _REMOVED) for address in delivery.envelope.addresses}
-        # Nobody but the operator said so.
+        # Only the operator wants this.
         told = Claim(delivery=evolve(delivery, provider="the operator"), node="", attempt=0)
         body, now = self._context.spool.admin.body(delivery), self._context.clock.seconds()
         return await self._reporter.bounce(told, report, body, now)

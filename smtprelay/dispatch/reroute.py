@@ -22,10 +22,10 @@ from smtprelay.model.queue_admin import Prepared
 _OVERLAP: Final = 10.0
 
 #: How often to look for mail of a provider that is gone: an operator may release some, seconds.
-_LOOK_EVERY: Final = 30.0
+_SEARCH_EVERY: Final = 30.0
 
 #: A provider, and the lane within it.
-Stopped = tuple[str, str]
+StoppedLane = tuple[str, str]
 
 
 @define(eq=False)
@@ -33,14 +33,14 @@ class RerouteRunner:
     """Reroutes what waits in stopped lanes, one reroute at a time for each."""
 
     _context: DispatchContext
-    _gone: list[Stopped] | None = field(default=None, init=False)
-    _look_again: float = field(default=0.0, init=False)
-    _since: dict[Stopped, float] = field(factory=dict, init=False)
+    _gone: list[StoppedLane] | None = field(default=None, init=False)
+    _search_again: float = field(default=0.0, init=False)
+    _since: dict[StoppedLane, float] = field(factory=dict, init=False)
     #: Whether the lane is to be gone through once more.
-    _under_way: dict[Stopped, bool] = field(factory=dict, init=False)
+    _under_way: dict[StoppedLane, bool] = field(factory=dict, init=False)
     _stopping: bool = field(default=False, init=False)
 
-    async def gone(self) -> tuple[list[Stopped], float | None]:
+    async def gone(self) -> tuple[list[StoppedLane], float | None]:
         """
         Return the providers, as lanes, in which mail waits though the configuration has them no longer.
 
@@ -48,11 +48,11 @@ class RerouteRunner:
         nodes share the spool it is asked once: they may have a provider that is new.
         """
         now, spool = self._context.clock.seconds(), self._context.spool.admin
-        if now < self._look_again:
-            return self._gone or [], self._look_again
-        self._look_again = now + _LOOK_EVERY
+        if now < self._search_again:
+            return self._gone or [], self._search_again
+        self._search_again = now + _SEARCH_EVERY
         if self._gone is None or len(await spool.nodes()) <= 1:
-            waiting = {each.provider for each in (await spool.stock()).lanes if each.waiting}
+            waiting = {each.provider for each in (await spool.stats()).lanes if each.waiting}
             self._gone = [(provider, "") for provider in sorted(waiting.difference(self._context.providers))]
         return self._gone, None
 
@@ -60,7 +60,7 @@ class RerouteRunner:
         """
         Move what is due in a stopped lane to other providers of its routes; return how many deliveries.
 
-        A provider that is only paused is left alone. What is being gone through is gone through once more.
+        Mail of a paused provider is not moved. A reroute that is running is run once more.
         """
         stopped, context = (provider, lane), self._context
         # After a start a provider is probed first: its configuration may have been corrected.
@@ -84,19 +84,19 @@ class RerouteRunner:
     def begin_anew(self) -> None:
         """Look at all that waits the next time: something may have changed for it."""
         self._since.clear()
-        self._look_again = 0.0
+        self._search_again = 0.0
 
     def stop(self) -> None:
         """Move nothing more."""
         self._stopping = True
 
-    async def _move(self, stopped: Stopped) -> int:
+    async def _move(self, stopped: StoppedLane) -> int:
         """Go once through what waits, step by step."""
         now, count, mark = self._context.clock.seconds(), 0, ""
         selection = self._selection(*stopped, now)
         if not selection.routes:
             return 0
-        # What is uncertain is only selected where nobody can resolve it any more.
+        # Uncertain deliveries are only selected if no provider can resolve them any more.
         edit = Edit(action="reroute", who="the relay", why=f"{stopped[0]} does not run", force=True)
         while True:
             step = await self._context.spool.admin.edit(selection, edit, mark, self._prepare)
@@ -109,7 +109,7 @@ class RerouteRunner:
     async def _prepare(self, delivery: Delivery, edit: Edit) -> Prepared:  # noqa: ARG002 -- a Prepare
         context = self._context
         failover = Failover(delivery, context.routes[delivery.route].via, context.providers)
-        place = failover.next_place(partial(context.lanes.stopped, now=context.clock.seconds()))
+        place = failover.next_provider(partial(context.lanes.stopped, now=context.clock.seconds()))
         if place is None:
             return Prepared(refusal="no other provider of its route takes it now")
         return Prepared(provider=place.provider, lane=place.lane)

@@ -1,5 +1,5 @@
 """
-How long to wait: every delay of the dispatch station, as a function of how often it went wrong.
+Every delay of the dispatch station, by the number of failures.
 
 They are pure, with the chance passed in, so that a table can say what they give.
 """
@@ -11,7 +11,7 @@ from smtprelay.model.route import Schedule
 #: A provider's Retry-After is obeyed up to here: one wrong header must not stop a lane for days.
 LONGEST_WAIT: Final = 3600.0
 
-#: A blocked lane is probed after so many seconds, then after twice that, at most after ``LAST_PROBE``.
+#: Seconds until a blocked lane is probed; the pause doubles, up to ``LAST_PROBE``.
 FIRST_PROBE: Final = 30.0
 LAST_PROBE: Final = 900.0
 

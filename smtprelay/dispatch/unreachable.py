@@ -20,10 +20,10 @@ from smtprelay.interfaces import Events, Provider
 from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.model.outcome import Blocked
 from smtprelay.model.unreachable import Unreachable
-from smtprelay.net.reachability import Reach
+from smtprelay.net.reachability import Reachability
 
 #: How often to check, seconds.
-LOOK_EVERY: Final = 1.0
+CHECK_EVERY: Final = 1.0
 
 #: How long after a failure a provider is probed, and how often then until it is reached, seconds.
 _FIRST_PROBE: Final = 5.0
@@ -31,17 +31,17 @@ _NEXT_PROBE: Final = 15.0
 
 
 @define(eq=False)
-class ReachWatch:
+class ReachabilityWatch:
     """
     Tells ``provider.failing`` and ``provider.recovered``, each once for all nodes of the spool.
 
-    A provider that an operator has suspended is not probed, and nothing is told of it; one that answers a
-    probe by refusing us is blocked.
+    A provider that an operator has suspended is not probed or reported; one that answers a probe by refusing
+    us is blocked.
 
     :param reaches: by the name of the provider.
     """
 
-    _reaches: Mapping[str, Reach]
+    _reachabilities: Mapping[str, Reachability]
     _providers: Mapping[str, Provider]
     _clock: IReactorTime
     _events: Events
@@ -50,31 +50,33 @@ class ReachWatch:
     _told: dict[str, Unreachable] = field(factory=dict, init=False)
     #: To be probed once; and not reached since the start, or since a suspension.
     _unprobed: set[str] = field(factory=set, init=False)
-    _unproven: set[str] = field(default=Factory(lambda self: set(self._reaches), takes_self=True), init=False)
+    _unproven: set[str] = field(
+        default=Factory(lambda self: set(self._reachabilities), takes_self=True), init=False
+    )
     _next_probe: dict[str, float] = field(factory=dict, init=False)
     _probes: dict[str, Deferred[Any]] = field(factory=dict, init=False)
 
     async def check_providers(self) -> None:
         """Check every provider; to be called about once a second. It raises as the spool does."""
-        for name, reach in self._reaches.items():
+        for name, reachability in self._reachabilities.items():
             suspended = self._lanes.is_suspended(name)
             if suspended:
-                reach.forget()
+                reachability.forget()
                 self._unproven.add(name)
-            trouble, now = reach.trouble(), self._clock.seconds()
+            trouble, now = reachability.trouble(), self._clock.seconds()
             asked_just_now = name in self._probes and now < self._next_probe.get(name, 0.0)
             if trouble is None and not suspended and asked_just_now:
                 continue  # its mail goes on when it is known whether the provider takes any
-            proven = name in self._unproven and reach.has_answered
+            proven = name in self._unproven and reachability.has_answered
             if trouble != self._told.get(name) or proven:
-                first_or_last = await self._spool.note_reach(name, trouble)
+                first_or_last = await self._spool.note_reachability(name, trouble)
                 self._change(name, trouble, aloud=first_or_last and not suspended)
             if proven:
                 self._unproven.discard(name)
-            if reach.failure is None and name not in self._unprobed:
+            if reachability.failure is None and name not in self._unprobed:
                 self._next_probe.pop(name, None)
             elif not suspended:
-                self._probe(name, reach)
+                self._probe(name, reachability)
 
     def probe_soon(self, provider: str) -> None:
         """Probe a provider at the next check, unless it is being probed."""
@@ -83,8 +85,8 @@ class ReachWatch:
 
     def clock_stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the system clock was changed."""
-        for reach in self._reaches.values():
-            reach.clock_stepped(seconds)
+        for reachability in self._reachabilities.values():
+            reachability.clock_stepped(seconds)
         self._next_probe = {name: due + seconds for name, due in self._next_probe.items()}
 
     def stop(self) -> None:
@@ -94,18 +96,18 @@ class ReachWatch:
 
     async def begin(self) -> None:
         """
-        Take over what was told before a restart; the first check probes the providers that mail waits for.
+        Take over the alarms from before a restart; the first check probes the providers that mail waits for.
 
         To be called once, before new mail comes in.
         """
-        stock = await self._spool.stock()
-        self._unprobed = {lane.provider for lane in stock.lanes if lane.waiting}
-        for told in stock.unreachable:
-            reach = self._reaches.get(told.provider)
-            if reach is None:
-                await self._spool.note_reach(told.provider, None)
+        stats = await self._spool.stats()
+        self._unprobed = {lane.provider for lane in stats.lanes if lane.waiting}
+        for told in stats.unreachable:
+            reachability = self._reachabilities.get(told.provider)
+            if reachability is None:
+                await self._spool.note_reachability(told.provider, None)
             else:
-                reach.failure = self._told[told.provider] = told
+                reachability.failure = self._told[told.provider] = told
                 self._unprobed.add(told.provider)
 
     def _change(self, name: str, trouble: Unreachable | None, *, aloud: bool) -> None:
@@ -118,24 +120,24 @@ class ReachWatch:
         elif aloud and before is not None:
             self._events("provider.recovered", provider=name, seconds=now - before.since)
 
-    def _probe(self, name: str, reach: Reach) -> None:
+    def _probe(self, name: str, reachability: Reachability) -> None:
         """Ask a provider of which nothing is known but a failure, unless something asks it already."""
         now = self._clock.seconds()
         due = now if name in self._unprobed else self._next_probe.setdefault(name, now + _FIRST_PROBE)
-        if now < due or reach.waiting or name in self._probes:
+        if now < due or reachability.waiting or name in self._probes:
             return
         self._unprobed.discard(name)
         self._next_probe[name] = now + _NEXT_PROBE
-        probe = self._probes[name] = Deferred.fromCoroutine(self._ask(name, reach))
+        probe = self._probes[name] = Deferred.fromCoroutine(self._ask(name, reachability))
         probe.addErrback(self._not_probed).addCallback(self._probe_ended, name)
 
     def _probe_ended(self, _: object, name: str) -> None:
         # Not by pop() in a lambda: a Deferred must not return itself.
         del self._probes[name]
 
-    async def _ask(self, name: str, reach: Reach) -> None:
+    async def _ask(self, name: str, reachability: Reachability) -> None:
         outcome = await ask(self._providers[name], name, "", self._events)
-        reached = reach.failure is None and not self._lanes.is_suspended(name)
+        reached = reachability.failure is None and not self._lanes.is_suspended(name)
         if reached and isinstance(outcome, Blocked):
             now = (self._spool.clock or self._clock).seconds()
             await self._spool.block(self._lanes.block(name, "", outcome.why, now))

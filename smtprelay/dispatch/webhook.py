@@ -82,5 +82,5 @@ async def _subject(body: Body) -> str:
         return subject_of(head_of(await anext(body.chunks(), b"")))
     except CancelledError:
         raise
-    except Exception:  # noqa: BLE001 -- the outcome is known, and must be told
+    except Exception:  # noqa: BLE001 -- the outcome is known, and must be recorded
         return ""

@@ -6,7 +6,7 @@ zope.interface where Twisted or other people's code meets us, because ``twisted.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
@@ -20,6 +20,8 @@ from smtprelay.model.queue_admin import Prepared
 from smtprelay.model.refusal import RefusalFilter, RefusalRow
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
+
+T = TypeVar("T")
 
 
 class Events(Protocol):
@@ -85,12 +87,12 @@ class IEnvelopeDelivery(Interface):
 #: Decides, when header and shape are known, which deliveries a message becomes. The third argument is what
 #: was measured so far: the exact size of the request, by the provider's name. May raise
 #: :class:`Refused`, and :class:`Unmeasured`.
-Plan = Callable[[Head, Shape, Mapping[str, int]], Sequence[Planned]]
+Planner = Callable[[Head, Shape, Mapping[str, int]], Sequence[Planned]]
 
 
 class Unmeasured(Exception):  # noqa: N818 -- a question, not an error
     """
-    What a :data:`Plan` raises that must know how large the request of a provider becomes.
+    What a :data:`Planner` raises that must know how large the request of a provider becomes.
 
     :ivar measure: :meth:`Provider.measure` of it.
     """
@@ -102,7 +104,14 @@ class Unmeasured(Exception):  # noqa: N818 -- a question, not an error
 
 
 #: Makes the :class:`Incoming` for one message: the spool, or a synchronous delivery.
-Receive = Callable[[Draft, Plan], Incoming]
+Receive = Callable[[Draft, Planner], Incoming]
+
+
+class DeferToThread(Protocol):
+    """Runs ``work`` on a thread; what it returns or raises comes by the Deferred."""
+
+    def __call__(self, work: Callable[..., T], /, *arguments: Any) -> "Deferred[T]":
+        """Run it."""
 
 
 class Body(Protocol):
@@ -167,16 +176,18 @@ class Provider(Protocol):
         """
         Return the octets of the largest request that the mail becomes, without sending anything.
 
-        :raises MimeWorkerUnavailable: nobody could say; another time. So :class:`MimeWorkerTimeout`.
-        :raises MailTooCostly: nobody ever will.
+        :raises MimeWorkerUnavailable: it is not known now; ask again later. The same for
+            :class:`MimeWorkerTimeout`.
+        :raises MailTooCostly: it cannot be measured.
         """
 
-    async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:
+    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:
         """
         Attempt the delivery once; return an outcome for each of its recipients.
 
         It raises nothing that the provider or the network does to it: that is what the outcomes are for.
-        ``taken`` may be called once, when the provider has the body and only its verdict is outstanding.
+        ``release_slot`` may be called once, when the provider has the body and only its verdict is
+        outstanding.
         """
 
     async def resolve(self, delivery: Delivery) -> Results | None:
@@ -233,5 +244,5 @@ class Operator(Prepare, Protocol):
     async def resume(self, provider: str, who: str) -> None:
         """Let a provider that was suspended run again."""
 
-    def holds_changed(self) -> None:
+    def hold_rules_changed(self) -> None:
         """Have the rules that hold mail carried out, soon."""

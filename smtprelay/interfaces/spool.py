@@ -5,7 +5,7 @@ The spool's protocols, one for each kind of caller.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from smtprelay.interfaces import Body, Incoming, Plan, Prepare, RefusedMail
+from smtprelay.interfaces import Body, Incoming, Planner, Prepare, RefusedMail
 from smtprelay.model.archive import ArchiveItem, ArchivePage
 from smtprelay.model.attempt import Block, Claim, ClaimBatch, NewMessage, Settlement
 from smtprelay.model.maintenance import Checked, Space
@@ -62,7 +62,7 @@ class WorkQueue(QueueAccess, Protocol):
     def refusal(self, size: int = 0) -> Reply | None:
         """Return why a message of ``size`` bytes cannot be taken now, at no cost; ``None``: it can."""
 
-    def incoming(self, draft: Draft, plan: Plan, ended: Settlement | None = None) -> Incoming:
+    def incoming(self, draft: Draft, plan: Planner, ended: Settlement | None = None) -> Incoming:
         """
         Return where the body of ``draft`` goes; its ``finish`` accepts the message.
 
@@ -74,10 +74,10 @@ class WorkQueue(QueueAccess, Protocol):
 
     def listen(self, take: Callable[[Sequence[Claim]], None] | None) -> None:
         """
-        Have ``take`` called, on the reactor, after each accept; ``None``: nobody listens any more.
+        Have ``take`` called, on the reactor, after each accept; ``None``: no more.
 
         It gets the claims that the accept took in its own transaction; none if the message is queued, which
-        is a reason to ask :meth:`claim`. While nobody listens nothing is claimed at accept.
+        is a reason to ask :meth:`claim`. Without a listener nothing is claimed at accept.
         """
 
     async def claim(self, limit: int = 50) -> ClaimBatch:
@@ -106,7 +106,7 @@ class WorkQueue(QueueAccess, Protocol):
         """
         Return a page of what is alive and was received until ``before``: the oldest after ``mark``.
 
-        Left out is what :meth:`notify` has told of, what has no sender, and reports.
+        Without those that :meth:`notify` reported, that have no sender, or that are reports.
         """
 
     async def notify(self, delivery: Delivery, notice: NewMessage) -> bool:
@@ -117,7 +117,7 @@ class WorkQueue(QueueAccess, Protocol):
         Put back what this node held when it died; return how many deliveries.
 
         Each becomes ``queued`` and ``uncertain``, and due at once. It may be why the node died: it goes after
-        the rest, alone on its node, and is held when the node dies again meanwhile.
+        the rest, with no other attempt on its node, and is held if the node dies again meanwhile.
         """
 
     async def release(self) -> int:
@@ -135,11 +135,11 @@ class QueueAdmin(QueueAccess, Protocol):
     ``LookupError`` is raised, with a sentence for people.
     """
 
-    async def stock(self) -> QueueStats:
+    async def stats(self) -> QueueStats:
         """Count what lies in the spool, at a cost that does not grow with it."""
 
     async def lanes(self, provider: str = "") -> Sequence[LaneState]:
-        """Return all lanes, or those of one provider, each with what is in it alone."""
+        """Return all lanes, or those of one provider, each with its own counts."""
 
     async def search(self, selection: Selection, mark: str = "") -> Found:
         """
@@ -160,8 +160,8 @@ class QueueAdmin(QueueAccess, Protocol):
         """
         Carry out one step of a change, in transactions of up to 200 deliveries.
 
-        What is under way is left alone, as is what the action does not fit, and what has changed since it
-        was looked at. What comes in after the first step is not meant. With ids it is all one step.
+        Left unchanged is what is under way, what the action does not fit, and what has changed since it was
+        looked at. What comes in after the first step is not meant. With ids it is all one step.
 
         :param mark: that of the step before this one.
         :param prepare: called on the reactor for each delivery; a reroute needs it, and a bounce.
@@ -174,7 +174,7 @@ class QueueAdmin(QueueAccess, Protocol):
     async def unhold(self, number: int, who: str) -> HoldRule:
         """End a rule; what it held is released later. Raises ``LookupError`` if there is none."""
 
-    async def holds(self) -> Sequence[HoldRule]:
+    async def hold_rules(self) -> Sequence[HoldRule]:
         """Return the rules, with what each holds; one that has ended is gone when it holds nothing."""
 
     async def apply_hold_rules(self) -> float | None:
@@ -184,9 +184,9 @@ class QueueAdmin(QueueAccess, Protocol):
         Returns when to do the next, seconds since the epoch; ``None``: never.
         """
 
-    async def note_reach(self, provider: str, trouble: Unreachable | None) -> bool:
+    async def note_reachability(self, provider: str, trouble: Unreachable | None) -> bool:
         """
-        Write down that this node cannot reach a provider, or reaches it again; its mail goes then.
+        Record that this node cannot reach a provider, or reaches it again; then its mail is due.
 
         Returns whether this is the first trouble of all nodes, or the end of the last.
         """
@@ -207,9 +207,9 @@ class Archive(Protocol):
         """
         Return the next messages of which a delivery matches, by id, each whole.
 
-        Without states and ids these are the ones that wait. An attempt that is under way is told as one whose
-        outcome nobody knows. With ``moving`` a message with such an attempt is left out, and of the others
-        everything that waits is held from now on. ``LookupError``: an id names none, or several.
+        Without states and ids these are the ones that wait. An attempt that is under way is exported as
+        uncertain. With ``moving`` a message with such an attempt is left out, and of the others everything
+        that waits is held from now on. ``LookupError``: an id names none, or several.
         """
 
     async def piece(self, message: str, n: int) -> bytes | None:
@@ -225,8 +225,8 @@ class Archive(Protocol):
         one that has ended since: what was exported of it is not true any more.
         """
 
-    async def orders(self) -> OperatorSettings:
-        """Return what an operator has ordered."""
+    async def settings(self) -> OperatorSettings:
+        """Return the operator settings: hold rules and suspended providers."""
 
     async def apply_settings(self, given: OperatorSettings, who: str) -> AppliedSettings:
         """Put in force what comes from another spool, beside what is; all of it, or ``ValueError``."""
@@ -285,7 +285,7 @@ class Permits(Protocol):
     They are of one load with those that are: slots, rate and blocks of the lanes count for both.
     """
 
-    async def borrow(self, name: str, provider: str, lane: str, load: Load = LEAST) -> Permit | Busy:
+    async def acquire(self, name: str, provider: str, lane: str, load: Load = LEAST) -> Permit | Busy:
         """
         Take a slot of a lane, and ``load`` of each rate, for a request that the spool does not make.
 

@@ -98,7 +98,7 @@ def read(body: bytes) -> Mail:
 
 
 def charset_guess(body: bytes, parts: Sequence[Part]) -> str:
-    """Return the charset that :func:`read` takes for that of octets whose charset nobody named, if any."""
+    """Return the charset that :func:`read` assumes for octets without a declared one, if any."""
     reader = _PartReader(body, parts)
     reader.choose()
     return reader.guess
@@ -140,7 +140,7 @@ class _PartReader:
 
     body: bytes = field(repr=False)
     parts: Sequence[Part]
-    #: The charset that the mail's texts or header name first, for octets whose charset nobody named.
+    #: The charset that the mail's texts or header name first, for octets without a declared one.
     guess: str = ""
     text: str | None = None
     html: str | None = None

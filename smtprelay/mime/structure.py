@@ -19,7 +19,7 @@ from smtprelay.mime.text import Headers, by_name
 MAX_DEPTH: Final = 30
 MAX_PARTS: Final = 1000
 
-#: A boundary that nobody declared has a letter or digit, and no sign that the RFC does not give it.
+#: An undeclared boundary has a letter or digit, and only characters that the RFC allows.
 _GUESSED: Final = re.compile(
     rb"(?=[^A-Za-z0-9]*[A-Za-z0-9])[0-9A-Za-z'()+_,./:=?-][0-9A-Za-z'()+_,./:=? -]{0,200}"
 )

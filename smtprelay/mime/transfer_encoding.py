@@ -49,7 +49,7 @@ def encoding_of(value: str) -> Encoding:
     """
     Return the encoding that a Content-Transfer-Encoding means, however it is spelt.
 
-    ``"7bit"``: the octets are as they stand, or nobody knows how they are packed.
+    ``"7bit"``: the octets are not encoded, or in an unknown way.
     """
     return _encoding_of(value[:_MAX_VALUE]) if value else "7bit"
 

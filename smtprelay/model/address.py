@@ -1,5 +1,5 @@
 """
-Which addresses no mail can ever be delivered to, by their spelling alone.
+Addresses that no mail can be delivered to, recognised by their spelling.
 
 Providers refuse them, some of them with all the other recipients of the request; so their client hears
 of it at once (RFC 5321 §4.1.2 and §4.1.3, RFC 1035 §2.3.4). An underscore may stand in a domain: the
@@ -41,7 +41,7 @@ def without_route(address: str) -> str:
 
 
 def is_routed(address: str) -> bool:
-    """Tell whether ``address`` could be meant for somebody beyond its domain, by whatever old way."""
+    """Tell whether ``address`` could be routed beyond its domain, in any of the old notations."""
     return without_route(address) != address or not _RELAYING.isdisjoint(address.rpartition("@")[0])
 
 

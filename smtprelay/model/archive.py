@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from smtprelay.model.queue import FINAL, Attempt
+from smtprelay.model.queue import FINAL, AttemptRecord
 from smtprelay.model.shape import Shape
 
 #: The route along ``bounces.via``; a name that no configured route can have.
@@ -38,7 +38,7 @@ class ArchivedDelivery:
     A delivery with its history.
 
     :ivar state: of :data:`smtprelay.model.queue.STATES`, never ``active``.
-    :ivar noticed: whether its sender was told that it is delayed; ``bounced``: that it has failed.
+    :ivar noticed: whether its sender got a delay notice; ``bounced``: a bounce.
     :ivar blocked: for how long it could not go because its lane was blocked, seconds.
     :ivar hold: if it is held by a rule, the number of that.
     :ivar key_id: with ``sealed``, in base64, the credential that it is sent with; ``""`` for none.
@@ -62,7 +62,7 @@ class ArchivedDelivery:
     blocked: float = 0.0
     reason: str = ""
     recipients: tuple[ArchivedRecipient, ...]
-    attempts: tuple[Attempt, ...] = ()
+    attempts: tuple[AttemptRecord, ...] = ()
     hold: int = 0
     key_id: str = ""
     sealed: str = field(default="", repr=False)

@@ -50,7 +50,7 @@ def _with_deletions(archived: ArchivedMessage) -> ArchivedMessage:
 
 
 def _was_deleted(delivery: ArchivedDelivery) -> bool:
-    """Tell whether a delivery that is told as failed ended by an operator's last act."""
+    """Tell whether an operator deleted a delivery that is exported as failed."""
     acts = (each.outcome for each in delivery.attempts if each.number == delivery.attempt)
     return delivery.state == "failed" and "delete" in acts
 
@@ -113,7 +113,7 @@ def faults(archived: ArchivedMessage) -> Iterator[str]:
     if archived.shape is not None and archived.shape.size != archived.size:
         yield f"its shape is that of {archived.shape.size} bytes, its size is {archived.size}"
     if not archived.body and any(delivery.state not in FOR_GOOD for delivery in archived.deliveries):
-        yield "its body is missing, and not everybody has it"
+        yield "its body is missing, and some recipients do not have it"
 
 
 def _delivery_faults(delivery: ArchivedDelivery) -> Iterator[str]:

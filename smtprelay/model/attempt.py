@@ -85,9 +85,9 @@ class Block:
 
     :ivar until: when it shall be probed, seconds since the epoch.
     :ivar reason: in the provider's words; ``""`` opens the lane.
-    :ivar trial: when opening: let one delivery through alone, to see.
+    :ivar trial: when opening: let one delivery through first, to see whether the lane works.
     :ivar operator: by an operator's hand: only so a lane is suspended, or opened that was.
-    :ivar lasting: when suspending: for so many seconds; ``None`` is until an operator opens it.
+    :ivar lasting: when suspending: for how many seconds; ``None``: until an operator resumes it.
     """
 
     provider: str
@@ -114,8 +114,8 @@ class Settlement:
     :ivar counts: this attempt is one of the :attr:`Claim.deferrals`.
     :ivar uncertain: the next attempt must resolve this one first.
     :ivar split: those of the recipients that stay open that go on in a new delivery of the same message, in
-        the same state and lane and at the same time; both are new operations to the provider. Ignored
-        unless the delivery is ``queued`` or ``deferred`` and somebody stays with it.
+        the same state and lane and at the same time; both are new operations to the provider. Ignored unless
+        the delivery is ``queued`` or ``deferred`` and keeps some of its recipients.
     :ivar block: a lane to stop.
     :ivar bounce: a report to the sender, to be accepted.
     :ivar event: a message for the webhook, to be accepted.

@@ -28,7 +28,7 @@ class IPasswordClient(IUsernamePassword):
     """A user name and a password, with the client that gave them."""
 
     client = Attribute("The :class:`smtprelay.model.message.Client`; its ``user`` is still empty.")
-    lost = Attribute("A Deferred that fires when the client is gone and nobody needs the answer.")
+    lost = Attribute("A Deferred that fires when the client is gone and the answer is not needed.")
 
 
 @implementer(IPasswordClient)

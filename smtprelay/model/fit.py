@@ -14,7 +14,7 @@ from smtprelay.interfaces import (
     MailTooCostly,
     MimeWorkerTimeout,
     MimeWorkerUnavailable,
-    Plan,
+    Planner,
     Provider,
     Unmeasured,
 )
@@ -88,7 +88,9 @@ async def with_sizes(
                 sizes[unknown.provider] = ENDLESS
 
 
-async def planned(plan: Plan, head: Head, shape: Shape, envelope: Envelope, body: Body) -> Sequence[Planned]:
+async def planned(
+    plan: Planner, head: Head, shape: Shape, envelope: Envelope, body: Body
+) -> Sequence[Planned]:
     """
     Return what ``plan`` says of a message that has come in.
 

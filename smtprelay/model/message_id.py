@@ -20,7 +20,7 @@ def new_id(seconds: float, random_bits: Callable[[int], int]) -> str:
     """
     Return an id for a message that is received at ``seconds`` since the epoch.
 
-    :param random_bits: gives an integer of so many random bits, as :func:`secrets.randbits` does.
+    :param random_bits: gives an integer with this number of random bits, as :func:`secrets.randbits` does.
     """
     number = int(seconds * 1000) << _RANDOM_BITS | random_bits(_RANDOM_BITS)
     return "".join([_PAIRS[number >> shift & 1023] for shift in range(5 * _LENGTH - 10, -1, -10)])

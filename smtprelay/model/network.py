@@ -10,8 +10,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_address
 from typing import Any, Final
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
 
 #: One client has a network of this prefix.
 CLIENT_PREFIX: Final = 64
@@ -23,7 +23,7 @@ _EMBEDDING: Final = (MAPPED, _NAT64, IPv6Network("2002::/16"))
 #: Here they stand behind a prefix that the network's owner chose (RFC 8215), or a Teredo server's (RFC 4380).
 _TRANSLATED: Final = {IPv6Network("64:ff9b:1::/48"): 96, IPv6Network("2001::/32"): 64}
 
-#: Nobody from outside has one of these addresses.
+#: No client outside has one of these addresses.
 _PRIVATE: Final = tuple(
     map(
         IPv4Network,
@@ -55,7 +55,7 @@ def counted_as(address: str) -> str:
     return str(client)
 
 
-def addresses_of(client: str) -> tuple[Address, ...]:
+def addresses_of(client: str) -> tuple[IPAddress, ...]:
     """
     Return the addresses that a client has, IPv4 first; none if ``client`` is no IP address.
 
@@ -73,9 +73,9 @@ def addresses_of(client: str) -> tuple[Address, ...]:
     return (parsed,)
 
 
-def strangers(networks: Iterable[Network]) -> str:
+def strangers(networks: Iterable[IPNetwork]) -> str:
     """
-    Return which of ``networks``, alone or together, hold more than any organisation; ``""``: none do.
+    Return which of ``networks``, or which several together, are larger than any organisation's; ``""``: none.
 
     It does not matter how they are written: in parts, or as IPv4 within IPv6.
     """
@@ -84,7 +84,7 @@ def strangers(networks: Iterable[Network]) -> str:
     for kind, widest in _WIDEST.items():
         # Two halves of the Internet are the Internet, and so are many parts that are no neighbours.
         of_kind: Iterator[Any] = (network for network in public if isinstance(network, kind))
-        whole: list[Network] = [*collapse_addresses(of_kind)]
+        whole: list[IPNetwork] = [*collapse_addresses(of_kind)]
         if sum(each.num_addresses for each in whole) >= widest:
             largest = max(whole, key=lambda each: each.num_addresses)
             if largest.num_addresses < widest:
@@ -93,13 +93,13 @@ def strangers(networks: Iterable[Network]) -> str:
     return ""
 
 
-def _is_private(network: Network) -> bool:
+def _is_private(network: IPNetwork) -> bool:
     if isinstance(network, IPv4Network):
         return any(network.subnet_of(each) for each in _PRIVATE)
     return any(network.subnet_of(each) for each in _PRIVATE_IPV6)
 
 
-def _as_ipv4(network: Network) -> Network:
+def _as_ipv4(network: IPNetwork) -> IPNetwork:
     """Return the IPv4 network that an IPv6 network is; all of IPv4, if that is within it."""
     if isinstance(network, IPv4Network):
         return network
@@ -115,6 +115,6 @@ def _as_ipv4(network: Network) -> Network:
     return network
 
 
-def _embedded(address: Address, prefix: int) -> IPv4Address:
+def _embedded(address: IPAddress, prefix: int) -> IPv4Address:
     """Return the IPv4 address behind the first ``prefix`` bits."""
     return IPv4Address(int(address) >> (96 - prefix) & 0xFFFFFFFF)

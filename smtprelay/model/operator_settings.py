@@ -1,5 +1,5 @@
 """
-What an operator has ordered beyond single mails: rules that hold mail, and providers that are suspended.
+Operator settings beyond single mails: hold rules, and suspended providers.
 
 It goes with a spool that is exported whole: otherwise mail that an operator keeps back would go as soon as
 it has moved.
@@ -23,7 +23,7 @@ class Suspension:
     """
     A provider that gets nothing.
 
-    :ivar reason: as it is told with all that waits for it.
+    :ivar reason: shown with all deliveries that wait for it.
     :ivar resumes: when it goes on by itself, seconds since the epoch; ``None`` is when it is resumed.
     """
 
@@ -43,7 +43,7 @@ class OperatorSettings:
 @frozen(kw_only=True)
 class AppliedSettings:
     """
-    What became of orders in a spool.
+    The settings that were applied to a spool.
 
     :ivar numbers: of each rule, here, by its number where it came from.
     :ivar holds: rules that are new here; of :attr:`suspended` the same.
@@ -54,17 +54,17 @@ class AppliedSettings:
     suspended: tuple[Suspension, ...] = ()
 
 
-def written(orders: OperatorSettings) -> dict[str, Any]:
-    """Return ``orders`` as JSON's values."""
-    return unstructured(orders, SCHEMA)
+def written(settings: OperatorSettings) -> dict[str, Any]:
+    """Return ``settings`` as values for JSON."""
+    return unstructured(settings, SCHEMA)
 
 
 def read(values: object, targets: RoutingTargets) -> OperatorSettings:
     """
-    Return the orders that :func:`written` made these values of, but those about providers that are not here.
+    Return the settings in these values of :func:`written`, without those of unknown providers.
 
     :raises ValueError: they are none, or a later version made them.
     """
-    orders = structured(values, OperatorSettings, SCHEMA)
-    here = tuple(each for each in orders.suspended if each.provider in targets.providers)
-    return evolve(orders, suspended=here)
+    settings = structured(values, OperatorSettings, SCHEMA)
+    here = tuple(each for each in settings.suspended if each.provider in targets.providers)
+    return evolve(settings, suspended=here)

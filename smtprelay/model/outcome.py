@@ -10,7 +10,7 @@ class Delivered:
     """
     The provider's documented success answer; ``id`` is the provider's own, for tracing.
 
-    :ivar reports: it took over what the sender asked to be told (RFC 3461 §5.2.1): that is its duty now.
+    :ivar reports: it took over the notifications that the sender asked for (RFC 3461 §5.2.1).
     """
 
     id: str = ""

@@ -26,7 +26,7 @@ RECORDED: Final = (*ACTIONS, "redirect")
 #: What stands in the histories of both deliveries when one was split; no attempt either.
 SPLIT: Final = "split"
 
-#: The sender of what nobody sent, in a pattern; and how it is shown.
+#: The null sender in a pattern, and as it is shown.
 NOBODY: Final = "<>"
 
 #: A provider that an operator suspended is blocked until then: no probe of ours opens it.
@@ -43,9 +43,9 @@ class DueSelection:
 
     :ivar lane: the key; ``""`` is all lanes of the provider.
     :ivar routes: only deliveries of these routes, and none that is uncertain.
-    :ivar lost: of these also what is uncertain: nobody can resolve it any more.
+    :ivar lost: also what is uncertain: no provider can resolve it any more.
     :ivar since: only what has become due since, seconds since the epoch; ``until``: and by then.
-    :ivar limit: at most so many are looked at in one step.
+    :ivar limit: maximum number that one step examines.
     """
 
     provider: str
@@ -102,7 +102,7 @@ class Selection:
     :ivar hold: held by the rule with this number.
     :ivar everything: needed for an edit without any filter, so that none happens by mistake.
     :ivar newest: the newest first, as always where a final state is asked for; else the oldest.
-    :ivar limit: at most so many; for a list only.
+    :ivar limit: maximum number; for a list only.
     """
 
     ids: Sequence[str] = ()
@@ -171,7 +171,7 @@ class RecipientState:
 
 
 @frozen(kw_only=True)
-class Attempt:
+class AttemptRecord:
     """
     One attempt, or one operator's act, on a delivery.
 
@@ -225,7 +225,7 @@ class Detail:
     summary: Summary
     client: Mapping[str, str]
     message_id: str
-    history: Sequence[Attempt]
+    history: Sequence[AttemptRecord]
 
 
 @frozen
@@ -233,7 +233,8 @@ class LaneState:
     """
     One lane: how many wait in it, how many are under way, and whether it is blocked.
 
-    :ivar ceiling: how many at once its provider seems to bear, perhaps less than one; ``None``: enough.
+    :ivar ceiling: the concurrency that its provider seems to allow, perhaps below one; ``None``: as
+        configured.
     :ivar resumes: when one that is suspended goes on, seconds since the epoch; ``None``: no end was given.
     :ivar blocked_since: seconds since the epoch.
     :ivar lanes: in :attr:`QueueStats.lanes`, of a provider's own lane: how many lanes the provider has, with

@@ -12,8 +12,8 @@ from attrs import frozen
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.queue import Summary
 
-#: One search looks at so many deliveries at most.
-MOST_LOOKED_AT: Final = 100_000
+#: Maximum number of deliveries that one search examines.
+MOST_SEARCHED: Final = 100_000
 
 #: A rule or a suspension that ends later is a slip of the hand; seconds from now.
 LONGEST: Final = 100 * 365 * 86400.0
@@ -24,7 +24,7 @@ class Found:
     """
     What a search has found; at ``mark`` the next one goes on, if it is not ``""``.
 
-    :ivar partial: it ended after :data:`MOST_LOOKED_AT` deliveries, before it had found all that were wanted.
+    :ivar partial: it ended after :data:`MOST_SEARCHED` deliveries, before it had found all that were wanted.
     """
 
     deliveries: Sequence[Summary]
@@ -37,7 +37,7 @@ class Prepared:
     """
     What a change needs for one delivery and the spool cannot know.
 
-    :ivar refusal: why this one is left alone; ``""`` if it is not.
+    :ivar refusal: why this one is left unchanged; ``""`` if it is not.
     :ivar provider: where a reroute goes that does not say so itself; ``lane`` belongs to it.
     :ivar bounce: accepted with the deletion, if somebody is to be told.
     """
@@ -53,7 +53,7 @@ class Edited:
     """
     One step of a change: ``count`` deliveries, those of ``ids``, were changed, or would be.
 
-    :ivar left: how many that match were left alone, by the reason.
+    :ivar left: how many that match were left unchanged, by the reason.
     :ivar mark: where the next step begins; ``""`` after the last.
     """
 

@@ -1,5 +1,5 @@
 """
-What clients were refused, added up: the rows of the ledger of refused mail. Pure.
+What clients were refused, added up: the rows of the list of refused mail. Pure.
 """
 
 from collections.abc import Iterable
@@ -46,7 +46,7 @@ class RefusalRow:
 
     @property
     def key(self) -> Key:
-        """Return what adds it up with others; what was never said to the client is told apart by its text."""
+        """Return what adds it up with others; a refusal without a reply is distinguished by its text."""
         return (self.listener, self.client, self.user, self.rule, self.reply or self.text, self.domain)
 
     def plus(self, other: "RefusalRow") -> "RefusalRow":
@@ -62,7 +62,7 @@ class RefusalFilter:
 
     :ivar client: an address, also one within the /64 of a row.
     :ivar since: refused at this time or later, seconds since the epoch.
-    :ivar limit: at most so many, those that were refused last.
+    :ivar limit: maximum number; the newest.
     """
 
     client: str = ""

@@ -1,8 +1,8 @@
 """
 What a mail's octets are like, counted while the mail comes in.
 
-A provider tells from it how large its request may become, and ``mime.outgoing`` that there is
-nothing to do, without anybody reading the mail again. Pure.
+A provider tells from it how large its request may become, and ``mime.outgoing`` that there is nothing to do,
+without reading the mail again. Pure.
 """
 
 from typing import Final, Protocol
@@ -28,7 +28,7 @@ class Shape:
     :ivar size: octets of the stored mail.
     :ivar eight_bit: octets of 0x80 and above.
     :ivar long_lines: a line has more than :data:`MAX_LINE` octets.
-    :ivar in_json: the most octets that its content has in JSON, ``None``: nobody counted. It is not stored.
+    :ivar in_json: maximum octets of its content in JSON; ``None``: not counted. It is not stored.
     """
 
     size: int

@@ -63,7 +63,7 @@ def parse_size(text: str) -> int:
 
 
 def expected_time(text: str, examples: str) -> str:
-    """Return what a duration or rate looks like; a unit in ``text`` that nobody knows is named."""
+    """Return what a duration or rate looks like; an unknown unit in ``text`` is named."""
     other = _OTHER_UNIT.fullmatch(text)
     unknown = f'"{shortened(other[1])}" is not s, m, h or d; ' if other and other[1] not in SECONDS else ""
     return f"{unknown}expected one such as {examples}"

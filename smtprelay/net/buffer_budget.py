@@ -2,8 +2,8 @@
 One budget for the memory of all messages that are being received.
 
 Whoever holds content of a message counts it here. When the budget is used up, new messages are refused for
-now and those being received go to the disk sooner. Nobody waits for another's share, so there is no deadlock.
-Pure.
+now and those being received go to the disk sooner. No message waits for another one's share, so there is no
+deadlock. Pure.
 """
 
 from typing import Final
@@ -43,7 +43,7 @@ class Budget:
 
     @property
     def exceeded(self) -> bool:
-        """Whether everybody shall hold as little as they can."""
+        """Whether each message must hold as little as it can."""
         return self.held >= self._most
 
     def refusal(self) -> Reply | None:

@@ -2,7 +2,8 @@
 Writes commands and replies at once, by one system call, where that is possible.
 
 Twisted's transports wait for the socket to become writable, which for a few octets costs two more system
-calls and a turn of the reactor: a quarter of a small message's cost. The socket is almost always writable.
+calls and a iteration of the reactor: a quarter of a small message's cost. The socket is almost always
+writable.
 """
 
 import socket
@@ -42,5 +43,5 @@ class DirectWriter:
         self._transport.write(octets)
 
     def through_transport(self) -> None:
-        """Leave the socket alone from now on: TLS begins, or the connection is at its end."""
+        """Do not use the socket any more: TLS begins, or the connection ends."""
         self._socket = None

@@ -54,34 +54,34 @@ class Contact:
     :ivar stage: how far it has come, and ``since`` when.
     """
 
-    __slots__ = ("_reach", "host", "since", "stage")
+    __slots__ = ("_reachability", "host", "since", "stage")
 
-    def __init__(self, reach: "Reach", host: str, stage: str) -> None:
-        self._reach = reach
+    def __init__(self, reachability: "Reachability", host: str, stage: str) -> None:
+        self._reachability = reachability
         self.host = host
         self.stage = stage
-        self.since = reach.seconds()
+        self.since = reachability.seconds()
 
     def at(self, stage: str) -> None:
         """It has come to ``stage``, or goes on there."""
-        self.stage, self.since = stage, self._reach.seconds()
+        self.stage, self.since = stage, self._reachability.seconds()
 
     def answered(self) -> None:
         """The provider has answered."""
-        self._reach.waiting.pop(self, None)
-        self._reach.answered()
+        self._reachability.waiting.pop(self, None)
+        self._reachability.answered()
 
     def failed(self, reason: str) -> None:
         """The provider could not be reached, for a ``reason`` in one line that names stage and host."""
-        if self._reach.waiting.pop(self, self) is None:
-            self._reach.failed(self, reason)
+        if self._reachability.waiting.pop(self, self) is None:
+            self._reachability.failed(self, reason)
 
     def dropped(self) -> None:
         """The request was given up, which says nothing of the provider; no effect if it has ended already."""
-        self._reach.waiting.pop(self, None)
+        self._reachability.waiting.pop(self, None)
 
 
-class Reach:
+class Reachability:
     """
     How one provider can be reached.
 

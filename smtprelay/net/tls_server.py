@@ -1,10 +1,9 @@
 """
 TLS for what listens: from a certificate and a key on disk to contexts for handshakes.
 
-Certificates are renewed under a running server, mostly by a tool that tells nobody: so
-the files are looked at again, at most once a second and only when somebody connects,
-and read again when they changed. A renewal that went wrong does not stop a server that
-runs: the certificate that was good stays in use, and a warning says why.
+Certificates are renewed while the server runs, mostly without notice: so the files are checked again, at most
+once a second and only when a client connects, and read again when they changed. A renewal that went wrong
+does not stop a server that runs: the certificate that was good stays in use, and a warning says why.
 """
 
 import os
@@ -76,7 +75,7 @@ class ServerContext:
     :param certificate: the server's certificate, then those of its chain.
     :param key: the private key, not encrypted; it may be the same file.
     :param clock: tells when a second has passed.
-    :param events: hears ``relay.warning`` when changed files are no good.
+    :param events: get ``relay.warning`` when changed files cannot be used.
     :param profile: one of :data:`PROFILES`.
     :param ciphers: an OpenSSL cipher list for TLS 1.2 and older; ``""`` is the profile's.
     :raises CertificateError: if the files are no good now.
@@ -119,7 +118,7 @@ class ServerContext:
                 self._context = self._load()
                 self._trouble = ""
         except CertificateError as error:
-            # The same trouble is told once, however many handshakes meet it.
+            # The same trouble is reported once, for any number of handshakes.
             if str(error) != self._trouble:
                 self._trouble = str(error)
                 self._events("relay.warning", text=f"TLS keeps the certificate it has: {error}")

@@ -87,7 +87,7 @@ def recipient(
         if allowed is not None and not allowed.match(address):
             raise _refused(550, "5.7.1", f"{_who(identity)} may not send to <{address}>", rule)
     if routed and not identity.trusted:
-        # A server at that domain might send it on, to where nobody asked us.
+        # A server at that domain might relay it elsewhere.
         who = "only users whose password is checked may use it" if identity.name else "log in first"
         raise _refused(550, "5.7.1", f"<{address}> may lead beyond its domain: {who}", "routing")
     return Recipient(

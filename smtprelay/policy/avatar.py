@@ -44,7 +44,7 @@ class SessionContext:
     :ivar receive: the spool's ``incoming``, or synchronous delivery.
     :ivar new_id: makes the id of a message.
     :ivar clock: seconds since the epoch, as the reactor's.
-    :ivar admits: why no message of so many bytes can be taken now; asked at MAIL and before the content.
+    :ivar admits: why no message of a size in bytes can be accepted now; asked at MAIL and before the content.
     """
 
     listener: ListenerPolicy
@@ -68,10 +68,10 @@ class _Transaction:
 @define(eq=False)
 class EnvelopeDelivery:
     """
-    The avatar of ``identity``, which is one without a name when nobody logged in.
+    The avatar of ``identity``, which has no name without a login.
 
-    Until :meth:`client_is` told who speaks, nothing is admitted but one who logged in. Whether a client is
-    admitted is judged at its first MAIL.
+    Before :meth:`client_is` was called only an avatar with a login may send. Whether a client is admitted is
+    judged at its first MAIL.
     """
 
     _context: SessionContext

@@ -3,8 +3,8 @@ Throttles wrong logins by client and user name.
 
 Each wrong login of a client, or under a user name, doubles the time until the next one of the same client or
 name is verified: disconnecting early gains nothing, and a waiting guess costs no CPU. A guess counts from its
-beginning, and is taken back unless it was wrong; so many parallel connections get no more tries than one, nor
-do connections to several processes of a relay. A client is its address, or its network where that is one
+beginning, and is taken back unless it was wrong; parallel connections get no more tries than one, nor do
+connections to several processes of a relay. A client is its address, or its network where that is one
 customer's (:func:`smtprelay.model.network.counted_as`).
 
 Repeating one wrong password counts once, so a device with an old password does not delay its neighbours. A
@@ -31,7 +31,7 @@ from smtprelay.net.worker_memory import WorkerMemory
 FREE: Final = 2
 #: Seconds between two guesses; below the 60 s after which impatient devices hang up.
 LONGEST: Final = 15.0
-#: Seconds that a login waits for its turn before it is told to come again.
+#: Seconds that a login waits for others before it is refused temporarily.
 PATIENCE: Final = 30.0
 #: Maximum number of logins of one client, or under one name, that wait for their turn.
 WAITING: Final = 50
@@ -41,7 +41,7 @@ MEMORY: Final = 900.0
 LATELY: Final = 86_400.0
 #: Maximum number of clients and names that are remembered, the newest failures; also of successful logins.
 REMEMBERED: Final = 10_000
-#: Bytes by which keys and guesses are told apart.
+#: Bytes that distinguish keys and guesses.
 DIGEST: Final = 8
 #: Instead of the time of a guess: it was none after all; and it was right.
 TAKEN_BACK: Final = -inf
@@ -78,7 +78,7 @@ class LoginAttempt:
 
 class LoginThrottle:
     """
-    Gives each login its turn.
+    Lets logins wait for one another.
 
     :param memory: what all workers of a relay know; ``None``: there is one process.
     """
@@ -101,7 +101,7 @@ class LoginThrottle:
         Exactly one of :meth:`passed`, :meth:`failed` and :meth:`undecided` is called with it then.
 
         :param lost: fires when the client is gone: its login does not wait any longer.
-        :raises Refused: with a 454, if its turn does not come in time.
+        :raises Refused: with a 454, if it waits too long.
         """
         # The length keeps ("ab", "c") apart from ("a", "bc").
         guess = hmac.digest(self._key, b"%d:%b%b" % (len(username), username, password), "sha256")[:DIGEST]
@@ -109,11 +109,11 @@ class LoginThrottle:
         self._hear()
         if self._clock.seconds() < self._passed.get(keys[0] + guess, -inf):
             return LoginAttempt(keys, guess)
-        await self._turn(keys, lost or Deferred())
+        await self._wait_for_others(keys, lost or Deferred())
         return self._started(keys, guess)
 
     def stop(self) -> None:
-        """From now on nobody waits: whose turn it is not is refused, and so is who waits now."""
+        """Refuse logins that wait, now and from now on."""
         self._stopped = True
         self._wake_all(tuple(self._waiting))
 
@@ -144,12 +144,12 @@ class LoginThrottle:
         self._wake_all(attempt.keys)
 
     def _wake_all(self, keys: Sequence[bytes]) -> None:
-        """Let those who wait under ``keys`` see whether it is their turn."""
+        """Let those who wait under ``keys`` see whether they may begin."""
         for key in keys:
             for waiting in tuple(self._waiting.get(key, ())):
                 _wake(waiting)
 
-    async def _turn(self, keys: Sequence[bytes], lost: Deferred[None]) -> None:
+    async def _wait_for_others(self, keys: Sequence[bytes], lost: Deferred[None]) -> None:
         until = self._clock.seconds() + PATIENCE
         while seconds := self._wait(keys):
             left = until - self._clock.seconds()

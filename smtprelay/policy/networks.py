@@ -17,9 +17,9 @@ from typing import Final
 from attrs import frozen
 
 from smtprelay.model.address import is_domain, is_local_part
-from smtprelay.model.network import MAPPED, Network, addresses_of
+from smtprelay.model.network import MAPPED, IPNetwork, addresses_of
 
-#: Who may send when nobody is named: this machine.
+#: The networks that may send by default: this machine.
 LOOPBACK: Final = ("127.0.0.0/8", "::1")
 #: Who speaks through a Unix socket is on this machine.
 _LOCAL: Final = {"unix": tuple(map(ip_address, ("127.0.0.1", "::1")))}
@@ -71,7 +71,7 @@ def glob(pattern: str) -> re.Pattern[str]:
     return re.compile(first, re.IGNORECASE | re.ASCII | re.DOTALL)
 
 
-def network(text: str) -> Network:
+def network(text: str) -> IPNetwork:
     """
     Read one network in CIDR notation, or one address.
 
@@ -89,7 +89,7 @@ def network(text: str) -> Network:
 class Networks:
     """A set of networks to find clients in."""
 
-    networks: tuple[Network, ...] = ()
+    networks: tuple[IPNetwork, ...] = ()
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> "Networks":
@@ -109,8 +109,8 @@ class Patterns:
     """
     Address patterns: ``*``, ``*@example.com``, ``scan@example.com``, ``*@*.example.com``, ``<>``.
 
-    The null sender is matched by ``*`` and ``<>`` alone. Raises :exc:`ValueError`
-    for a pattern that could never match an address.
+    Only ``*`` and ``<>`` match the null sender. Raises :exc:`ValueError` for a pattern that could never match
+    an address.
     """
 
     texts: tuple[str, ...]

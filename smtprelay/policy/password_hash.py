@@ -104,7 +104,7 @@ def _memory(ln: int, r: int, p: int) -> int:
 
 
 def _scrypt(password: bytes, salt: bytes, *, ln: int, r: int, p: int, length: int) -> bytes:
-    # OpenSSL refuses the usual costs unless it is told that their memory is meant.
+    # OpenSSL refuses the usual costs unless the memory limit is raised.
     return scrypt(password, salt=salt, n=1 << ln, r=r, p=p, dklen=length, maxmem=2 * _memory(ln, r, p))
 
 

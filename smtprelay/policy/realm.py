@@ -32,7 +32,7 @@ class Realm:
         """
         Return an avatar for :class:`IEnvelopeDelivery`, else for the stock ``IMessageDelivery``.
 
-        :param avatar_id: an :class:`Identity`; of a checker of somebody else, which knows nothing of it, a
+        :param avatar_id: an :class:`Identity`; of a checker from another package, which does not know it, a
             name, which has the rights of the listener, or :data:`twisted.cred.checkers.ANONYMOUS`.
         :param mind: the :class:`Client`, if it is known already.
         :raises NotImplementedError: for other interfaces, as :class:`IRealm` wants it.

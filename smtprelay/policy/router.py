@@ -12,7 +12,7 @@ from functools import partial
 
 from attrs import field, frozen
 
-from smtprelay.interfaces import Plan, Provider, Unmeasured
+from smtprelay.interfaces import Planner, Provider, Unmeasured
 from smtprelay.mime.head import Head
 from smtprelay.model.fit import largest as largest_mail
 from smtprelay.model.fit import takes
@@ -26,7 +26,7 @@ def _globs(headers: Mapping[str, str]) -> Mapping[str, re.Pattern[str]]:
 
 
 @frozen(kw_only=True)
-class Rule:
+class RouteMatch:
     """
     One route's conditions, all of which must hold; an absent one always holds.
 
@@ -82,14 +82,14 @@ class Router:
     :param providers: every provider that a rule's ``via`` names; a missing one is a :exc:`KeyError`.
     """
 
-    def __init__(self, rules: Iterable[Rule], providers: Mapping[str, Provider]) -> None:
-        self._rules = tuple(rules)
+    def __init__(self, routes: Iterable[RouteMatch], providers: Mapping[str, Provider]) -> None:
+        self._routes = tuple(routes)
         self._providers = providers
         self._batch = {
-            rule.name: _least(*(providers[name].limits.recipients for name in rule.via))
-            for rule in self._rules
+            route.name: _least(*(providers[name].limits.recipients for name in route.via))
+            for route in self._routes
         }
-        self._headers = frozenset(name for rule in self._rules for name in rule.headers)
+        self._headers = frozenset(name for route in self._routes for name in route.headers)
 
     def reaches(self, client: Client, sender: str, recipient: str) -> bool:
         """
@@ -98,8 +98,8 @@ class Router:
         Conditions on header and size are taken to hold: they are only known at the end of data.
         """
         return any(
-            rule.matches_recipient(recipient) and rule.matches_transaction(client, sender)
-            for rule in self._rules
+            route.matches_recipient(recipient) and route.matches_transaction(client, sender)
+            for route in self._routes
         )
 
     def targets(self, client: Client, sender: str, recipient: str) -> tuple[str, ...]:
@@ -110,10 +110,10 @@ class Router:
         the message turns out to be. Empty: none leads there.
         """
         names = []
-        for rule in self._rules:
-            if rule.matches_recipient(recipient) and rule.matches_transaction(client, sender):
-                names.append(rule.name)
-                if not rule.is_conditional:
+        for route in self._routes:
+            if route.matches_recipient(recipient) and route.matches_transaction(client, sender):
+                names.append(route.name)
+                if not route.is_conditional:
                     break
         return tuple(names)
 
@@ -130,11 +130,12 @@ class Router:
         """
         sizes = [
             _least(
-                largest_mail(self._providers[name]), None if rule.size_below is None else rule.size_below - 1
+                largest_mail(self._providers[name]),
+                None if route.size_below is None else route.size_below - 1,
             )
-            for rule in self._rules
-            if rule.listeners is None or listener in rule.listeners
-            for name in rule.via
+            for route in self._routes
+            if route.listeners is None or listener in route.listeners
+            for name in route.via
         ]
         known = [size for size in sizes if size is not None]
         most = max(known) if known and len(known) == len(sizes) else None
@@ -142,54 +143,54 @@ class Router:
 
     def limited_to(self, size: int) -> str | None:
         """Return the first provider of a route whose largest mail has ``size`` bytes, or ``None``."""
-        names = (name for rule in self._rules for name in rule.via)
+        names = (name for route in self._routes for name in route.via)
         return next((name for name in names if largest_mail(self._providers[name]) == size), None)
 
-    def plan(self, client: Client, envelope: Envelope) -> Plan:
+    def plan(self, client: Client, envelope: Envelope) -> Planner:
         """Return what decides, at the end of data, which deliveries ``envelope`` becomes."""
         return partial(self._plan, client, envelope)
 
     def _plan(
         self, client: Client, envelope: Envelope, head: Head, shape: Shape, measured: Mapping[str, int]
     ) -> list[Planned]:
-        rules = [rule for rule in self._rules if rule.matches_transaction(client, envelope.sender)]
+        routes = [route for route in self._routes if route.matches_transaction(client, envelope.sender)]
         values = {name: head.values(name) for name in self._headers}
-        rules = [rule for rule in rules if rule.matches_message(values, shape.size)]
-        groups: dict[str, tuple[Rule, list[Recipient]]] = {}
+        routes = [route for route in routes if route.matches_message(values, shape.size)]
+        groups: dict[str, tuple[RouteMatch, list[Recipient]]] = {}
         for recipient in envelope.recipients:
-            rule = next((rule for rule in rules if rule.matches_recipient(recipient.address)), None)
-            if rule is None:
+            route = next((route for route in routes if route.matches_recipient(recipient.address)), None)
+            if route is None:
                 raise no_route(recipient.address)
-            groups.setdefault(rule.name, (rule, []))[1].append(recipient)
+            groups.setdefault(route.name, (route, []))[1].append(recipient)
         planned = []
-        for rule, recipients in groups.values():
-            provider = self._first_that_takes(rule, shape, measured)
-            batch = self._batch[rule.name] or len(recipients)
+        for route, recipients in groups.values():
+            provider = self._first_that_takes(route, shape, measured)
+            batch = self._batch[route.name] or len(recipients)
             for start in range(0, len(recipients), batch):
                 part = tuple(recipients[start : start + batch])
                 lane = self._providers[provider].lane(envelope.narrowed(part))
-                planned.append(Planned(route=rule.name, provider=provider, lane=lane, recipients=part))
+                planned.append(Planned(route=route.name, provider=provider, lane=lane, recipients=part))
         return planned
 
-    def _first_that_takes(self, rule: Rule, shape: Shape, measured: Mapping[str, int]) -> str:
+    def _first_that_takes(self, route: RouteMatch, shape: Shape, measured: Mapping[str, int]) -> str:
         """
         Return the first provider of a rule that the mail fits.
 
         :raises Unmeasured: it must be measured whether it fits one of them.
         """
-        for name in rule.via:
+        for name in route.via:
             provider = self._providers[name]
             fits = takes(provider, shape, measured.get(name))
             if fits is None:
                 raise Unmeasured(name, provider.measure)
             if fits:
                 return name
-        limits = "; ".join(self._limit(name, shape, measured) for name in rule.via)
+        limits = "; ".join(self._limit(name, shape, measured) for name in route.via)
         raise Refused(
             Reply(
                 code=552,
                 enhanced="5.3.4",
-                text=f"The message of {shape.size} bytes is too large for route {rule.name}: {limits}",
+                text=f"The message of {shape.size} bytes is too large for route {route.name}: {limits}",
                 rule="provider-size",
             )
         )

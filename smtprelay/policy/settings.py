@@ -18,7 +18,7 @@ class ListenerPolicy:
     :ivar hostname: our name in the ``Received:`` header.
     :ivar allow_from: who may send without logging in.
     :ivar allow_senders: envelope senders that may pass; the null sender always may.
-    :ivar tls_required: nobody may send in plain text.
+    :ivar tls_required: mail in plain text is refused.
     :ivar auth_required: ``allow_from`` is not enough, one must log in.
     :ivar has_logins: whether a client that is not in ``allow_from`` can log in.
     :ivar one_delivery: a transaction must be one delivery, for its client waits for the provider's verdict.
@@ -68,7 +68,7 @@ class Identity:
 
     @property
     def trusted(self) -> bool:
-        """Whether it may do what needs a login; a name that anybody could give is none."""
+        """Whether it may do what needs a login; an unchecked name does not count."""
         return self.verified and self.name != ""
 
 

@@ -25,7 +25,7 @@ from smtprelay.interfaces import Incoming
 from smtprelay.model.message import Client, Refused, Reply
 from smtprelay.policy.avatar import EnvelopeDelivery
 
-#: Lines are gathered up to so many bytes before they go on.
+#: Maximum number of bytes of lines that are gathered before they are passed on.
 _CHUNK = 64 * 1024
 
 
@@ -35,7 +35,7 @@ class StockDelivery:
     """
     An :class:`EnvelopeDelivery` as the stock protocol wants it.
 
-    That protocol does not tell about TLS, so a listener that requires it admits nobody here.
+    That protocol does not tell about TLS, so a listener that requires it admits no client here.
     """
 
     _avatar: EnvelopeDelivery
@@ -71,7 +71,7 @@ class StockDelivery:
 
     def _message(self) -> IMessage:
         if self._carried:
-            return _Follower()
+            return _LaterRecipient()
         try:
             # The stock protocol cannot be asked to pause.
             incoming, _ = self._avatar.begin()
@@ -79,12 +79,12 @@ class StockDelivery:
             reply = refused.reply
             raise SMTPServerError(reply.code, _words(reply).encode("ascii")) from refused
         self._carried = True
-        return _Carrier(incoming)
+        return _FirstRecipient(incoming)
 
 
 @implementer(IMessage)
 @define(eq=False)
-class _Carrier:
+class _FirstRecipient:
     """The message itself, at its first recipient."""
 
     _incoming: Incoming
@@ -117,8 +117,8 @@ class _Carrier:
 
 
 @implementer(IMessage)
-class _Follower:
-    """The same message at a later recipient: what becomes of it is told by the first."""
+class _LaterRecipient:
+    """The same message at a later recipient: it gets the result of the first."""
 
     def lineReceived(self, line: bytes) -> None:
         pass

@@ -2,24 +2,20 @@
 Mail that stays here: each delivery becomes one file in a local Maildir.
 
 For the demo, for developers, and for a sandbox where nothing may leave. Any mail program opens the folder;
-the envelope, which alone says who would have got the mail, stands in headers at its top.
+the envelope, which says who would have got the mail, stands in headers at its top.
 """
 
 import errno
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from smtprelay.interfaces import Body
+from smtprelay.interfaces import Body, DeferToThread
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Results
 from smtprelay.model.route import Limits
 from smtprelay.providers.defaults import ProviderDefaults
-
-#: Runs a function in a thread; :func:`twisted.internet.threads.deferToThreadPool` with its first
-#: two arguments bound.
-DeferToThread = Callable[..., Awaitable[Any]]
 
 #: What an operator has set up wrongly.
 _MISTAKES: Final = frozenset(
@@ -52,7 +48,7 @@ class Capture(ProviderDefaults):
         self,
         delivery: Delivery,
         body: Body,
-        taken: Callable[[], None],  # noqa: ARG002 -- nothing is outstanding when the file is there
+        release_slot: Callable[[], None],  # noqa: ARG002 -- nothing is outstanding when the file is there
     ) -> Results:
         """Write the delivery."""
         outcome: Outcome = Delivered(delivery.operation_id)
@@ -117,7 +113,7 @@ class Maildir:
         self.path = path
 
     def make(self) -> None:
-        """Make the folders that are missing, for their owner alone."""
+        """Create missing folders, with access for their owner only."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in FOLDERS:
             (self.path / folder).mkdir(mode=0o700, exist_ok=True)

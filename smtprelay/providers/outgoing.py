@@ -175,12 +175,12 @@ class OutgoingProvider:
                 sizes.append((await mail.finished(hop)).size)
         return max(sizes) + _HEADER_ROOM
 
-    async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:
+    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:
         """Finish the mail and deliver it; one that cannot be finished fails."""
         outcome: Outcome
         try:
             mail = await self._read(body, delivery.shape, partial(self._additions, delivery))
-            return await self._provider.deliver(delivery, await mail.finished(NextHop()), taken)
+            return await self._provider.deliver(delivery, await mail.finished(NextHop()), release_slot)
         except Unfinishable as error:
             outcome = error.outcome
         except MailTooCostly as error:

@@ -17,12 +17,11 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.interfaces import Body, Events
+from smtprelay.interfaces import Body, DeferToThread, Events
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Results
 from smtprelay.model.route import Limits
 from smtprelay.net.tls_client import is_loopback
-from smtprelay.providers.acs.api import DeferToThread
 from smtprelay.providers.classify import WEBHOOK, by_status, outcome, retry_after, words
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.http.client import Http, NoAnswerError, Response
@@ -37,7 +36,7 @@ _REPEATED: Final = 200
 
 
 @frozen
-class Hook:
+class WebhookTarget:
     """
     Where events go. Both may read a file; they raise ``ValueError`` if they cannot.
 
@@ -54,7 +53,7 @@ class Webhook(ProviderDefaults):
     """
     A :class:`smtprelay.interfaces.Provider` of events.
 
-    :param hooks: by the recipient: a route's name, or :data:`DEFAULT`.
+    :param targets: by the recipient: a route's name, or :data:`DEFAULT`.
     """
 
     name = "webhook"
@@ -63,13 +62,13 @@ class Webhook(ProviderDefaults):
 
     def __init__(
         self,
-        hooks: Mapping[str, Hook],
+        targets: Mapping[str, WebhookTarget],
         *,
         clock: IReactorTime,
         events: Events,
         defer_to_thread: DeferToThread,
     ) -> None:
-        self._hooks = hooks
+        self._targets = targets
         self._clock = clock
         self._events = events
         self._defer_to_thread = defer_to_thread
@@ -78,18 +77,18 @@ class Webhook(ProviderDefaults):
         """Return one lane for each webhook: a broken one holds up no other."""
         return "".join(envelope.addresses[:1])
 
-    async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:  # noqa: ARG002 -- the seam's
+    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:  # noqa: ARG002 -- the seam's
         """Send the event once."""
         result = await self._send(delivery, await body.whole())
         return dict.fromkeys(delivery.envelope.addresses, result)
 
     async def close(self) -> None:
         """Close the connections."""
-        for hook in self._hooks.values():
+        for hook in self._targets.values():
             await hook.http.close()
 
     async def _send(self, delivery: Delivery, event: bytes) -> Outcome:
-        hook = self._hooks.get(delivery.lane)
+        hook = self._targets.get(delivery.lane)
         if hook is None:
             return Blocked("the configuration has no such webhook any more", delivery.lane)
         try:

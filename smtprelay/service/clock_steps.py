@@ -23,7 +23,7 @@ _EVERY: Final = 1.0
 #: Most seconds between a change and its detection.
 _LATE: Final = 2.0
 
-#: Smaller differences come from slewing or from late turns; seconds.
+#: Smaller differences come from slewing or from late iterations; seconds.
 _LEAST: Final = 2.0
 
 

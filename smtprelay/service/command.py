@@ -113,7 +113,7 @@ def make(
 
     A second signal ends it at once.
 
-    :param failed: is told the exit status if it cannot start, or stops by itself.
+    :param failed: called with the exit status if it cannot start, or stops by itself.
     """
     # Before the log is opened: a SIGHUP from now on is obeyed when the reactor runs.
     hang_up = at_hangup(reactor)
@@ -169,7 +169,7 @@ def watch(service: Relay | Supervisor, reactor: Any, failed: Callable[[int], obj
     """
     Count what is logged, correct timers when the clock is set, and stop the reactor if the start fails.
 
-    :param failed: is told the exit status then.
+    :param failed: called with the exit status then.
     """
     globalLogPublisher.addObserver(cast(ILogObserver, service.metrics.observe))
     clock = ClockSteps(reactor, service.clock_stepped)
@@ -237,8 +237,8 @@ def start_logging(config: Config, reactor: Any | None = None, **more: object) ->
     """
     Begin the log as ``config`` says, Twisted's own events included; return it, with ``more`` in each event.
 
-    :param reactor: while it runs, the lines of one turn are written together. ``None``: each line is written
-        alone, so that several processes can write to one log without mixing their lines.
+    :param reactor: while it runs, the lines of one iteration are written together. ``None``: each line is
+        written alone, so that several processes can write to one log without mixing their lines.
     """
     logging = config.logging
     levels = Levels(logging.level, logging.levels)
@@ -248,8 +248,8 @@ def start_logging(config: Config, reactor: Any | None = None, **more: object) ->
     observer = make_observer(FileIO(number, "w", closefd=False), logging.format, levels, file)
     globalLogPublisher.addObserver(observer)
     if reactor is not None:
-        reactor.callWhenRunning(observer.by_turns, reactor)
-        reactor.addSystemEventTrigger("during", "shutdown", observer.by_turns, None)
+        reactor.callWhenRunning(observer.by_iterations, reactor)
+        reactor.addSystemEventTrigger("during", "shutdown", observer.by_iterations, None)
     return Log(levels, observer, **more)
 
 

@@ -36,7 +36,7 @@ class Drain:
     _events: Events = field(kw_only=True)
     on: bool = field(default=False, init=False)
 
-    async def turn(self, on: bool, who: str) -> None:
+    async def switch(self, on: bool, who: str) -> None:
         """Stop accepting mail and starting deliveries, or start again."""
         if on == self.on:
             return
@@ -55,12 +55,12 @@ class Drain:
 
     async def state(self) -> Drained:
         """Return how far it is."""
-        stock = await self._spool.stock()
+        stats = await self._spool.stats()
         return Drained(
             draining=self.on,
             sessions=sum(factory.sessions for factory in self._ports.factories),
             attempts=self._dispatcher.attempts,
-            waiting=sum(stock.states.get(state, 0) for state in _WAITING),
+            waiting=sum(stats.states.get(state, 0) for state in _WAITING),
             shared=self._shared,
         )
 

@@ -18,7 +18,7 @@ from smtprelay.model.message_id import id_maker
 from smtprelay.policy.router import Router
 from smtprelay.service.build.bounces import OwnMessages, bounce_settings
 from smtprelay.service.build.delivery import build_context
-from smtprelay.service.build.listeners import rule
+from smtprelay.service.build.listeners import route_match
 from smtprelay.service.build.providers import ProviderContext, build_providers
 
 
@@ -36,7 +36,7 @@ def build_operator(
         hostname=config.hostname,
     )
     providers = build_providers(config, context)
-    router = Router([rule(route) for route in config.routes], providers)
+    router = Router([route_match(route) for route in config.routes], providers)
     post = OwnMessages(config, router, providers, id_maker(seconds, random_bits), clock)
     dispatch = build_context(config, spool, providers, clock, _silence)
     return OperatorActions(dispatch, DsnReporter(bounce_settings(config, providers), post))

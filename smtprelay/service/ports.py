@@ -105,12 +105,12 @@ class Ports:
 
     def end_sessions(self, bound: float, verdicts: float) -> Deferred[Any]:
         """
-        Turn everybody away; fires when all sessions are gone.
+        Refuse new clients; fires when all sessions are gone.
 
         That is after ``bound`` seconds at the latest; after ``verdicts`` seconds if a client has sent its
         message and waits for what becomes of it.
 
-        The ports stay open: a 421 tells a client more than a port where nobody answers.
+        The ports stay open: a 421 tells a client more than a closed port.
         """
         factories = self.factories
         waiting = [factory.stop_sessions() for factory in factories]

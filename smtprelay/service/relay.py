@@ -25,7 +25,7 @@ from smtprelay.dispatch.dsn.delay_notice import Delays
 from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.synchronous.incoming import Synchronous
-from smtprelay.dispatch.unreachable import LOOK_EVERY, ReachWatch
+from smtprelay.dispatch.unreachable import CHECK_EVERY, ReachabilityWatch
 from smtprelay.interfaces import Events, Provider
 from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
@@ -38,12 +38,18 @@ from smtprelay.policy.router import Router
 from smtprelay.service.build.bounces import OwnMessages
 from smtprelay.service.build.delivery import build_context, build_delays, build_notices, build_synchronous
 from smtprelay.service.build.http import control_site, http_sites
-from smtprelay.service.build.listeners import ListenerFactory, PortalFactory, Receiver, policy_user, rule
+from smtprelay.service.build.listeners import (
+    ListenerFactory,
+    PortalFactory,
+    Receiver,
+    policy_user,
+    route_match,
+)
 from smtprelay.service.build.providers import ProviderContext, build_providers
 from smtprelay.service.build.webhook import build_notifier, build_webhook
-from smtprelay.service.chores import Chore, LogWatch, every
 from smtprelay.service.drain import Drain, why_draining
 from smtprelay.service.errors import StartFailed, explain, tell_failed
+from smtprelay.service.periodic import LogWatch, PeriodicTask, every
 from smtprelay.service.ports import Ports
 from smtprelay.service.retention import SWEEP_EVERY, Retention
 from smtprelay.service.spool import DatabaseRetry, SpoolOpener
@@ -123,13 +129,13 @@ class Relay(Service):
         self._every = partial(every, reactor, self._events)
         self._retry = DatabaseRetry(reactor, self._events, self._open_sites)
         self._providers: Mapping[str, Provider] = {}
-        self._reach: ReachWatch | None = None
+        self._reachability: ReachabilityWatch | None = None
         self._dispatcher: Dispatcher | None = None
         self._operator: OperatorActions | None = None
         self._drain: Drain | None = None
         self._synchronous: Synchronous | None = None
         self._clocks: list[LoopingCall] = []
-        self._long_chores: list[Retention | Delays] = []
+        self._long_tasks: list[Retention | Delays] = []
         self._stopping = False
 
     @property
@@ -182,21 +188,21 @@ class Relay(Service):
         self._providers = build_providers(self.config, providers) | build_webhook(self.config, providers)
         self.metrics.known(tuple(self._providers))
         context = build_context(self.config, permits, self._providers, self._clock, self._events)
-        reach = self._reach = ReachWatch(
-            providers.reaches,
+        reachability = self._reachability = ReachabilityWatch(
+            providers.reachabilities,
             self._providers,
             self._reactor,
             self._events,
             spool=permits.admin,
             lanes=context.lanes,
         )
-        router = Router([rule(route) for route in self.config.routes], self._providers)
+        router = Router([route_match(route) for route in self.config.routes], self._providers)
         new_id = id_maker(self._clock.seconds, secrets.randbits)
-        notices = self._build_delivery(context, reach, router, new_id)
+        notices = self._build_delivery(context, reachability, router, new_id)
         factories = self._build_listeners(router, new_id)
         if spool is not None:
             await opener.recover(spool)
-        await reach.begin()
+        await reachability.begin()
         await self._open_sites()
         for listener, factory in factories:
             await self._ports.open_listener(listener, factory)
@@ -204,7 +210,11 @@ class Relay(Service):
         self.metrics.ready(True)
 
     def _build_delivery(
-        self, context: DispatchContext, reach: ReachWatch, router: Router, new_id: Callable[[], str]
+        self,
+        context: DispatchContext,
+        reachability: ReachabilityWatch,
+        router: Router,
+        new_id: Callable[[], str],
     ) -> EndNotices:
         """Build what takes mail to the providers: from the spool, and while its client waits."""
         config = self.config
@@ -212,7 +222,7 @@ class Relay(Service):
         notices = build_notices(config, context, post, build_notifier(config, new_id, self._clock))
         lease = (config.spool or SpoolSettings()).lease
         dispatcher = self._dispatcher = Dispatcher(context, notices, lease=lease)
-        self._operator = OperatorActions(context, notices.reporter, dispatcher, reach)
+        self._operator = OperatorActions(context, notices.reporter, dispatcher, reachability)
         shared = config.spool is not None and config.spool.engine == "postgres"
         admin = context.spool.admin
         self._drain = Drain(self._ports, dispatcher, admin, shared=shared, events=self._events)
@@ -246,23 +256,23 @@ class Relay(Service):
         return [(listener, listeners.factory(listener)) for listener in self.config.listeners]
 
     def _begin(self, context: DispatchContext, notices: EndNotices) -> None:
-        """Begin to deliver, and start the chores."""
-        assert self._reach is not None
+        """Begin to deliver, and start the periodic tasks."""
+        assert self._reachability is not None
         assert self._dispatcher is not None
         self._refusals.store = context.spool.refusals
-        chores: list[Chore] = [
-            ("reach", LOOK_EVERY, self._reach.check_providers),
-            ("log", LOOK_EVERY, self._log.check),
+        tasks: list[PeriodicTask] = [
+            ("reach", CHECK_EVERY, self._reachability.check_providers),
+            ("log", CHECK_EVERY, self._log.check),
         ]
         if self.spool is not None and self.config.spool is not None:
             retention = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
-            chores += [("hold_rules", SWEEP_EVERY, self._apply_hold_rules), *retention.chores]
-            self._long_chores.append(retention)
+            tasks += [("hold_rules", SWEEP_EVERY, self._apply_hold_rules), *retention.tasks]
+            self._long_tasks.append(retention)
             delays = build_delays(self.config, context, notices.reporter)
             if delays is not None:
-                chores.append(("delays", delays.every, delays.look))
-                self._long_chores.append(delays)
-        self._clocks = [watch_lag(self._reactor, self.metrics), *(self._every(*each) for each in chores)]
+                tasks.append(("delays", delays.every, delays.check))
+                self._long_tasks.append(delays)
+        self._clocks = [watch_lag(self._reactor, self.metrics), *(self._every(*each) for each in tasks)]
         self._dispatcher.start()
 
     async def _open_sites(self) -> None:
@@ -320,8 +330,8 @@ class Relay(Service):
         self._events("relay.warning", text=f"the system clock was set {where} by {abs(seconds):.0f} seconds")
         if not self.started.called:
             return
-        if self._reach is not None:
-            self._reach.clock_stepped(seconds)
+        if self._reachability is not None:
+            self._reachability.clock_stepped(seconds)
         for each in (self._synchronous, self._dispatcher):
             if each is not None and self._clock is self._reactor:
                 each.clock_stepped(seconds)
@@ -329,7 +339,7 @@ class Relay(Service):
     async def _apply_hold_rules(self) -> None:
         """Apply the hold rules that other nodes have made."""
         if self._dispatcher is not None:
-            self._dispatcher.hold_rules.kick()
+            self._dispatcher.hold_rules.wake()
 
     # --- stopping
 
@@ -343,10 +353,10 @@ class Relay(Service):
         self._events("relay.stop", reason=reason)
         for call in self._clocks:
             call.stop()
-        if self._reach is not None:
-            self._reach.stop()
-        for chore in self._long_chores:
-            chore.stopping = True
+        if self._reachability is not None:
+            self._reachability.stop()
+        for task in self._long_tasks:
+            task.stopping = True
         self._throttle.stop()
         verdicts = SESSIONS_BOUND if self._synchronous is None else VERDICTS_BOUND
         landing = [self._ports.end_sessions(SESSIONS_BOUND, verdicts)]

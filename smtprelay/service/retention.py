@@ -1,5 +1,5 @@
 """
-The chores that keep the spool small: they remove finished mail, and give its space back to the disk.
+Periodic tasks that keep the spool small: they remove finished mail and free its disk space.
 
 Each works in small steps, between which mail is accepted and delivered.
 """
@@ -12,10 +12,10 @@ from twisted.internet.interfaces import IReactorTime
 from smtprelay.config.model import SpoolSettings
 from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import Maintenance
-from smtprelay.service.chores import Chore
+from smtprelay.service.periodic import PeriodicTask
 
 #: Seconds between two measurements of the free space, after which what failed is tried again.
-LOOK_EVERY: Final = 1.0
+CHECK_EVERY: Final = 1.0
 
 #: Seconds between two searches for finished messages that are too old.
 SWEEP_EVERY: Final = 15.0
@@ -39,7 +39,7 @@ MOST_STEPS: Final = 40
 
 class Retention:
     """
-    The chores of one spool.
+    The periodic tasks of one spool.
 
     :param settings: how much is kept, and for how long.
     :param clock: of the spool; its seconds are since the epoch.
@@ -59,13 +59,13 @@ class Retention:
         self.stopping = False
 
     @property
-    def chores(self) -> Sequence[Chore]:
+    def tasks(self) -> Sequence[PeriodicTask]:
         """What is to be done, and how often."""
         return [
             ("sweep", SWEEP_EVERY, self.sweep),
             ("shrink", SHRINK_EVERY, self.shrink),
             ("reclaim", self._lease / 2, self._reclaim),
-            ("look", LOOK_EVERY, self._spool.check_health),
+            ("look", CHECK_EVERY, self._spool.check_health),
         ]
 
     async def sweep(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 _BOTH: Final = (signal.SIGTERM, signal.SIGINT)
 
-#: Signals within so many seconds count as one: ``timeout`` signals its child, and then the child's group.
+#: Signals within this many seconds count as one: ``timeout`` signals its child, then the child's group.
 _ONE: Final = 1.0
 
 
@@ -42,14 +42,14 @@ def end_at_second(reactor: Any, last: Callable[[], object] = lambda: None) -> No
 
 def at_hangup(reactor: Any) -> list[Callable[[], object]]:
     """Return a list of functions that SIGHUP calls from now on, in the reactor once that runs."""
-    chores: list[Callable[[], object]] = []
+    callbacks: list[Callable[[], object]] = []
 
     def do() -> None:
-        for chore in chores:
-            chore()
+        for callback in callbacks:
+            callback()
 
     signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(do))
-    return chores
+    return callbacks
 
 
 def after_first(reactor: Any, do: Callable[[int, float], object]) -> None:

@@ -16,7 +16,7 @@ from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import Spool
 from smtprelay.net.buffer_budget import Budget
-from smtprelay.service.build.webhook import webhook_paces
+from smtprelay.service.build.webhook import webhook_rate_limits
 from smtprelay.service.errors import CONFIG, StartFailed
 from smtprelay.service.threads import Threads
 from smtprelay.spool.engines.filesystem import on_forgetful
@@ -30,7 +30,7 @@ from smtprelay.spool.receive.capacity import CapacityLimits
 from smtprelay.web.api import api_routes
 from smtprelay.web.context import Operations, Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
-from smtprelay.web.router import Endpoint
+from smtprelay.web.router import ApiRoute
 from smtprelay.web.site import PARTS, Parts
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class DatabaseRetry:
         """What the sites serve now: while it waits the API says so where it would need the spool."""
         return {**PARTS, "api": self._routes} if self.complaint else PARTS
 
-    def _routes(self, sources: Sources) -> Sequence[Endpoint]:
+    def _routes(self, sources: Sources) -> Sequence[ApiRoute]:
         async def away(_request: ApiRequest) -> ApiResponse:
             raise ApiProblem(503, self.complaint or "the spool is being opened")
 
@@ -107,8 +107,10 @@ class SpoolOpener:
         :raises SpoolFault: it cannot be used; so :class:`SpoolBusy` and ``OSError``.
         """
         settings = self._config.spool
-        paces = {name: each.paced for name, each in self._config.providers.items()}
-        options = SpoolOptions(paces=paces | webhook_paces(self._config), events=self._events)
+        rate_limits = {name: each.rate_limit for name, each in self._config.providers.items()}
+        options = SpoolOptions(
+            rate_limits=rate_limits | webhook_rate_limits(self._config), events=self._events
+        )
         if settings is None:
             return open_memory(options, clock=self._reactor)
         limit = settings.limit
@@ -140,7 +142,7 @@ class SpoolOpener:
             return await open_sqlite(settings.path, options, reactor=self._reactor, reserve=LARGEST)
         try:
             with driver():
-                from smtprelay.spool.engines.postgres import open_postgres  # noqa: PLC0415 -- needs what not everybody has
+                from smtprelay.spool.engines.postgres import open_postgres  # noqa: PLC0415 -- an optional dependency
         except DriverMissing as error:
             raise StartFailed(str(error), CONFIG) from error
         assert settings.url is not None

@@ -15,17 +15,17 @@ from typing import Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 
+from smtprelay.telemetry.families import Fields
+
 #: Seconds beyond the next attempt that a start asks for while it waits for its database.
 EXTENSION: Final = 60.0
 
 #: Characters of the status; systemd shows one line.
 _LONGEST: Final = 200
 
-#: When systemd does not read, a new state is sent again after so many seconds, at most so often.
+#: Seconds between attempts to send a new state that systemd does not read, and their maximum number.
 _AGAIN: Final = 0.2
 _TRIES: Final = 500
-
-Fields = Mapping[str, object]
 
 
 class SystemdNotifier:
@@ -55,7 +55,7 @@ class SystemdNotifier:
             handler(fields)
 
     def handler_for(self, event: str) -> Callable[[Fields], object] | None:
-        """Return what handles events of this kind; ``None`` if systemd is not told of them."""
+        """Return the handler for an event; ``None`` if systemd does not need it."""
         return self._handlers.get(event) if self._address else None
 
     def start(self) -> None:
@@ -64,7 +64,7 @@ class SystemdNotifier:
         if self._address and patience:
             call = LoopingCall(self._send, "WATCHDOG=1")
             call.clock = self._reactor
-            # Three times as often as needed: one late turn of the reactor must not get us killed.
+            # Three times as often as needed: one late iteration of the reactor must not get us killed.
             call.start(patience / 3)
 
     def _waits(self, fields: Fields) -> None:

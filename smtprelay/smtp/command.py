@@ -132,7 +132,7 @@ def parse(verb: str, rest: bytes) -> Command:
     read = _ARGUMENTS.get(verb)
     if read is None:
         raise Refused(reply.UNKNOWN_COMMAND)
-    # A CR alone is the end of a line to somebody, so it is none of a name's octets either.
+    # Some programs end lines with a bare CR, so a name must not contain it either.
     if b"\r" in rest or (_CONTROL.search(rest) and read is not _name):
         raise Refused(reply.CONTROL_CHARACTER)
     if not rest.isascii() and read not in (_name, _mail, _rcpt):
@@ -176,7 +176,7 @@ def _mail(verb: str, rest: str) -> Command:
     if keywords:
         parameters = MappingProxyType({**parameters, **keywords})
     address = _address(path, reply.BAD_SENDER) if path else ""
-    # Nobody needs to know by which way a bounce shall travel (RFC 5321 §4.1.1.3).
+    # The source route of a bounce is not needed (RFC 5321 §4.1.1.3).
     return Command(verb, without_route(address), parameters)
 
 

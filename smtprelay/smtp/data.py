@@ -6,7 +6,7 @@ could begin ``CRLF.CRLF`` is held back; what remains never splits a CRLF or a ``
 by itself.
 
 Only ``CRLF.CRLF`` ends data, and only a dot behind CRLF is stuffing (RFC 5321 §4.5.2); the dots of ``\n.\n``
-or ``\r.\r`` are content. From a client whose commands end with LF alone it is ``LF.LF`` and a dot behind LF,
+or ``\r.\r`` are content. From a client whose commands end with a bare LF it is ``LF.LF`` and a dot behind LF,
 and nothing else: CR is content. Bare line ends become CRLF *after* that, and NULs are removed after that, so
 that fixing cannot make an end or a stuffing dot out of content; a line of one dot that arises so is stored as
 it is, and stuffed when it leaves. Content that is refused is still read to its end, or what follows would be
@@ -64,7 +64,7 @@ class BodyDecoder:
     """
     Decodes the content of one message.
 
-    :param bare: the client's lines end with LF alone.
+    :param bare: the client's lines end with a bare LF.
     :ivar ended: the end of data was seen.
     :ivar rest: what came behind it; it is for the session.
     :ivar size: octets decoded so far, stored or not.
@@ -140,7 +140,7 @@ class BodyDecoder:
         text = content.decode("latin-1")
         nul = b"\0" in content
         if nul or not text.isascii():
-            self._look_for_utf_16(self._tail + content, nul=nul)
+            self._detect_utf_16(self._tail + content, nul=nul)
         self._tail = content[-_TAIL:] if len(content) >= _TAIL else (self._tail + content)[-_TAIL:]
         # The only single pass in C that tells CRLF from CR and LF: a third of counting each.
         self._newlines.reset()
@@ -159,7 +159,7 @@ class BodyDecoder:
             return content[2:]
         return content
 
-    def _look_for_utf_16(self, octets: bytes, *, nul: bool) -> None:
+    def _detect_utf_16(self, octets: bytes, *, nul: bool) -> None:
         self._nul = self._nul or nul
         self._odd = self._odd or nul
         self._mark = self._mark or _MARK(octets) is not None

@@ -1,5 +1,5 @@
 """
-What a client asks to be told about its mail: the parameters of RFC 3461, read strictly.
+The DSN parameters of MAIL and RCPT (RFC 3461), read strictly.
 
 The values are put into the fields of reports, so nothing is accepted that is not printable when decoded, or
 that has two meanings. Pure.

@@ -108,7 +108,7 @@ class ESMTPFactory(ServerFactory):
 
     def stop_sessions(self) -> Deferred[None]:
         """
-        Turn everybody away, for good; a silent client, also within a message, is cut after a moment.
+        Refuse new clients for good; a silent client, also within a message, is disconnected after a moment.
 
         The Deferred fires when all sessions have ended, which may take long; :meth:`abort_sessions` cuts
         them.

@@ -13,7 +13,7 @@ from typing import Final
 from smtprelay.model.message import Reply
 from smtprelay.smtp import reply
 
-#: A field name may have so many octets, and as many blanks behind it; RFC 5322 §2.1.1 allows 998 for all.
+#: Maximum octets of a field name, and of blanks behind it; RFC 5322 §2.1.1 allows 998 for all.
 _LONGEST_NAME: Final = 512
 #: Number of octets of a line that suffice to classify it.
 _ENOUGH: Final = 2 * _LONGEST_NAME + 1

@@ -1,10 +1,10 @@
 """
-What the client sent and nobody has read yet, and the lines in it.
+Input from the client that is not read yet, and its lines.
 
 A line that is too long is refused as soon as that is known, and dropped up to its end: its end is never taken
-for a command, and no more than a line of it is kept. A line that ends with LF alone is refused, and each one
+for a command, and no more than a line of it is kept. A line that ends with a bare LF is refused, and each one
 behind it up to a CRLF: for clients that end lines by CRLF they are one. Where it is allowed, a client's first
-line decides that LF alone ends all of its lines, those of content too; never both. Pure.
+line decides that a bare LF ends all of its lines, those of content too; never both. Pure.
 """
 
 from typing import Final
@@ -27,7 +27,7 @@ class LineBuffer:
 
     :param may_be_bare: the first line decides what ends a line; else it is CRLF.
     :ivar octets: empty if nothing is unread; else the end of it is unread.
-    :ivar bare: LF alone ends a line.
+    :ivar bare: a bare LF ends a line.
     :ivar latest: the line that was taken or refused last, or its beginning if it was too long.
     """
 
@@ -38,10 +38,10 @@ class LineBuffer:
         self.latest = b""
         self._may_be_bare = may_be_bare  # no line has come that decided it
         self.octets = b""
-        self._later: list[bytes] = []  # what came behind them, joined when somebody reads
+        self._later: list[bytes] = []  # later input, joined when it is read
         self._at = 0  # what lies before it has been read
         self._swallowing = False  # the rest of a line that was refused because it is too long
-        self._mixed = False  # a line ended with LF alone, and no CRLF has come since
+        self._mixed = False  # a line ended with a bare LF, and no CRLF has come since
 
     def receive(self, octets: bytes) -> None:
         """Add what the client sent."""

@@ -25,7 +25,7 @@ class PortalLogin:
     """
     An avatar.
 
-    :ivar delivery: provides :class:`IEnvelopeDelivery`; it has not been told who the client is.
+    :ivar delivery: provides :class:`IEnvelopeDelivery`; its ``client_is`` has not been called yet.
     :ivar logout: ends its use; called once.
     """
 

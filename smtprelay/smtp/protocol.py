@@ -3,8 +3,8 @@ The server protocol: one loop between a transport, a session and its responder.
 
 Each event of the session gets one answer before the next is asked for. The loop does not call itself, so
 thousands of commands at once cost no stack; the replies of one run leave in one write. The loop and reading
-stop while an answer is pending, while the client does not read, and after enough work for one turn of the
-reactor. What has been received is worked on even if the client has closed its connection meanwhile.
+stop while an answer is pending, while the client does not read, and after enough work for one iteration of
+the reactor. What has been received is worked on even if the client has closed its connection meanwhile.
 """
 
 from typing import TYPE_CHECKING, Any, Final
@@ -24,10 +24,10 @@ from smtprelay.smtp import reply
 from smtprelay.smtp.command import Command
 from smtprelay.smtp.data import BodyDecoder
 from smtprelay.smtp.events import END_OF_DATA, RESPONSE, UNKNOWN, Answered, Content, Event, Foreign, Signal
+from smtprelay.smtp.iteration_budget import CONTENT, MOST, IterationBudget
 from smtprelay.smtp.responder import Responder
 from smtprelay.smtp.session import Session
 from smtprelay.smtp.sniff import failed_handshake
-from smtprelay.smtp.turn import CONTENT, MOST, Turn
 
 if TYPE_CHECKING:
     from smtprelay.smtp.factory import ESMTPFactory
@@ -81,7 +81,7 @@ class ESMTP(Protocol):
         self._responder = Responder(self.factory.portal, settings, self._events, client)
         self._wire = DirectWriter(self.transport)
         self._deadline = SilenceDeadline(clock, settings.command_time, self._expired, self._check_rate)
-        self._turn = Turn(clock, self._advance)
+        self._budget = IterationBudget(clock, self._advance)
         self.transport.registerProducer(self, True)
         self._tell("session.open")
         refusal = self.factory.enter(self, address)
@@ -100,9 +100,9 @@ class ESMTP(Protocol):
             self._deadline.touch()  # of a command only its end counts
         self._session.receive(octets)
         if not self._responder.client.tls:
-            # A socket is read once a turn; what TLS reads at once comes here record by record.
-            self._turn.left = MOST
-        if self._write_paused or self._session.asked or self._turn.waiting:
+            # A socket is read once an iteration; what TLS reads at once comes here record by record.
+            self._budget.left = MOST
+        if self._write_paused or self._session.pending or self._budget.waiting:
             self._pause_reading()
         else:
             self._advance()
@@ -165,13 +165,13 @@ class ESMTP(Protocol):
     # --- the loop --------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        if self._looping or self._turn.waiting:
+        if self._looping or self._budget.waiting:
             return
         self._looping = True
         try:
             while not self._write_paused:
-                if self._turn.left <= 0 and self._session.input.octets:
-                    self._turn.wait()
+                if self._budget.left <= 0 and self._session.input.octets:
+                    self._budget.wait()
                     self._pause_reading()
                     break
                 event = self._session.next_event()
@@ -181,7 +181,7 @@ class ESMTP(Protocol):
         finally:
             self._looping = False
         self._flush()
-        if self._write_paused or self._turn.waiting or self._session.asked:
+        if self._write_paused or self._budget.waiting or self._session.pending:
             return
         if self._silent:
             self._end()
@@ -203,10 +203,10 @@ class ESMTP(Protocol):
     def _act(self, event: Event) -> None:
         if not isinstance(event, Content):
             self._deadline.touch()
-            self._turn.left -= 1
+            self._budget.left -= 1
         elif self._session.input.octets:
             # Else it was no more than the transport reads at once.
-            self._turn.left -= CONTENT
+            self._budget.left -= CONTENT
         verb = END_OF_DATA
         answer: Deferred[Reply] | Deferred[Reply | None] | Reply | None
         if isinstance(event, Command):
@@ -240,8 +240,8 @@ class ESMTP(Protocol):
                 self._why = response.text
             self._queue_reply(verb, response, self._session.answer(response))
         if not self._looping:
-            # The answer came in a later turn: the client's time begins now.
-            self._turn.left = MOST
+            # The answer came in a later iteration: the client's time begins now.
+            self._budget.left = MOST
             self._deadline.touch()
             self._watched = None
             self._advance()
@@ -299,9 +299,9 @@ class ESMTP(Protocol):
             self.transport.abortConnection()
         elif self._write_paused:
             self.abort("timeout: the client does not read")
-        elif self._session.decoder is not None and not self._session.asked:
+        elif self._session.decoder is not None and not self._session.pending:
             self._interrupt(reply.TIMED_OUT)
-        elif not self._session.asked:
+        elif not self._session.pending:
             self.dismiss(reply.TIMED_OUT)
 
     def _check_rate(self, elapsed: float) -> None:
@@ -309,7 +309,7 @@ class ESMTP(Protocol):
         octets, self._octets = self._octets, 0
         self._session.forgive(elapsed)
         watched, self._watched = self._watched, self._session.decoder
-        if watched is None or watched is not self._session.decoder or self._session.asked:
+        if watched is None or watched is not self._session.decoder or self._session.pending:
             return
         if octets < self._settings.data_rate * elapsed:
             self._interrupt(reply.TOO_SLOW)
@@ -322,7 +322,7 @@ class ESMTP(Protocol):
     def abort(self, why: str) -> None:
         """Cut the connection, for the reason ``why``."""
         self._why = why
-        self._turn.cancel()
+        self._budget.cancel()
         self.transport.abortConnection()
 
     def _broken(self, failure: Failure) -> None:
@@ -340,7 +340,7 @@ class ESMTP(Protocol):
             self._responder.abort_unfinished(decoder.size, why)
 
     def _leave(self) -> None:
-        """End the session for the factory and the log; the event is told once."""
+        """End the session for the factory and the log; reported once."""
         self._forget_content(self._why)
         self._session.close()
         self._responder.leave()

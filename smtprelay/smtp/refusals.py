@@ -1,11 +1,11 @@
 """
-Reports each negative reply as an event, and records it in the ledger of refused mail.
+Reports each negative reply as an event, and records it in the list of refused mail.
 
 The first refusals of a client are reported singly; after that, equal ones are summed and reported together a
-little later, with their ``count``, some in each turn of the reactor. So a flood fills neither the log nor the
-memory, and the sums are complete. If one client causes too many kinds of refusals, they are summed without
-user and domain; with too many clients, also without the address. The sums are written to the ledger, too.
-Reading the ledger writes nothing, so it works while the spool cannot be written.
+little later, with their ``count``, some in each iteration of the reactor. So a flood fills neither the log
+nor the memory, and the sums are complete. If one client causes too many kinds of refusals, they are summed
+without user and domain; with too many clients, also without the address. The sums are written to the list,
+too. Reading the list writes nothing, so it works while the spool cannot be written.
 """
 
 import re
@@ -34,8 +34,8 @@ PERIOD: Final = 5.0
 #: Maximum number of kinds of refusals that are counted separately in it, and of known clients.
 MOST_KINDS: Final = 2 * MOST_ROWS
 MOST_CLIENTS: Final = 10_000
-#: Maximum number of sums that are reported in one turn of the reactor.
-IN_A_TURN: Final = 50
+#: Maximum number of sums that are reported in one iteration of the reactor.
+IN_AN_ITERATION: Final = 50
 
 #: Maximum number of characters of a field.
 LONGEST_USER: Final = 100
@@ -86,7 +86,7 @@ class _Sum:
     Equal refusals.
 
     :ivar newest: the last of them.
-    :ivar kept: they get a row in the ledger.
+    :ivar kept: they get a row in the list.
     :ivar count: number of all of them.
     :ivar first: time of the first of several.
     :ivar untold: number of those that no event has reported yet.
@@ -129,10 +129,10 @@ class _Client:
 
 class Refusals(RefusedMail):
     """
-    Reports refusals as ``smtp.refused`` and ``auth.failed``, and keeps their ledger.
+    Reports refusals as ``smtp.refused`` and ``auth.failed``, and keeps their list.
 
     :param clock: also for the timer that reports the sums.
-    :ivar store: holds the ledger; while there is none, the newest rows are kept in memory.
+    :ivar store: holds the list; while there is none, the newest rows are kept in memory.
     """
 
     def __init__(self, clock: IReactorTime, events: Events) -> None:
@@ -192,7 +192,7 @@ class Refusals(RefusedMail):
         client = self._known(refusal.newest.client)
         if client.one_by_one > 0 or self._stopped:
             client.one_by_one -= 1
-            self._say(refusal, address)
+            self._report(refusal, address)
         else:
             refusal.untold = 1
         self._add(refusal, client)
@@ -234,13 +234,13 @@ class Refusals(RefusedMail):
         self._arm()
 
     async def flush(self) -> None:
-        """Report the sums and write them to the ledger; those that cannot be written stay, and it raises."""
+        """Report the sums and write them to the list; those that cannot be written stay, and it raises."""
         async with self._lock:
             sums, self._sums = self._sums, {}
             self._clients.clear()
             left = self._writing = [each for each in sums.values() if each.kept]
             try:
-                await self._say_all([each for each in sums.values() if each.untold])
+                await self._report_all([each for each in sums.values() if each.untold])
                 if self.store is not None and left:
                     await self.store.record([each.row for each in left])
                     left = []
@@ -251,10 +251,10 @@ class Refusals(RefusedMail):
                         each.add(newer)
                     self._sums[each.key] = each
 
-    async def _say_all(self, sums: Sequence[_Sum]) -> None:
+    async def _report_all(self, sums: Sequence[_Sum]) -> None:
         for number, each in enumerate(sums, start=1):
-            self._say(each, each.newest.client)
-            if number % IN_A_TURN == 0:
+            self._report(each, each.newest.client)
+            if number % IN_AN_ITERATION == 0:
                 await deferLater(self._clock, 0)
 
     def stop(self) -> None:
@@ -265,10 +265,10 @@ class Refusals(RefusedMail):
             self._timer = None
         for each in self._sums.values():
             if each.untold:
-                self._say(each, each.newest.client)
+                self._report(each, each.newest.client)
 
     async def record(self, rows: Sequence[RefusalRow]) -> None:
-        """Write refusals of another process to the ledger."""
+        """Write refusals of another process to the list."""
         assert self.store is not None
         await self.store.record(rows)
 
@@ -301,7 +301,7 @@ class Refusals(RefusedMail):
         await self.flush()
         return 0 if self.store is None else await self.store.clear(wanted)
 
-    def _say(self, refusal: _Sum, address: str) -> None:
+    def _report(self, refusal: _Sum, address: str) -> None:
         """Report the refusals that no event has reported yet, or the only one."""
         row = refusal.newest
         count, refusal.untold = refusal.untold or 1, 0

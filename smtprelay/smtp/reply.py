@@ -12,7 +12,7 @@ from smtprelay.model.message import Reply
 
 #: A reply line is at most 512 octets with its code and CRLF (RFC 5321 §4.5.3.1.5).
 LONGEST_LINE: Final = 480
-#: Characters of all lines together; what somebody else said may be a web page.
+#: Characters of all lines together; a text from outside may be a web page.
 LONGEST_TEXT: Final = 4000
 
 _UNPRINTABLE: Final = re.compile(r"[^ -~]")
@@ -139,7 +139,7 @@ LOCAL_ERROR: Final = _reply(451, "4.3.0", "Local error in processing", "internal
 
 
 def not_ready(hostname: str) -> Reply:
-    """Turn a client away that nobody can serve yet."""
+    """Refuse a client that cannot be served yet."""
     return _reply(421, "4.3.2", f"{hostname} Not ready yet, try again later", "not-ready")
 
 

@@ -28,7 +28,7 @@ from smtprelay.smtp.settings import ListenerSettings
 UNNAMED: Final = "unknown"
 
 #: A reply, or the promise of one.
-Answer = Reply | Deferred[Reply]
+ReplyOrDeferred = Reply | Deferred[Reply]
 
 
 class Responder:
@@ -51,7 +51,7 @@ class Responder:
         self.client = client
         self.sender = ""
 
-    def answer(self, command: Command) -> Answer:
+    def answer(self, command: Command) -> ReplyOrDeferred:
         """Answer a command that came in order. It never raises, and the Deferred never fails."""
         return self._verbs[command.verb](self, command)
 
@@ -102,7 +102,7 @@ class Responder:
             self._tell("message.aborted", user=self.client.user, sender=self.sender, size=size, reason=why)
 
     def lose(self) -> None:
-        """Note that the client is gone: its login need not wait for its turn."""
+        """Note that the client is gone: its login need not wait."""
         if not self._lost.called:
             self._lost.callback(None)
 
@@ -114,12 +114,12 @@ class Responder:
         if admission is not None:
             try:
                 admission.logout()
-            except Exception as error:  # noqa: BLE001 -- somebody else's code; it must not keep us
+            except Exception as error:  # noqa: BLE001 -- code from outside; it must not keep us
                 self._failed(error)
 
     # --- verbs -----------------------------------------------------------------------------
 
-    def _hello(self, command: Command) -> Answer:
+    def _hello(self, command: Command) -> ReplyOrDeferred:
         self._introduce(helo=self._name(command.argument), extended=command.verb == "EHLO")
         greeting = extensions.greeting(self._settings, command.verb, secure=bool(self.client.tls))
         if self._admission is None:
@@ -133,25 +133,25 @@ class Responder:
         self._tell("session.helo", helo=said)
         return UNNAMED
 
-    def _mail(self, command: Command) -> Answer:
+    def _mail(self, command: Command) -> ReplyOrDeferred:
         self.sender = command.argument
         if self._admission is None:
             return Deferred.fromCoroutine(self._first_mail(command))
         return self._ask(reply.SENDER_OK, self._admission.delivery.mail, command.argument, command.parameters)
 
-    def _rcpt(self, command: Command) -> Answer:
+    def _rcpt(self, command: Command) -> ReplyOrDeferred:
         assert self._admission is not None
         delivery = self._admission.delivery
         return self._ask(reply.RECIPIENT_OK, delivery.rcpt, command.argument, command.parameters)
 
-    def _data(self, _command: Command) -> Answer:
+    def _data(self, _command: Command) -> ReplyOrDeferred:
         assert self._admission is not None
         return self._ask(reply.START_MAIL, self._admission.delivery.data)
 
-    def _starttls(self, _command: Command) -> Answer:
+    def _starttls(self, _command: Command) -> ReplyOrDeferred:
         return reply.READY_FOR_TLS
 
-    def _auth(self, command: Command) -> Answer:
+    def _auth(self, command: Command) -> ReplyOrDeferred:
         if self.client.user:
             return reply.LOGGED_IN_ALREADY
         try:
@@ -160,13 +160,13 @@ class Responder:
             return refused.reply
         return self._step(exchange, exchange.start)
 
-    def _response(self, command: Command) -> Answer:
+    def _response(self, command: Command) -> ReplyOrDeferred:
         assert self._exchange is not None
         return self._step(self._exchange, self._exchange.respond, command.argument)
 
     def _step(
         self, exchange: SaslExchange, step: Callable[..., Reply | ClaimedLogin], *values: str
-    ) -> Answer:
+    ) -> ReplyOrDeferred:
         try:
             result = step(*values)
         except Refused as refused:
@@ -186,7 +186,7 @@ class Responder:
 
     # --- asking ----------------------------------------------------------------------------
 
-    def _ask(self, success: Reply, question: Callable[..., Any], *values: object) -> Answer:
+    def _ask(self, success: Reply, question: Callable[..., Any], *values: object) -> ReplyOrDeferred:
         """Put ``question`` to the avatar; return ``success`` if it does not refuse."""
         try:
             result = question(*values)

@@ -18,7 +18,7 @@ from smtprelay.smtp import reply
 
 @frozen
 class ClaimedLogin:
-    """What the client claims; nobody has checked it yet."""
+    """A login as the client claims it; not checked yet."""
 
     mechanism: str
     username: str
@@ -32,7 +32,7 @@ def _plain() -> Mechanism:
     parts = (yield b"").split(b"\0")
     if len(parts) != 3:  # noqa: PLR2004 -- authzid NUL authcid NUL passwd
         return None
-    # The first says for whom one would act: nobody may act for another one, and devices write anything there.
+    # The first is the authorization identity: no user may act for another, and devices write anything there.
     return parts[1], parts[2]
 
 

@@ -55,7 +55,7 @@ AFTER_REFUSAL: Final = {"DATA": State.READY, RESPONSE: State.READY, END_OF_DATA:
 #: Where an intermediate reply (3xx) leads.
 HALF_WAY: Final = {"DATA": State.CONTENT, "AUTH": State.CHALLENGED, RESPONSE: State.CHALLENGED}
 
-#: Commands that are good at any time and that nobody else needs to hear of.
+#: Commands that are allowed at any time and that the session answers itself.
 _SIMPLE: Final[Mapping[str, Reply]] = {
     "NOOP": reply.OK,
     "RSET": reply.OK,
@@ -79,7 +79,7 @@ _BEFORE_TLS: Final = frozenset({"EHLO", "HELO", "NOOP", "STARTTLS", "QUIT"})
 #: Commands that not every listener offers.
 _OFFERED: Final = frozenset({"STARTTLS", "AUTH"})
 
-#: Replies to commands that should not have come, and to logins without success; so many end a session.
+#: Maximum number of errors in a session: commands that should not have come, and failed logins.
 _ERRORS: Final = frozenset({454, 500, 501, 502, 503, 504, 535, 538, 555})
 
 #: The parameters of MAIL that belong to what is announced, beside those of :mod:`smtprelay.smtp.dsn`.
@@ -96,10 +96,10 @@ class Session:
     One client's session.
 
     :param secure: TLS is spoken already.
-    :param bare_newlines: the client may end its lines by LF alone, if it does from the beginning.
-    :ivar asked: the event that waits for its answer, ``""`` for none.
+    :param bare_newlines: the client may end its lines by a bare LF, if it does from the beginning.
+    :ivar pending: the event that waits for its answer, ``""`` for none.
     :ivar closed: nothing more will be read or said.
-    :ivar input: what the client has sent and no event has told of yet; it may be half a line.
+    :ivar input: input that no event has returned yet; it may be half a line.
     :ivar decoder: of the message that is being received, or ``None``.
     :ivar said: the last line of the client, or its beginning if it was none.
     """
@@ -112,7 +112,7 @@ class Session:
         self._state = State.READY
         self._bare_newlines = bare_newlines
         self.input = LineBuffer(may_be_bare=bare_newlines)
-        self.asked = ""
+        self.pending = ""
         self.closed = False
         self._fresh = True  # no line has come yet
         self._extended = True  # it may know what we announce: it did not say HELO
@@ -128,7 +128,7 @@ class Session:
     @property
     def concludes(self) -> bool:
         """The end of a message has come, and waits for its answer."""
-        return self.asked == END_OF_DATA and self.decoder is None
+        return self.pending == END_OF_DATA and self.decoder is None
 
     def receive(self, octets: bytes) -> None:
         """Take what the client sent. Nothing is looked at before :meth:`next_event`."""
@@ -144,20 +144,20 @@ class Session:
         ``NEED_DATA``: nothing complete is here, and less than a line is kept.
         """
         state = self._state
-        if self.asked or self.closed:
+        if self.pending or self.closed:
             return Signal.PAUSED
         if self.decoder is not None:
             return self._content(self.decoder)
         if state is State.CLOSING:
             return self._end(Signal.CLOSE)
         if state is State.UPGRADING:
-            self.asked = "STARTTLS"
+            self.pending = "STARTTLS"
             return Signal.UPGRADE
         return self._line()
 
     def answer(self, response: Reply) -> bytes:
         """Take the reply to the last event; return it as it goes over the wire."""
-        verb, self.asked = self.asked, ""
+        verb, self.pending = self.pending, ""
         code = response.code
         if verb in _JUNK:
             self._junk += 1
@@ -182,7 +182,7 @@ class Session:
         if self._state is State.UPGRADING:
             self._secure = self._extended = True
             self._state = State.READY
-        self.asked = ""
+        self.pending = ""
 
     def dismiss(self, farewell: Reply) -> None:
         """
@@ -205,7 +205,7 @@ class Session:
 
     def close(self) -> None:
         """End the session now, without a reply."""
-        self.asked = ""
+        self.pending = ""
         self.decoder = None
         self._end(Signal.CLOSE)
 
@@ -215,7 +215,7 @@ class Session:
         if not self.input.octets:
             return Signal.NEED_DATA
         chunk = decoder.feed(self.input.take(SEGMENT))
-        self.asked = END_OF_DATA
+        self.pending = END_OF_DATA
         if decoder.ended:
             if decoder.rest:
                 self.input.put_back(decoder.rest)
@@ -253,7 +253,7 @@ class Session:
         if self._settings.commands is not None and self._commands > self._settings.commands:
             return self._own(UNKNOWN, reply.TOO_MANY_COMMANDS)
         if self._state is State.CHALLENGED:
-            self.asked = RESPONSE
+            self.pending = RESPONSE
             return Command(RESPONSE, line.decode("latin-1"))
         try:
             command = understand(line)
@@ -263,15 +263,15 @@ class Session:
             return self._own(verb if verb in VERBS else UNKNOWN, refused.reply)
         if own is not None:
             return self._own(command.verb, own)
-        self.asked = command.verb
+        self.pending = command.verb
         return command
 
     def _own(self, verb: str, response: Reply) -> Answered:
-        self.asked = verb
+        self.pending = verb
         return Answered(verb, response)
 
     def _check(self, command: Command) -> Reply | None:
-        """Return our own reply to ``command``, or ``None`` if somebody else shall answer."""
+        """Return our own reply to ``command``, or ``None`` if the responder answers."""
         verb = command.verb
         if verb in _OFFERED or self._settings.tls_require == "always":
             self._check_offered(verb)
@@ -337,8 +337,8 @@ class Session:
         elif verb == END_OF_DATA:
             self._errors, self._junk = 0, 0.0
         elif verb == "STARTTLS":
-            # RFC 3207 §4.2: nothing that came before TLS counts after it, least of all
-            # what somebody put behind the command.
+            # RFC 3207 §4.2: nothing that came before TLS counts after it, least of all what was injected
+            # behind the command.
             self.input = LineBuffer(may_be_bare=self._bare_newlines)
         self._state = TRANSITIONS[self._state].get(verb, self._state)
 

@@ -1,5 +1,5 @@
 """
-What one listener is told: its name, its limits, its TLS. Values only, checked by who made them.
+The settings of one listener: name, limits, TLS. Values only, checked by their maker.
 """
 
 from collections.abc import Container
@@ -32,7 +32,7 @@ class ListenerSettings:
     :ivar bare_newlines: ``"fix"`` makes bare CR and LF in content CRLF and removes NULs,
         ``"refuse"`` answers 5.6.0, ``"accept"`` fixes and lets a client end its lines by LF alone.
     :ivar bare_newlines_from: the addresses of the clients that may do so.
-    :ivar dsn: take what a client asks to be told (RFC 3461); not for avatars that do not obey it.
+    :ivar dsn: accept DSN parameters (RFC 3461); not for avatars that do not support them.
     :ivar command_time: seconds that a client may take for a command, or stay silent within a message.
     :ivar data_rate: octets a second that content must arrive at, averaged over a minute; over a few
         seconds while the relay stops.

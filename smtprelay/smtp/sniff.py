@@ -2,7 +2,7 @@
 Clients that do not speak SMTP here, recognised by their first octets or by OpenSSL's error.
 
 A browser tricked into posting to this port, or a device set to the wrong kind of encryption, would fail
-silently: the operator is told what to set. Pure.
+silently: the log says what to set. Pure.
 """
 
 from typing import Final

@@ -114,7 +114,7 @@ class Lines:
             try:
                 for line in lines:
                     self._line(line)
-            except Exception as error:  # noqa: BLE001 -- somebody else's code; told by finish
+            except Exception as error:  # noqa: BLE001 -- code from outside; reported by finish
                 self._error = error
                 self.abort()
 

@@ -14,7 +14,7 @@ from smtprelay.model.queue import Selection
 from smtprelay.spool.operations import accept, export, import_, operator_settings
 from smtprelay.spool.part import SpoolContext, SpoolPart, reads
 
-#: Pieces of a message are dropped when after so many seconds neither another one nor the message has come.
+#: Seconds after which the pieces of a message are dropped if neither another piece nor the message arrived.
 PATIENCE: Final = 3600
 
 
@@ -22,7 +22,7 @@ class SpoolArchive(SpoolPart):
     """Export and import of one spool; tells the log what has left and come."""
 
     piece = reads(accept.piece)
-    orders = reads(operator_settings.orders)
+    settings = reads(operator_settings.settings)
 
     def __init__(self, context: SpoolContext) -> None:
         super().__init__(context)
@@ -80,7 +80,7 @@ class SpoolArchive(SpoolPart):
         return await self._writer.do(partial(import_.put_piece, message=message, n=n, content=content))
 
     def abandoned(self) -> list[str]:
-        """Return the messages whose pieces nobody goes on with; to be called once a second."""
+        """Return the messages whose upload was abandoned; to be called once a second."""
         for message in self._idle:
             self._idle[message] += 1
         gone = [message for message, seconds in self._idle.items() if seconds > PATIENCE]

@@ -56,11 +56,11 @@ class SpoolLocation(Protocol):
 
     def writing(self, *, new: bool = False) -> AbstractContextManager[InlineWriter]:
         """
-        Give a writer while nobody can be in its way.
+        Give a writer while no other process writes.
 
         :param new: make the spool if there is none.
         :raises FileNotFoundError: there is none.
-        :raises SpoolBusy: a relay has it, and nobody else may write.
+        :raises SpoolBusy: a relay has it, and no other process may write.
         :raises SpoolFault: it cannot be used.
         """
 
@@ -83,12 +83,14 @@ class SqliteLocation:
     @property
     def engine(self) -> SqliteEngine:
         """What keeps it."""
-        return SqliteEngine(database=str(self.path / DATABASE), node=SpoolNode(paces={}), seconds=time.time)
+        return SqliteEngine(
+            database=str(self.path / DATABASE), node=SpoolNode(rate_limits={}), seconds=time.time
+        )
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Give a connection that cannot write."""
-        # Nobody has it open, and we cannot make the files beside it that a reader needs.
+        # No process has it open, and we cannot create the files that a reader needs.
         beside = (self.path / f"{DATABASE}-{name}" for name in ("wal", "shm"))
         frozen = not os.access(self.path, os.W_OK) and not any(file.exists() for file in beside)
         with closing(connect_reader(self._existing() / DATABASE, frozen=frozen)) as connection:
@@ -97,7 +99,7 @@ class SqliteLocation:
 
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:
-        """Give a writer while nobody can be in its way."""
+        """Give a writer while no other process writes."""
         with self._locked(new=new), closing(InlineWriter(self.engine)) as writer:
             yield writer
 
@@ -137,7 +139,7 @@ def in_database(url: Callable[[], str], lease: float) -> SpoolLocation:
     :raises DriverMissing: there is no psycopg.
     """
     with driver():
-        from smtprelay.spool.postgres_location import PostgresLocation  # noqa: PLC0415 -- needs what not everybody has
+        from smtprelay.spool.postgres_location import PostgresLocation  # noqa: PLC0415 -- an optional dependency
 
     return PostgresLocation(url, lease)
 
@@ -155,7 +157,7 @@ class OfflineSpool:
     """
     A spool that is opened directly; raises what its :class:`SpoolLocation` does.
 
-    :param keep: open it for changes now, and until :meth:`close`: nobody else changes it meanwhile.
+    :param keep: open it for changes now, until :meth:`close`: no other process changes it meanwhile.
     :param new: so, and make it if there is none.
     """
 
@@ -189,7 +191,7 @@ class OfflineSpool:
         self._open.close()
 
     def _spool(self, writer: Writer) -> QueueSpool:
-        options = SpoolOptions(paces={}, events=Fanout(()))
+        options = SpoolOptions(rate_limits={}, events=Fanout(()))
         return QueueSpool(writer, InlineReader(self._reading()), options, self._location.engine)
 
     def _writer(self, open_: ExitStack) -> Writer:
@@ -206,7 +208,7 @@ class OfflineSpool:
 
 
 def now(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Return the result of a coroutine that waits for nobody, or raise what it raises."""
+    """Return the result of a coroutine that never waits, or raise what it raises."""
     results: list[T] = []
     failures: list[Any] = []
     Deferred.fromCoroutine(coroutine).addCallbacks(results.append, failures.append)
@@ -235,7 +237,7 @@ class _ReadingWriter:
     def _run(self, operation: Operation[T]) -> T:
         lanes, now = LaneTable(self._connection, {}), time.time()
         lanes.begin(now)
-        tx = Transaction(self._connection, SpoolNode(paces={}), lanes, now)
+        tx = Transaction(self._connection, SpoolNode(rate_limits={}), lanes, now)
         with snapshot(self._connection):
             try:
                 result = operation(tx)

@@ -25,7 +25,7 @@ from smtprelay.spool.receive.capacity import Capacity
 
 T = TypeVar("T")
 P = ParamSpec("P")
-Made = Coroutine[Any, Any, T]
+Async = Coroutine[Any, Any, T]
 
 
 @define(eq=False)
@@ -95,7 +95,7 @@ class QueuePart(SpoolPart):
         self._context.tell_room()
 
 
-def reads(question: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate[Any, P], Made[T]]:
+def reads(question: Callable[Concatenate[Connection, P], T]) -> Callable[Concatenate[Any, P], Async[T]]:
     """Return the method of a part that asks ``question`` of the reader, and no more."""
 
     async def method(self: SpoolPart, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -104,7 +104,7 @@ def reads(question: Callable[Concatenate[Connection, P], T]) -> Callable[Concate
     return method
 
 
-def writes(operation: Callable[Concatenate[Transaction, P], T]) -> Callable[Concatenate[Any, P], Made[T]]:
+def writes(operation: Callable[Concatenate[Transaction, P], T]) -> Callable[Concatenate[Any, P], Async[T]]:
     """Return the method of a part that has the writer do ``operation``, and no more."""
 
     async def method(self: SpoolPart, /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -15,7 +15,7 @@ from psycopg import Error
 from psycopg.conninfo import conninfo_to_dict
 
 from smtprelay.spool.engines.postgres import PostgresEngine, database_clock, new_node
-from smtprelay.spool.engines.postgres_connection import PostgresConnection, Url
+from smtprelay.spool.engines.postgres_connection import PostgresConnection, UrlSource
 from smtprelay.spool.engines.schema import POSTGRES_TYPES, check_version, migrate
 from smtprelay.spool.engines.transaction import Connection, SpoolFault, SpoolNode
 from smtprelay.spool.engines.writer import InlineWriter
@@ -31,7 +31,7 @@ _NONE = "there is no spool in it: the first start of a relay makes one"
 class PostgresLocation:
     """A spool in PostgreSQL that is opened while no relay answers."""
 
-    url: Url
+    url: UrlSource
     lease: float
     shared: ClassVar[bool] = True
 
@@ -46,7 +46,7 @@ class PostgresLocation:
     @property
     def engine(self) -> PostgresEngine:
         """The engine, for what only it can tell."""
-        return PostgresEngine(url=self.url, node=new_node(SpoolNode(paces={}, lease=self.lease)))
+        return PostgresEngine(url=self.url, node=new_node(SpoolNode(rate_limits={}, lease=self.lease)))
 
     @contextmanager
     def reading(self) -> Iterator[PostgresConnection]:
@@ -60,7 +60,7 @@ class PostgresLocation:
 
     @contextmanager
     def writing(self, *, new: bool = False) -> Iterator[InlineWriter]:
-        """Give a writer while nobody can be in its way."""
+        """Give a writer while no other process writes."""
         engine = self.engine
         engine.tables = partial(_check, new=new)
         with closing(InlineWriter(engine)) as writer:

@@ -9,12 +9,12 @@ from attrs import evolve
 
 from smtprelay.interfaces import Prepare
 from smtprelay.model.queue import Detail, DueSelection, Edit, LaneState, QueueStats, Selection, Summary
-from smtprelay.model.queue_admin import MOST_LOOKED_AT, Edited, Found, HoldRule
+from smtprelay.model.queue_admin import MOST_SEARCHED, Edited, Found, HoldRule
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.spool.body import StoredBody
 from smtprelay.spool.operations import nodes
 from smtprelay.spool.operations.bulk_edit import BulkEdit
-from smtprelay.spool.operations.unreachable import note_reach
+from smtprelay.spool.operations.unreachable import note_reachability
 from smtprelay.spool.part import QueuePart, SpoolContext, reads, writes
 from smtprelay.spool.query import views
 from smtprelay.spool.tables import hold_rules
@@ -24,38 +24,42 @@ class SpoolQueueAdmin(QueuePart):
     """The queue as its operator sees it; whoever listens hears of each change."""
 
     unhold = writes(hold_rules.end)
-    holds = reads(hold_rules.rules)
+    hold_rules = reads(hold_rules.rules)
     set_draining = writes(nodes.set_draining)
     nodes = reads(nodes.nodes)
 
     def __init__(self, context: SpoolContext) -> None:
         super().__init__(context)
-        self._paces = context.options.paces
+        self._rate_limits = context.options.rate_limits
 
-    async def stock(self) -> QueueStats:
+    async def stats(self) -> QueueStats:
         """Count what lies in the spool, at a cost that does not grow with it."""
-        return await self._reader.do(partial(views.stock, paces=self._paces, engine=self._context.engine))
+        return await self._reader.do(
+            partial(views.stats, rate_limits=self._rate_limits, engine=self._context.engine)
+        )
 
     async def lanes(self, provider: str = "") -> Sequence[LaneState]:
         """Return all lanes, or those of one provider."""
-        return await self._reader.do(partial(views.lanes, paces=self._paces, provider=provider))
+        return await self._reader.do(partial(views.lanes, rate_limits=self._rate_limits, provider=provider))
 
     async def search(self, selection: Selection, mark: str = "") -> Found:
         """Return deliveries that match, the oldest first."""
         lines: list[Summary] = []
-        looked, left = 0, selection.limit
-        while left > 0 and looked < MOST_LOOKED_AT:
-            question = partial(views.found, selection=selection, paces=self._paces, mark=mark, limit=left)
+        searched, left = 0, selection.limit
+        while left > 0 and searched < MOST_SEARCHED:
+            question = partial(
+                views.found, selection=selection, rate_limits=self._rate_limits, mark=mark, limit=left
+            )
             found, more = await self._reader.do(question)
             lines += found.deliveries
-            looked, mark, left = looked + more, found.mark, selection.limit - len(lines)
+            searched, mark, left = searched + more, found.mark, selection.limit - len(lines)
             if not mark:
                 break
         return Found(deliveries=lines, mark=mark, partial=bool(mark) and left > 0)
 
     async def show(self, message: str) -> Sequence[Detail]:
         """Return all deliveries of a message."""
-        return await self._reader.do(partial(views.details, message=message, paces=self._paces))
+        return await self._reader.do(partial(views.details, message=message, rate_limits=self._rate_limits))
 
     async def content(self, message: str) -> StoredBody:
         """Return the stored body of a message."""
@@ -92,17 +96,17 @@ class SpoolQueueAdmin(QueuePart):
             return due.when
         rule = due.rule
         if due.mark is not None:
-            edited = await self.edit(*hold_rules.holding(rule), mark=due.mark)
+            edited = await self.edit(*hold_rules.hold_change(rule), mark=due.mark)
             await self._writer.do(partial(hold_rules.proceed, number=rule.id, mark=edited.mark))
         else:
-            edited = await self.edit(*hold_rules.releasing(rule, due.ended_by))
+            edited = await self.edit(*hold_rules.release_change(rule, due.ended_by))
             if not edited.mark and await self._writer.do(partial(hold_rules.drop, number=rule.id)):
                 self._events("hold_rule.removed", rule=rule.id, who=due.ended_by or "expired")
         return 0.0
 
-    async def note_reach(self, provider: str, trouble: Unreachable | None) -> bool:
-        """Write down that this node cannot reach a provider, or reaches it again; its mail goes now."""
-        alone = await self._writer.do(partial(note_reach, provider=provider, trouble=trouble))
+    async def note_reachability(self, provider: str, trouble: Unreachable | None) -> bool:
+        """Record that this node cannot reach a provider, or reaches it again; then its mail is due."""
+        alone = await self._writer.do(partial(note_reachability, provider=provider, trouble=trouble))
         if trouble is None:
             self._context.wake()
         return alone

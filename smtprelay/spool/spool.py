@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
-from smtprelay.interfaces import Plan, RefusedMail
+from smtprelay.interfaces import Planner, RefusedMail
 from smtprelay.interfaces.spool import Archive, Maintenance, Permits, QueueAdmin
 from smtprelay.model.attempt import Claim, ClaimBatch, NewMessage, Settlement
 from smtprelay.model.message import Delivery, Draft, Planned
@@ -59,7 +59,7 @@ class QueueSpool(QueuePart):
         self.permits: Permits = SpoolPermits(context)
         self.refusals: RefusedMail = SpoolRefusals(context)
 
-    def incoming(self, draft: Draft, plan: Plan, ended: Settlement | None = None) -> SpoolIncoming:
+    def incoming(self, draft: Draft, plan: Planner, ended: Settlement | None = None) -> SpoolIncoming:
         """Return where the body of ``draft`` goes; its ``finish`` accepts the message."""
         # What a provider took for some must not be refused for the others.
         return SpoolIncoming(draft, plan, self._context, ours=ended is not None, ended=ended)
@@ -77,7 +77,7 @@ class QueueSpool(QueuePart):
             raise
 
     def listen(self, take: Callable[[Sequence[Claim]], None] | None) -> None:
-        """Have ``take`` called after each accept; ``None``: nobody listens any more."""
+        """Have ``take`` called after each accept; ``None``: no more."""
         self._context.take = take
 
     async def claim(self, limit: int = 50) -> ClaimBatch:
@@ -135,7 +135,7 @@ class QueueSpool(QueuePart):
 class SpoolPermits(SpoolPart):
     """Permits for synchronous deliveries."""
 
-    borrow = writes(permits.borrow)
+    acquire = writes(permits.acquire)
 
     async def give_back(self, permit: Permit, feedback: Feedback | None = None) -> None:
         """Release the slot of ``permit``, and learn from what came of it."""

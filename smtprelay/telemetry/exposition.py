@@ -23,23 +23,23 @@ _SIZE: Final = (
 _FREE: Final = "Free space on the spool's file system. Make room before it holds less than a day of mail."
 
 
-class StockCollector(Collector):
+class QueueStatsCollector(Collector):
     """The spool's gauges, from the last :class:`QueueStats`; nothing before there is one."""
 
     def __init__(self) -> None:
-        self.stock: QueueStats | None = None
+        self.stats: QueueStats | None = None
 
     def collect(self) -> Iterator[Metric]:
         """Give the gauges; what is unknown or empty is left out."""
-        stock = self.stock
-        if stock is None:
+        stats = self.stats
+        if stats is None:
             return
-        shown = (each for each in STATES if each not in FINAL or each in stock.states)
-        own = [lane for lane in stock.lanes if lane.lane == ""]
+        shown = (each for each in STATES if each not in FINAL or each in stats.states)
+        own = [lane for lane in stats.lanes if lane.lane == ""]
         waiting = {lane.provider: lane.waiting for lane in own}
         throttled = {lane.provider: lane.throttled + (lane.ceiling is not None) for lane in own}
         text = "Deliveries by state. If many are deferred or held, smtprelay status gives the reason."
-        yield _gauge("spool_deliveries", text, state={each: stock.states.get(each, 0) for each in shown})
+        yield _gauge("spool_deliveries", text, state={each: stats.states.get(each, 0) for each in shown})
         yield _gauge(
             "provider_waiting_deliveries", "Deliveries that wait for the provider.", provider=waiting
         )
@@ -47,9 +47,9 @@ class StockCollector(Collector):
         yield _gauge("provider_throttled_lanes", text, provider=throttled)
         oldest = "When the oldest message that waits was received. If it is long ago, see smtprelay status."
         for name, text, value in (
-            ("bytes", _SIZE, stock.bytes),
-            ("filesystem_free_bytes", _FREE, stock.free),
-            ("oldest_message_timestamp_seconds", oldest, stock.oldest),
+            ("bytes", _SIZE, stats.bytes),
+            ("filesystem_free_bytes", _FREE, stats.free),
+            ("oldest_message_timestamp_seconds", oldest, stats.oldest),
         ):
             if value is not None:
                 yield GaugeMetricFamily(f"smtprelay_spool_{name}", text, value)

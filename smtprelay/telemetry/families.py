@@ -121,7 +121,7 @@ _SHOWN: Final[Mapping[str, Callable[..., Any]]] = {
 }
 
 
-class Number:
+class Series:
     """One series of a counter or a gauge."""
 
     __slots__ = ("value",)
@@ -138,7 +138,7 @@ class Number:
         family.add_metric(labels, self.value)
 
 
-class Spread(Number):
+class HistogramSeries(Series):
     """One series of a histogram; its value is the sum."""
 
     __slots__ = ("_bounds", "_counts")
@@ -165,16 +165,16 @@ class Family(Collector):
     def __init__(self, kind: str, name: str, labels: Sequence[str], text: str) -> None:
         self._labels = labels
         self._shown = partial(_SHOWN[kind], f"smtprelay_{name}", text, labels=labels)
-        self._new = partial(Spread, _BUCKETS[name]) if kind == "histogram" else Number
-        self._series: dict[tuple[object, ...], Number] = {}
+        self._new = partial(HistogramSeries, _BUCKETS[name]) if kind == "histogram" else Series
+        self._series: dict[tuple[object, ...], Series] = {}
         if not labels:
             self.series()
 
-    def series(self, *labels: object) -> Number:
+    def series(self, *labels: object) -> Series:
         """Return the series with these labels, or ``other`` beyond :data:`MOST_CHILDREN`."""
         return self._series.get(labels) or self._look_up(labels)
 
-    def _look_up(self, labels: Sequence[object]) -> Number:
+    def _look_up(self, labels: Sequence[object]) -> Series:
         names = tuple(map(_bounded, self._labels, map(str, labels)))
         if names not in self._series and len(self._series) >= MOST_CHILDREN:
             names = ("other",) * len(names)

@@ -138,11 +138,12 @@ class LogWriter:
             os.close(number)
         return self._file
 
-    def by_turns(self, clock: IReactorTime | None) -> None:
+    def by_iterations(self, clock: IReactorTime | None) -> None:
         """
-        Write the lines of one turn of the reactor together, at the end of the turn.
+        Write the lines of one iteration of the reactor together, at the end of the turn.
 
-        A system call for each line costs more than the line. A killed process loses the lines of its turn.
+        A system call for each line costs more than the line. A killed process loses the lines of its
+        iteration.
 
         :param clock: the reactor while it runs; ``None``: write each line at once, which is the default.
         """
@@ -170,7 +171,7 @@ class LogWriter:
         at_once: bool = False,
     ) -> None:
         """
-        Write one of our events, by the end of this turn.
+        Write one of our events, by the end of this iteration.
 
         :class:`Log` calls this directly: an event of :mod:`twisted.logger` would cost as much as the line.
 

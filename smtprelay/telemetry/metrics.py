@@ -18,7 +18,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import LogEvent
 
 from smtprelay.model.queue import QueueStats
-from smtprelay.telemetry.exposition import StockCollector
+from smtprelay.telemetry.exposition import QueueStatsCollector
 from smtprelay.telemetry.families import Fields, make_families
 from smtprelay.telemetry.log import EVENTS
 from smtprelay.version import VERSION
@@ -82,8 +82,8 @@ class Metrics:
             ProcessCollector(registry=self.registry)
         self._families = make_families(self.registry)
         self._seconds = seconds
-        self._stock = StockCollector()
-        self.registry.register(self._stock)
+        self._queue_stats = QueueStatsCollector()
+        self.registry.register(self._queue_stats)
         self._in_flight: dict[tuple[object, object], Fields] = {}
         self._blocked: dict[str, set[str]] = {}
         self._failing: set[str] = set()
@@ -113,8 +113,8 @@ class Metrics:
             "message.delivered": self._delivered,
             "lane.blocked": partial(self._lane, set.add),
             "lane.unblocked": partial(self._lane, set.discard),
-            "provider.failing": partial(self._reach, set.add),
-            "provider.recovered": partial(self._reach, set.discard),
+            "provider.failing": partial(self._note_reachability, set.add),
+            "provider.recovered": partial(self._note_reachability, set.discard),
         }
 
     def __call__(self, event: str, /, **fields: object) -> None:
@@ -144,25 +144,25 @@ class Metrics:
         """Set whether the relay is ready."""
         self._set("ready", int(ok))
 
-    def stock(self, stock: QueueStats | None) -> None:
+    def stats(self, stats: QueueStats | None) -> None:
         """
         Set what is in the spool; ``None`` is unknown.
 
         It also says which lanes are blocked and which providers cannot be reached: another node may have
         found that, or this one before its last start.
         """
-        self._stock.stock = stock
-        if stock is None:
+        self._queue_stats.stats = stats
+        if stats is None:
             return
-        self._failing = {each.provider for each in stock.unreachable}
-        providers = {*self._blocked, *self._failing, *(lane.provider for lane in stock.lanes)}
+        self._failing = {each.provider for each in stats.unreachable}
+        providers = {*self._blocked, *self._failing, *(lane.provider for lane in stats.lanes)}
         self._blocked = {provider: set() for provider in providers}
-        for lane in stock.lanes:
+        for lane in stats.lanes:
             if lane.blocked_reason or lane.state == "removed":
                 self._blocked[lane.provider].add(lane.lane)
         for provider in providers:
             self._set_up(provider)
-        for lane in stock.lanes:  # of many that are blocked the first few are named
+        for lane in stats.lanes:  # of many that are blocked the first few are named
             if lane.blocked > len(self._blocked[lane.provider]):
                 self._set("provider_blocked_lanes", lane.blocked, lane.provider)
 
@@ -211,7 +211,7 @@ class Metrics:
         change(self._blocked.setdefault(provider, set()), fields.get("lane", ""))
         self._set_up(provider)
 
-    def _reach(self, change: Callable[[set[str], str], None], fields: Fields) -> None:
+    def _note_reachability(self, change: Callable[[set[str], str], None], fields: Fields) -> None:
         change(self._failing, fields.get("provider", ""))
         self._set_up(fields.get("provider", ""))
 

@@ -108,7 +108,7 @@ _EXTENSIONS: Final = frozenset(" ".join(_TYPES.values()).split())
 #: Not in the list, but what programs send that know no better.
 _ANY: Final = "application/octet-stream"
 
-Check = Callable[[Any, str], None]
+SchemaCheck = Callable[[Any, str], None]
 
 
 class SchemaError(ValueError):
@@ -188,7 +188,7 @@ def _wrong(where: str) -> SchemaError:
     return SchemaError(f"Request body validation error. See property '{where}'")
 
 
-def _value(kind: type, is_good: Callable[[Any], object] = lambda _: True) -> Check:
+def _value(kind: type, is_good: Callable[[Any], object] = lambda _: True) -> SchemaCheck:
     def check(value: object, where: str) -> None:
         if not isinstance(value, kind) or not is_good(value):
             raise _wrong(where)
@@ -196,11 +196,11 @@ def _value(kind: type, is_good: Callable[[Any], object] = lambda _: True) -> Che
     return check
 
 
-def _line(longest: int, least: int = 1) -> Check:
+def _line(longest: int, least: int = 1) -> SchemaCheck:
     return _value(str, lambda text: least <= len(text) <= longest and not _CONTROL.search(text))
 
 
-def _matching(pattern: re.Pattern[str], longest: int) -> Check:
+def _matching(pattern: re.Pattern[str], longest: int) -> SchemaCheck:
     return _value(str, lambda text: len(text) <= longest and pattern.fullmatch(text))
 
 
@@ -234,7 +234,7 @@ def _are_headers(headers: Mapping[str, object]) -> bool:
     )
 
 
-def _array(item: Check) -> Check:
+def _array(item: SchemaCheck) -> SchemaCheck:
     def check(value: object, where: str) -> None:
         if not isinstance(value, list):
             raise _wrong(where)
@@ -244,7 +244,7 @@ def _array(item: Check) -> Check:
     return check
 
 
-def _object(required: Mapping[str, Check], optional: Mapping[str, Check]) -> Check:
+def _object(required: Mapping[str, SchemaCheck], optional: Mapping[str, SchemaCheck]) -> SchemaCheck:
     fields = {**required, **optional}
 
     def check(value: object, where: str) -> None:

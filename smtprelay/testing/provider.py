@@ -16,7 +16,7 @@ from smtprelay.model.route import Limits
 from smtprelay.providers.defaults import ProviderDefaults
 
 #: One answer: for all recipients, for each, an exception to raise, or any of these later.
-Answer = Outcome | Results | Exception | Deferred["Outcome | Results"]
+ScriptedAnswer = Outcome | Results | Exception | Deferred["Outcome | Results"]
 
 
 class ScriptedProvider(ProviderDefaults):
@@ -28,13 +28,13 @@ class ScriptedProvider(ProviderDefaults):
     :ivar verdicts: so for ``probe``; when it is empty, ``None``.
     :ivar calls: what was asked, in order: ``("deliver", id)``, ``("resolve", id)``, ``("probe", lane)``.
     :ivar sent: (delivery, body) of each ``deliver``.
-    :ivar takes: call ``taken`` in each ``deliver``, as a provider does that is polled for its verdict.
+    :ivar takes: call ``release_slot`` in each ``deliver``, as a provider does that is polled for its verdict.
     """
 
     def __init__(
         self,
         name: str = "scripted",
-        answers: Iterable[Answer] = (),
+        answers: Iterable[ScriptedAnswer] = (),
         *,
         idempotent: bool = False,
         limits: Limits | None = None,
@@ -46,7 +46,7 @@ class ScriptedProvider(ProviderDefaults):
         self.limits = limits or Limits()
         self.takes = takes
         self.answers = deque(answers)
-        self.resolutions: deque[Answer | None] = deque()
+        self.resolutions: deque[ScriptedAnswer | None] = deque()
         self.verdicts: deque[Outcome | Exception | Deferred[Outcome | None] | None] = deque()
         self.calls: list[tuple[str, str]] = []
         self.sent: list[tuple[Delivery, bytes]] = []
@@ -57,12 +57,12 @@ class ScriptedProvider(ProviderDefaults):
         """Return the key of the lane that ``envelope`` goes in; ``""`` is the provider's own."""
         return self._lane(envelope)
 
-    async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:
+    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:
         """Give the next of ``answers``."""
         self.calls.append(("deliver", delivery.id))
         self.sent.append((delivery, await body.whole()))
         if self.takes:
-            taken()
+            release_slot()
         return await _results(delivery, self.answers.popleft() if self.answers else Delivered("scripted"))
 
     async def resolve(self, delivery: Delivery) -> Results | None:
@@ -84,7 +84,7 @@ class ScriptedProvider(ProviderDefaults):
         self.closed = True
 
 
-async def _results(delivery: Delivery, answer: Answer) -> Results:
+async def _results(delivery: Delivery, answer: ScriptedAnswer) -> Results:
     given = await answer if isinstance(answer, Deferred) else answer
     if isinstance(given, Exception):
         raise given

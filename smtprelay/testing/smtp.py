@@ -23,10 +23,10 @@ from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from smtprelay.testing.certificates import Certificate
-from smtprelay.testing.smtp_script import CUT, SILENCE, Action, Pause, ReceivedMessage
-from smtprelay.testing.smtp_talk import SmtpTalk
+from smtprelay.testing.smtp_script import CUT, SILENCE, Pause, ReceivedMessage, ReplyAction
+from smtprelay.testing.smtp_session import SmtpSinkSession
 
-__all__ = ["CUT", "KEYWORDS", "SILENCE", "Action", "Pause", "ReceivedMessage", "SmtpSink"]
+__all__ = ["CUT", "KEYWORDS", "SILENCE", "Pause", "ReceivedMessage", "ReplyAction", "SmtpSink"]
 
 #: What is offered in the answer to EHLO when nothing else is asked for.
 KEYWORDS: Final = ("PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES")
@@ -71,14 +71,14 @@ class SmtpSink(Factory):
         self.required = required
         self.mechanisms = mechanisms
         self.clock = clock
-        self._next: defaultdict[str, deque[Action]] = defaultdict(deque)
-        self._always: dict[str, Action | None] = {}
+        self._next: defaultdict[str, deque[ReplyAction]] = defaultdict(deque)
+        self._always: dict[str, ReplyAction | None] = {}
         self.messages: list[ReceivedMessage] = []
         self.lines: list[str] = []
         self.connections = 0
-        self.talks: list[SmtpTalk] = []
+        self.talks: list[SmtpSinkSession] = []
 
-    def script(self, verb: str, *actions: Action) -> None:
+    def script(self, verb: str, *actions: ReplyAction) -> None:
         """
         Do ``actions`` in turn, the next times that ``verb`` comes.
 
@@ -88,11 +88,11 @@ class SmtpSink(Factory):
         """
         self._next[verb].extend(actions)
 
-    def always(self, verb: str, action: Action | None) -> None:
+    def always(self, verb: str, action: ReplyAction | None) -> None:
         """Do ``action`` whenever ``verb`` comes and nothing else waits; ``None``: the usual again."""
         self._always[verb] = action
 
-    def take(self, verb: str) -> Action | None:
+    def take(self, verb: str) -> ReplyAction | None:
         """Return what is to be done for ``verb`` now, and strike it out."""
         waiting = self._next[verb]
         return waiting.popleft() if waiting else self._always.get(verb)
@@ -102,10 +102,10 @@ class SmtpSink(Factory):
         for talk in tuple(self.talks):
             talk.hang_up()
 
-    def buildProtocol(self, _addr: IAddress | None) -> SmtpTalk:
+    def buildProtocol(self, _addr: IAddress | None) -> SmtpSinkSession:
         """Make the protocol of one connection."""
         self.connections += 1
-        return SmtpTalk(self, self.connections)
+        return SmtpSinkSession(self, self.connections)
 
     def tls_options(self) -> IOpenSSLContextFactory:
         """Return the server's side of TLS. Needs ``certificate``."""

@@ -24,7 +24,7 @@ class Pause:
 
 
 #: What a scripted verb gets: a reply (lines joined by ``"\n"``), raw bytes, or one of the above.
-Action = str | bytes | Cut | Silence | Pause
+ReplyAction = str | bytes | Cut | Silence | Pause
 CUT: Final = Cut()
 SILENCE: Final = Silence()
 

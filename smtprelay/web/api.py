@@ -20,13 +20,13 @@ from smtprelay.web.messages import ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, signed
 from smtprelay.web.queue_routes import plain, provider_routes, queue_routes
 from smtprelay.web.refused import refused_routes
-from smtprelay.web.router import Endpoint
+from smtprelay.web.router import ApiRoute
 
 #: The status counts the refused mail of this time, seconds.
 DAY: Final = 86_400.0
 
 
-def api_routes(sources: Sources) -> Sequence[Endpoint]:
+def api_routes(sources: Sources) -> Sequence[ApiRoute]:
     """Return the routes of the API."""
     operations = sources.operations
 
@@ -40,9 +40,9 @@ def api_routes(sources: Sources) -> Sequence[Endpoint]:
         return _with_cookie(request, "", 0)
 
     routes = [
-        Endpoint("GET", "/api/v1/status", status),
-        Endpoint("POST", "/api/v1/login", login),
-        Endpoint("POST", "/api/v1/logout", logout),
+        ApiRoute("GET", "/api/v1/status", status),
+        ApiRoute("POST", "/api/v1/login", login),
+        ApiRoute("POST", "/api/v1/logout", logout),
     ]
     routes += refused_routes(sources.refusals, sources.events)
     if sources.spool is not None:
@@ -58,16 +58,16 @@ def api_routes(sources: Sources) -> Sequence[Endpoint]:
     return routes
 
 
-def _drain_routes(draining: Draining) -> Sequence[Endpoint]:
-    async def show(_asked: ApiRequest) -> ApiResponse:
+def _drain_routes(draining: Draining) -> Sequence[ApiRoute]:
+    async def show(_request: ApiRequest) -> ApiResponse:
         return json_answer(plain(await draining.state()))
 
-    async def turn(request: ApiRequest) -> ApiResponse:
+    async def switch(request: ApiRequest) -> ApiResponse:
         wanted, who = signed(request, {"undo": FLAG})
-        await draining.turn(not wanted.get("undo", False), who)
+        await draining.switch(not wanted.get("undo", False), who)
         return await show(request)
 
-    return [Endpoint("GET", "/api/v1/drain", show), Endpoint("POST", "/api/v1/drain", turn, "operator")]
+    return [ApiRoute("GET", "/api/v1/drain", show), ApiRoute("POST", "/api/v1/drain", switch, "operator")]
 
 
 def _with_cookie(request: ApiRequest, value: str, age: int) -> ApiResponse:
@@ -84,8 +84,8 @@ async def _status(sources: Sources, request: ApiRequest) -> ApiResponse:
             "version": VERSION,
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
-            "attention": attention(told.stock, sources.relay.log_trouble(), told.silent),
-            "stock": None if sources.spool is None else plain(told.stock),
+            "attention": attention(told.stats, sources.relay.log_trouble(), told.silent),
+            "stock": None if sources.spool is None else plain(told.stats),
             "nodes": plain(told.nodes),
             "refused": told.refused,
             "listeners": [dict(listener) for listener in sources.relay.listeners()],

@@ -21,7 +21,7 @@ from smtprelay.model.archive_json import read, written
 from smtprelay.model.message import SpoolUnavailable
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, NOTE, OBJECT, STRINGS, TEXT, ValueKind, checked, filtered
-from smtprelay.web.router import Endpoint
+from smtprelay.web.router import ApiRoute
 
 #: Messages in one request of an import at most.
 MOST: Final = 200
@@ -35,21 +35,21 @@ _API: Final = "/api/v1/archive"
 
 def archive_routes(
     archive: Archive, targets: RoutingTargets, operator: Operator | None = None
-) -> Sequence[Endpoint]:
+) -> Sequence[ApiRoute]:
     """Return the routes; ``targets`` are those that what is imported may take."""
     actions = (
         ("POST", "/export", partial(_export, archive)),
         ("POST", "/exported", partial(_exported, archive)),
         ("POST", "/import", partial(_import, archive, targets)),
-        ("GET", "/orders", partial(_orders, archive)),
+        ("GET", "/orders", partial(_settings, archive)),
         ("POST", "/orders", partial(_apply_settings, archive, targets, operator)),
         ("GET", "/{id}/pieces/{n}", partial(_piece, archive)),
         ("POST", "/{id}/pieces/{n}", partial(_put_piece, archive)),
     )
-    return [Endpoint(method, _API + path, action, "operator") for method, path, action in actions]
+    return [ApiRoute(method, _API + path, action, "operator") for method, path, action in actions]
 
 
-def check_routes(maintenance: Maintenance) -> Sequence[Endpoint]:
+def check_routes(maintenance: Maintenance) -> Sequence[ApiRoute]:
     """Return the routes of the spool's check."""
 
     async def check(request: ApiRequest) -> ApiResponse:
@@ -60,8 +60,8 @@ def check_routes(maintenance: Maintenance) -> Sequence[Endpoint]:
         return json_answer({"lanes": await maintenance.recount()})
 
     return [
-        Endpoint("GET", "/api/v1/spool/check", check, "operator"),
-        Endpoint("POST", "/api/v1/spool/check/recount", recount, "operator"),
+        ApiRoute("GET", "/api/v1/spool/check", check, "operator"),
+        ApiRoute("POST", "/api/v1/spool/check/recount", recount, "operator"),
     ]
 
 
@@ -101,8 +101,8 @@ async def _import(archive: Archive, targets: RoutingTargets, request: ApiRequest
     return json_answer({"results": [_result(next(put) if each is None else each) for each in results]})
 
 
-async def _orders(archive: Archive, _request: ApiRequest) -> ApiResponse:
-    return json_answer(operator_settings.written(await archive.orders()))
+async def _settings(archive: Archive, _request: ApiRequest) -> ApiResponse:
+    return json_answer(operator_settings.written(await archive.settings()))
 
 
 async def _apply_settings(
@@ -115,7 +115,7 @@ async def _apply_settings(
     except ValueError as error:
         raise ApiProblem(400, str(error)) from None
     if operator is not None:
-        operator.holds_changed()
+        operator.hold_rules_changed()
     return json_answer(Converter().unstructure(applied))
 
 

@@ -11,7 +11,7 @@ from smtprelay.telemetry.log_writer import LogTrouble
 
 
 def attention(
-    stock: QueueStats | None, log: LogTrouble | None = None, silent: str = ""
+    stats: QueueStats | None, log: LogTrouble | None = None, silent: str = ""
 ) -> list[Mapping[str, Any]]:
     """
     Return what an operator has to look at, each with a sentence.
@@ -27,20 +27,20 @@ def attention(
         lines.append(_line("log", "log", f"the log cannot be written: {log.reason}", since=log.since))
     if silent:
         lines.append(_line("spool", "spool", f"the spool does not answer: {silent}"))
-    if stock is None:
+    if stats is None:
         return lines
-    for each in stock.unreachable:
+    for each in stats.unreachable:
         text = f"{each.provider} cannot be reached: {each.reason.rstrip('.')}"
         place = {"host": each.host, "stage": each.stage}
         lines.append(_line("unreachable", each.provider, text, since=each.since) | place)
-    named = Counter(lane.provider for lane in stock.lanes if lane.lane and lane.blocked_reason)
-    for lane in stock.lanes:
+    named = Counter(lane.provider for lane in stats.lanes if lane.lane and lane.blocked_reason)
+    for lane in stats.lanes:
         lines += _stopped(lane)
         more = lane.blocked - named[lane.provider]
         if more > 0:
             text = f"{more} more lanes of {lane.provider} are blocked: `smtprelay providers list`"
             lines.append(_line("blocked", lane.provider, text))
-    for name in stock.crash_loops:
+    for name in stats.crash_loops:
         text = f"{name} is held, the relay died twice while delivering it: `smtprelay queue show {name}`"
         lines.append(_line("crash_loop", name, text))
     return lines

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, STRINGS, checked
-from smtprelay.web.router import Endpoint
+from smtprelay.web.router import ApiRoute
 
 #: For the mail's own document: no script, no form, nothing from the network, no origin.
 MAIL_POLICY = (
@@ -90,7 +90,7 @@ class Mailbox(Protocol):
         """Remove the mails with these ids of the provider; return how many were removed."""
 
 
-def mailbox_routes(mailbox: Mailbox) -> Sequence[Endpoint]:
+def mailbox_routes(mailbox: Mailbox) -> Sequence[ApiRoute]:
     """Return the routes under ``/api/v1/mailbox`` that show ``mailbox``."""
 
     def found(request: ApiRequest) -> CapturedMail:
@@ -99,7 +99,7 @@ def mailbox_routes(mailbox: Mailbox) -> Sequence[Endpoint]:
             raise ApiProblem(404, f"no captured mail has the id {request.path['id']!r}")
         return mail
 
-    async def listing(_asked: ApiRequest) -> ApiResponse:
+    async def listing(_request: ApiRequest) -> ApiResponse:
         return json_answer({"mails": [_line(mail) for mail in mailbox.list()]})
 
     async def one(request: ApiRequest) -> ApiResponse:
@@ -119,11 +119,11 @@ def mailbox_routes(mailbox: Mailbox) -> Sequence[Endpoint]:
         return json_answer({"count": mailbox.delete(ids)})
 
     return (
-        Endpoint("GET", "/api/v1/mailbox", listing),
-        Endpoint("POST", "/api/v1/mailbox/delete", delete, "operator"),
-        Endpoint("GET", "/api/v1/mailbox/{id}", one, "operator"),
-        Endpoint("GET", "/api/v1/mailbox/{id}/html", html, "operator"),
-        Endpoint("GET", "/api/v1/mailbox/{id}/attachments/{n}", attachment, "operator"),
+        ApiRoute("GET", "/api/v1/mailbox", listing),
+        ApiRoute("POST", "/api/v1/mailbox/delete", delete, "operator"),
+        ApiRoute("GET", "/api/v1/mailbox/{id}", one, "operator"),
+        ApiRoute("GET", "/api/v1/mailbox/{id}/html", html, "operator"),
+        ApiRoute("GET", "/api/v1/mailbox/{id}/attachments/{n}", attachment, "operator"),
     )
 
 

@@ -46,7 +46,7 @@ class Drained:
 class Draining(Protocol):
     """What can be drained: a relay, or all its workers."""
 
-    async def turn(self, on: bool, who: str) -> None:
+    async def switch(self, on: bool, who: str) -> None:
         """
         Stop accepting and delivering mail, or start again.
 
@@ -66,7 +66,7 @@ class SpoolState:
     :ivar silent: why the spool does not answer; ``""`` if it does.
     """
 
-    stock: QueueStats | None = None
+    stats: QueueStats | None = None
     nodes: Sequence[Node] = ()
     refused: int | None = None
     silent: str = ""
@@ -139,13 +139,13 @@ class Sources:
         """Return the current metrics."""
         metrics = self.relay.metrics
         metrics.ready(not any((await self.relay.readiness()).values()))
-        stock = await self.counted()
-        metrics.stock(None if self.spool is None else stock)
+        stats = await self.counted()
+        metrics.stats(None if self.spool is None else stats)
         return await self.relay.registry()
 
     async def counted(self) -> QueueStats | None:
         """Return what is in the spool; ``None`` if it does not answer."""
-        return (await self.of_spool()).stock
+        return (await self.of_spool()).stats
 
     async def of_spool(self, since: float | None = None) -> SpoolState:
         """
@@ -167,7 +167,7 @@ class Sources:
 
     async def _ask_spool(self, told: SpoolState, since: float | None) -> None:
         if self.operations.lanes is not None:
-            told.stock = await self.operations.lanes.stock()
+            told.stats = await self.operations.lanes.stats()
         if since is not None:
             told.nodes = () if self.spool is None else await self.spool.admin.nodes()
             told.refused = len(await self.refusals.refused(RefusalFilter(since=since)))

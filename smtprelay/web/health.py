@@ -15,13 +15,13 @@ from smtprelay.version import VERSION
 from smtprelay.web.attention import attention
 from smtprelay.web.context import Checks, Sources
 from smtprelay.web.messages import ApiRequest, ApiResponse, json_answer, text_answer
-from smtprelay.web.router import Endpoint
+from smtprelay.web.router import ApiRoute
 
 
-def health_routes(sources: Sources) -> Sequence[Endpoint]:
+def health_routes(sources: Sources) -> Sequence[ApiRoute]:
     """Return the health checks, also under the paths of the relays that this one replaces."""
 
-    async def live(_asked: ApiRequest) -> ApiResponse:
+    async def live(_request: ApiRequest) -> ApiResponse:
         return text_answer("ok\n")  # the reactor runs, or there would be no answer
 
     async def ready(request: ApiRequest) -> ApiResponse:
@@ -35,20 +35,20 @@ def health_routes(sources: Sources) -> Sequence[Endpoint]:
         good = not any(checks.values())
         return text_answer("\n".join([*lines, "ok" if good else "not ready", ""]), 200 if good else 503)
 
-    async def started(_asked: ApiRequest) -> ApiResponse:
+    async def started(_request: ApiRequest) -> ApiResponse:
         why = (await sources.relay.readiness()).get("recovery")
         return text_answer(f"recovery: {why}\n", 503) if why else text_answer("ok\n")
 
-    async def health(_asked: ApiRequest) -> ApiResponse:
+    async def health(_request: ApiRequest) -> ApiResponse:
         good = not any((await _checks(sources)).values())
         return json_answer(_health(sources, good, await sources.exposition()), 200 if good else 503)
 
     probes = {"/livez": live, "/readyz": ready, "/startupz": started}
     probes |= dict.fromkeys(("/health", "/healthz", "/ready"), health)
-    return [Endpoint("GET", path, action, "anyone") for path, action in probes.items()]
+    return [ApiRoute("GET", path, action, "anyone") for path, action in probes.items()]
 
 
-def metrics_routes(sources: Sources) -> Sequence[Endpoint]:
+def metrics_routes(sources: Sources) -> Sequence[ApiRoute]:
     """Return ``/metrics``: text or OpenMetrics, or JSON on request (``application/json``)."""
 
     async def metrics(request: ApiRequest) -> ApiResponse:
@@ -58,7 +58,7 @@ def metrics_routes(sources: Sources) -> Sequence[Endpoint]:
         body, content_type = render(registry, request.accept)
         return ApiResponse(body=body, type=content_type)
 
-    return [Endpoint("GET", "/metrics", metrics, "anyone")]
+    return [ApiRoute("GET", "/metrics", metrics, "anyone")]
 
 
 async def _checks(sources: Sources, exclude: Sequence[str] = ()) -> Checks:

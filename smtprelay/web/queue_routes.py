@@ -22,7 +22,7 @@ from smtprelay.model.queue_admin import HoldRule
 from smtprelay.web.context import Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, NOTE, NUMBER, TEXT, changed, listed, signed
-from smtprelay.web.router import Action, Endpoint
+from smtprelay.web.router import Action, ApiRoute
 from smtprelay.web.streaming import begun
 
 #: How many deliveries are written at a time.
@@ -38,13 +38,13 @@ _RULE: Final = {**dict.fromkeys(_PATTERNS, TEXT), "why": NOTE, "until": NUMBER, 
 plain: Final = Converter().unstructure
 
 
-def queue_routes(spool: QueueAdmin, sources: Sources) -> Sequence[Endpoint]:
+def queue_routes(spool: QueueAdmin, sources: Sources) -> Sequence[ApiRoute]:
     """Return the routes of the queue."""
 
     async def listing(request: ApiRequest) -> ApiResponse:
         found = await spool.search(*listed(request.query))
         deliveries = await _slices(found.deliveries, sources.clock)
-        rest = {"lanes": plain((await spool.stock()).lanes), "mark": found.mark, "partial": found.partial}
+        rest = {"lanes": plain((await spool.stats()).lanes), "mark": found.mark, "partial": found.partial}
         more = json.dumps(rest)[1:]
         return ApiResponse(body=f'{{"deliveries":[{deliveries}],{more}'.encode())
 
@@ -62,27 +62,27 @@ def queue_routes(spool: QueueAdmin, sources: Sources) -> Sequence[Endpoint]:
         disposition = f'attachment; filename="{body.message}.eml"'
         return evolve(answer, type="message/rfc822", headers={"Content-Disposition": disposition})
 
-    def editing(action: str) -> Endpoint:
+    def editing(action: str) -> ApiRoute:
         async def edit(request: ApiRequest) -> ApiResponse:
             selection, change, mark = changed(request, action)
             if action == "reroute" and sources.operations.operator is not None:
                 sources.operations.operator.check(change.provider)
             return json_answer(plain(await spool.edit(selection, change, mark, sources.operations.operator)))
 
-        return Endpoint("POST", f"/api/v1/queue/{action}", _answering(edit), "operator")
+        return ApiRoute("POST", f"/api/v1/queue/{action}", _answering(edit), "operator")
 
     return [
-        Endpoint("GET", "/api/v1/queue", _answering(listing)),
-        Endpoint("GET", "/api/v1/queue/{id}", _answering(show)),
-        Endpoint("GET", "/api/v1/queue/{id}/message", _answering(raw), "operator"),
+        ApiRoute("GET", "/api/v1/queue", _answering(listing)),
+        ApiRoute("GET", "/api/v1/queue/{id}", _answering(show)),
+        ApiRoute("GET", "/api/v1/queue/{id}/message", _answering(raw), "operator"),
         *(editing(action) for action in ACTIONS),
         *_hold_routes(spool, sources),
     ]
 
 
-def _hold_routes(spool: QueueAdmin, sources: Sources) -> Sequence[Endpoint]:
-    async def holds(_asked: ApiRequest) -> ApiResponse:
-        return json_answer({"hold_rules": plain(await spool.holds())})
+def _hold_routes(spool: QueueAdmin, sources: Sources) -> Sequence[ApiRoute]:
+    async def hold_rules(_request: ApiRequest) -> ApiResponse:
+        return json_answer({"hold_rules": plain(await spool.hold_rules())})
 
     async def hold(request: ApiRequest) -> ApiResponse:
         wanted, who = signed(request, _RULE)
@@ -106,13 +106,13 @@ def _hold_routes(spool: QueueAdmin, sources: Sources) -> Sequence[Endpoint]:
         # The first step now, so that the mail of a small queue is held before the answer.
         await spool.apply_hold_rules()
         if sources.operations.operator is not None:
-            sources.operations.operator.holds_changed()
+            sources.operations.operator.hold_rules_changed()
         return json_answer({"hold_rule": plain(rule)})
 
     return [
-        Endpoint("GET", "/api/v1/hold-rules", _answering(holds)),
-        Endpoint("POST", "/api/v1/hold-rules", _answering(hold), "operator"),
-        Endpoint("POST", "/api/v1/hold-rules/{id}/remove", _answering(unhold), "operator"),
+        ApiRoute("GET", "/api/v1/hold-rules", _answering(hold_rules)),
+        ApiRoute("POST", "/api/v1/hold-rules", _answering(hold), "operator"),
+        ApiRoute("POST", "/api/v1/hold-rules/{id}/remove", _answering(unhold), "operator"),
     ]
 
 
@@ -126,10 +126,10 @@ def _expect_a_match(patterns: Mapping[str, str], sources: Sources) -> None:
         sources.operations.operator.check(provider)
 
 
-def provider_routes(spool: QueueAdmin, operator: Operator) -> Sequence[Endpoint]:
+def provider_routes(spool: QueueAdmin, operator: Operator) -> Sequence[ApiRoute]:
     """Return the routes of the providers' lanes."""
 
-    async def lanes(_asked: ApiRequest) -> ApiResponse:
+    async def lanes(_request: ApiRequest) -> ApiResponse:
         return json_answer({"lanes": plain(await spool.lanes())})
 
     async def probe(request: ApiRequest) -> ApiResponse:
@@ -151,8 +151,8 @@ def provider_routes(spool: QueueAdmin, operator: Operator) -> Sequence[Endpoint]
     changes = {"probe": probe, "suspend": suspend, "resume": resume}
     path = "/api/v1/providers/{name}/"
     return [
-        Endpoint("GET", "/api/v1/providers", _answering(lanes)),
-        *(Endpoint("POST", path + word, _answering(change), "operator") for word, change in changes.items()),
+        ApiRoute("GET", "/api/v1/providers", _answering(lanes)),
+        *(ApiRoute("POST", path + word, _answering(change), "operator") for word, change in changes.items()),
     ]
 
 
@@ -189,8 +189,8 @@ async def _slices(values: Sequence[Any], clock: IReactorTime) -> str:
     parts = []
     for start in range(0, len(values), SLICE):
         if start:
-            turn: Deferred[None] = Deferred()
-            clock.callLater(0, turn.callback, None)
-            await turn
+            pause: Deferred[None] = Deferred()
+            clock.callLater(0, pause.callback, None)
+            await pause
         parts.append(json.dumps(plain(values[start : start + SLICE]))[1:-1])
     return ",".join(parts)

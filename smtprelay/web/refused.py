@@ -12,7 +12,7 @@ from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, NUMBER, TEXT, ValueKind, checked, number, signed
 from smtprelay.web.remedies import remedy
-from smtprelay.web.router import Endpoint
+from smtprelay.web.router import ApiRoute
 
 #: Lists it; the supervisor sends what it has refused itself to the other one.
 REFUSED: Final = "/api/v1/refused"
@@ -27,7 +27,7 @@ _ROW: Final = {
 _FILTERS: Final = {**dict.fromkeys(_TEXTS, TEXT), "since": NUMBER}
 
 
-def refused_routes(refusals: RefusedMail, events: Events) -> Sequence[Endpoint]:
+def refused_routes(refusals: RefusedMail, events: Events) -> Sequence[ApiRoute]:
     """Return the routes of refused mail."""
 
     async def show(request: ApiRequest) -> ApiResponse:
@@ -44,12 +44,12 @@ def refused_routes(refusals: RefusedMail, events: Events) -> Sequence[Endpoint]:
         return json_answer({"count": count})
 
     return [
-        Endpoint("GET", REFUSED, show),
-        Endpoint("POST", f"{REFUSED}/clear", clear, "operator"),
+        ApiRoute("GET", REFUSED, show),
+        ApiRoute("POST", f"{REFUSED}/clear", clear, "operator"),
     ]
 
 
-def record_route(refusals: RefusedMail) -> Endpoint:
+def record_route(refusals: RefusedMail) -> ApiRoute:
     """Return the route that a worker has for the supervisor."""
 
     async def record(request: ApiRequest) -> ApiResponse:
@@ -62,7 +62,7 @@ def record_route(refusals: RefusedMail) -> Endpoint:
         await refusals.record(rows)
         return json_answer({"count": len(rows)})
 
-    return Endpoint("POST", RECORD, record, "operator")
+    return ApiRoute("POST", RECORD, record, "operator")
 
 
 def wanted(query: Mapping[str, list[str]]) -> RefusalFilter:

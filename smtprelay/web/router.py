@@ -20,7 +20,7 @@ from smtprelay.model.message import SpoolUnavailable
 from smtprelay.telemetry.log_format import flattened
 from smtprelay.web.auth import Access
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
-from smtprelay.web.streaming import PacedWriter
+from smtprelay.web.streaming import StreamWriter
 
 #: The headers of every answer; an answer's own headers replace them.
 HEADERS: Final = {
@@ -38,7 +38,7 @@ Action = Callable[[ApiRequest], Awaitable[ApiResponse]]
 
 
 @frozen
-class Endpoint:
+class ApiRoute:
     """
     A path and the action that answers it.
 
@@ -63,7 +63,7 @@ class ApiRouter(Resource):
 
     isLeaf = True
 
-    def __init__(self, routes: Iterable[Endpoint], access: Access, events: Events) -> None:
+    def __init__(self, routes: Iterable[ApiRoute], access: Access, events: Events) -> None:
         super().__init__()
         self._routes = tuple(routes)
         self._access = access
@@ -79,7 +79,7 @@ class ApiRouter(Resource):
 
     async def _answer(self, request: Request, gone: list[object]) -> None:
         path = unquote(request.path.decode("ascii", "replace"))
-        route: Endpoint | None = None
+        route: ApiRoute | None = None
         try:
             route, api_request = self._find(request, path)
             api_request = await self._access.admit(request, route.role, api_request)
@@ -101,7 +101,7 @@ class ApiRouter(Resource):
             route=route.path if route else "other",
         )
 
-    def _find(self, request: Request, path: str) -> tuple[Endpoint, ApiRequest]:
+    def _find(self, request: Request, path: str) -> tuple[ApiRoute, ApiRequest]:
         method = request.method.decode("ascii", "replace")
         matching = [(route, found) for route in self._routes if (found := route.pattern.fullmatch(path))]
         for route, found in matching:
@@ -127,7 +127,7 @@ class ApiRouter(Resource):
         request.setHeader("Content-Length", str(length))
         if answer.pieces is None or request.method == b"HEAD":
             request.write(answer.body)
-        elif not await PacedWriter(request).send(answer.pieces):
+        elif not await StreamWriter(request).send(answer.pieces):
             return
         request.finish()
 

@@ -19,10 +19,10 @@ from smtprelay.web.auth import Access
 from smtprelay.web.context import Sources
 from smtprelay.web.health import health_routes, metrics_routes
 from smtprelay.web.messages import MAX_BODY, ApiRequest, ApiResponse
-from smtprelay.web.router import ApiRouter, Endpoint
+from smtprelay.web.router import ApiRoute, ApiRouter
 
 #: Returns the routes of each part.
-Parts = Mapping[str, Callable[[Sources], Sequence[Endpoint]]]
+Parts = Mapping[str, Callable[[Sources], Sequence[ApiRoute]]]
 
 PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -42,17 +42,17 @@ _FILES: Final = (
 )
 
 
-def _static(name: str) -> Endpoint:
+def _static(name: str) -> ApiRoute:
     answer = ApiResponse(
         body=(Path(__file__).parent / "static" / name).read_bytes(),
         type=f"{_TYPES[name.rpartition('.')[2]]}; charset=utf-8",
         headers={"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"},
     )
 
-    async def send(_asked: ApiRequest) -> ApiResponse:
+    async def send(_request: ApiRequest) -> ApiResponse:
         return answer
 
-    return Endpoint("GET", f"/{name.removeprefix('index.html')}", send, "visitor")
+    return ApiRoute("GET", f"/{name.removeprefix('index.html')}", send, "visitor")
 
 
 #: What ``serve`` may name.

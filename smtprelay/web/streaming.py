@@ -26,7 +26,7 @@ async def _behind(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[b
 
 
 @implementer(IPushProducer)
-class PacedWriter:
+class StreamWriter:
     """Writes to a request no faster than its client reads."""
 
     def __init__(self, request: Request) -> None:
@@ -74,16 +74,16 @@ class BodyReader(Protocol):
     def __init__(self) -> None:
         self._arrived: list[bytes] = []
         self._end: Failure | None = None
-        self._news: Deferred[None] = Deferred()
+        self._arrival: Deferred[None] = Deferred()
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Give what arrives; raises the error that ends it early."""
         try:
             while self._arrived or self._end is None:
                 if not self._arrived:
-                    self._news = Deferred()
+                    self._arrival = Deferred()
                     self.transport.resumeProducing()
-                    await self._news
+                    await self._arrival
                 arrived, self._arrived = self._arrived, []
                 for piece in arrived:
                     yield piece
@@ -105,5 +105,5 @@ class BodyReader(Protocol):
         self._tell()
 
     def _tell(self) -> None:
-        if not self._news.called:
-            self._news.callback(None)
+        if not self._arrival.called:
+            self._arrival.callback(None)

@@ -7,7 +7,6 @@ case says how one is opened.
 
 from tests.behaviours.spool_accept import AcceptContract
 from tests.behaviours.spool_archive import ArchiveContract
-from tests.behaviours.spool_borrow import BorrowContract
 from tests.behaviours.spool_changes import ChangeContract
 from tests.behaviours.spool_claim import ClaimContract
 from tests.behaviours.spool_deletion import DeletionContract
@@ -18,6 +17,7 @@ from tests.behaviours.spool_lanes import LaneContract
 from tests.behaviours.spool_maintenance import MaintenanceContract
 from tests.behaviours.spool_notice import NoticeContract
 from tests.behaviours.spool_operator import OperatorContract
+from tests.behaviours.spool_permits import PermitsContract
 from tests.behaviours.spool_refusals import RefusalContract
 from tests.behaviours.spool_room import RoomContract
 from tests.behaviours.spool_search import SearchContract
@@ -33,7 +33,7 @@ class SpoolContract(
     LaneContract,
     LaneLimitContract,
     FeedbackContract,
-    BorrowContract,
+    PermitsContract,
     OperatorContract,
     DeletionContract,
     NoticeContract,

@@ -12,7 +12,7 @@ from smtprelay.model.queue import STATES, SUSPENDED, Edit, Selection
 from smtprelay.model.queue_admin import HoldRule
 from smtprelay.model.shape import shape_of
 from smtprelay.spool import archive
-from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
+from tests.behaviours.spool_stories import BODY, RATE_LIMITS, SpoolStories, done
 from tests.listed import listed
 
 EVERYTHING = Selection(states=STATES, everything=True)
@@ -62,24 +62,24 @@ class ArchiveContract(SpoolStories):
 
     async def exported(self, spool: Spool, selection=EVERYTHING, *, moving=False) -> list[ArchiveItem]:
         """Return everything that is exported, bodies and all."""
-        packed, mark = [], None
+        exported, mark = [], None
         while mark != "":
             portion = await spool.archive.export(selection, mark or "", moving=moving)
-            packed += [evolve(each, content=await self.body_of(spool, each)) for each in portion.items]
+            exported += [evolve(each, content=await self.body_of(spool, each)) for each in portion.items]
             mark = portion.mark
-        return packed
+        return exported
 
-    async def body_of(self, spool: Spool, packed: ArchiveItem) -> bytes | None:
-        if packed.content is not None or not packed.archived.body:
-            return packed.content
+    async def body_of(self, spool: Spool, exported: ArchiveItem) -> bytes | None:
+        if exported.content is not None or not exported.archived.body:
+            return exported.content
         pieces, n = [], 1
-        while (piece := await spool.archive.piece(packed.archived.id, n)) is not None:
+        while (piece := await spool.archive.piece(exported.archived.id, n)) is not None:
             pieces.append(piece)
             n += 1
         return b"".join(pieces)
 
-    def only(self, packed: list[ArchiveItem], number: int) -> ArchivedDelivery:
-        (archived,) = [each.archived for each in packed if each.archived.id == self.draft(number=number).id]
+    def only(self, exported: list[ArchiveItem], number: int) -> ArchivedDelivery:
+        (archived,) = [each.archived for each in exported if each.archived.id == self.draft(number=number).id]
         (delivery,) = archived.deliveries
         return delivery
 
@@ -91,8 +91,8 @@ class ArchiveContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             await self.fill(spool)
-            packed = await self.exported(spool)
-            told = {n: (self.only(packed, n).state, self.only(packed, n).uncertain) for n in range(1, 7)}
+            exported = await self.exported(spool)
+            told = {n: (self.only(exported, n).state, self.only(exported, n).uncertain) for n in range(1, 7)}
             self.assertEqual(
                 {
                     1: ("delivered", False),
@@ -104,15 +104,15 @@ class ArchiveContract(SpoolStories):
                 },
                 told,
             )
-            deferred = self.only(packed, 2)
+            deferred = self.only(exported, 2)
             self.assertEqual(["delivered", "open"], [each.state for each in deferred.recipients])
             self.assertEqual(["delivered+deferred"], [each.outcome for each in deferred.attempts])
-            self.assertEqual(["uncertain"], [each.outcome for each in self.only(packed, 3).attempts])
-            bodies = [each.content is None for each in packed]
+            self.assertEqual(["uncertain"], [each.outcome for each in self.only(exported, 3).attempts])
+            bodies = [each.content is None for each in exported]
             self.assertEqual([True, False, False, False, False, False], bodies)
-            self.assertEqual(BODY + b"x" * 600_000, packed[5].content)
+            self.assertEqual(BODY + b"x" * 600_000, exported[5].content)
             self.assertEqual(
-                [each.archived for each in packed], [read(written(each.archived)) for each in packed]
+                [each.archived for each in exported], [read(written(each.archived)) for each in exported]
             )
             await self.sound(spool)
 
@@ -125,15 +125,16 @@ class ArchiveContract(SpoolStories):
             await self.send(spool)
             await spool.admin.edit(Selection(ids=(self.draft().id,)), Edit(action="delete", who="ops"))
             self.assertEqual([], await self.exported(spool, Selection()))
-            (packed,) = await self.exported(spool, moving=True)
+            (exported,) = await self.exported(spool, moving=True)
             self.assertEqual(
-                ("deleted", False, None), (self.only([packed], 1).state, packed.archived.body, packed.content)
+                ("deleted", False, None),
+                (self.only([exported], 1).state, exported.archived.body, exported.content),
             )
             self.assertEqual(
-                [packed.archived.id], list(await spool.archive.exported([packed.archived.id], "o"))
+                [exported.archived.id], list(await spool.archive.exported([exported.archived.id], "o"))
             )
             self.assertEqual([], list(await listed(spool, Selection(states=STATES))))
-            again = evolve(packed, archived=read(written(packed.archived)))
+            again = evolve(exported, archived=read(written(exported.archived)))
             self.assertEqual([True], list(await spool.archive.put([again], "ops")))
             await spool.admin.edit(Selection(states=("failed",)), Edit(action="retry", who="o"))
             (line,) = await listed(spool, Selection(states=STATES))
@@ -156,27 +157,27 @@ class ArchiveContract(SpoolStories):
             suspending = {"until": SUSPENDED, "operator": True}
             await spool.block(Block(provider="main", reason="by ops", lasting=30.0, **suspending))
             await spool.block(Block(provider="other", reason="by ops: down", **suspending))
-            given, (packed,) = await spool.archive.orders(), await self.exported(spool, moving=True)
-            await spool.archive.exported([packed.archived.id], "ops")
+            given, (exported,) = await spool.archive.settings(), await self.exported(spool, moving=True)
+            await spool.archive.exported([exported.archived.id], "ops")
             await spool.admin.unhold(number, "ops")
             await self.carry_out(spool)
-            for provider in PACES:
+            for provider in RATE_LIMITS:
                 await spool.block(Block(provider=provider, operator=True))
-            self.assertEqual(OperatorSettings(), await spool.archive.orders())
+            self.assertEqual(OperatorSettings(), await spool.archive.settings())
 
             for new in (1, 0):
                 obeyed = await spool.archive.apply_settings(given, "ops")
                 self.assertEqual((new, 2 * new), (len(obeyed.holds), len(obeyed.suspended)))
-            here = obeyed.numbers[self.only([packed], 1).hold]
-            self.assertEqual([True], list(await spool.archive.put([self.numbered(packed, here)], "ops")))
+            here = obeyed.numbers[self.only([exported], 1).hold]
+            self.assertEqual([True], list(await spool.archive.put([self.numbered(exported, here)], "ops")))
             (held,) = await listed(spool, Selection(hold=here))
             self.assertEqual(f"held by rule {here}: incident", held.reason)
-            self.assertEqual(given.suspended, (await spool.archive.orders()).suspended)
+            self.assertEqual(given.suspended, (await spool.archive.settings()).suspended)
             await self.sound(spool)
             self.clock.advance(60)
             await self.carry_out(spool)
             self.assertEqual(1, len((await spool.claim()).claims))
-            self.assertEqual([], list(await spool.admin.holds()))
+            self.assertEqual([], list(await spool.admin.hold_rules()))
 
         return self.play(story)
 
@@ -192,7 +193,7 @@ class ArchiveContract(SpoolStories):
             )
             self.assertEqual((), obeyed.suspended)
             await self.carry_out(spool)
-            self.assertEqual(OperatorSettings(), await spool.archive.orders())
+            self.assertEqual(OperatorSettings(), await spool.archive.settings())
 
         return self.play(story)
 
@@ -202,9 +203,9 @@ class ArchiveContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await self.send(spool, number=1)
             await spool.admin.edit(Selection(everything=True), Edit(action="hold", who="ops", why="look"))
-            (packed,) = await self.exported(spool, moving=True)
-            await spool.archive.exported([packed.archived.id], "ops")
-            self.assertEqual([True], list(await spool.archive.put([self.numbered(packed, 7)], "ops")))
+            (exported,) = await self.exported(spool, moving=True)
+            await spool.archive.exported([exported.archived.id], "ops")
+            self.assertEqual([True], list(await spool.archive.put([self.numbered(exported, 7)], "ops")))
             self.assertEqual([], list(await listed(spool, Selection(hold=7))))
             self.assertEqual("held by ops: look", (await listed(spool, Selection()))[0].reason)
 
@@ -219,14 +220,16 @@ class ArchiveContract(SpoolStories):
                 given = OperatorSettings(holds=(rule, evolve(rule, id=2, **bad)))
                 with self.assertRaises(ValueError):
                     await spool.archive.apply_settings(given, "ops")
-                self.assertEqual([], list(await spool.admin.holds()))
+                self.assertEqual([], list(await spool.admin.hold_rules()))
 
         return self.play(story)
 
-    def numbered(self, packed: ArchiveItem, number: int) -> ArchiveItem:
+    def numbered(self, exported: ArchiveItem, number: int) -> ArchiveItem:
         """Return a message whose held delivery is held by the rule with ``number``."""
-        (delivery,) = packed.archived.deliveries
-        return evolve(packed, archived=evolve(packed.archived, deliveries=(evolve(delivery, hold=number),)))
+        (delivery,) = exported.archived.deliveries
+        return evolve(
+            exported, archived=evolve(exported.archived, deliveries=(evolve(delivery, hold=number),))
+        )
 
     def test_a_copy_changes_nothing(self):
         """Without moving, everything goes on as it was."""
@@ -234,8 +237,8 @@ class ArchiveContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await self.fill(spool)
             before = await listed(spool, EVERYTHING)
-            packed = await self.exported(spool, Selection())
-            self.assertEqual(4, len(packed))
+            exported = await self.exported(spool, Selection())
+            self.assertEqual(4, len(exported))
             self.assertEqual(list(before), list(await listed(spool, EVERYTHING)))
 
         return self.play(story)
@@ -286,9 +289,9 @@ class ArchiveContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await self.send(spool)
             await self.send(spool, number=2)
-            packed = [each.archived for each in await self.exported(spool, moving=True)]
-            attempts = {f"{each.id}.{part.n}": part.attempt for each in packed for part in each.deliveries}
-            sent, moved = (each.id for each in packed)
+            exported = [each.archived for each in await self.exported(spool, moving=True)]
+            attempts = {f"{each.id}.{part.n}": part.attempt for each in exported for part in each.deliveries}
+            sent, moved = (each.id for each in exported)
             await spool.admin.edit(Selection(ids=(sent,)), Edit(action="release", who="ops"))
             for claim in (await spool.claim()).claims:
                 everybody = claim.delivery.envelope.addresses
@@ -307,12 +310,12 @@ class ArchiveContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await self.fill(spool)
             await spool.recover()
-            packed = await self.exported(spool, moving=True)
-            await spool.archive.exported([each.archived.id for each in packed], "ops")
+            exported = await self.exported(spool, moving=True)
+            await spool.archive.exported([each.archived.id for each in exported], "ops")
             self.assertEqual((), tuple(await listed(spool, EVERYTHING)))
-            self.assertEqual([True] * 6, list(await spool.archive.put(packed, "ops")))
+            self.assertEqual([True] * 6, list(await spool.archive.put(exported, "ops")))
             await self.sound(spool)
-            self.assertEqual(packed, await self.exported(spool))
+            self.assertEqual(exported, await self.exported(spool))
             claims = {each.delivery.message: each for each in (await spool.claim(1)).claims}
             uncertain = claims[self.draft(number=3).id]
             self.assertEqual((True, 2), (uncertain.uncertain, uncertain.attempt))
@@ -326,19 +329,19 @@ class ArchiveContract(SpoolStories):
         async def story(spool: Spool) -> None:
             body = BODY + b"\xfc" * 1000
             await self.send(spool, body=body)
-            (packed,) = await self.exported(spool, moving=True)
-            self.assertEqual(shape_of(body), packed.archived.shape)
+            (exported,) = await self.exported(spool, moving=True)
+            self.assertEqual(shape_of(body), exported.archived.shape)
             for shape in (shape_of(body), None):
-                await spool.archive.exported([packed.archived.id], "ops")
+                await spool.archive.exported([exported.archived.id], "ops")
                 await spool.archive.put(
-                    [evolve(packed, archived=evolve(packed.archived, shape=shape))], "ops"
+                    [evolve(exported, archived=evolve(exported.archived, shape=shape))], "ops"
                 )
                 (claim,) = (await spool.claim()).claims
                 self.assertEqual(shape, claim.delivery.shape)
                 await spool.settle(claim, Settlement(state="held", outcomes={}))
-            await spool.archive.exported([packed.archived.id], "ops")
-            wrong = evolve(packed.archived, shape=shape_of(BODY))
-            (result,) = await spool.archive.put([evolve(packed, archived=wrong)], "ops")
+            await spool.archive.exported([exported.archived.id], "ops")
+            wrong = evolve(exported.archived, shape=shape_of(BODY))
+            (result,) = await spool.archive.put([evolve(exported, archived=wrong)], "ops")
             self.assertIn("its shape is that of", str(result))
 
         return self.play(story)
@@ -348,9 +351,9 @@ class ArchiveContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             await self.fill(spool)
-            packed = await self.exported(spool)
+            exported = await self.exported(spool)
             before = await listed(spool, EVERYTHING)
-            self.assertEqual([False] * 6, list(await spool.archive.put(packed, "ops")))
+            self.assertEqual([False] * 6, list(await spool.archive.put(exported, "ops")))
             self.assertEqual(list(before), list(await listed(spool, EVERYTHING)))
             self.assertFalse(await spool.archive.put_piece(self.draft(number=6).id, 1, b"other"))
             await self.sound(spool)
@@ -362,19 +365,19 @@ class ArchiveContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             await self.send(spool, body=BODY + b"x" * 600_000)
-            (packed,) = await self.exported(spool, moving=True)
-            message, content = packed.archived.id, packed.content
+            (exported,) = await self.exported(spool, moving=True)
+            message, content = exported.archived.id, exported.content
             await spool.archive.exported([message], "ops")
             for last in (2, 3):
                 for n in range(1, last + 1):
                     piece = content[(n - 1) * 262_144 : n * 262_144]
                     self.assertTrue(await spool.archive.put_piece(message, n, piece))
-                (result,) = await spool.archive.put([evolve(packed, content=None)], "ops")
+                (result,) = await spool.archive.put([evolve(exported, content=None)], "ops")
                 await self.sound(spool)
                 if last == 2:
                     self.assertIn("524288 bytes instead of", str(result))
             self.assertEqual(True, result)
-            self.assertEqual(content, await self.body_of(spool, evolve(packed, content=None)))
+            self.assertEqual(content, await self.body_of(spool, evolve(exported, content=None)))
 
         return self.play(story)
 
@@ -400,10 +403,10 @@ class ArchiveContract(SpoolStories):
         async def story(spool: Spool) -> None:
             for number in (1, 2, 3):
                 await self.send(spool, number=number)
-            packed = await self.exported(spool, moving=True)
-            await spool.archive.exported([each.archived.id for each in packed], "ops")
-            packed[1] = evolve(packed[1], content=b"cut off")
-            first, second, third = await spool.archive.put(packed, "ops")
+            exported = await self.exported(spool, moving=True)
+            await spool.archive.exported([each.archived.id for each in exported], "ops")
+            exported[1] = evolve(exported[1], content=b"cut off")
+            first, second, third = await spool.archive.put(exported, "ops")
             self.assertEqual((True, True), (first, third))
             self.assertIn("7 bytes instead of", str(second))
             self.assertEqual(2, len(await listed(spool, Selection())))
@@ -434,11 +437,11 @@ class ArchiveContract(SpoolStories):
             await self.send(spool)
             await spool.block(Block(provider="main", until=9e9, reason="401"))
             self.clock.advance(3600)
-            packed = await self.exported(spool, moving=True)
-            self.assertEqual(3600.0, self.only(packed, 1).blocked)
-            await spool.archive.exported([packed[0].archived.id], "ops")
+            exported = await self.exported(spool, moving=True)
+            self.assertEqual(3600.0, self.only(exported, 1).blocked)
+            await spool.archive.exported([exported[0].archived.id], "ops")
             await spool.block(Block(provider="main"))
-            await spool.archive.put(packed, "ops")
+            await spool.archive.put(exported, "ops")
             (claim,) = (await spool.claim()).claims
             self.assertEqual(0.0, claim.age)
 

@@ -184,7 +184,7 @@ class ClaimContract(SpoolStories):
         return self.play(story)
 
     def test_the_last_token_says_when_there_is_another(self):
-        """A claim that uses up the pace tells when it goes on, without waiting for an attempt to end."""
+        """A claim that uses up the rate tells when it goes on, without waiting for an attempt to end."""
 
         async def story(spool: Spool) -> None:
             for number in (1, 2):

@@ -84,7 +84,7 @@ class DeletionContract(SpoolStories):
                 act = detail.history[-1]
                 self.assertEqual(("delete", "by ops: spam"), (act.outcome, act.reason))
                 await self.gone(spool, message)
-            self.assertEqual(0, sum((await spool.admin.stock()).states.values()))
+            self.assertEqual(0, sum((await spool.admin.stats()).states.values()))
 
         return self.play(story)
 
@@ -324,6 +324,6 @@ class DeletionContract(SpoolStories):
             await self.send(spool, number=2)
             await self.delete(spool)
             self.assertEqual(0, await spool.maintenance.recount())
-            self.assertEqual(1, (await spool.admin.stock()).states["queued"])
+            self.assertEqual(1, (await spool.admin.stats()).states["queued"])
 
         return self.play(story)

@@ -30,7 +30,7 @@ class FeedbackContract(SpoolStories):
 
     async def ceiling(self, spool: Spool) -> float | None:
         (lane,) = [
-            each for each in (await spool.admin.stock()).lanes if (each.provider, each.lane) == ("main", "")
+            each for each in (await spool.admin.stats()).lanes if (each.provider, each.lane) == ("main", "")
         ]
         return lane.ceiling
 

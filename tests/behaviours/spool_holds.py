@@ -44,9 +44,9 @@ class HoldContract(SpoolStories):
             self.assertEqual(["bob@example.net"], [claim.delivery.envelope.addresses[0] for claim in claims])
             (held,) = await listed(spool, Selection(states=("held",)))
             self.assertEqual(f"held by rule {rule.id}: incident", held.reason)
-            (told,) = await spool.admin.holds()
+            (told,) = await spool.admin.hold_rules()
             self.assertEqual((rule.id, 1, self.clock.seconds()), (told.id, told.count, told.made))
-            self.assertEqual(1, (await spool.admin.stock()).states["held"])
+            self.assertEqual(1, (await spool.admin.stats()).states["held"])
 
         return self.play(story)
 
@@ -92,7 +92,7 @@ class HoldContract(SpoolStories):
             self.assertEqual(self.clock.seconds() + 60, when)
             states = sorted(line.state for line in await listed(spool, Selection()))
             self.assertEqual(["active", "held", "held"], states)
-            self.assertEqual(2, (await spool.admin.holds())[0].count)
+            self.assertEqual(2, (await spool.admin.hold_rules())[0].count)
             line = (await listed(spool, Selection(states=("held",))))[0]
             (detail,) = await spool.admin.show(line.message)
             self.assertEqual([("hold", "by ops: incident")], [(a.outcome, a.reason) for a in detail.history])
@@ -133,7 +133,7 @@ class HoldContract(SpoolStories):
             for seconds in (0.0, -1.0, 4e9, float("inf")):
                 with self.assertRaises(ValueError):
                     await spool.admin.hold(self.rule(seconds))
-            self.assertEqual([], list(await spool.admin.holds()))
+            self.assertEqual([], list(await spool.admin.hold_rules()))
 
         return self.play(story)
 
@@ -149,7 +149,7 @@ class HoldContract(SpoolStories):
             self.assertEqual(1, len(await listed(spool, Selection(states=("queued",)))))
             self.assertIsNone(await self.apply_hold_rules(spool))
             self.assertEqual(2, len((await spool.claim()).claims))
-            self.assertEqual([], list(await spool.admin.holds()))
+            self.assertEqual([], list(await spool.admin.hold_rules()))
             (detail,) = await spool.admin.show(self.draft(number=1).id)
             self.assertEqual(
                 ("release", f"by the relay: hold rule {rule.id} is over"),
@@ -208,7 +208,7 @@ class HoldContract(SpoolStories):
             await spool.admin.edit(Selection(ids=(second.id,)), Edit(action="delete", who="ops"))
             await self.apply_hold_rules(spool)
             self.assertEqual([first.id], [claim.delivery.id for claim in (await spool.claim()).claims])
-            self.assertEqual(0, (await spool.admin.holds())[0].count)
+            self.assertEqual(0, (await spool.admin.hold_rules())[0].count)
 
         return self.play(story)
 

@@ -231,8 +231,8 @@ class LaneLimitContract(SpoolStories):
         """What a synchronous delivery counts is counted for the queue, too."""
 
         async def story(spool: Spool) -> None:
-            self.assertIsInstance(await spool.permits.borrow("one", "main", "", Load(recipients=8)), Permit)
-            self.assertIsInstance(await spool.permits.borrow("two", "main", "", Load(recipients=3)), Busy)
+            self.assertIsInstance(await spool.permits.acquire("one", "main", "", Load(recipients=8)), Permit)
+            self.assertIsInstance(await spool.permits.acquire("two", "main", "", Load(recipients=3)), Busy)
             await self.send(spool, "a@example.com", "b@example.com", "c@example.com")
             self.assertEqual([], list((await spool.claim()).claims))
 
@@ -261,7 +261,7 @@ class LaneLimitContract(SpoolStories):
                     await self.send(spool, *(f"a{each}@example.com" for each in range(count)), number=number)
                 (first,) = (await spool.claim()).claims
                 await spool.settle(first, done(first))
-                self.assertIsInstance(await spool.permits.borrow(action, "main", ""), Busy)
+                self.assertIsInstance(await spool.permits.acquire(action, "main", ""), Busy)
                 await left(spool, action, Selection(ids=(self.draft(number=numbers[1]).id,)))
                 claims = [each for each in (await spool.claim()).claims if each.delivery.provider == "main"]
                 self.assertEqual(
@@ -353,10 +353,10 @@ class LaneLimitContract(SpoolStories):
             await self.send_to(spool, 1, *boxes)
             for box in boxes[:25]:
                 await spool.block(Block(provider="other", lane=box, until=9e9, reason="gone"))
-            stock = await spool.admin.stock()
-            (own,) = [each for each in stock.lanes if each.lane == ""]
+            stats = await spool.admin.stats()
+            (own,) = [each for each in stats.lanes if each.lane == ""]
             self.assertEqual((30, 31, 25), (own.waiting, own.lanes, own.blocked))
-            self.assertEqual(20, len(stock.lanes) - 1)
+            self.assertEqual(20, len(stats.lanes) - 1)
             self.assertEqual(31, len(await spool.admin.lanes()))
 
         return self.play(story)

@@ -62,7 +62,7 @@ class LaneContract(SpoolStories):
             self.clock.advance(0.6)
             probes = [("other", "box1"), ("other", "box3"), ("other", "box4")]
             self.assertEqual(probes, list((await spool.claim()).probes))
-            lanes = {each.lane or each.provider: each for each in (await spool.admin.stock()).lanes}
+            lanes = {each.lane or each.provider: each for each in (await spool.admin.stats()).lanes}
             self.assertEqual(far, lanes["box2"].blocked_until)
             self.assertTrue(lanes["main"].suspended)
 
@@ -101,7 +101,9 @@ class LaneContract(SpoolStories):
             (line,) = await listed(spool, Selection(provider="gone"))
             self.assertEqual(f"smtprelay queue reroute {line.id} --provider NAME", line.try_now)
             self.assertEqual("ok", await state())
-            await spool.admin.note_reach("other", Unreachable("other", 5.0, "h:25", "connect", "refused"))
+            await spool.admin.note_reachability(
+                "other", Unreachable("other", 5.0, "h:25", "connect", "refused")
+            )
             self.assertEqual("unreachable", await state())
             await spool.block(Block(provider="other", until=far, reason="401"))
             self.assertEqual("blocked", await state())
@@ -214,7 +216,7 @@ class LaneContract(SpoolStories):
         return self.play(story)
 
     async def main_lane(self, spool: Spool) -> LaneState:
-        (lane,) = [each for each in (await spool.admin.stock()).lanes if each.provider == "main"]
+        (lane,) = [each for each in (await spool.admin.stats()).lanes if each.provider == "main"]
         return lane
 
     def suspension(self, lasting: float | None = None) -> Block:

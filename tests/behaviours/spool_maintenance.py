@@ -117,16 +117,16 @@ class MaintenanceContract(SpoolStories):
         return self.play(story)
 
     def test_a_sound_spool_is_recounted(self):
-        """With mail in every stage, and a loan, whatever is counted anew is what was counted before."""
+        """With mail in every stage, and a permit, whatever is counted anew is what was counted before."""
 
         async def story(spool: Spool) -> None:
             for number, lane in enumerate(("", "a", "a", "b"), start=1):
                 await self.send(spool, number=number, provider="other", lane=lane)
             await spool.claim(2)
-            self.assertIsInstance(await spool.permits.borrow("x", "other", "c"), Permit)
-            before = (await spool.admin.stock()).lanes
+            self.assertIsInstance(await spool.permits.acquire("x", "other", "c"), Permit)
+            before = (await spool.admin.stats()).lanes
             self.assertEqual(0, await spool.maintenance.recount())
-            self.assertEqual(list(before), list((await spool.admin.stock()).lanes))
+            self.assertEqual(list(before), list((await spool.admin.stats()).lanes))
             self.assertEqual((), tuple((await spool.maintenance.check()).findings))
 
         return self.play(story)

@@ -73,7 +73,7 @@ class OperatorContract(SpoolStories):
             chosen = Selection(ids=(self.draft().id[:12],))
             self.assertEqual(1, (await spool.admin.edit(chosen, Edit(action="hold", who="ops"))).count)
             self.assertEqual([], list((await spool.claim()).claims))
-            self.assertEqual(1, (await spool.admin.stock()).states["held"])
+            self.assertEqual(1, (await spool.admin.stats()).states["held"])
             self.assertEqual(1, (await spool.admin.edit(chosen, Edit(action="release", who="ops"))).count)
             delete = Edit(action="delete", who="ops", why="spam")
             self.assertEqual(1, (await spool.admin.edit(chosen, delete)).count)
@@ -191,10 +191,10 @@ class OperatorContract(SpoolStories):
                 self.clock.advance(1)
             work: ClaimBatch = await spool.claim()
             await spool.settle(work.claims[0], Settlement(state="deferred", outcomes={}, due=9e9))
-            stock = await spool.admin.stock()
-            self.assertEqual({"queued": 1, "active": 1, "deferred": 1, "held": 0}, dict(stock.states))
-            self.assertEqual(received, stock.oldest)
-            (lane,) = [each for each in stock.lanes if each.provider == "main"]
+            stats = await spool.admin.stats()
+            self.assertEqual({"queued": 1, "active": 1, "deferred": 1, "held": 0}, dict(stats.states))
+            self.assertEqual(received, stats.oldest)
+            (lane,) = [each for each in stats.lanes if each.provider == "main"]
             self.assertEqual((2, 1), (lane.waiting, lane.active))
 
         return self.play(story)

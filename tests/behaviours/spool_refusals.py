@@ -1,4 +1,4 @@
-"""The ledger of refused mail, and what nodes say of providers that cannot be reached."""
+"""The list of refused mail, and what nodes say of providers that cannot be reached."""
 
 from attrs import evolve
 
@@ -119,14 +119,14 @@ class RefusalContract(SpoolStories):
         """It is in the stock with the newest reason until it is reached; only the first note is news."""
 
         async def story(spool: Spool) -> None:
-            self.assertTrue(await spool.admin.note_reach("one", TROUBLE))
-            self.assertEqual((await spool.admin.stock()).unreachable, [TROUBLE])
+            self.assertTrue(await spool.admin.note_reachability("one", TROUBLE))
+            self.assertEqual((await spool.admin.stats()).unreachable, [TROUBLE])
             worse = evolve(TROUBLE, stage="TLS", reason="TLS at h:25: no")
-            await spool.admin.note_reach("one", worse)
-            self.assertEqual((await spool.admin.stock()).unreachable, [worse])
-            self.assertTrue(await spool.admin.note_reach("one", None))
-            self.assertEqual((await spool.admin.stock()).unreachable, [])
-            self.assertFalse(await spool.admin.note_reach("one", None), "no news")
+            await spool.admin.note_reachability("one", worse)
+            self.assertEqual((await spool.admin.stats()).unreachable, [worse])
+            self.assertTrue(await spool.admin.note_reachability("one", None))
+            self.assertEqual((await spool.admin.stats()).unreachable, [])
+            self.assertFalse(await spool.admin.note_reachability("one", None), "no news")
 
         return self.play(story)
 
@@ -134,9 +134,9 @@ class RefusalContract(SpoolStories):
         """Whoever asks after a restart is told before the provider is asked again."""
 
         async def story(spool: Spool) -> None:
-            await spool.admin.note_reach("one", TROUBLE)
+            await spool.admin.note_reachability("one", TROUBLE)
             await spool.recover()
-            self.assertEqual((await spool.admin.stock()).unreachable, [TROUBLE])
+            self.assertEqual((await spool.admin.stats()).unreachable, [TROUBLE])
 
         return self.play(story)
 
@@ -156,10 +156,10 @@ class RefusalContract(SpoolStories):
                 due = self.clock.seconds() + 3600
                 later = Settlement(state="deferred", outcomes=outcomes, due=due, reason=why)
                 await spool.settle(claim, later)
-            await spool.admin.note_reach("main", evolve(TROUBLE, provider="main"))
-            await spool.admin.note_reach("other", None)
+            await spool.admin.note_reachability("main", evolve(TROUBLE, provider="main"))
+            await spool.admin.note_reachability("other", None)
             self.assertEqual([], list((await spool.claim()).claims))
-            await spool.admin.note_reach("main", None)
+            await spool.admin.note_reachability("main", None)
             claimed = [each.delivery.id for each in (await spool.claim()).claims]
             self.assertEqual(sent[:3], claimed)
 

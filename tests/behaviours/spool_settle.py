@@ -41,8 +41,8 @@ class SettleContract(SpoolStories):
             (again,) = (await spool.claim()).claims
             self.assertFalse(await spool.settle(claim, done(claim)))
             self.assertTrue(await spool.settle(again, done(again)))
-            stock = await spool.admin.stock()
-            self.assertEqual({"queued": 0, "active": 0, "deferred": 0, "held": 0}, dict(stock.states))
+            stats = await spool.admin.stats()
+            self.assertEqual({"queued": 0, "active": 0, "deferred": 0, "held": 0}, dict(stats.states))
 
         return self.play(story)
 

@@ -46,7 +46,7 @@ class SplitContract(SpoolStories):
             self.assertIn(claim.delivery.id, details[1].history[-1].reason)
             self.assertEqual([1, 0], [detail.summary.attempts for detail in details])
             self.assertEqual(
-                {"queued": 2, "active": 0, "deferred": 0, "held": 0}, (await spool.admin.stock()).states
+                {"queued": 2, "active": 0, "deferred": 0, "held": 0}, (await spool.admin.stats()).states
             )
             seen = []
             for _ in range(2):
@@ -195,8 +195,8 @@ class SplitContract(SpoolStories):
                 {line.id: line.state for line in await listed(spool, Selection())},
             )
             portion = await spool.archive.export(Selection(everything=True), "", moving=False)
-            (packed,) = portion.items
-            self.assertEqual([1, 2], [each.n for each in packed.archived.deliveries])
-            self.assertEqual([2, 2], [each.generation for each in packed.archived.deliveries])
+            (exported,) = portion.items
+            self.assertEqual([1, 2], [each.n for each in exported.archived.deliveries])
+            self.assertEqual([2, 2], [each.generation for each in exported.archived.deliveries])
 
         return self.play(story)

@@ -13,7 +13,7 @@ from smtprelay.model.outcome import Delivered
 from smtprelay.model.route import RateLimit
 
 BODY = b"Subject: Scan\r\nMessage-ID: <1@printer>\r\n\r\nhello\r\n"
-PACES = {"main": RateLimit(concurrency=2), "other": RateLimit(concurrency=5, per_lane=1)}
+RATE_LIMITS = {"main": RateLimit(concurrency=2), "other": RateLimit(concurrency=5, per_lane=1)}
 
 
 class SpoolStories:
@@ -24,10 +24,12 @@ class SpoolStories:
     def play(
         self,
         story: Callable[[Spool], Awaitable[None]],
-        paces: dict[str, RateLimit] = PACES,
+        rate_limits: dict[str, RateLimit] = RATE_LIMITS,
         **opening: object,
     ) -> "defer.Deferred[None] | None":
-        """Open a spool with ``paces`` and what else is said (floors, budget), tell it ``story``, close it."""
+        """
+        Open a spool with ``rate_limits`` and what else is said (floors, budget), tell it ``story``, close it.
+        """
         raise AssertionError("each engine says how a spool is opened")
 
     def draft(self, *recipients: str, sender: str = "scan@example.com", number: int = 1) -> Draft:

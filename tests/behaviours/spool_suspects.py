@@ -139,16 +139,16 @@ class SuspectContract(SpoolStories):
                 (killer,) = claims
                 self.assertEqual(0, killer.errors)
                 name = killer.delivery.id
-                self.assertEqual([], list((await spool.admin.stock()).crash_loops))
+                self.assertEqual([], list((await spool.admin.stats()).crash_loops))
                 self.assertEqual(1, await self.die(spool))
             (line,) = await listed(spool, Selection())
             self.assertEqual((name, "held", True), (line.id, line.state, line.uncertain))
             self.assertIn("crash_loop", line.reason)
-            self.assertEqual([name], list((await spool.admin.stock()).crash_loops))
+            self.assertEqual([name], list((await spool.admin.stats()).crash_loops))
             work = await spool.claim()
             self.assertEqual((0, False, None), (len(work.claims), work.waiting, work.due))
             await spool.admin.edit(Selection(ids=(line.message,)), Edit(action="release", who="ops"))
-            self.assertEqual([], list((await spool.admin.stock()).crash_loops))
+            self.assertEqual([], list((await spool.admin.stats()).crash_loops))
             (again,) = (await spool.claim()).claims
             self.assertTrue(await spool.settle(again, done(again)))
 
@@ -186,16 +186,16 @@ class SuspectContract(SpoolStories):
         """However often: nothing was alone, so nothing is known."""
 
         async def story(spool: Spool) -> None:
-            lent = await spool.permits.borrow("a synchronous delivery", "other", "")
-            assert isinstance(lent, Permit)
+            permit = await spool.permits.acquire("a synchronous delivery", "other", "")
+            assert isinstance(permit, Permit)
             await self.under_way(spool, [1])
             for number in range(5):
                 await self.die(spool)
                 (claim,) = (await spool.claim()).claims
                 # As after a minute, when others may go beside it.
                 self.clock.advance(MOST_ALONE)
-                lent = await spool.permits.borrow(f"another {number}", "other", "")
-                assert isinstance(lent, Permit)
+                permit = await spool.permits.acquire(f"another {number}", "other", "")
+                assert isinstance(permit, Permit)
             await spool.settle(claim, done(claim))
             self.assertEqual([], list(await listed(spool, Selection())))
 
@@ -276,23 +276,23 @@ class SuspectContract(SpoolStories):
         return self.play(story)
 
     def test_synchronous_deliveries_keep_away_too(self):
-        """Nothing is lent while one is alone, and it does not begin while something is lent."""
+        """No permit is given while a suspect is attempted, and none is attempted while a permit is out."""
 
         async def story(spool: Spool) -> None:
             await self.under_way(spool, [1])
             await self.die(spool)
-            lent = await spool.permits.borrow("first", "other", "")
-            assert isinstance(lent, Permit)
+            permit = await spool.permits.acquire("first", "other", "")
+            assert isinstance(permit, Permit)
             work = await spool.claim()
             self.assertEqual((0, True), (len(work.claims), work.waiting))
             woken: list[object] = []
             spool.listen(woken.append)
-            await spool.permits.give_back(lent, Feedback())
+            await spool.permits.give_back(permit, Feedback())
             self.assertEqual(1, len(woken))
             (claim,) = (await spool.claim()).claims
-            self.assertEqual(Busy(), await spool.permits.borrow("second", "other", ""))
+            self.assertEqual(Busy(), await spool.permits.acquire("second", "other", ""))
             await spool.settle(claim, done(claim))
-            self.assertIsInstance(await spool.permits.borrow("third", "other", ""), Permit)
+            self.assertIsInstance(await spool.permits.acquire("third", "other", ""), Permit)
 
         return self.play(story)
 
@@ -347,8 +347,8 @@ class SuspectContract(SpoolStories):
             assert work.due is not None
             self.assertGreaterEqual(work.due, 1060.0)
 
-        paces = {"main": RateLimit(windows=(Window(count=1, seconds=60),)), "other": RateLimit()}
-        return self.play(story, paces)
+        rate_limits = {"main": RateLimit(windows=(Window(count=1, seconds=60),)), "other": RateLimit()}
+        return self.play(story, rate_limits)
 
     def test_a_clock_that_was_put_back(self):
         """One that is not due any more says when it is."""
@@ -375,7 +375,7 @@ class SuspectContract(SpoolStories):
                 chosen = Selection(ids=tuple(self.ids(1, 2)))
                 await spool.admin.edit(chosen, Edit(action=action, who="ops"))
                 if action == "hold":
-                    self.assertEqual([], list((await spool.admin.stock()).crash_loops))
+                    self.assertEqual([], list((await spool.admin.stats()).crash_loops))
                     await spool.admin.edit(chosen, Edit(action="release", who="ops"))
                 claims = (await spool.claim()).claims
                 self.assertEqual(2, len(claims), action)

@@ -27,7 +27,7 @@ ID = "7QK2AAAA00000000"
 class ContractTests(TestCase):
     def setUp(self) -> Deferred[None]:
         events = Recording()
-        self.spool = open_memory(SpoolOptions(paces={}, events=events), clock=reactor)
+        self.spool = open_memory(SpoolOptions(rate_limits={}, events=events), clock=reactor)
         self.addCleanup(lambda: Deferred.fromCoroutine(self.spool.close()))
         self.checks: dict[str, str | None] = {"spool": None}
         sources = Sources(

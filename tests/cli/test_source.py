@@ -310,7 +310,7 @@ class DatabaseTests(OfflineContract, OfflineCase):
         self.secret = Path(self.folder, "url")
         self.secret.write_text(self.url)
         engine = PostgresEngine(
-            url=lambda: self.url, node=new_node(SpoolNode(paces={"local": RateLimit(concurrency=1)}))
+            url=lambda: self.url, node=new_node(SpoolNode(rate_limits={"local": RateLimit(concurrency=1)}))
         )
         self.other = InlineWriter(engine)
         self.addCleanup(self.other.close)

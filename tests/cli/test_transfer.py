@@ -239,7 +239,7 @@ class ArchiveTests(TransferCase):
     def test_move_what_is_under_way(self) -> None:
         """It stays, and is told what to do: the relay that tried it died."""
         with SqliteLocation(Path(self.folder)).writing() as writer:
-            writer._engine.node = SpoolNode(paces={"local": RateLimit(concurrency=1)})
+            writer._engine.node = SpoolNode(rate_limits={"local": RateLimit(concurrency=1)})
             writer.run(lambda tx: claim(tx, 1))
         ran = self.queue("export", self.file, "--move")
         self.assertEqual((75, True), (ran.status, "removed 1 message from" in ran.out))
@@ -560,7 +560,7 @@ class DropTests(SynchronousTestCase):
         """The relay is told the last attempt in the archive, for each delivery, in small requests."""
         ids = [f"7QK6000000000{number:03d}" for number in range(120)]
         client = Waiting(*ids)
-        with archive.ArchiveWriter(io.BytesIO(), packed=False) as writer:
+        with archive.ArchiveWriter(io.BytesIO(), gzip=False) as writer:
             taken = export_command._ExportCounts(writer, client)
             taken.fill({}, move=True)
         self.assertEqual(taken.drop(), ids)

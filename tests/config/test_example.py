@@ -14,7 +14,7 @@ EXAMPLE = Path(*smtprelay.__path__).parent / "etc" / "smtprelay.yaml"
 
 
 #: Values that one word spells (<2MiB, 30/min), a secret's insides, and privacy: only the default works.
-VALUES = set("smallest largest count seconds unit place read look expires privacy subjects addresses".split())  # noqa: SIM905
+VALUES = set("smallest largest count seconds unit place read warn expires privacy subjects addresses".split())  # noqa: SIM905
 
 
 def keys(kind: Any) -> Iterator[str]:

@@ -216,7 +216,7 @@ class MeaningTests(SynchronousTestCase):
         config = load_text(text).config
         more = config.providers["more"]
         windows = (Window(count=30, seconds=60.0), Window(count=100, seconds=3600.0))
-        self.assertEqual(more.paced, RateLimit(concurrency=3, windows=windows))
+        self.assertEqual(more.rate_limit, RateLimit(concurrency=3, windows=windows))
         self.assertEqual(more.limits, Limits(size=10**6, recipients=None))
         expected = Route(
             name="all",
@@ -226,12 +226,12 @@ class MeaningTests(SynchronousTestCase):
             expire=None,
             on_failed="hold",
         )
-        self.assertEqual(config.routes[0].rules, expected)
+        self.assertEqual(config.routes[0].dispatch_route, expected)
 
     def test_defaults_agree_with_the_stations(self) -> None:
         """What a route does when nothing is said is what message.Route does."""
         config = load_text(SMALL).config
-        self.assertEqual(config.routes[0].rules, Route(name="default", via=("local",)))
+        self.assertEqual(config.routes[0].dispatch_route, Route(name="default", via=("local",)))
 
 
 def some_values() -> st.SearchStrategy[Any]:

@@ -12,4 +12,4 @@ class PacedTests(SynchronousTestCase):
     def test_rate_and_concurrency(self) -> None:
         """They are the provider's; a lane has no bound of its own."""
         settings = SmarthostSettings(type="smarthost", host="h", rate=(SECOND,), concurrency=3)
-        self.assertEqual(RateLimit(concurrency=3, windows=(SECOND,)), settings.paced)
+        self.assertEqual(RateLimit(concurrency=3, windows=(SECOND,)), settings.rate_limit)

@@ -18,9 +18,9 @@ from twisted.trial.unittest import TestCase
 from tests.postgres import new_spool_url
 from tests.process.crash.hostile_storm import HostileStorm
 from tests.process.crash.storm import Kill, Storm
-from tests.process.ledger import Ledger
 from tests.process.relay_process import RelayProcess, on_postgres
 from tests.process.spool.test_database import DatabaseCase
+from tests.process.spool_tables import SpoolTables
 from tests.process.stage import Stage
 from tests.process.traffic import Tally
 from tests.process.wrapped_relay import POINTS, POSTGRES_POINTS
@@ -67,8 +67,8 @@ class StormTests(Dice, Stage, TestCase):
         acs, url = await self.fake_acs(), new_spool_url()
         spool = on_postgres(self.folder, url)
         relay = self.ending(RelayProcess.to_acs(self.folder, acs, accept_on="succeeded", spool=spool))
-        ledger = Ledger.of_database(url)
-        await self.weather(Storm(relay, acs, mails=MAILS, clients=CLIENTS, ledger=ledger), POSTGRES_POINTS)
+        tables = SpoolTables.of_database(url)
+        await self.weather(Storm(relay, acs, mails=MAILS, clients=CLIENTS, tables=tables), POSTGRES_POINTS)
 
     async def test_hostile_mail(self) -> None:
         """

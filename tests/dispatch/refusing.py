@@ -29,11 +29,11 @@ class RefusingProvider(ScriptedProvider):
         self.operations: dict[str, tuple[str, ...]] = {}
         self.requests = 0
 
-    async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:
+    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:
         """Take it for all, or for none."""
         self.requests += 1
         if self.answers:
-            return await super().deliver(delivery, body, taken)
+            return await super().deliver(delivery, body, release_slot)
         addresses = delivery.envelope.addresses
         bad = [address for address in addresses if address in self.bad]
         if not bad:
@@ -51,8 +51,8 @@ class RefusingProvider(ScriptedProvider):
 
     async def resolve(self, delivery: Delivery) -> Results | None:
         """Tell whether the operation was taken."""
-        taken = self.operations.get(delivery.operation_id)
-        if taken is None:
+        release_slot = self.operations.get(delivery.operation_id)
+        if release_slot is None:
             return None
-        assert set(taken) == set(delivery.envelope.addresses), "an operation of other recipients"
-        return dict.fromkeys(taken, Delivered(delivery.operation_id))
+        assert set(release_slot) == set(delivery.envelope.addresses), "an operation of other recipients"
+        return dict.fromkeys(release_slot, Delivered(delivery.operation_id))

@@ -105,7 +105,7 @@ class Stage:
         self,
         providers: Iterable[ScriptedProvider],
         routes: Iterable[Route],
-        pace: RateLimit | None = None,
+        rate_limit: RateLimit | None = None,
         bounces: BounceSettings = BOUNCES,
         events: Recording | None = None,
         *,
@@ -116,8 +116,8 @@ class Stage:
         self.events = events or Recording()
         self.providers = {provider.name: provider for provider in providers}
         self.routes = {route.name: route for route in routes}
-        paces = dict.fromkeys(self.providers, pace or RateLimit())
-        self.spool = open_memory(SpoolOptions(paces=paces, events=self.events), clock=self.clock)
+        rate_limits = dict.fromkeys(self.providers, rate_limit or RateLimit())
+        self.spool = open_memory(SpoolOptions(rate_limits=rate_limits, events=self.events), clock=self.clock)
         self.posted: list[NewMessage] = []
         self._messages = 0
         self._bounces = bounces

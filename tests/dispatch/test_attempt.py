@@ -201,7 +201,7 @@ class GoneProviderTests(DispatcherTestCase):
         """It begins when the last other attempt has ended, without any timer."""
         answers: list[Deferred[Any]] = [Deferred() for _ in range(4)]
         one = ScriptedProvider("one", answers)
-        stage = self.stage(one, pace=RateLimit(concurrency=2))
+        stage = self.stage(one, rate_limit=RateLimit(concurrency=2))
         stage.accept()
         stage.dispatcher.pause()
         rest = [stage.accept() for _ in range(2)]
@@ -274,7 +274,7 @@ class UnreadableBodyTests(DispatcherTestCase):
         """What it says without the body, whatever it is, says nothing of the mail."""
 
         class Hiding(ScriptedProvider):
-            async def deliver(self, delivery: Any, body: Any, taken: Any) -> Any:
+            async def deliver(self, delivery: Any, body: Any, release_slot: Any) -> Any:
                 with contextlib.suppress(LookupError):
                     await body.whole()
                 return dict.fromkeys(delivery.envelope.addresses, Failed("empty message"))
@@ -300,7 +300,7 @@ class UnreadableBodyTests(DispatcherTestCase):
         answers = [Failed("no such user", "5.1.1")]
 
         class Refusing(ScriptedProvider):
-            async def deliver(self, delivery: Any, body: Any, taken: Any) -> Any:
+            async def deliver(self, delivery: Any, body: Any, release_slot: Any) -> Any:
                 return dict.fromkeys(delivery.envelope.addresses, answers.pop() if answers else Delivered())
 
         stage = self.broken(OSError("I/O error"), Refusing("one"))

@@ -16,7 +16,7 @@ from smtprelay.dispatch.decision import (
     unreadable,
     unresolved,
 )
-from smtprelay.dispatch.failover import Place
+from smtprelay.dispatch.failover import NextProvider
 from smtprelay.model.attempt import Block, Claim
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
 from smtprelay.model.route import Route, Schedule
@@ -24,10 +24,10 @@ from tests.dispatch.stage import MORNING, make_claim
 
 A, B, C = "a@x.org", "b@x.org", "c@x.org"
 ROUTE = Route(name="default", via=("one", "two"))
-TWO = Place(provider="two", lane="box")
+TWO = NextProvider(provider="two", lane="box")
 
 
-def make_case(claim: Claim | None = None, place: Place | None = None, **route: Any) -> DecisionInput:
+def make_case(claim: Claim | None = None, place: NextProvider | None = None, **route: Any) -> DecisionInput:
     return DecisionInput(
         claim=claim or make_claim(A),
         route=evolve(ROUTE, **route),
@@ -41,7 +41,7 @@ class OneRecipientTests(SynchronousTestCase):
     """What each outcome of a delivery to one recipient becomes."""
 
     def judge(
-        self, outcome: Any, claim: Claim | None = None, place: Place | None = None, **route: Any
+        self, outcome: Any, claim: Claim | None = None, place: NextProvider | None = None, **route: Any
     ) -> Decision:
         return settle(make_case(claim, place, **route), {A: outcome})
 
@@ -251,7 +251,9 @@ class OneRecipientTests(SynchronousTestCase):
 class MixedTests(SynchronousTestCase):
     """Recipients settle one by one; the worst of what stays open decides how the rest goes on."""
 
-    def judge(self, place: Place | None = None, claim: Claim | None = None, **outcomes: Any) -> Decision:
+    def judge(
+        self, place: NextProvider | None = None, claim: Claim | None = None, **outcomes: Any
+    ) -> Decision:
         results = {f"{name}@x.org": outcome for name, outcome in outcomes.items()}
         return settle(make_case(claim or make_claim(*results), place), results)
 

@@ -51,7 +51,7 @@ class DeliveryTests(DispatcherTestCase):
         """A result is a reason to ask the spool."""
         answers: list[Deferred[Any]] = [Deferred() for _ in range(3)]
         one = ScriptedProvider("one", answers)
-        stage = self.stage(one, pace=RateLimit(concurrency=1))
+        stage = self.stage(one, rate_limit=RateLimit(concurrency=1))
         for _ in range(3):
             stage.accept()
         self.assertEqual(len(one.sent), 1)
@@ -65,7 +65,7 @@ class DeliveryTests(DispatcherTestCase):
         """Also while others are still occupied."""
         answers: list[Deferred[Any]] = [Deferred() for _ in range(5)]
         one = ScriptedProvider("one", answers)
-        stage = self.stage(one, pace=RateLimit(concurrency=2))
+        stage = self.stage(one, rate_limit=RateLimit(concurrency=2))
         for _ in range(5):
             stage.accept()
         counts = []
@@ -78,7 +78,7 @@ class DeliveryTests(DispatcherTestCase):
         """It goes as soon as there is a slot, without any clock."""
         answers: list[Deferred[Any]] = [Deferred(), Deferred(), Deferred()]
         one = ScriptedProvider("one", answers)
-        stage = self.stage(one, pace=RateLimit(concurrency=2))
+        stage = self.stage(one, rate_limit=RateLimit(concurrency=2))
         stage.accept()
         stage.accept("a@x.org", "b@x.org", split=True)
         self.assertEqual([delivery.id for delivery, _ in one.sent], ["M1.1", "M2.1"])
@@ -89,7 +89,7 @@ class DeliveryTests(DispatcherTestCase):
         """A provider that is polled for its verdict does not hold up the next mail."""
         one = ScriptedProvider("one", [Deferred(), Deferred()], takes=True)
         self.staged = stage = Stage(
-            [one], [Route(name="default", via=("one",))], pace=RateLimit(concurrency=1)
+            [one], [Route(name="default", via=("one",))], rate_limit=RateLimit(concurrency=1)
         )
         self.addCleanup(self.stop)
         stage.accept()
@@ -117,7 +117,7 @@ class DeliveryTests(DispatcherTestCase):
     def test_the_pace_wakes_it(self) -> None:
         """What waits for a token goes when the spool said that there is one."""
         one = ScriptedProvider("one")
-        stage = self.stage(one, pace=RateLimit(windows=(Window(count=1, seconds=60),)))
+        stage = self.stage(one, rate_limit=RateLimit(windows=(Window(count=1, seconds=60),)))
         stage.accept()
         stage.accept()
         self.assertEqual(len(one.sent), 1)
@@ -156,7 +156,7 @@ class DeliveryTests(DispatcherTestCase):
     def test_after_a_rush_it_is_quiet_again(self) -> None:
         """When nothing waits for a slot any more, a success asks for nothing though others are under way."""
         answers: list[Deferred[Any]] = [Deferred() for _ in range(4)]
-        stage = self.stage(ScriptedProvider("one", answers), pace=RateLimit(concurrency=2))
+        stage = self.stage(ScriptedProvider("one", answers), rate_limit=RateLimit(concurrency=2))
         for _ in range(4):
             stage.accept()
         answers[0].callback(Delivered())
@@ -178,7 +178,7 @@ class DeliveryTests(DispatcherTestCase):
 
         answer: Deferred[Any] = Deferred()
         one = ScriptedProvider("one", [answer])
-        stage = self.stage(one, pace=RateLimit(concurrency=1), events=Breaking())
+        stage = self.stage(one, rate_limit=RateLimit(concurrency=1), events=Breaking())
         stage.accept()
         stage.accept()
         answer.callback(Delivered())

@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.failover import Failover, Place, fits, too_large
+from smtprelay.dispatch.failover import Failover, NextProvider, fits, too_large
 from smtprelay.interfaces import Unmeasured
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
@@ -8,8 +8,8 @@ from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import make_delivery
 
 
-def next_place(delivery, via, providers, stopped, measured=None):
-    return Failover(delivery, via, providers).next_place(stopped, measured)
+def next_provider(delivery, via, providers, stopped, measured=None):
+    return Failover(delivery, via, providers).next_provider(stopped, measured)
 
 
 def never(_provider: str, _lane: str) -> bool:
@@ -34,22 +34,22 @@ class NextPlaceTests(SynchronousTestCase):
 
     def test_it_is_the_next_in_the_order_of_the_route(self) -> None:
         """The lane belongs to the provider that is next."""
-        place = next_place(make_delivery(), ("one", "two"), self.providers, never)
-        self.assertEqual(place, Place(provider="two", lane="scan@example.com"))
+        place = next_provider(make_delivery(), ("one", "two"), self.providers, never)
+        self.assertEqual(place, NextProvider(provider="two", lane="scan@example.com"))
 
     def test_after_the_last_comes_the_first_again(self) -> None:
         """It is told that the round begins anew."""
-        place = next_place(make_delivery(provider="two"), ("one", "two"), self.providers, never)
-        self.assertEqual(place, Place(provider="one", lane="", wraps=True))
+        place = next_provider(make_delivery(provider="two"), ("one", "two"), self.providers, never)
+        self.assertEqual(place, NextProvider(provider="one", lane="", wraps=True))
 
     def test_there_is_nowhere_else_with_one_provider(self) -> None:
         """A provider is no alternative to itself."""
-        self.assertIsNone(next_place(make_delivery(), ("one",), self.providers, never))
+        self.assertIsNone(next_provider(make_delivery(), ("one",), self.providers, never))
 
     def test_a_provider_whose_limits_are_too_small_is_passed_over(self) -> None:
         """Mail only goes to a provider that can take it: by size, by number of recipients."""
         delivery = make_delivery("a@x.org", "b@x.org")
-        place = next_place(delivery, ("one", "small", "single", "two"), self.providers, never)
+        place = next_provider(delivery, ("one", "small", "single", "two"), self.providers, never)
         assert place is not None
         self.assertEqual(place.provider, "two")
 
@@ -60,22 +60,22 @@ class NextPlaceTests(SynchronousTestCase):
         for size, expected in ((100, "api"), (201, "two")):
             delivery = make_delivery(size=size, shape=Shape(size=size))
             for sizes in ({}, None):
-                place = next_place(delivery, via, self.providers, never, sizes)
+                place = next_provider(delivery, via, self.providers, never, sizes)
                 self.assertEqual(place and place.provider, expected)
         delivery = make_delivery(size=150, shape=Shape(size=150))
-        unknown = self.assertRaises(Unmeasured, next_place, delivery, via, self.providers, never, {})
+        unknown = self.assertRaises(Unmeasured, next_provider, delivery, via, self.providers, never, {})
         self.assertEqual(unknown.provider, "api")
         for measured, expected in ((400, "api"), (401, "two")):
-            place = next_place(delivery, via, self.providers, never, {"api": measured})
+            place = next_provider(delivery, via, self.providers, never, {"api": measured})
             self.assertEqual(place and place.provider, expected)
 
     def test_where_nothing_can_be_measured_it_must_fit(self) -> None:
         """A mail without a shape is of the worst one; where the lane is stopped nothing is measured."""
         self.providers["api"] = Api("api", limits=Limits(request=400))
         delivery = make_delivery(size=150)
-        self.assertIsNone(next_place(delivery, ("one", "api"), self.providers, never))
-        self.assertRaises(Unmeasured, next_place, delivery, ("one", "api"), self.providers, never, {})
-        self.assertIsNone(next_place(delivery, ("one", "api"), self.providers, lambda *_: True, {}))
+        self.assertIsNone(next_provider(delivery, ("one", "api"), self.providers, never))
+        self.assertRaises(Unmeasured, next_provider, delivery, ("one", "api"), self.providers, never, {})
+        self.assertIsNone(next_provider(delivery, ("one", "api"), self.providers, lambda *_: True, {}))
         self.assertEqual(
             [fits(delivery, self.providers["api"], size) for size in (None, 400, 401)], [None, True, False]
         )
@@ -102,15 +102,15 @@ class NextPlaceTests(SynchronousTestCase):
             asked.append((provider, lane))
             return True
 
-        self.assertIsNone(next_place(make_delivery(), ("one", "two"), self.providers, stopped))
+        self.assertIsNone(next_provider(make_delivery(), ("one", "two"), self.providers, stopped))
         self.assertEqual(asked, [("two", "scan@example.com")])
 
     def test_a_provider_that_is_not_configured_any_more_is_passed_over(self) -> None:
         """Neither coming from it nor going to it is an error."""
-        place = next_place(make_delivery(provider="gone"), ("gone", "lost", "one"), self.providers, never)
-        self.assertEqual(place, Place(provider="one", lane=""))
+        place = next_provider(make_delivery(provider="gone"), ("gone", "lost", "one"), self.providers, never)
+        self.assertEqual(place, NextProvider(provider="one", lane=""))
 
     def test_a_provider_outside_of_the_route_goes_to_its_beginning(self) -> None:
         """So it is after the route's via was changed."""
-        place = next_place(make_delivery(provider="old"), ("one", "two"), self.providers, never)
-        self.assertEqual(place, Place(provider="one", lane=""))
+        place = next_provider(make_delivery(provider="old"), ("one", "two"), self.providers, never)
+        self.assertEqual(place, NextProvider(provider="one", lane=""))

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.operator import OperatorActions
-from smtprelay.dispatch.synchronous.permits import ClientPatience, SynchronousPermits, Turned
+from smtprelay.dispatch.synchronous.permits import ClientPatience, NoPermit, SynchronousPermits
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.model.outcome import Blocked, Delivered, Failed, Uncertain
@@ -39,7 +39,7 @@ from smtprelay.spool.spool import QueueSpool
 from tests.dispatch.stage import MORNING, make_context, make_delivery, make_notices
 from tests.recording import Recording
 
-PACES = {
+RATE_LIMITS = {
     "one": RateLimit(concurrency=2, per_lane=1),
     "two": RateLimit(concurrency=1, windows=(Window(count=2, seconds=10),)),
 }
@@ -105,11 +105,11 @@ class Moody(ProviderDefaults):
     def lane(self, envelope: Envelope) -> str:
         return "box" if envelope.sender.startswith("box") else ""
 
-    async def deliver(self, delivery: Any, body: Any, taken: Any) -> Any:
+    async def deliver(self, delivery: Any, body: Any, release_slot: Any) -> Any:
         answer: Deferred[Any] = Deferred()
         self.asked.append((delivery, answer))
         if self.takes:
-            taken()
+            release_slot()
         outcome = await answer
         people = {(delivery.message, address) for address in delivery.envelope.addresses}
         if isinstance(outcome, Uncertain | Exception):
@@ -131,10 +131,12 @@ class Play(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.clock.advance(MORNING)
-        engine = SqliteEngine(database=":memory:", node=SpoolNode(paces=PACES), seconds=self.clock.seconds)
+        engine = SqliteEngine(
+            database=":memory:", node=SpoolNode(rate_limits=RATE_LIMITS), seconds=self.clock.seconds
+        )
         self.writer = LateWriter(engine)
         self.events = Recording()
-        terms = SpoolOptions(paces=PACES, events=self.events)
+        terms = SpoolOptions(rate_limits=RATE_LIMITS, events=self.events)
         self.spool = QueueSpool(self.writer, InlineReader(self.writer.connection), terms)
         self.providers = {"one": Moody("one", Limits()), "two": Moody("two", Limits(size=60))}
         self.number = 0
@@ -193,7 +195,7 @@ class Play(RuleBasedStateMachine):
     @rule(data=st.data(), outcome=OUTCOMES)
     def client_is_answered(self, data, outcome):
         slot = self.slots.pop(data.draw(st.integers(0, len(self.slots) - 1)))
-        if isinstance(slot, Turned):
+        if isinstance(slot, NoPermit):
             return
         if data.draw(st.booleans()):
             self.shared.release(slot)
@@ -246,7 +248,7 @@ class Play(RuleBasedStateMachine):
     def hold(self, recipient, seconds):
         until = self.clock.seconds() + seconds
         self.by_hand(self.spool.admin.hold(HoldRule(recipient=recipient, reason="", who="ops", until=until)))
-        self.operator.holds_changed()
+        self.operator.hold_rules_changed()
 
     def by_hand(self, work):
         """Do it whenever the spool gets to it, if it can be done then."""
@@ -271,7 +273,7 @@ class Play(RuleBasedStateMachine):
             "SELECT message, n, state FROM delivery WHERE ended IS NULL AND state != 'held'"
         ).fetchall()
         assert rows == [], rows
-        assert self.writer.connection.execute("SELECT name FROM loan").fetchall() == []
+        assert self.writer.connection.execute("SELECT name FROM permit").fetchall() == []
         self.nobody_got_it_twice()
         assert not self.events.of("spool.failed")
 
@@ -281,7 +283,7 @@ class Play(RuleBasedStateMachine):
             return True
         if self.slots:
             slot = self.slots.pop()
-            if not isinstance(slot, Turned):
+            if not isinstance(slot, NoPermit):
                 self.shared.end(slot)
             return True
         asked = [(each, each.asked.pop()) for each in self.providers.values() if each.asked]

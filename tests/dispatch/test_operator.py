@@ -6,14 +6,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.hold_rule_runner import HoldRuleRunner
 from smtprelay.dispatch.operator import OperatorActions
-from smtprelay.dispatch.unreachable import ReachWatch
+from smtprelay.dispatch.unreachable import ReachabilityWatch
 from smtprelay.model.outcome import Blocked
 from smtprelay.model.outcome import Deferred as Later
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.queue_admin import HoldRule
 from smtprelay.model.route import Limits
 from smtprelay.model.unreachable import Unreachable
-from smtprelay.net.reachability import Reach
+from smtprelay.net.reachability import Reachability
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done
 from tests.recording import Recording
@@ -95,8 +95,8 @@ class LaneTests(DispatcherTestCase):
         one = ScriptedProvider("one")
         stage = self.stage(one)
         stage.accept()
-        watch = ReachWatch(
-            {"one": Reach("one", stage.clock.seconds)},
+        watch = ReachabilityWatch(
+            {"one": Reachability("one", stage.clock.seconds)},
             stage.providers,
             stage.clock,
             stage.events,
@@ -106,13 +106,13 @@ class LaneTests(DispatcherTestCase):
         done(watch.begin())
         operator = OperatorActions(stage.context, stage.reporter, stage.dispatcher, watch)
         told = Unreachable(provider="one", since=1.0, host="x:443", stage="connect", reason="refused")
-        done(stage.spool.admin.note_reach("one", told))
+        done(stage.spool.admin.note_reachability("one", told))
         done(operator.probe("one", "", "ops"))
         self.assertEqual([call for call in one.calls if call[0] == "probe"], [])
         done(watch.check_providers())
         self.assertEqual([call for call in one.calls if call[0] == "probe"], [("probe", "")])
         self.assertEqual("probe", stage.events.of("lane.changed")[0]["action"])
-        self.assertIsNone(done(stage.spool.admin.stock()).lanes[0].blocked_until)
+        self.assertIsNone(done(stage.spool.admin.stats()).lanes[0].blocked_until)
 
     def test_a_pause_is_respected(self) -> None:
         """A provider that asked us to wait is only asked before if that is forced."""
@@ -198,7 +198,7 @@ class LaneTests(DispatcherTestCase):
             stage.clock.rightNow += seconds
             stage.dispatcher.clock_stepped(seconds)
             stage.clock.advance(1)
-        self.assertEqual([True], [lane.suspended for lane in done(stage.spool.admin.stock()).lanes])
+        self.assertEqual([True], [lane.suspended for lane in done(stage.spool.admin.stats()).lanes])
         self.assertEqual(one.sent, [])
 
     def test_its_mail_goes_on_elsewhere(self) -> None:
@@ -222,7 +222,7 @@ class LaneTests(DispatcherTestCase):
             done(stage.operator.suspend("one", "ops", "x"))
             answer.callback(outcome)
             stage.clock.advance(3600)
-            (lane,) = done(stage.spool.admin.stock()).lanes
+            (lane,) = done(stage.spool.admin.stats()).lanes
             self.assertEqual((lane.suspended, lane.blocked_reason), (True, "suspended by ops: x"), outcome)
             self.assertEqual(len(one.sent), 1)
 
@@ -234,7 +234,7 @@ class HoldRuleTests(DispatcherTestCase):
         stage = self.stage(one)
         until = MORNING + 600
         done(stage.spool.admin.hold(HoldRule(recipient="*", reason="", who="ops", until=until)))
-        stage.operator.holds_changed()
+        stage.operator.hold_rules_changed()
         stage.accept()
         stage.clock.advance(599)
         self.assertEqual(one.sent, [])
@@ -266,7 +266,7 @@ class HoldRuleTests(DispatcherTestCase):
 
         spool = Failing()
         rules = HoldRuleRunner(spool, clock, events)
-        rules.kick()
+        rules.wake()
         clock.advance(61)
         self.assertEqual(spool.asked, 2)
         self.assertEqual(events.of("spool.failed")[0]["operation"], "hold_rules")
@@ -284,5 +284,5 @@ class QuietTests(SynchronousTestCase):
                 return None
 
         rules = HoldRuleRunner(Empty(), clock, Recording())
-        rules.kick()
+        rules.wake()
         self.assertEqual(clock.getDelayedCalls(), [])

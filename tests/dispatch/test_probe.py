@@ -128,5 +128,5 @@ class BlockedTests(DispatcherTestCase):
         stage.accept()
         done(stage.spool.recover())
         answer.callback(Blocked("x"))
-        self.assertEqual(done(stage.spool.admin.stock()).lanes[0].blocked_reason, "x")
+        self.assertEqual(done(stage.spool.admin.stats()).lanes[0].blocked_reason, "x")
         self.assertIn("nothing was recorded", str(stage.events.of("relay.warning")[0]["text"]))

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred as Later
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.decision import Decision, DecisionInput, settle
-from smtprelay.dispatch.failover import Place
+from smtprelay.dispatch.failover import NextProvider
 from smtprelay.model.attempt import Claim
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
 from smtprelay.model.queue import Selection
@@ -24,7 +24,7 @@ from tests.listed import listed
 
 A, B, C, D = "a@x.org", "b@x.org", "c@x.org", "d@x.org"
 ROUTE = Route(name="default", via=("one", "two"))
-TWO, ROUND = Place(provider="two", lane="box"), Place(provider="two", lane="box", wraps=True)
+TWO, ROUND = NextProvider(provider="two", lane="box"), NextProvider(provider="two", lane="box", wraps=True)
 AGAIN = Deferred("400 for others", closed=True, again=True)
 WHOLE = Failed("400 invalid", "5.6.0", whole=True)
 LARGE = Failed("413 too large", "5.3.4")
@@ -41,8 +41,8 @@ NAMING = {
 def judge(
     results: dict[str, Any],
     claim: Claim | None = None,
-    place: Place | None = None,
-    roomier: Place | None = None,
+    place: NextProvider | None = None,
+    roomier: NextProvider | None = None,
     **route: Any,
 ) -> Decision:
     case = DecisionInput(

@@ -19,7 +19,7 @@ class BlockedLaneTests(DispatcherTestCase):
         """A relay whose first provider turns out to be blocked while mails wait for its only slot."""
         answer: Deferred[Any] = Deferred()
         providers[0].answers.append(answer)
-        stage = self.stage(*providers, pace=RateLimit(concurrency=1), **more)
+        stage = self.stage(*providers, rate_limit=RateLimit(concurrency=1), **more)
         for _ in range(1 + waiting):
             stage.accept()
         answer.callback(Blocked("401 expired"))
@@ -53,7 +53,7 @@ class BlockedLaneTests(DispatcherTestCase):
         moves = []
         answer: Deferred[Any] = Deferred()
         one.answers.append(answer)
-        stage = self.stage(one, pace=RateLimit(concurrency=1))
+        stage = self.stage(one, rate_limit=RateLimit(concurrency=1))
         real = stage.spool.admin.edit
         stage.spool.admin.edit = lambda *a: moves.append(a) or real(*a)  # type: ignore[method-assign]
         stage.accept()
@@ -113,7 +113,7 @@ class BlockedLaneTests(DispatcherTestCase):
         """Retry-After is no reason to leave a provider."""
         answer: Deferred[Any] = Deferred()
         one, two = ScriptedProvider("one", [answer]), ScriptedProvider("two")
-        stage = self.stage(one, two, pace=RateLimit(concurrency=1))
+        stage = self.stage(one, two, rate_limit=RateLimit(concurrency=1))
         stage.accept()
         stage.accept()
         answer.callback(Later("429", retry_after=60.0))
@@ -140,7 +140,7 @@ class BlockedLaneTests(DispatcherTestCase):
         one, two = ScriptedProvider("one"), ScriptedProvider("two")
         answer: Deferred[Any] = Deferred()
         one.answers.append(answer)
-        stage = self.stage(one, two, pace=RateLimit(concurrency=1))
+        stage = self.stage(one, two, rate_limit=RateLimit(concurrency=1))
         stage.accept()
         stage.accept()
         real, calls = stage.spool.admin.edit, []
@@ -184,7 +184,7 @@ class BlockedLaneTests(DispatcherTestCase):
         one, two = ScriptedProvider("one"), ScriptedProvider("two")
         answer: Deferred[Any] = Deferred()
         one.answers.append(answer)
-        stage = self.stage(one, two, pace=RateLimit(concurrency=1))
+        stage = self.stage(one, two, rate_limit=RateLimit(concurrency=1))
         for _ in range(300):
             stage.accept()
         real, steps = stage.spool.admin.edit, [Deferred(), Deferred()]

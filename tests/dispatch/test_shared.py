@@ -63,7 +63,7 @@ class SharedTests(CounterTestCase):
         assert isinstance(both, Both)
         connection = both.permits._writer.writer.connection
         self.assertEqual(check(connection), [])
-        self.assertEqual(connection.execute("SELECT * FROM loan").fetchall(), [])
+        self.assertEqual(connection.execute("SELECT * FROM permit").fetchall(), [])
         self.successResultOf(both.dispatcher.stop(0))
         self.check_rest()
 
@@ -71,7 +71,7 @@ class SharedTests(CounterTestCase):
         """Its slot is that of the attempt that ended, though other mail waited before it came."""
         answers: list[Deferred[Any]] = [Deferred(), Deferred(), Deferred()]
         one = ScriptedProvider("one", answers)
-        both = self.both(one, pace=RateLimit(concurrency=1))
+        both = self.both(one, rate_limit=RateLimit(concurrency=1))
         first, second = both.queue(), both.queue()
         client = both.mail()
         self.assertEqual(len(one.sent), 1)
@@ -87,7 +87,7 @@ class SharedTests(CounterTestCase):
         """Who waits longest is first."""
         answers: list[Deferred[Any]] = [Deferred() for _ in range(4)]
         one = ScriptedProvider("one", answers)
-        both = self.both(one, pace=RateLimit(concurrency=1))
+        both = self.both(one, rate_limit=RateLimit(concurrency=1))
         clients = [both.mail() for _ in range(4)]
         for number, answer in enumerate(answers, start=1):
             self.assertEqual(one.sent[-1][0].message, f"M{number}")
@@ -97,13 +97,13 @@ class SharedTests(CounterTestCase):
 
     def test_the_pace_is_one(self) -> None:
         """What the queue has sent the client may not send; who would wait too long hears so at once."""
-        both = self.both(pace=RateLimit(windows=(Window(count=1, seconds=600),)))
+        both = self.both(rate_limit=RateLimit(windows=(Window(count=1, seconds=600),)))
         both.queue()
         self.assertReply(both.mail(), 451, "4.3.2", "takes no more")
 
     def test_the_pace_lets_it_in_later(self) -> None:
         """If it is within his patience he waits for the next token."""
-        both = self.both(pace=RateLimit(windows=(Window(count=1, seconds=10),)))
+        both = self.both(rate_limit=RateLimit(windows=(Window(count=1, seconds=10),)))
         both.queue()
         client = both.mail()
         self.assertNoResult(client)
@@ -114,7 +114,7 @@ class SharedTests(CounterTestCase):
         """His patience is over; the slot goes to somebody else."""
         answer: Deferred[Any] = Deferred()
         one = ScriptedProvider("one", [answer])
-        both = self.both(one, pace=RateLimit(concurrency=1))
+        both = self.both(one, rate_limit=RateLimit(concurrency=1))
         both.queue()
         clients = [both.mail(), both.mail()]
         both.clock.pump([1.0] * 60)
@@ -190,7 +190,7 @@ class SharedTests(CounterTestCase):
     def test_a_client_that_came_too_fast(self) -> None:
         """The lane closes for a moment, and mail that waited for his slot goes when it opens."""
         verdict: Deferred[Any] = Deferred()
-        both = self.both(ScriptedProvider("one", [verdict]), pace=RateLimit(concurrency=1))
+        both = self.both(ScriptedProvider("one", [verdict]), rate_limit=RateLimit(concurrency=1))
         client, message = both.mail(), both.queue()
         verdict.callback(Later("429", throttled=True))
         self.assertReply(client, 451, "4.3.0", "429")
@@ -213,7 +213,7 @@ class SharedTests(CounterTestCase):
         """A provider that is polled for its verdict leaves room for the queue meanwhile."""
         verdict: Deferred[Any] = Deferred()
         one = ScriptedProvider("one", [verdict], takes=True)
-        both = self.both(one, pace=RateLimit(concurrency=1))
+        both = self.both(one, rate_limit=RateLimit(concurrency=1))
         client = both.mail()
         message = both.queue()
         self.assertEqual(both.state(message), "delivered")
@@ -222,7 +222,7 @@ class SharedTests(CounterTestCase):
 
     def test_a_provider_that_breaks(self) -> None:
         """Its slot comes back all the same."""
-        both = self.both(ScriptedProvider("one", [ValueError("oops")]), pace=RateLimit(concurrency=1))
+        both = self.both(ScriptedProvider("one", [ValueError("oops")]), rate_limit=RateLimit(concurrency=1))
         self.assertReply(both.mail(), 451, "4.4.2")
         self.assertReply(both.mail(), 250, "2.0.0")
 
@@ -238,7 +238,7 @@ class SharedTests(CounterTestCase):
         self.assertEqual((both.state(message), len(one.sent)), ("queued", 1))
 
     def test_what_it_costs(self) -> None:
-        """One mail, two transactions: the loan before the request, its end after the reply."""
+        """One mail, two transactions: the permit before the request, its end after the reply."""
         both = self.both()
         spool: Any = both.spool
         operations: list[Any] = []

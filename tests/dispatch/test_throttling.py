@@ -158,7 +158,7 @@ class ThrottledTests(DispatcherTestCase):
     def test_the_others_are_not_tried_one_by_one(self) -> None:
         """While the lane is closed nothing is asked, however much waits."""
         one = ScriptedProvider("one", [Later("503", throttled=True)] * 100)
-        stage = self.stage(one, pace=RateLimit(concurrency=5))
+        stage = self.stage(one, rate_limit=RateLimit(concurrency=5))
         for _ in range(50):
             stage.accept()
         stage.clock.pump([0.05] * 200)

@@ -6,12 +6,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.lane_state import LaneStates
-from smtprelay.dispatch.unreachable import LOOK_EVERY, ReachWatch
+from smtprelay.dispatch.unreachable import CHECK_EVERY, ReachabilityWatch
 from smtprelay.model.outcome import Blocked, Delivered
 from smtprelay.model.queue import LaneState
 from smtprelay.model.unreachable import Unreachable
-from smtprelay.net.reachability import Reach
-from smtprelay.service.chores import every
+from smtprelay.net.reachability import Reachability
+from smtprelay.service.periodic import every
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from tests.dispatch.stage import done
@@ -25,8 +25,8 @@ class Far:
 
     name = "out"
 
-    def __init__(self, reach) -> None:
-        self.reach = reach
+    def __init__(self, reachability) -> None:
+        self.reachability = reachability
         self.mended = None
         self.probes = 0
         self.knows = True
@@ -37,7 +37,7 @@ class Far:
         self.probes += 1
         if not self.knows:
             return None
-        contact = self.reach.begin(HOST, "connect")
+        contact = self.reachability.begin(HOST, "connect")
         if self.mended:
             contact.answered()
         else:
@@ -52,15 +52,15 @@ class ReachWatchTests(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self.events = Recording()
-        self.reach = Reach("out", self.clock.seconds)
-        self.far = Far(self.reach)
+        self.reachability = Reachability("out", self.clock.seconds)
+        self.far = Far(self.reachability)
         self.lanes = LaneStates(self.events)
-        self.spool = open_memory(SpoolOptions(paces={}, events=self.events), clock=self.clock)
+        self.spool = open_memory(SpoolOptions(rate_limits={}, events=self.events), clock=self.clock)
         self.watch = self.watching()
 
-    def watching(self) -> ReachWatch:
-        watch = ReachWatch(
-            {"out": self.reach},
+    def watching(self) -> ReachabilityWatch:
+        watch = ReachabilityWatch(
+            {"out": self.reachability},
             {"out": self.far},
             self.clock,
             self.events,
@@ -68,7 +68,7 @@ class ReachWatchTests(SynchronousTestCase):
             lanes=self.lanes,
         )
         done(watch.begin())
-        self.looking = every(self.clock, self.events, "reach", LOOK_EVERY, watch.check_providers)
+        self.looking = every(self.clock, self.events, "reach", CHECK_EVERY, watch.check_providers)
         return watch
 
     def pass_time(self, seconds: int) -> None:
@@ -76,10 +76,10 @@ class ReachWatchTests(SynchronousTestCase):
             self.clock.advance(1)
 
     def refuse(self) -> None:
-        self.reach.begin(HOST, "connect").failed(f"connect at {HOST}: refused")
+        self.reachability.begin(HOST, "connect").failed(f"connect at {HOST}: refused")
 
     def failing(self):
-        return done(self.spool.admin.stock()).unreachable
+        return done(self.spool.admin.stats()).unreachable
 
     def test_within_half_a_minute(self) -> None:
         """One failure, and no mail for hours: it is probed, told once, and stands in the spool."""
@@ -118,7 +118,7 @@ class ReachWatchTests(SynchronousTestCase):
         self.pass_time(1)
         told = [event for event, _ in self.events.heard]
         self.assertEqual(told, ["provider.failing", "lane.blocked", "provider.recovered"])
-        [lane] = done(self.spool.admin.stock()).lanes
+        [lane] = done(self.spool.admin.stats()).lanes
         self.assertEqual((lane.provider, lane.lane, lane.blocked_reason), ("out", "", "401 wrong key"))
         self.assertEqual(self.failing(), [])
 
@@ -184,17 +184,17 @@ class ReachWatchTests(SynchronousTestCase):
         self.refuse()
         self.pass_time(21)
         self.assertEqual(len(self.events.of("provider.failing")), 1)
-        self.reach.begin(HOST, "connect").answered()
+        self.reachability.begin(HOST, "connect").answered()
         self.pass_time(1)
         self.assertEqual(len(self.events.of("provider.recovered")), 1)
 
     def test_a_stage_that_changes(self) -> None:
         """It is one alarm; the spool has the newest reason."""
-        contact = self.reach.begin(HOST, "connect")
+        contact = self.reachability.begin(HOST, "connect")
         self.pass_time(21)
         contact.at("greeting")
         self.pass_time(1)
-        self.reach.begin(HOST, "greeting")
+        self.reachability.begin(HOST, "greeting")
         contact.failed(f"greeting at {HOST}: gone")
         self.pass_time(1)
         self.assertEqual(self.failing()[0].stage, "greeting")
@@ -234,8 +234,8 @@ class ReachWatchTests(SynchronousTestCase):
         self.refuse()
         self.pass_time(25)
         self.looking.stop()
-        self.reach.answered()
-        done(self.spool.admin.note_reach("gone", Unreachable("gone", 5.0, HOST, "connect", "refused")))
+        self.reachability.answered()
+        done(self.spool.admin.note_reachability("gone", Unreachable("gone", 5.0, HOST, "connect", "refused")))
         self.watch = self.watching()
         self.pass_time(1)
         self.assertEqual([each.provider for each in self.failing()], ["out"])
@@ -249,23 +249,23 @@ class ReachWatchTests(SynchronousTestCase):
         """A provider for which mail waited before is probed once; for new mail it is not."""
         self.far.mended = True
         self.looking.stop()
-        nothing = done(self.spool.admin.stock())
+        nothing = done(self.spool.admin.stats())
         lane = LaneState(
             provider="out", lane="", waiting=1, active=0, due=None, blocked_until=None, blocked_reason=""
         )
         waiting = evolve(nothing, lanes=[lane])
         for before, probes in ((nothing, 0), (waiting, 1)):
-            self.spool.admin.stock = partial(succeed, before)
+            self.spool.admin.stats = partial(succeed, before)
             self.watching()
-            self.spool.admin.stock = partial(succeed, waiting)
+            self.spool.admin.stats = partial(succeed, waiting)
             self.pass_time(60)
             self.assertEqual(self.far.probes, probes)
             self.looking.stop()
 
     def test_resumed(self) -> None:
         """It counts anew from there; that nobody was asked is not noted as an answer."""
-        noted, note = [], self.spool.admin.note_reach
-        self.spool.admin.note_reach = lambda *news: noted.append(news) or note(*news)
+        noted, note = [], self.spool.admin.note_reachability
+        self.spool.admin.note_reachability = lambda *news: noted.append(news) or note(*news)
         self.lanes.suspend([("out", "")])
         self.refuse()
         self.pass_time(600)
@@ -280,9 +280,9 @@ class ReachWatchTests(SynchronousTestCase):
     def test_reached_after_it_was_resumed(self) -> None:
         """What could not be sent goes at its first answer, and not before."""
         noted = []
-        note = self.spool.admin.note_reach
-        self.spool.admin.note_reach = lambda *given: noted.append(given) or note(*given)
-        self.reach.begin(HOST, "connect").answered()
+        note = self.spool.admin.note_reachability
+        self.spool.admin.note_reachability = lambda *given: noted.append(given) or note(*given)
+        self.reachability.begin(HOST, "connect").answered()
         self.pass_time(1)
         self.lanes.suspend([("out", "")])
         self.pass_time(5)
@@ -301,7 +301,7 @@ class ReachWatchTests(SynchronousTestCase):
         self.pass_time(25)
         self.clock.rightNow -= 7200
         self.looking.stop()
-        self.looking.start(LOOK_EVERY, now=False)
+        self.looking.start(CHECK_EVERY, now=False)
         self.watch.clock_stepped(-7200)
         self.far.mended = True
         self.pass_time(16)

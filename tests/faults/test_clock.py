@@ -55,9 +55,9 @@ class NodeTests(NodesCase, TestCase):
             node.environ = shim.environ
             await self.start([node])
             self.assertIn("250 2.0.0", await node.send(message("late"), "user@example.com"))
-            await eventually(lambda: len(self.ledger.ask("SELECT 1 FROM attempt")) > 2, "a third attempt")
+            await eventually(lambda: len(self.tables.ask("SELECT 1 FROM attempt")) > 2, "a third attempt")
             shim.put_clock(-DAYS)
-            tried = len(self.ledger.ask("SELECT 1 FROM attempt"))
-            await eventually(lambda: len(self.ledger.ask("SELECT 1 FROM attempt")) > tried, "one more")
-            [(age,)] = self.ledger.ask("SELECT extract(epoch FROM clock_timestamp()) - received FROM message")
+            tried = len(self.tables.ask("SELECT 1 FROM attempt"))
+            await eventually(lambda: len(self.tables.ask("SELECT 1 FROM attempt")) > tried, "one more")
+            [(age,)] = self.tables.ask("SELECT extract(epoch FROM clock_timestamp()) - received FROM message")
             self.assertLess(abs(age), 3600)

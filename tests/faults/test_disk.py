@@ -19,9 +19,9 @@ from twisted.trial.unittest import TestCase
 from tests.faults.shim import READS, SIZES, SYNCS, WRITES, Shim
 from tests.process.crash.siege import Siege
 from tests.process.crash.troubles import SiegeStage
-from tests.process.ledger import name_of
 from tests.process.program import eventually
 from tests.process.relay_process import RelayProcess, message
+from tests.process.spool_tables import name_of
 
 MAILS = 600
 CLIENTS = 20

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.dsn.render import BounceSettings
 from smtprelay.dispatch.dsn.reporter import DsnReporter
-from smtprelay.dispatch.synchronous.body_buffer import Holding
+from smtprelay.dispatch.synchronous.body_buffer import BodyBuffer
 from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Body, MimeTask, MimeWorkerUnavailable
 from smtprelay.mime import headers, outgoing
@@ -22,15 +22,15 @@ from smtprelay.mime.content_size import is_plain
 from smtprelay.mime.head import block
 from smtprelay.mime.headers import SMALL_HEADER
 from smtprelay.mime.structure import TooComplexError, parts_of
+from smtprelay.mime.worker.inline_budget import SMALL_BODY, SMALL_PARTS, SMALL_TEXT
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
-from smtprelay.mime.worker.turns import SMALL_BODY, SMALL_PARTS, SMALL_TEXT
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Client, Draft, Envelope, Recipient
 from smtprelay.model.outcome import Failed
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import shape_of
-from smtprelay.policy.router import Router, Rule
+from smtprelay.policy.router import RouteMatch, Router
 from smtprelay.providers.acs.request import map_mail, measure
 from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.spool.engines.memory import open_memory
@@ -79,12 +79,12 @@ async def accept(mail: bytes) -> None:
     """Take it into a spool, on a route by header."""
     provider = ScriptedProvider("one", [])
     rules = [
-        Rule(name="a", via=("one",), headers={"X-A": "*a*b*c*", "Subject": "*x*y*"}),
-        Rule(name="b", via=("one",)),
+        RouteMatch(name="a", via=("one",), headers={"X-A": "*a*b*c*", "Subject": "*x*y*"}),
+        RouteMatch(name="b", via=("one",)),
     ]
     envelope = Envelope(sender="a@x.org", recipients=(Recipient(address="b@x.org"),))
     client = Client(listener="lan", address="192.0.2.1")
-    spool = open_memory(SpoolOptions(paces={}, events=Recording()), clock=Clock())
+    spool = open_memory(SpoolOptions(rate_limits={}, events=Recording()), clock=Clock())
     draft = Draft(id="M1", envelope=envelope, client=client, received=0.0)
     incoming = spool.incoming(draft, Router(rules, {"one": provider}).plan(client, envelope))
     for piece in pieces_of(mail):
@@ -102,14 +102,14 @@ async def hold(mail: bytes) -> None:
     async def on_thread(function: Callable[..., Any], *arguments: object) -> Any:
         return function(*arguments)
 
-    holding = Holding(lambda *work: Deferred.fromCoroutine(on_thread(*work)))
+    buffer = BodyBuffer(lambda *work: Deferred.fromCoroutine(on_thread(*work)))
     for piece in pieces_of(mail):
-        waiting = holding.write(piece)
+        waiting = buffer.write(piece)
         if waiting is not None:
             await waiting
-    await holding.complete()
-    assert holding.shape.size == len(mail)
-    holding.close()
+    await buffer.complete()
+    assert buffer.shape.size == len(mail)
+    buffer.close()
 
 
 async def to_acs(mail: bytes) -> None:

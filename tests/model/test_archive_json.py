@@ -13,9 +13,9 @@ from smtprelay.model.archive import (
     directed,
 )
 from smtprelay.model.archive_json import loaded, read, written
-from smtprelay.model.queue import Attempt
+from smtprelay.model.queue import AttemptRecord
 
-ATTEMPT = Attempt(
+ATTEMPT = AttemptRecord(
     number=1, provider="acs", node="n", started=1.0, ended=2.0, outcome="deferred", reason="429 läuft"
 )
 DELIVERY = ArchivedDelivery(

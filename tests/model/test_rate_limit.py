@@ -1,4 +1,4 @@
-"""The pace holds in every interval, whenever it is asked."""
+"""The rate holds in every interval, whenever it is asked."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +20,7 @@ def spent_at(now: float) -> list[dict[int, int]]:
 
 class PaceTests(SynchronousTestCase):
     def test_without_windows_there_is_no_bound(self):
-        """A provider without a pace may always be asked."""
+        """A provider without a rate may always be asked."""
         self.assertEqual((None, 7.0), allowance((), (), 7.0))
 
     def test_the_narrowest_window_decides(self):

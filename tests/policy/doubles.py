@@ -6,16 +6,16 @@ from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from smtprelay.interfaces import Body, Plan
+from smtprelay.interfaces import Body, Planner
 from smtprelay.model.message import Draft, Envelope, Reply
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.policy.avatar import SessionContext
-from smtprelay.policy.router import Router, Rule
+from smtprelay.policy.router import RouteMatch, Router
 from smtprelay.policy.settings import ListenerPolicy
 
 QUEUED = Reply(code=250, enhanced="2.0.0", text="Ok: queued")
-ANYONE = [Rule(name="default", via=("acs",))]
+ANYONE = [RouteMatch(name="default", via=("acs",))]
 
 
 @frozen(kw_only=True)
@@ -49,7 +49,7 @@ class Kept:
     """One message on its way in, and how that ended (``""`` while it did not)."""
 
     draft: Draft
-    plan: Plan
+    plan: Planner
     reply: Reply | Deferred
     pressure: Deferred | None = None
     chunks: list[bytes] = field(factory=list)
@@ -86,14 +86,14 @@ class Store:
     pressure: Deferred | None = None
     kept: list[Kept] = field(factory=list)
 
-    def __call__(self, draft: Draft, plan: Plan) -> Kept:
+    def __call__(self, draft: Draft, plan: Planner) -> Kept:
         self.kept.append(Kept(draft, plan, self.reply, self.pressure))
         return self.kept[-1]
 
 
 def make_desk(
     store: Store,
-    rules: Sequence[Rule] = ANYONE,
+    route_matches: Sequence[RouteMatch] = ANYONE,
     outlets: "Mapping[str, FakeOutlet] | None" = None,
     **listener: object,
 ) -> SessionContext:
@@ -103,7 +103,7 @@ def make_desk(
     clock.advance(1_800_000_000)
     return SessionContext(
         listener=ListenerPolicy(name="lan", hostname="relay.example.com", **listener),
-        router=Router(rules, outlets or {"acs": FakeOutlet()}),
+        router=Router(route_matches, outlets or {"acs": FakeOutlet()}),
         receive=store,
         new_id=lambda: next(ids),
         clock=clock,

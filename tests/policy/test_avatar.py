@@ -10,7 +10,7 @@ from smtprelay.model.message import Client, Envelope, Recipient, Refused
 from smtprelay.model.shape import Shape
 from smtprelay.policy.avatar import EnvelopeDelivery
 from smtprelay.policy.networks import Networks, Patterns
-from smtprelay.policy.router import Rule
+from smtprelay.policy.router import RouteMatch
 from smtprelay.policy.settings import Identity, Rights
 from tests.policy.doubles import FakeOutlet, Store, make_desk
 
@@ -84,12 +84,14 @@ class TransactionTests(DeliveryCase):
 
     def test_the_plan_knows_client_and_envelope(self):
         """What the store asks at the end of data is answered for this transaction."""
-        rules = [
-            Rule(name="ann", via=["acs"], users=frozenset({"ann"})),
-            Rule(name="default", via=["acs"]),
+        route_matches = [
+            RouteMatch(name="ann", via=["acs"], users=frozenset({"ann"})),
+            RouteMatch(name="default", via=["acs"]),
         ]
         avatar = self.avatar(
-            Identity(name="ann"), rules=rules, outlets={"acs": FakeOutlet(lane_by_sender=True)}
+            Identity(name="ann"),
+            route_matches=route_matches,
+            outlets={"acs": FakeOutlet(lane_by_sender=True)},
         )
         avatar.mail("a@b.org", {})
         avatar.rcpt("x@y.org", {})
@@ -107,7 +109,7 @@ class TransactionTests(DeliveryCase):
     def test_a_refused_recipient_is_never_in_the_envelope(self):
         """What was refused, by any rule, is not delivered to, and the rest is."""
         avatar = self.avatar(
-            rules=[Rule(name="y", via=["acs"], recipients=Patterns(["*@y.org"]))],
+            route_matches=[RouteMatch(name="y", via=["acs"], recipients=Patterns(["*@y.org"]))],
             allow_recipients=Patterns(["*@y.org", "*@z.org"]),
         )
         avatar.mail("a@b.org", {})
@@ -194,9 +196,11 @@ class WhoTests(DeliveryCase):
 class OneDeliveryTests(DeliveryCase):
     """A listener whose clients wait for the verdict: a transaction is one delivery."""
 
-    def begun(self, *rules: Rule, **outlets: FakeOutlet) -> EnvelopeDelivery:
+    def begun(self, *route_matches: RouteMatch, **outlets: FakeOutlet) -> EnvelopeDelivery:
         avatar = self.avatar(
-            rules=rules, outlets={"acs": FakeOutlet(), "ses": FakeOutlet()} | outlets, one_delivery=True
+            route_matches=route_matches,
+            outlets={"acs": FakeOutlet(), "ses": FakeOutlet()} | outlets,
+            one_delivery=True,
         )
         avatar.mail("a@b.org", {})
         avatar.rcpt("first@x.org", {})
@@ -205,19 +209,21 @@ class OneDeliveryTests(DeliveryCase):
     def test_another_route(self):
         """Who goes another way, or may, needs another transaction; those of the same way come along."""
         for rule in (
-            Rule(name="own", via=["ses"], recipients=Patterns(["*@own.org"])),
-            Rule(name="own", via=["ses"], recipients=Patterns(["*@own.org"]), headers={"X-Env": "test"}),
-            Rule(name="own", via=["ses"], recipients=Patterns(["*@own.org"]), size_from=1000),
+            RouteMatch(name="own", via=["ses"], recipients=Patterns(["*@own.org"])),
+            RouteMatch(
+                name="own", via=["ses"], recipients=Patterns(["*@own.org"]), headers={"X-Env": "test"}
+            ),
+            RouteMatch(name="own", via=["ses"], recipients=Patterns(["*@own.org"]), size_from=1000),
         ):
-            avatar = self.begun(rule, Rule(name="all", via=["acs"]))
+            avatar = self.begun(rule, RouteMatch(name="all", via=["acs"]))
             self.assertRefused(452, "one-delivery", avatar, "rcpt", "c@own.org", {})
             avatar.rcpt("second@x.org", {})
             self.assertEqual(avatar.data().draft.envelope.addresses, ("first@x.org", "second@x.org"))
 
     def test_decided_by_the_content(self):
         """Where only the content decides between routes, it does so for all recipients together."""
-        test = Rule(name="test", via=["ses"], headers={"X-Env": "test"})
-        avatar = self.begun(test, Rule(name="all", via=["acs"]))
+        test = RouteMatch(name="test", via=["ses"], headers={"X-Env": "test"})
+        avatar = self.begun(test, RouteMatch(name="all", via=["acs"]))
         avatar.rcpt("second@y.org", {})
         plan = avatar.data().plan
         self.assertEqual([each.route for each in plan(Head(b""), Shape(size=10), {})], ["all"])
@@ -227,7 +233,7 @@ class OneDeliveryTests(DeliveryCase):
 
     def test_too_many(self):
         """No more than each provider takes at once; the same one twice is one."""
-        avatar = self.begun(Rule(name="all", via=["acs", "ses"]), ses=FakeOutlet(recipients=2))
+        avatar = self.begun(RouteMatch(name="all", via=["acs", "ses"]), ses=FakeOutlet(recipients=2))
         avatar.rcpt("second@x.org", {})
         avatar.rcpt("second@X.org", {})
         self.assertRefused(452, "one-delivery", avatar, "rcpt", "third@x.org", {})
@@ -235,22 +241,22 @@ class OneDeliveryTests(DeliveryCase):
 
     def test_no_route(self):
         """Where no route leads, no transaction will help."""
-        avatar = self.begun(Rule(name="x", via=["acs"], recipients=Patterns(["*@x.org"])))
+        avatar = self.begun(RouteMatch(name="x", via=["acs"], recipients=Patterns(["*@x.org"])))
         self.assertRefused(550, "route", avatar, "rcpt", "c@own.org", {})
 
     def test_begins_anew(self):
         """The next transaction may go the other way."""
-        own = Rule(name="own", via=["ses"], recipients=Patterns(["*@own.org"]))
-        avatar = self.begun(own, Rule(name="all", via=["acs"]))
+        own = RouteMatch(name="own", via=["ses"], recipients=Patterns(["*@own.org"]))
+        avatar = self.begun(own, RouteMatch(name="all", via=["acs"]))
         avatar.mail("a@b.org", {})
         avatar.rcpt("c@own.org", {})
         self.assertEqual(avatar.data().draft.envelope.addresses, ("c@own.org",))
 
     def test_other_listeners(self):
         """A listener with a spool takes all recipients at once."""
-        own = Rule(name="own", via=["ses"], recipients=Patterns(["*@own.org"]))
+        own = RouteMatch(name="own", via=["ses"], recipients=Patterns(["*@own.org"]))
         outlets = {"acs": FakeOutlet(recipients=1), "ses": FakeOutlet()}
-        avatar = self.avatar(rules=[own, Rule(name="all", via=["acs"])], outlets=outlets)
+        avatar = self.avatar(route_matches=[own, RouteMatch(name="all", via=["acs"])], outlets=outlets)
         avatar.mail("a@b.org", {})
         for address in ("a@x.org", "b@x.org", "c@own.org"):
             avatar.rcpt(address, {})

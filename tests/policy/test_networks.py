@@ -49,7 +49,7 @@ class NetworksTests(SynchronousTestCase):
             )
 
     def test_what_a_client_is_counted_as_lets_it_in(self):
-        """The ledger's text for a client is a network with that client in it."""
+        """The list's text for a client is a network with that client in it."""
         for client in (
             "192.0.2.1",
             "::ffff:192.0.2.1",

@@ -7,7 +7,7 @@ from smtprelay.mime.head import Head
 from smtprelay.model.message import Client, Envelope, Planned, Recipient, Refused
 from smtprelay.model.shape import Shape
 from smtprelay.policy.networks import Networks, Patterns
-from smtprelay.policy.router import Router, Rule
+from smtprelay.policy.router import RouteMatch, Router
 from tests.policy.doubles import FakeOutlet
 from tests.steps import counted
 
@@ -19,8 +19,8 @@ def envelope(*recipients: str, sender: str = "a@b.org") -> Envelope:
     return Envelope(sender=sender, recipients=tuple(Recipient(address=each) for each in recipients))
 
 
-def router(*rules: Rule, **outlets: FakeOutlet) -> Router:
-    return Router(rules, {"acs": FakeOutlet(), "ses": FakeOutlet()} | outlets)
+def router(*route_matches: RouteMatch, **outlets: FakeOutlet) -> Router:
+    return Router(route_matches, {"acs": FakeOutlet(), "ses": FakeOutlet()} | outlets)
 
 
 def targets(planned: list[Planned]) -> list[tuple]:
@@ -32,7 +32,9 @@ def targets(planned: list[Planned]) -> list[tuple]:
 class MatchTests(SynchronousTestCase):
     def assertRoute(self, conditions: dict, *, takes: list[dict], leaves: list[dict]):
         """Check a rule against situations that differ from a harmless one as given."""
-        routes = router(Rule(name="special", via=["acs"], **conditions), Rule(name="default", via=["ses"]))
+        routes = router(
+            RouteMatch(name="special", via=["acs"], **conditions), RouteMatch(name="default", via=["ses"])
+        )
         for situations, expected in ((takes, "special"), (leaves, "default")):
             for changes in situations:
                 way = {
@@ -99,10 +101,12 @@ class MatchTests(SynchronousTestCase):
 
     def test_a_header_is_read_once(self):
         """Many routes that look at a header of many fields cost no more for each of them than one does."""
-        many = [Rule(name=f"r{n}", via=["acs"], headers={"X-Env": f"e{n}", "X": "y*"}) for n in range(40)]
+        many = [
+            RouteMatch(name=f"r{n}", via=["acs"], headers={"X-Env": f"e{n}", "X": "y*"}) for n in range(40)
+        ]
         head = b"X-Field: y\r\n" * 23_000 + b"X-Env: e39\r\n"
-        few = router(*many[:2], Rule(name="default", via=["ses"])).plan(CLIENT, envelope("x@y.org"))
-        all_ = router(*many, Rule(name="default", via=["ses"])).plan(CLIENT, envelope("x@y.org"))
+        few = router(*many[:2], RouteMatch(name="default", via=["ses"])).plan(CLIENT, envelope("x@y.org"))
+        all_ = router(*many, RouteMatch(name="default", via=["ses"])).plan(CLIENT, envelope("x@y.org"))
         steps = [counted(lambda plan=plan: plan(Head(head), Shape(size=1), {})) for plan in (few, all_)]
         self.assertLess(steps[1] - steps[0], 2_000)
 
@@ -119,26 +123,26 @@ class WaysTests(SynchronousTestCase):
     def test_until_nothing_is_open(self):
         """The ways end with the first route that needs no header and no size to match."""
         routes = router(
-            Rule(name="test", via=["acs"], headers={"X-Env": "test"}),
-            Rule(name="other", via=["acs"], listeners=frozenset({"wan"})),
-            Rule(name="small", via=["acs"], size_below=1000, recipients=Patterns(["*@x.org"])),
-            Rule(name="all", via=["ses"]),
-            Rule(name="never", via=["acs"]),
+            RouteMatch(name="test", via=["acs"], headers={"X-Env": "test"}),
+            RouteMatch(name="other", via=["acs"], listeners=frozenset({"wan"})),
+            RouteMatch(name="small", via=["acs"], size_below=1000, recipients=Patterns(["*@x.org"])),
+            RouteMatch(name="all", via=["ses"]),
+            RouteMatch(name="never", via=["acs"]),
         )
         self.assertEqual(routes.targets(CLIENT, "a@b.org", "c@x.org"), ("test", "small", "all"))
         self.assertEqual(routes.targets(CLIENT, "a@b.org", "c@y.org"), ("test", "all"))
 
     def test_none(self):
         """Where no route leads there are none."""
-        routes = router(Rule(name="own", via=["acs"], recipients=Patterns(["*@own.org"])))
+        routes = router(RouteMatch(name="own", via=["acs"], recipients=Patterns(["*@own.org"])))
         self.assertEqual(routes.targets(CLIENT, "a@b.org", "c@x.org"), ())
 
     def test_same_ways_same_route(self):
         """Recipients with the same ways are planned together, whatever the message is."""
         routes = router(
-            Rule(name="test", via=["acs"], headers={"X-Env": "test"}),
-            Rule(name="large", via=["ses"], size_from=1000),
-            Rule(name="all", via=["acs"]),
+            RouteMatch(name="test", via=["acs"], headers={"X-Env": "test"}),
+            RouteMatch(name="large", via=["ses"], size_from=1000),
+            RouteMatch(name="all", via=["acs"]),
         )
         to = ("c@x.org", "d@y.org")
         self.assertEqual(len({routes.targets(CLIENT, "a@b.org", each) for each in to}), 1)
@@ -147,20 +151,23 @@ class WaysTests(SynchronousTestCase):
 
     def test_most_recipients(self):
         """The smallest limit of all providers that may be asked counts."""
-        rules = [Rule(name="test", via=["acs", "ses"], headers={"X": "y"}), Rule(name="all", via=["ses"])]
-        routes = router(*rules, acs=FakeOutlet(recipients=5), ses=FakeOutlet(recipients=50))
+        route_matches = [
+            RouteMatch(name="test", via=["acs", "ses"], headers={"X": "y"}),
+            RouteMatch(name="all", via=["ses"]),
+        ]
+        routes = router(*route_matches, acs=FakeOutlet(recipients=5), ses=FakeOutlet(recipients=50))
         self.assertEqual(routes.most_recipients(["test", "all"]), 5)
         self.assertEqual(routes.most_recipients(["all"]), 50)
-        self.assertIsNone(router(*rules).most_recipients(["test", "all"]))
+        self.assertIsNone(router(*route_matches).most_recipients(["test", "all"]))
 
 
 class PlanTests(SynchronousTestCase):
     def test_first_match_wins_for_each_recipient(self):
         """Recipients of one message go different ways, in the order in which the ways were met."""
         routes = router(
-            Rule(name="own", via=["acs"], recipients=Patterns(["*@own.org"])),
-            Rule(name="all", via=["ses", "acs"]),
-            Rule(name="never", via=["acs"]),
+            RouteMatch(name="own", via=["acs"], recipients=Patterns(["*@own.org"])),
+            RouteMatch(name="all", via=["ses", "acs"]),
+            RouteMatch(name="never", via=["acs"]),
         )
         plan = routes.plan(CLIENT, envelope("a@x.org", "b@own.org", "c@x.org"))
         self.assertEqual(
@@ -171,7 +178,7 @@ class PlanTests(SynchronousTestCase):
     def test_split_by_the_smallest_recipient_limit(self):
         """A delivery has at most as many recipients as each provider of its way takes."""
         routes = router(
-            Rule(name="all", via=["acs", "ses"]),
+            RouteMatch(name="all", via=["acs", "ses"]),
             acs=FakeOutlet(recipients=50),
             ses=FakeOutlet(recipients=2),
         )
@@ -189,14 +196,14 @@ class PlanTests(SynchronousTestCase):
                 asked.append(envelope)
                 return envelope.addresses[0]
 
-        routes = router(Rule(name="all", via=["acs"]), acs=ByRecipient(recipients=1))
+        routes = router(RouteMatch(name="all", via=["acs"]), acs=ByRecipient(recipients=1))
         planned = routes.plan(CLIENT, envelope("a@x.org", "b@x.org"))(Head(b""), Shape(size=10), {})
         self.assertEqual([each.lane for each in planned], ["a@x.org", "b@x.org"])
         self.assertEqual([each.sender for each in asked], ["a@b.org", "a@b.org"])
 
     def test_the_first_provider_that_takes_the_size(self):
         """A message goes first to the first provider of ``via`` that it fits."""
-        routes = router(Rule(name="all", via=["acs", "ses"]), acs=SMALL, ses=LARGE)
+        routes = router(RouteMatch(name="all", via=["acs", "ses"]), acs=SMALL, ses=LARGE)
         plan = routes.plan(CLIENT, envelope("a@x.org"))
         self.assertEqual(
             [plan(Head(b""), Shape(size=size), {})[0].provider for size in (1000, 1001, 5000)],
@@ -205,7 +212,7 @@ class PlanTests(SynchronousTestCase):
 
     def test_too_large_for_all(self):
         """What no provider of the way takes is 552, with the limit."""
-        routes = router(Rule(name="all", via=["ses", "acs"]), acs=SMALL, ses=LARGE)
+        routes = router(RouteMatch(name="all", via=["ses", "acs"]), acs=SMALL, ses=LARGE)
         reply = self.assertRaises(
             Refused, routes.plan(CLIENT, envelope("a@x.org")), Head(b""), Shape(size=5001), {}
         ).reply
@@ -215,7 +222,7 @@ class PlanTests(SynchronousTestCase):
     def test_what_its_request_becomes_decides(self):
         """A limit of the request is compared with what the shape makes of it at least, and at most."""
         acs, ses = FakeOutlet(request=1000, least=2, most=4), FakeOutlet(size=5000)
-        plan = router(Rule(name="all", via=["acs", "ses"]), acs=acs, ses=ses).plan(
+        plan = router(RouteMatch(name="all", via=["acs", "ses"]), acs=acs, ses=ses).plan(
             CLIENT, envelope("a@x.org")
         )
         for size, provider in ((0, "acs"), (250, "acs"), (501, "ses"), (5000, "ses")):
@@ -232,7 +239,7 @@ class PlanTests(SynchronousTestCase):
     def test_each_provider_is_measured_for_itself(self):
         """One after the other, in the order of the route; then it is 552, with all the sizes."""
         outlets = {"acs": FakeOutlet(request=1000, most=4), "ses": FakeOutlet(request=1200, most=4)}
-        plan = router(Rule(name="all", via=["acs", "ses"]), **outlets).plan(CLIENT, envelope("a@x.org"))
+        plan = router(RouteMatch(name="all", via=["acs", "ses"]), **outlets).plan(CLIENT, envelope("a@x.org"))
         shape = Shape(size=600)
         self.assertEqual(self.assertRaises(Unmeasured, plan, [], shape, {}).provider, "acs")
         self.assertEqual(self.assertRaises(Unmeasured, plan, [], shape, {"acs": 1100}).provider, "ses")
@@ -244,7 +251,7 @@ class PlanTests(SynchronousTestCase):
     def test_the_size_counts_beside_the_request(self):
         """A provider may limit both."""
         outlet = FakeOutlet(size=100, request=10_000)
-        plan = router(Rule(name="all", via=["acs"]), acs=outlet).plan(CLIENT, envelope("a@x.org"))
+        plan = router(RouteMatch(name="all", via=["acs"]), acs=outlet).plan(CLIENT, envelope("a@x.org"))
         self.assertEqual(len(plan(Head(b""), Shape(size=100), {})), 1)
         self.assertIn(
             "acs takes 100", self.assertRaises(Refused, plan, Head(b""), Shape(size=101), {}).reply.text
@@ -253,8 +260,8 @@ class PlanTests(SynchronousTestCase):
     def test_no_route(self):
         """A message with a recipient that no route takes in the end is refused whole."""
         routes = router(
-            Rule(name="test", via=["acs"], headers={"X-Env": "test"}),
-            Rule(name="own", via=["acs"], recipients=Patterns(["*@own.org"])),
+            RouteMatch(name="test", via=["acs"], headers={"X-Env": "test"}),
+            RouteMatch(name="own", via=["acs"], recipients=Patterns(["*@own.org"])),
         )
         plan = routes.plan(CLIENT, envelope("a@own.org", "b@x.org"))
         reply = self.assertRaises(Refused, plan, Head(b""), Shape(size=10), {}).reply
@@ -265,16 +272,18 @@ class PlanTests(SynchronousTestCase):
     def test_a_missing_provider_is_found_at_once(self):
         """A route to a provider that does not exist cannot be built."""
         with self.assertRaises(KeyError):
-            router(Rule(name="all", via=["nowhere"]))
+            router(RouteMatch(name="all", via=["nowhere"]))
 
 
 class ReachesTests(SynchronousTestCase):
     def test_what_rcpt_can_know(self):
         """A recipient is out of reach when no header and no size could change it."""
         routes = router(
-            Rule(name="test", via=["acs"], recipients=Patterns(["*@test.org"]), headers={"X-Env": "test"}),
-            Rule(name="big", via=["acs"], recipients=Patterns(["*@big.org"]), size_from=1000),
-            Rule(name="bob", via=["acs"], users=frozenset({"bob"})),
+            RouteMatch(
+                name="test", via=["acs"], recipients=Patterns(["*@test.org"]), headers={"X-Env": "test"}
+            ),
+            RouteMatch(name="big", via=["acs"], recipients=Patterns(["*@big.org"]), size_from=1000),
+            RouteMatch(name="bob", via=["acs"], users=frozenset({"bob"})),
         )
         reached = [
             address
@@ -286,38 +295,45 @@ class ReachesTests(SynchronousTestCase):
 
 
 class LargestTests(SynchronousTestCase):
-    def largest(self, rules: list[Rule], limit: int | None = None, listener: str = "lan") -> int | None:
-        return Router(rules, {"small": SMALL, "large": LARGE, "endless": ENDLESS}).largest(listener, limit)
+    def largest(
+        self, route_matches: list[RouteMatch], limit: int | None = None, listener: str = "lan"
+    ) -> int | None:
+        return Router(route_matches, {"small": SMALL, "large": LARGE, "endless": ENDLESS}).largest(
+            listener, limit
+        )
 
     def test_the_most_generous_way(self):
         """It is the largest limit of any provider of any route, within the listener's own."""
-        rules = [Rule(name="a", via=["small"]), Rule(name="b", via=["small", "large"])]
-        self.assertEqual(self.largest(rules), 5000)
-        self.assertEqual(self.largest(rules, 2000), 2000)
-        self.assertEqual(self.largest(rules, 9000), 5000)
+        route_matches = [RouteMatch(name="a", via=["small"]), RouteMatch(name="b", via=["small", "large"])]
+        self.assertEqual(self.largest(route_matches), 5000)
+        self.assertEqual(self.largest(route_matches, 2000), 2000)
+        self.assertEqual(self.largest(route_matches, 9000), 5000)
 
     def test_no_limit(self):
         """One provider without a limit leaves only the listener's."""
-        rules = [Rule(name="a", via=["small", "endless"])]
-        self.assertIsNone(self.largest(rules))
-        self.assertEqual(self.largest(rules, 2000), 2000)
+        route_matches = [RouteMatch(name="a", via=["small", "endless"])]
+        self.assertIsNone(self.largest(route_matches))
+        self.assertEqual(self.largest(route_matches, 2000), 2000)
         self.assertEqual(self.largest([], 2000), 2000)
 
     def test_routes_of_other_listeners_do_not_count(self):
         """A route that this listener cannot take makes no promise for it."""
-        rules = [Rule(name="a", via=["small"]), Rule(name="b", via=["endless"], listeners=frozenset({"wan"}))]
-        self.assertEqual(self.largest(rules), 1000)
-        self.assertIsNone(self.largest(rules, listener="wan"))
+        route_matches = [
+            RouteMatch(name="a", via=["small"]),
+            RouteMatch(name="b", via=["endless"], listeners=frozenset({"wan"})),
+        ]
+        self.assertEqual(self.largest(route_matches), 1000)
+        self.assertIsNone(self.largest(route_matches, listener="wan"))
 
     def test_a_limit_of_the_request(self):
         """The largest mail whose request may fit is announced, whatever others become."""
         outlets = {"acs": FakeOutlet(request=10_000_000, least=2, most=9), "tiny": FakeOutlet(request=0)}
         for via, size in ((["acs"], 5_000_000), (["tiny"], 0), (["tiny", "acs"], 5_000_000)):
-            self.assertEqual(Router([Rule(name="a", via=via)], outlets).largest("lan", None), size)
-        self.assertEqual(Router([Rule(name="a", via=["acs"])], outlets).largest("lan", 1000), 1000)
+            self.assertEqual(Router([RouteMatch(name="a", via=via)], outlets).largest("lan", None), size)
+        self.assertEqual(Router([RouteMatch(name="a", via=["acs"])], outlets).largest("lan", 1000), 1000)
         both = {"acs": FakeOutlet(size=300, request=10_000)}
-        self.assertEqual(Router([Rule(name="a", via=["acs"])], both).largest("lan", None), 300)
+        self.assertEqual(Router([RouteMatch(name="a", via=["acs"])], both).largest("lan", None), 300)
 
     def test_routes_for_small_mail(self):
         """A route for mail below a size takes at most one byte less."""
-        self.assertEqual(self.largest([Rule(name="a", via=["endless"], size_below=300)]), 299)
+        self.assertEqual(self.largest([RouteMatch(name="a", via=["endless"], size_below=300)]), 299)

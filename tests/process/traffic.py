@@ -20,8 +20,8 @@ from twisted.internet.task import deferLater
 
 from tests.process.acs_server import digest
 from tests.process.conversation import Conversation
-from tests.process.ledger import Ledger, name_of
 from tests.process.relay_process import RelayProcess, message
+from tests.process.spool_tables import SpoolTables, name_of
 
 #: Every so many mails one is larger than a chunk of the spool.
 LARGE_EVERY: Final = 8
@@ -148,17 +148,17 @@ class Traffic:
         self.accepted.add(name)
         return True
 
-    def count(self, deliveries: Deliveries, ledger: Ledger) -> Tally:
+    def count(self, deliveries: Deliveries, tables: SpoolTables) -> Tally:
         """Return what became of all that was handed in, when nothing waits any more."""
         arrived: Counter[str] = Counter()
-        tally = Tally(accepted=len(self.accepted), left_over=ledger.left_over())
+        tally = Tally(accepted=len(self.accepted), left_over=tables.left_over())
         for (message_id, recipient, text), times in deliveries.items():
             name = name_of(message_id)
             arrived[name] += times
             number = name.partition(".")[0]
             if text != self._texts[name] or recipient != f"user{number}@example.com":
                 tally.spoilt.append(name)
-        in_doubt = ledger.in_doubt()
+        in_doubt = tables.in_doubt()
         tally.unanswered = len(self._texts) - len(self.accepted)
         tally.delivered = len(arrived)
         tally.lost = sorted(self.accepted - arrived.keys())

@@ -147,14 +147,14 @@ def wrap_capture(seconds: float) -> None:
         build(self, *arguments, bounds=Bounds(cpu=(seconds, 0.0)), prefixes=["tests."], **keywords)
         workers.append(self)
 
-    async def deliver(self: Capture, delivery: Any, body: Any, taken: Any) -> Any:
+    async def deliver(self: Capture, delivery: Any, body: Any, release_slot: Any) -> Any:
         try:
             await workers[-1].run(tasks.as_told, body, {})
         except MailTooCostly as error:
             return dict.fromkeys(delivery.envelope.addresses, Failed(str(error), "5.6.0"))
         except MimeWorkerUnavailable as error:
             return dict.fromkeys(delivery.envelope.addresses, Deferred(str(error)))
-        return await write(self, delivery, body, taken)
+        return await write(self, delivery, body, release_slot)
 
     workers: list[ProcessMimeWorker] = []
     write, Capture.deliver = Capture.deliver, deliver
@@ -184,7 +184,7 @@ def wrapped(argv: list[str]) -> int:
     if options.attempts_bound is not None:
         relay.ATTEMPTS_BOUND = options.attempts_bound
     if options.look_every is not None:
-        heartbeat.LOOK_EVERY = options.look_every
+        heartbeat.CHECK_EVERY = options.look_every
     if options.mime is not None:
         wrap_capture(options.mime)
     if options.one_signal is not None:

@@ -51,7 +51,7 @@ class JoinedAcs:
 
     :ivar secrets: what the provider reads when it reads its credentials; an exception is raised.
     :ivar threads: how often work was given to a thread.
-    :ivar taken: how often the provider said that the service has the mail.
+    :ivar released: how often the provider said that the service has the mail.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class JoinedAcs:
         self.secrets: Credentials | Exception = Credentials(ENDPOINT, KEYS[:2])
         self.worker = InlineMimeWorker()
         self.threads = 0
-        self.taken = 0
+        self.released = 0
         given = {"sender": "DoNotReply@mail.example.com", "sender_domains": ["Mail.Example.com"], **options}
         api = AcsApi(
             "acs",
@@ -89,7 +89,7 @@ class JoinedAcs:
         return [operation.request for operation in self.fake.operations.values()]
 
     def _took(self) -> None:
-        self.taken += 1
+        self.released += 1
 
     def _read(self) -> Credentials:
         if isinstance(self.secrets, Exception):

@@ -13,11 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from smtprelay.model.message import Delivery, Envelope, Recipient
-from smtprelay.providers.smarthost.provider import HostSettings, Smarthost
+from smtprelay.providers.smarthost.provider import ServerSettings, Smarthost
 from smtprelay.testing.smtp import SmtpSink
 from tests.recording import Recording
 
-HOST = HostSettings(host="smtp.example.com", tls="none", helo="relay.example.com")
+HOST = ServerSettings(host="smtp.example.com", tls="none", helo="relay.example.com")
 
 
 class Stored:

@@ -3,13 +3,13 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome
-from smtprelay.providers.smarthost.provider import HostSettings, Smarthost
+from smtprelay.providers.smarthost.provider import ServerSettings, Smarthost
 from smtprelay.testing.certificates import make_certificate
 from smtprelay.testing.smtp import CUT, SmtpSink
 from tests.providers.smarthost_wiring import Stored, delivery
 from tests.recording import Recording
 
-HOST = HostSettings(host="localhost", helo="relay.example.com", username="u", password=lambda: "p")
+HOST = ServerSettings(host="localhost", helo="relay.example.com", username="u", password=lambda: "p")
 
 
 class TLSTests(TestCase):

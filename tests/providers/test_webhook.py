@@ -14,7 +14,7 @@ from twisted.web.server import Request
 
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome
-from smtprelay.providers.webhook import Hook, Webhook, checked, key_of
+from smtprelay.providers.webhook import Webhook, WebhookTarget, checked, key_of
 from tests.dispatch.stage import MORNING, make_delivery
 from tests.providers.http_wiring import JoinedHttp
 from tests.recording import Recording
@@ -54,7 +54,7 @@ class WebhookTests(SynchronousTestCase):
         self.joined = JoinedHttp.to(self.receiver, clock)
         self.url, self.secret = "http://127.0.0.1/hook?token=x", ""
         self.events = Recording()
-        hook = Hook(self.joined.http, lambda: self.url, lambda: self.secret)
+        hook = WebhookTarget(self.joined.http, lambda: self.url, lambda: self.secret)
         self.webhook = Webhook({"printers": hook}, clock=clock, events=self.events, defer_to_thread=execute)
 
     def deliver(self, lane: str = "printers") -> Outcome:

@@ -1,5 +1,5 @@
 """
-For every rule that a setting can change: a relay refuses, what its ledger names is applied, it accepts.
+For every rule that a setting can change: a relay refuses, what its list names is applied, it accepts.
 """
 
 import json

@@ -21,10 +21,10 @@ class KeepingTests(SpoolStories, SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        paces = {"main": RateLimit(concurrency=100_000)}
+        rate_limits = {"main": RateLimit(concurrency=100_000)}
         self.events = Recording()
         self.spool = open_memory(
-            SpoolOptions(paces=paces, events=self.events, keeps_bodies=True), clock=self.clock
+            SpoolOptions(rate_limits=rate_limits, events=self.events, keeps_bodies=True), clock=self.clock
         )
         self.writer = self.spool._writer.writer
         self.connection = self.writer.connection

@@ -13,7 +13,7 @@ from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, RefusalFilter
 from smtprelay.smtp import reply
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import (
-    IN_A_TURN,
+    IN_AN_ITERATION,
     MOST_CLIENTS,
     MOST_KINDS,
     ONE_BY_ONE,
@@ -199,9 +199,9 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(at_once, clients * ONE_BY_ONE)
         clock.rightNow += PERIOD
         clock.turn()
-        self.assertEqual(len(events.of("smtp.refused")), at_once + IN_A_TURN)
+        self.assertEqual(len(events.of("smtp.refused")), at_once + IN_AN_ITERATION)
         self.told(refusals, 1, ONE_BY_ONE + 1)
-        for _ in range(MOST_KINDS // IN_A_TURN):
+        for _ in range(MOST_KINDS // IN_AN_ITERATION):
             clock.turn()
         rows = [each for each in events.of("smtp.refused")[at_once:] if each["count"] > 1]
         self.assertEqual(len(rows), MOST_KINDS + 1)
@@ -239,7 +239,7 @@ class EventTests(SynchronousTestCase):
         self.assertFalse([call for call in site.clock.getDelayedCalls() if "Refusals" in str(call)])
 
     def test_the_end_of_one_listener(self) -> None:
-        """At another one what is alike is still added up: the ledger of both is not theirs to stop."""
+        """At another one what is alike is still added up: the list of both is not theirs to stop."""
         clock, events = Turning(), Recording()
         refusals = Refusals(clock, events)
         for end in (ESMTPFactory.stop_sessions, ESMTPFactory.abort_sessions):
@@ -267,7 +267,7 @@ EVERYTHING = RefusalFilter()
 
 
 class RowTests(SynchronousTestCase):
-    """What has a row in the ledger: the cause of refusals, not what follows from it."""
+    """What has a row in the list: the cause of refusals, not what follows from it."""
 
     def rows(self, site: Site) -> list[tuple[str, str, int]]:
         """Return rule, command and count of each row, in the order of their rules."""
@@ -316,12 +316,12 @@ class RowTests(SynchronousTestCase):
         self.assertEqual(self.rows(site), [("protocol", "", 1), ("protocol", "", 2)])
 
 
-class LedgerTests(SynchronousTestCase):
+class RecordedTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
         self.events = Recording()
-        self.ledger = Refusals(self.clock, self.events)
+        self.tables = Refusals(self.clock, self.events)
 
     def refuse(
         self, times: int = 1, *, client: str = "10.0.3.7", rule: str = "recipient", text: str = "no"
@@ -329,15 +329,15 @@ class LedgerTests(SynchronousTestCase):
         """Tell of refusals."""
         for _ in range(times):
             answer = Reply(code=550, enhanced="5.7.1", text=text, rule=rule)
-            self.ledger.turned_away(Client(address=client, listener="lan"), answer)
+            self.tables.turned_away(Client(address=client, listener="lan"), answer)
 
     def rows(self, wanted: RefusalFilter = EVERYTHING):
-        return done(self.ledger.refused(wanted))
+        return done(self.tables.refused(wanted))
 
     def spooled(self):
         """Give it a spool; return that."""
-        spool = open_memory(SpoolOptions(paces={}, events=self.events), clock=self.clock)
-        self.ledger.store = spool.refusals
+        spool = open_memory(SpoolOptions(rate_limits={}, events=self.events), clock=self.clock)
+        self.tables.store = spool.refusals
         return spool
 
     def test_without_a_spool(self) -> None:
@@ -356,12 +356,12 @@ class LedgerTests(SynchronousTestCase):
         for number in range(MOST_ROWS + 500):
             self.refuse(client=f"10.0.{number // 250}.{number % 250}")
             self.clock.advance(0.001)
-        done(self.ledger.flush())
+        done(self.tables.flush())
         rows = self.rows()
         self.assertEqual(len(rows), MOST_ROWS)
         self.assertNotIn("10.0.0.0", {row.client for row in rows})
         spool = self.spooled()
-        done(self.ledger.flush())
+        done(self.tables.flush())
         self.refuse()
         self.assertEqual(len(self.rows()), MOST_ROWS)
         self.assertEqual(len(done(spool.refusals.refused(EVERYTHING))), MOST_ROWS)
@@ -370,13 +370,13 @@ class LedgerTests(SynchronousTestCase):
         """Many refusals are one commit, and none if nothing was refused."""
         self.spooled()
         commits: list[int] = []
-        write = self.ledger.store._writer.do
+        write = self.tables.store._writer.do
 
         def counting(operation):
             commits.append(1)
             return write(operation)
 
-        self.ledger.store._writer.do = counting
+        self.tables.store._writer.do = counting
         self.refuse(100)
         self.clock.advance(PERIOD)
         self.clock.advance(PERIOD)
@@ -388,8 +388,8 @@ class LedgerTests(SynchronousTestCase):
         self.spooled()
         self.refuse(2)
         self.refuse(rule="sender")
-        done(self.ledger.flush())
-        self.ledger.store._writer.do = None
+        done(self.tables.flush())
+        self.tables.store._writer.do = None
         self.clock.rightNow += 100
         self.refuse(3, text="again")
         self.refuse(client="10.0.3.8")
@@ -409,15 +409,15 @@ class LedgerTests(SynchronousTestCase):
     def test_reading_while_it_is_written(self) -> None:
         """A row that is on its way to the spool is not missing, and nobody waits for the write."""
         self.spooled()
-        write, gate = self.ledger.store._writer.do, Deferred()
+        write, gate = self.tables.store._writer.do, Deferred()
 
         async def slow(operation):
             await gate
             return await write(operation)
 
-        self.ledger.store._writer.do = slow
+        self.tables.store._writer.do = slow
         self.refuse()
-        flushed = Deferred.fromCoroutine(self.ledger.flush())
+        flushed = Deferred.fromCoroutine(self.tables.flush())
         self.refuse(2)
         self.assertEqual([row.count for row in self.rows()], [3])
         gate.callback(None)
@@ -427,38 +427,38 @@ class LedgerTests(SynchronousTestCase):
     def test_written_while_it_is_read(self) -> None:
         """A row that is written meanwhile is not missing, and not counted twice."""
         self.spooled()
-        read, gate = self.ledger.store._reader.do, Deferred()
+        read, gate = self.tables.store._reader.do, Deferred()
 
         async def slow(question):
             before = await read(question)
             await gate
             return before
 
-        self.ledger.store._reader = SimpleNamespace(do=slow)
+        self.tables.store._reader = SimpleNamespace(do=slow)
         self.refuse()
-        reading = Deferred.fromCoroutine(self.ledger.refused(EVERYTHING))
-        done(self.ledger.flush())
+        reading = Deferred.fromCoroutine(self.tables.refused(EVERYTHING))
+        done(self.tables.flush())
         gate.callback(None)
         self.assertEqual([row.count for row in self.successResultOf(reading)], [1])
 
     def test_a_spool_that_fails(self) -> None:
         """Nothing is lost: that is told, and it is written with the next batch."""
         self.spooled()
-        write = self.ledger.store._writer.do
+        write = self.tables.store._writer.do
 
         def broken(_operation):
             self.refuse(2)
             raise OSError("no disk")
 
-        self.ledger.store._writer.do = broken
+        self.tables.store._writer.do = broken
         self.refuse()
         self.clock.advance(PERIOD)
         [failed] = self.events.of("spool.failed")
         self.assertEqual((failed["operation"], failed["reason"]), ("refused", "no disk"))
-        self.ledger.store._writer.do = write
+        self.tables.store._writer.do = write
         self.assertEqual(self.rows()[0].count, 3)
         self.clock.advance(PERIOD)
-        self.assertEqual([row.count for row in done(self.ledger.store.refused(EVERYTHING))], [3])
+        self.assertEqual([row.count for row in done(self.tables.store.refused(EVERYTHING))], [3])
 
     def test_cleared(self) -> None:
         """Rows that are meant are forgotten, those that were not written yet, too."""
@@ -466,5 +466,5 @@ class LedgerTests(SynchronousTestCase):
         for _ in range(2):
             self.refuse()
             self.refuse(rule="sender")
-            self.assertEqual(done(self.ledger.clear(evolve(EVERYTHING, rule="sender"))), 1)
+            self.assertEqual(done(self.tables.clear(evolve(EVERYTHING, rule="sender"))), 1)
             self.assertEqual([row.rule for row in self.rows()], ["recipient"])

@@ -24,7 +24,7 @@ from smtprelay.spool.engines.transaction import Connection, SpoolFault, SpoolNod
 from smtprelay.spool.engines.writer import ThreadWriter
 from smtprelay.spool.receive.capacity import DiskSpace
 from smtprelay.spool.spool import QueueSpool
-from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
+from tests.behaviours.spool_stories import BODY, RATE_LIMITS, SpoolStories, done
 from tests.listed import listed
 from tests.recording import Recording
 
@@ -81,7 +81,7 @@ class FaultCase(SpoolStories):
         self.folder = prepare_folder(self.mktemp())
         engine = FaultyEngine(
             database=str(self.folder / DATABASE),
-            node=SpoolNode(paces=PACES),
+            node=SpoolNode(rate_limits=RATE_LIMITS),
             seconds=self.clock.seconds,
             disk=self.disk,
         )
@@ -89,7 +89,7 @@ class FaultCase(SpoolStories):
         await writer.start()
         reader = ThreadReader(engine, reactor)
         self.reader = reader
-        spool = QueueSpool(writer, reader, SpoolOptions(paces=PACES, events=self.events))
+        spool = QueueSpool(writer, reader, SpoolOptions(rate_limits=RATE_LIMITS, events=self.events))
         self.addCleanup(spool.close)
         return spool
 

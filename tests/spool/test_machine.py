@@ -27,7 +27,7 @@ from smtprelay.spool.operations.edit import ACTS
 from tests.dispatch.stage import done
 from tests.recording import Recording
 
-PACES = {
+RATE_LIMITS = {
     "a": RateLimit(concurrency=2),
     "b": RateLimit(concurrency=3, per_lane=1, windows=(Window(count=4, seconds=60),)),
 }
@@ -53,13 +53,13 @@ class SpoolMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.clock.advance(1_000_000)
-        self.spool = open_memory(SpoolOptions(paces=PACES, events=Recording()), clock=self.clock)
+        self.spool = open_memory(SpoolOptions(rate_limits=RATE_LIMITS, events=Recording()), clock=self.clock)
         self.connection = self.spool._writer.writer.connection
         self.number = 0
         self.accepted: dict[str, set[str]] = {}
         self.held: list[Claim] = []
         self.over: list[Claim] = []
-        self.loans: list[Permit] = []
+        self.permits: list[Permit] = []
 
     # --- clients
 
@@ -224,23 +224,23 @@ class SpoolMachine(RuleBasedStateMachine):
     # --- synchronous listeners
 
     @rule(place=PLACES)
-    def borrow(self, place):
-        if place[0] in PACES:
+    def acquire(self, place):
+        if place[0] in RATE_LIMITS:
             self.number += 1
-            lent = done(self.spool.permits.borrow(f"loan {self.number}", *place))
-            if isinstance(lent, Permit):
-                self.loans.append(lent)
+            permit = done(self.spool.permits.acquire(f"permit {self.number}", *place))
+            if isinstance(permit, Permit):
+                self.permits.append(permit)
 
-    @precondition(lambda self: self.loans)
+    @precondition(lambda self: self.permits)
     @rule(data=st.data(), outcome=st.sampled_from([None, *ANSWERS]))
     def give_back(self, data, outcome):
-        permit = self.pick(data, self.loans)
+        permit = self.pick(data, self.permits)
         feedback = None if outcome is None else Feedback(outcomes=(outcome,))
         if isinstance(outcome, Blocked):
             feedback = evolve(feedback, block=self.block_of(permit.provider, permit.lane))
         done(self.spool.permits.give_back(permit, feedback))
         if feedback is not None and data.draw(st.booleans()):
-            self.loans.remove(permit)
+            self.permits.remove(permit)
 
     @rule()
     def reclaim(self):
@@ -289,10 +289,12 @@ class SpoolMachine(RuleBasedStateMachine):
         until = self.clock.seconds() + seconds
         done(self.spool.admin.hold(HoldRule(recipient=recipient, reason="", who="ops", until=until)))
 
-    @precondition(lambda self: done(self.spool.admin.holds()))
+    @precondition(lambda self: done(self.spool.admin.hold_rules()))
     @rule(data=st.data())
     def unhold(self, data):
-        done(self.spool.admin.unhold(data.draw(st.sampled_from(done(self.spool.admin.holds()))).id, "ops"))
+        done(
+            self.spool.admin.unhold(data.draw(st.sampled_from(done(self.spool.admin.hold_rules()))).id, "ops")
+        )
 
     @rule()
     def apply_hold_rules(self):
@@ -325,29 +327,29 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(comes_back=st.booleans())
     def travel(self, comes_back):
         """Have all that is not under way leave for another spool and come back, or stop before it leaves."""
-        packed, mark = [], None
+        exported, mark = [], None
         while mark != "":
             portion = done(
                 self.spool.archive.export(
                     Selection(states=ALL_STATES, everything=True), mark or "", moving=True
                 )
             )
-            packed += [self.whole(each) for each in portion.items]
+            exported += [self.whole(each) for each in portion.items]
             mark = portion.mark
         if comes_back:
-            ids = [each.archived.id for each in packed]
+            ids = [each.archived.id for each in exported]
             assert list(done(self.spool.archive.exported(ids, "ops"))) == ids
-            assert list(done(self.spool.archive.put(packed, "ops"))) == [True] * len(ids)
-        assert set(done(self.spool.archive.put(packed, "ops"))) <= {False}
+            assert list(done(self.spool.archive.put(exported, "ops"))) == [True] * len(ids)
+        assert set(done(self.spool.archive.put(exported, "ops"))) <= {False}
 
-    def whole(self, packed):
-        if packed.content is not None or not packed.archived.body:
-            return packed
+    def whole(self, exported):
+        if exported.content is not None or not exported.archived.body:
+            return exported
         pieces, n = [], 1
-        while (piece := done(self.spool.archive.piece(packed.archived.id, n))) is not None:
+        while (piece := done(self.spool.archive.piece(exported.archived.id, n))) is not None:
             pieces.append(piece)
             n += 1
-        return evolve(packed, content=b"".join(pieces))
+        return evolve(exported, content=b"".join(pieces))
 
     # --- what must hold
 
@@ -359,9 +361,11 @@ class SpoolMachine(RuleBasedStateMachine):
     def no_bound_is_exceeded(self):
         rows = self.connection.execute("SELECT provider, key, slots FROM lane").fetchall()
         for provider, key, slots in rows:
-            pace = PACES.get(provider)
-            if pace is not None:
-                assert slots <= (pace.concurrency if key == "" else pace.per_lane or pace.concurrency)
+            rate_limit = RATE_LIMITS.get(provider)
+            if rate_limit is not None:
+                assert slots <= (
+                    rate_limit.concurrency if key == "" else rate_limit.per_lane or rate_limit.concurrency
+                )
 
     @invariant()
     def nobody_is_forgotten(self):

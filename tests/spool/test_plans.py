@@ -38,7 +38,7 @@ from smtprelay.spool.spool import QueueSpool
 from smtprelay.spool.tables.lanes import LaneTable
 from tests.recording import Recording
 
-PACES = {
+RATE_LIMITS = {
     "main": RateLimit(concurrency=2, windows=(Window(count=9, seconds=60),)),
     "other": RateLimit(concurrency=3, per_lane=1),
 }
@@ -53,10 +53,10 @@ ABOUT_ALL = (
     "FROM upload WHERE node",
     "FROM hold",
     "UPDATE hold",
-    "FROM loan WHERE node",
+    "FROM permit WHERE node",
     "FROM upload u LEFT JOIN node",
     "DELETE FROM node",
-    # A row for each provider that a node cannot reach; the ledger has a thousand rows at most.
+    # A row for each provider that a node cannot reach; the list has a thousand rows at most.
     "FROM unreachable",
     "FROM refusal",
 )
@@ -92,7 +92,9 @@ class Explaining:
 
 class PlanTests(SynchronousTestCase):
     def setUp(self) -> None:
-        engine = SqliteEngine(database=":memory:", node=SpoolNode(paces=PACES), seconds=lambda: 0.0)
+        engine = SqliteEngine(
+            database=":memory:", node=SpoolNode(rate_limits=RATE_LIMITS), seconds=lambda: 0.0
+        )
         self.connection = Explaining(engine.connect())
         self.now = 1000.0
         self.number = 0
@@ -101,7 +103,9 @@ class PlanTests(SynchronousTestCase):
         self.now += 1
         lanes = LaneTable(self.connection, {})
         lanes.begin(self.now)
-        transaction = Transaction(self.connection, SpoolNode(paces=PACES, name="here"), lanes, self.now)
+        transaction = Transaction(
+            self.connection, SpoolNode(rate_limits=RATE_LIMITS, name="here"), lanes, self.now
+        )
         result = operation(transaction, *arguments, **more)
         transaction.finish()
         return result
@@ -156,7 +160,7 @@ class PlanTests(SynchronousTestCase):
         self.assertTrue(self.run_one(dsn_accept.notify, late.delivery, self.report()))
         self.run_one(settle.set_block, Block(provider="main"))
         for name in ("x", "y"):
-            permit = self.run_one(permits.borrow, name, "main", "lent")
+            permit = self.run_one(permits.acquire, name, "main", "lent")
             assert isinstance(permit, Permit)
             self.run_one(permits.give_back, permit, None)
         self.run_one(permits.give_back, permit, Feedback(outcomes=(outcome.Deferred("x", throttled=True),)))
@@ -189,7 +193,9 @@ class PlanTests(SynchronousTestCase):
         self.run_one(import_.forget_pieces, "7QK2AAAA00000001")
 
     def go_round(self) -> None:
-        spool = QueueSpool(self, InlineReader(self.connection), SpoolOptions(paces=PACES, events=Recording()))
+        spool = QueueSpool(
+            self, InlineReader(self.connection), SpoolOptions(rate_limits=RATE_LIMITS, events=Recording())
+        )
         selection = DueSelection(provider="other", lane="", routes=("r", "s"), lost=("r",), until=9e9)
 
         async def prepare(_delivery: Delivery, _edit: Edit) -> Prepared:
@@ -200,7 +206,9 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual(1, now(spool.admin.edit(selection, change, "", prepare)).count)
 
     def operator(self) -> None:
-        spool = QueueSpool(self, InlineReader(self.connection), SpoolOptions(paces=PACES, events=Recording()))
+        spool = QueueSpool(
+            self, InlineReader(self.connection), SpoolOptions(rate_limits=RATE_LIMITS, events=Recording())
+        )
         for name in (each.name for each in FILTERS if each.kind == "text"):
             now(spool.admin.search(Selection(**{name: "*a*"})))
         for selection in (
@@ -223,13 +231,13 @@ class PlanTests(SynchronousTestCase):
                     now(spool.admin.edit(selection, change, "", self.prepare))
         now(spool.admin.hold(HoldRule(recipient="*@x.org", who="ops", reason="", until=self.now + 5)))
         self.accept(claiming=True)
-        now(spool.admin.unhold(now(spool.admin.holds())[0].id, "ops"))
+        now(spool.admin.unhold(now(spool.admin.hold_rules())[0].id, "ops"))
         while now(spool.admin.apply_hold_rules()) is not None:
             pass
         with contextlib.suppress(LookupError):  # it was deleted
             now(spool.admin.content("M3"))
         now(spool.admin.show("M3"))
-        now(spool.admin.stock())
+        now(spool.admin.stats())
 
     def do(self, operation: Any) -> Deferred[Any]:
         """Be the writer of a spool."""

@@ -11,7 +11,7 @@ import smtprelay.spool
 ROOT = Path(smtprelay.spool.__file__).parent
 
 #: Attributes that hold a value; and the engine, which is of the database's side.
-VALUES = ("_chunks", "_ended", "_engine", "_message", "_paces", "change", "id", "message")
+VALUES = ("_chunks", "_ended", "_engine", "_message", "_rate_limits", "change", "id", "message")
 
 #: What somebody who hands on was given.
 HANDED_ON = ("operation", "question")
@@ -68,5 +68,9 @@ class ThreadTests(SynchronousTestCase):
         outer = "def outer(self):\n def inner(tx): ...\n self._writer.do({})"
         for wrong in ("lambda _: 1", "inner", "partial(f, self)", "partial(f, x=self._events)", "self._run"):
             self.assertEqual(len(strange(outer.format(wrong))), 1, wrong)
-        for right in ("partial(claim, limit=limit, size=self.id)", "outer", "partial(g, paces=self._paces)"):
+        for right in (
+            "partial(claim, limit=limit, size=self.id)",
+            "outer",
+            "partial(g, rate_limits=self._rate_limits)",
+        ):
             self.assertEqual(strange(outer.format(right)), [])

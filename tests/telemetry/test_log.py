@@ -332,7 +332,7 @@ class TurnTests(SynchronousTestCase):
         self.clock, self.stream = Clock(), Disk()
         self.writer = make_observer(self.stream, "json")
         self.log = Log(Levels(), self.writer)
-        self.writer.by_turns(self.clock)
+        self.writer.by_iterations(self.clock)
         self.stream.count = 0
 
     def test_lines_leave_together(self):
@@ -349,7 +349,7 @@ class TurnTests(SynchronousTestCase):
     def test_at_the_end_each_line_leaves_at_once(self):
         """What waited leaves when the reactor stops, and what comes then does not wait."""
         self.log("relay.stop", reason="x")
-        self.writer.by_turns(None)
+        self.writer.by_iterations(None)
         self.assertEqual(self.stream.count, 1)
         self.log("relay.stop", reason="y")
         self.assertEqual(self.stream.count, 2)

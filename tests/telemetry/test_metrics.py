@@ -147,7 +147,7 @@ class MetricsTests(SynchronousTestCase):
 
     def test_help(self):
         """Each metric says in whole sentences, and not many, what it counts."""
-        self.metrics.stock(QueueStats(states={}, bytes=10, free=1, oldest=1.0, lanes=()))
+        self.metrics.stats(QueueStats(states={}, bytes=10, free=1, oldest=1.0, lanes=()))
         ours = [each for each in self.metrics.registry.collect() if each.name.startswith("smtprelay_")]
         declared = {f"smtprelay_{name}" for name in re.findall(r"^\w+ (\w+)", METRICS, re.MULTILINE)}
         self.assertEqual(declared - {each.name for each in ours}, set())
@@ -186,7 +186,7 @@ class MetricsTests(SynchronousTestCase):
         self.metrics.known(("acs",))
         self.metrics("lane.blocked", provider="graph", lane="", reason="expired")
         lanes = (lane("graph"), lane("ses", "no such region", 9), lane("ses", "", 2, "k"))
-        self.metrics.stock(QueueStats(states={"queued": 9}, bytes=10, free=None, oldest=None, lanes=lanes))
+        self.metrics.stats(QueueStats(states={"queued": 9}, bytes=10, free=None, oldest=None, lanes=lanes))
         up = {name: self.value("provider_up", provider=name) for name in ("acs", "graph", "ses")}
         self.assertEqual(up, {"acs": 1, "graph": 1, "ses": 0})
         self.assertEqual(self.value("provider_waiting_deliveries", provider="ses"), 9)
@@ -194,13 +194,13 @@ class MetricsTests(SynchronousTestCase):
     def test_the_stock_is_shown_as_it_is(self):
         """Known states are there with 0; what is unknown or empty is absent."""
         self.assertIsNone(self.value("spool_bytes"))
-        self.metrics.stock(QueueStats(states={"deferred": 12}, bytes=10, free=None, oldest=None, lanes=()))
+        self.metrics.stats(QueueStats(states={"deferred": 12}, bytes=10, free=None, oldest=None, lanes=()))
         self.assertEqual(self.value("spool_deliveries", state="deferred"), 12)
         self.assertEqual(self.value("spool_deliveries", state="held"), 0)
         self.assertIsNone(self.value("spool_deliveries", state="delivered"))
         self.assertIsNone(self.value("spool_filesystem_free_bytes"))
         self.assertIsNone(self.value("spool_oldest_message_timestamp_seconds"))
-        self.metrics.stock(None)
+        self.metrics.stats(None)
         self.assertIsNone(self.value("spool_bytes"))
 
     def test_log_events_are_counted_by_level(self):

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from smtprelay.testing.certificates import make_certificate
 from smtprelay.testing.smtp import CUT, SILENCE, Pause, SmtpSink
-from smtprelay.testing.smtp_talk import SmtpTalk
+from smtprelay.testing.smtp_session import SmtpSinkSession
 
 MAIL = b"MAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\nDATA\r\n"
 
@@ -18,7 +18,7 @@ class SinkTests(SynchronousTestCase):
     def connect(self, sink: SmtpSink) -> StringTransportWithDisconnection:
         """Connect a client that is its transport; what was said so far is taken out."""
         talk = sink.buildProtocol(None)
-        assert isinstance(talk, SmtpTalk)
+        assert isinstance(talk, SmtpSinkSession)
         transport = StringTransportWithDisconnection()
         transport.protocol = talk
         talk.makeConnection(transport)

@@ -12,7 +12,7 @@ from twisted.internet.testing import StringTransport
 
 from smtprelay.model.archive import RoutingTargets
 from smtprelay.model.queue import (
-    Attempt,
+    AttemptRecord,
     Detail,
     Edit,
     LaneState,
@@ -58,7 +58,7 @@ DETAIL = Detail(
     client={"address": "10.0.3.17", "listener": "lan", "user": "printer1", "tls": "TLSv1.2"},
     message_id="<scan-1@hp.lan>",
     history=(
-        Attempt(
+        AttemptRecord(
             number=1,
             provider="acs",
             node="a",
@@ -81,7 +81,7 @@ LANE = LaneState(
     state="blocked",
 )
 
-STOCK = QueueStats(
+STATS = QueueStats(
     states={"queued": 1, "deferred": 12}, bytes=4096, free=10**9, oldest=NOW - 2460, lanes=(LANE,)
 )
 
@@ -144,7 +144,7 @@ class FakeOperator:
     async def resume(self, *asked: object) -> None:
         self._note("resume", *asked)
 
-    def holds_changed(self) -> None:
+    def hold_rules_changed(self) -> None:
         self._note("holds")
 
     def _note(self, *asked: object) -> None:
@@ -160,7 +160,7 @@ class FakeSpool:
         self.calls: list[object] = []
         self.error: Exception | None = None
         self.lines = [SUMMARY]
-        self.stopped = STOCK.lanes
+        self.stopped = STATS.lanes
         self.unreachable = ()
         self.admin = self
         self.archive = self.maintenance = None
@@ -194,7 +194,7 @@ class FakeSpool:
         self._raise()
         return RULE
 
-    async def holds(self):
+    async def hold_rules(self):
         return [RULE]
 
     async def apply_hold_rules(self):
@@ -212,9 +212,9 @@ class FakeSpool:
         self._raise()
         return self.stopped
 
-    async def stock(self):
+    async def stats(self):
         self._raise()
-        return evolve(STOCK, lanes=self.stopped, unreachable=self.unreachable)
+        return evolve(STATS, lanes=self.stopped, unreachable=self.unreachable)
 
 
 class FakeMailbox:

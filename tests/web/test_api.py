@@ -14,7 +14,7 @@ from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.version import VERSION
 from smtprelay.web.auth import Access, Token
 from tests.recording import Recording
-from tests.web.asking import DETAIL, LANE, NOW, STOCK, SUMMARY, WHOLE_ID, Fixture, parse
+from tests.web.asking import DETAIL, LANE, NOW, STATS, SUMMARY, WHOLE_ID, Fixture, parse
 
 
 def plain(value: object) -> object:
@@ -46,7 +46,7 @@ class StatusTests(SynchronousTestCase):
                         "until": LANE.blocked_until,
                     }
                 ],
-                "stock": plain(STOCK),
+                "stock": plain(STATS),
                 "nodes": [{"name": "a", "seen": NOW, "draining": False}],
                 "refused": 0,
                 "listeners": [{"name": "lan", "endpoint": "tcp:2525"}],
@@ -76,7 +76,7 @@ class StatusTests(SynchronousTestCase):
         """After some seconds all else is told; the question is given up."""
         fixture = Fixture()
         asked: Deferred[None] = Deferred()
-        fixture.spool.stock = lambda: asked
+        fixture.spool.stats = lambda: asked
         transport = fixture.send("GET", "/api/v1/status")
         fixture.clock.advance(3)
         self.assertEqual(transport.value(), b"")
@@ -96,7 +96,7 @@ class StatusTests(SynchronousTestCase):
 
         fixture = Fixture(refusals=Broken(Clock(), Recording()))
         status = fixture.get("/api/v1/status").json
-        self.assertEqual((status["stock"]["bytes"], status["refused"]), (STOCK.bytes, None))
+        self.assertEqual((status["stock"]["bytes"], status["refused"]), (STATS.bytes, None))
         self.assertEqual(status["attention"][0]["kind"], "spool")
 
     def test_a_removed_provider(self):

@@ -23,8 +23,8 @@ WAYS = RoutingTargets(routes={"all": ("out",)}, providers=("out",))
 class Failing:
     """An archive that can take nothing in."""
 
-    async def put(self, packed: Sequence[ArchiveItem], _who: str) -> list[Exception]:
-        return [SpoolFault("disk full") for _ in packed]
+    async def put(self, exported: Sequence[ArchiveItem], _who: str) -> list[Exception]:
+        return [SpoolFault("disk full") for _ in exported]
 
 
 class ArchiveTests(SynchronousTestCase):
@@ -32,7 +32,7 @@ class ArchiveTests(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1_790_000_000)
         self.events = Recording()
-        self.spool = open_memory(SpoolOptions(paces={}, events=self.events), clock=self.clock)
+        self.spool = open_memory(SpoolOptions(rate_limits={}, events=self.events), clock=self.clock)
         self.fixture = Fixture(spool=self.spool, targets=WAYS)
         to = (Recipient(address="anna@example.com"),)
         draft = Draft(

@@ -14,7 +14,7 @@ class FakeDraining:
     def __init__(self) -> None:
         self.turns: list[tuple[bool, str]] = []
 
-    async def turn(self, on: bool, who: str) -> None:
+    async def switch(self, on: bool, who: str) -> None:
         self.turns.append((on, who))
 
     async def state(self) -> Drained:

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import Client, Reply
 from smtprelay.model.refusal import RefusalFilter
-from smtprelay.service.workers.api_proxy import RemoteLedger
+from smtprelay.service.workers.api_proxy import RemoteRefusals
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
@@ -23,11 +23,11 @@ SYNTAX = Reply(code=501, enhanced="5.5.4", text="Syntax error", rule="syntax")
 class RefusedTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.fixture = Fixture()
-        self.ledger = self.fixture.sources.refusals
-        spool = open_memory(SpoolOptions(paces={}, events=Recording()), clock=self.fixture.clock)
-        self.ledger.store = spool.refusals
-        self.ledger.turned_away(Client(address="10.0.3.7", listener="lan"), NO)
-        self.ledger.turned_away(Client(address="10.0.3.8", listener="lan"), SYNTAX)
+        self.tables = self.fixture.sources.refusals
+        spool = open_memory(SpoolOptions(rate_limits={}, events=Recording()), clock=self.fixture.clock)
+        self.tables.store = spool.refusals
+        self.tables.turned_away(Client(address="10.0.3.7", listener="lan"), NO)
+        self.tables.turned_away(Client(address="10.0.3.8", listener="lan"), SYNTAX)
 
     def rules(self) -> list[str]:
         return sorted(row["rule"] for row in self.fixture.get("/api/v1/refused").json["refused"])
@@ -75,18 +75,18 @@ class RefusedTests(SynchronousTestCase):
         self.assertEqual(self.fixture.get("/api/v1/status").json["refused"], 2)
         self.fixture.clock.advance(86_401)
         self.assertEqual(self.fixture.get("/api/v1/status").json["refused"], 0)
-        self.ledger.turned_away(Client(address="10.0.3.7", listener="lan"), NO)
+        self.tables.turned_away(Client(address="10.0.3.7", listener="lan"), NO)
         self.assertEqual(self.fixture.get("/api/v1/status").json["refused"], 1)
 
     def test_without_a_spool(self) -> None:
         """A relay of synchronous listeners has it, too."""
-        fixture = Fixture(refusals=self.ledger, spool=None)
+        fixture = Fixture(refusals=self.tables, spool=None)
         self.assertEqual(len(fixture.get("/api/v1/refused").json["refused"]), 2)
 
     def test_the_front_of_workers(self) -> None:
         """What it refuses itself a worker writes down; the API of no other site takes rows."""
         self.assertEqual(self.fixture.post("/api/v1/refused/record", {"rows": []}).status, 404)
-        route = record_route(self.ledger)
+        route = record_route(self.tables)
 
         class Front:
             """Passes on as the real one does."""
@@ -98,17 +98,17 @@ class RefusedTests(SynchronousTestCase):
         front = Refusals(self.fixture.clock, self.fixture.events)
         front.turned_away(Client(address="2001:db8::1", listener="lan"), NO)
         done(front.flush())
-        front.store = RemoteLedger(Front())
+        front.store = RemoteRefusals(Front())
         done(front.flush())
         self.assertEqual(self.rules(), ["network", "network", "syntax"])
         done(front.flush())
-        [row] = done(self.ledger.refused(RefusalFilter(client="2001:db8::1")))
+        [row] = done(self.tables.refused(RefusalFilter(client="2001:db8::1")))
         self.assertEqual(row.count, 1)
 
     def test_rows_that_are_none(self) -> None:
         """They are answered with a sentence, and none of them is written down."""
-        action = record_route(self.ledger).action
-        [row] = done(self.ledger.refused(RefusalFilter(client="10.0.3.7")))
+        action = record_route(self.tables).action
+        [row] = done(self.tables.refused(RefusalFilter(client="10.0.3.7")))
         good = asdict(row)
         for body in (
             {},
@@ -125,7 +125,7 @@ class RefusedTests(SynchronousTestCase):
             failure = self.failureResultOf(Deferred.fromCoroutine(action(request)), ApiProblem)
             self.assertEqual(failure.value.answer.status, 400, body)
             self.assertRegex(str(failure.value), "^[a-z]+ must be ", body)
-        self.assertEqual(done(self.ledger.refused(RefusalFilter(client="10.0.3.7"))), [row])
+        self.assertEqual(done(self.tables.refused(RefusalFilter(client="10.0.3.7"))), [row])
 
     def test_many_rows_of_the_front(self) -> None:
         """They are passed on in bodies that are read whole."""
@@ -138,7 +138,7 @@ class RefusedTests(SynchronousTestCase):
 
         refusal = evolve(NO, text="\U0001f600" * 500)
         front = Refusals(self.fixture.clock, self.fixture.events)
-        front.store = RemoteLedger(Front())
+        front.store = RemoteRefusals(Front())
         for number in range(900):
             client = Client(address=f"10.{number // 250}.0.{number % 250}", listener="lan")
             front.turned_away(client, refusal)
@@ -150,14 +150,14 @@ class RefusedTests(SynchronousTestCase):
         """What it does not take stays with the front."""
 
         class Front:
-            async def one(self, *_asked: object) -> object:
+            async def one(self, *_request: object) -> object:
                 return ApiProblem(503, "the spool does not answer").answer
 
         front = Refusals(self.fixture.clock, self.fixture.events)
-        front.store = RemoteLedger(Front())
+        front.store = RemoteRefusals(Front())
         front.turned_away(Client(address="10.0.3.9", listener="lan"), NO)
         self.fixture.clock.advance(5)
         self.assertIn("does not answer", self.fixture.events.of("spool.failed")[-1]["reason"])
-        front.store = self.ledger.store
+        front.store = self.tables.store
         self.fixture.clock.advance(5)
         self.assertEqual(self.rules(), ["network", "network", "syntax"])

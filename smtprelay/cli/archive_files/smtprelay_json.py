@@ -126,7 +126,7 @@ def _seconds(text: object) -> float | None:
     if not text:
         return None
     moment = datetime.fromisoformat(str(text))
-    # Nobody had mail before that, and Go's "never" is in the year 1.
+    # No mail is older, and Go's zero time is in the year 1.
     return moment.timestamp() if moment.year > 1970 else None  # noqa: PLR2004
 
 

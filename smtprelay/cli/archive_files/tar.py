@@ -1,9 +1,9 @@
 """
 The archive of an export: a tar file, written and read from beginning to end, so that it may be a pipe.
 
-What an operator has ordered comes first, ``orders.json``, if there is anything. Each message is
-``messages/ID.json`` and, if it still has a body, ``messages/ID.eml`` behind it. The manifest comes last, with
-the counts: an archive without one was cut off.
+The operator settings come first, in ``orders.json``, if there are any. Each message is ``messages/ID.json``
+and, if it still has a body, ``messages/ID.eml`` behind it. The manifest comes last, with the counts: an
+archive without one was cut off.
 """
 
 import io
@@ -24,8 +24,8 @@ SCHEMA: Final = "smtprelay.export.v1"
 
 _MANIFEST: Final = "manifest.json"
 
-#: An operator's orders in an archive.
-ORDERS: Final = "orders.json"
+#: The operator settings in an archive.
+SETTINGS: Final = "orders.json"
 
 #: The longest JSON that is read, bytes.
 _MOST: Final = 64 * 1024 * 1024
@@ -49,14 +49,14 @@ class Item(NamedTuple):
 
 
 class ArchiveWriter(AbstractContextManager["ArchiveWriter"]):
-    """Writes an archive to ``stream``, compressed if ``packed``; leave the context before that is closed."""
+    """Writes an archive to ``stream``, compressed if ``gzip``; leave the context before that is closed."""
 
-    def __init__(self, stream: BinaryIO, *, packed: bool) -> None:
-        self._tar = tarfile.open(fileobj=stream, mode="w|gz" if packed else "w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+    def __init__(self, stream: BinaryIO, *, gzip: bool) -> None:
+        self._tar = tarfile.open(fileobj=stream, mode="w|gz" if gzip else "w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None and self._tar.fileobj is not None:
-            # Else what is packed and not written would be an error when nobody can be told any more.
+            # Otherwise unwritten data would raise an error when it can no longer be reported.
             with suppress(OSError):
                 self._tar.fileobj.close()
 
@@ -67,9 +67,9 @@ class ArchiveWriter(AbstractContextManager["ArchiveWriter"]):
         if body is not None:
             self._tar.addfile(_entry(f"{name}.eml", values["size"], values["received"]), body)
 
-    def put_orders(self, orders: Mapping[str, Any]) -> None:
-        """Put an operator's orders before the messages."""
-        self._add(ORDERS, json.dumps(orders, indent=1).encode(), time.time())
+    def put_settings(self, settings: Mapping[str, Any]) -> None:
+        """Write the operator settings, before the messages."""
+        self._add(SETTINGS, json.dumps(settings, indent=1).encode(), time.time())
 
     def end(self, counts: Mapping[str, int]) -> None:
         """Add the manifest, and end."""
@@ -91,7 +91,7 @@ def _entry(name: str, size: int, when: float) -> tarfile.TarInfo:
 
 def read(stream: BinaryIO) -> Iterator[Item]:
     """
-    Give the messages of an archive, however it is compressed; before them its :data:`ORDERS`, by that name.
+    Give the messages of an archive, however it is compressed; before them its :data:`SETTINGS`, by that name.
 
     Raises :class:`CliError`, after all that could be read, if it is none, or not whole.
     """
@@ -102,7 +102,7 @@ def read(stream: BinaryIO) -> Iterator[Item]:
                 if PurePosixPath(item.name).name == _MANIFEST:
                     manifest = item.values
                 else:
-                    count += item.name != ORDERS
+                    count += item.name != SETTINGS
                     yield item
     except _DAMAGED as error:
         file = getattr(stream, "name", "the archive")

@@ -23,7 +23,7 @@ from smtprelay.cli.archive_files.tar import ArchiveWriter
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import CANNOT_USE, FAILED, PERMISSION, TEMPFAIL, USAGE, CliError
 from smtprelay.cli.options import RelayCommand
-from smtprelay.cli.selection import MessageId, filters, selected
+from smtprelay.cli.selection import MessageIdType, filters, selected
 from smtprelay.cli.source import ARCHIVE, PATIENCE, api
 from smtprelay.cli.text import count, who, with_settings
 from smtprelay.model.filters import STATES
@@ -42,7 +42,7 @@ _DIED: Final = "the relay died during an attempt. Start it once: it finds out th
 
 @click.command("export", cls=RelayCommand)
 @click.argument("place", metavar="FILE|-")
-@click.argument("ids", nargs=-1, metavar="[ID]...", type=MessageId())
+@click.argument("ids", nargs=-1, metavar="[ID]...", type=MessageIdType())
 @filters
 @click.option("--all", "everything", is_flag=True, help="Include finished mail that is still kept.")
 @click.option("--move", is_flag=True, help="Remove it from the spool once the file is synced.")
@@ -70,38 +70,38 @@ def export(
         )
     with api(ctx, timeout=PATIENCE, keep=True) as relay:
         with _writer(place, overwrite=overwrite) as writer:
-            taken = _ExportCounts(writer, relay)
+            written = _ExportCounts(writer, relay)
             wanted = selected(given, ids)
             if given["everything"]:
                 wanted.setdefault("states", STATES)
             if not set(wanted) - {"states"}:
-                taken.take_orders()
-            taken.fill(wanted, move=move)
-        gone = taken.drop() if move else []
-    told = {**taken.counts, **taken.orders, "moved": len(gone), "left": len(taken.left)}
+                written.take_settings()
+            written.fill(wanted, move=move)
+        gone = written.drop() if move else []
+    told = {**written.counts, **written.settings, "moved": len(gone), "left": len(written.left)}
     if place == "-":
-        _tell(taken, gone, move=move, err=True)
+        _tell(written, gone, move=move, err=True)
     else:
-        output.result(ctx, told, lambda: _tell(taken, gone, move=move))
-    return TEMPFAIL if taken.left else None
+        output.result(ctx, told, lambda: _tell(written, gone, move=move))
+    return TEMPFAIL if written.left else None
 
 
-def _tell(taken: "_ExportCounts", gone: Sequence[str], *, move: bool, err: bool = False) -> None:
-    exported = count(taken.counts["messages"], "message")
-    click.echo(f"exported {exported}{with_settings(**taken.orders)}", err=err)
+def _tell(written: "_ExportCounts", gone: Sequence[str], *, move: bool, err: bool = False) -> None:
+    exported = count(written.counts["messages"], "message")
+    click.echo(f"exported {exported}{with_settings(**written.settings)}", err=err)
     if move:
         click.echo(f"removed {count(len(gone), 'message')} from the spool")
-    for line in _unfinished(taken, gone, move=move):
+    for line in _unfinished(written, gone, move=move):
         click.echo(f"smtprelay: {line}", err=True)
 
 
-def _unfinished(taken: "_ExportCounts", gone: Sequence[str], *, move: bool) -> Iterator[str]:
-    if taken.left:
-        yield f"{count(len(taken.left), 'message')} stayed: {taken.under_way}"
-    if taken.lost:
-        yield f"{count(len(taken.lost), 'message')} left the queue meanwhile and are not in the archive"
-    if move and len(gone) < len(taken.ids):
-        names = " ".join(sorted(set(taken.ids) - set(gone))[:_MOST])
+def _unfinished(written: "_ExportCounts", gone: Sequence[str], *, move: bool) -> Iterator[str]:
+    if written.left:
+        yield f"{count(len(written.left), 'message')} stayed: {written.under_way}"
+    if written.lost:
+        yield f"{count(len(written.lost), 'message')} left the queue meanwhile and are not in the archive"
+    if move and len(gone) < len(written.ids):
+        names = " ".join(sorted(set(written.ids) - set(gone))[:_MOST])
         yield f"in the archive and still in the spool, because they were released meanwhile: {names}"
 
 
@@ -113,19 +113,19 @@ class _ExportCounts:
         self._relay = relay
         self._known: set[str] = set()
         self.counts = {"messages": 0, "deliveries": 0, "bytes": 0}
-        self.orders = {"holds": 0, "suspended": 0}
+        self.settings = {"holds": 0, "suspended": 0}
         self.ids: list[str] = []
         self.left: list[str] = []
         self.under_way = _UNDER_WAY if relay.delivers else _DIED
         self.lost: list[str] = []
         self._attempts: dict[str, dict[str, int]] = {}
 
-    def take_orders(self) -> None:
+    def take_settings(self) -> None:
         """Write the hold rules and suspended providers, if there are any."""
-        orders = self._relay.get(f"{ARCHIVE}/orders")
-        self.orders = {name: len(orders[name]) for name in ("holds", "suspended")}
-        if any(self.orders.values()):
-            self._writer.put_orders(orders)
+        settings = self._relay.get(f"{ARCHIVE}/orders")
+        self.settings = {name: len(settings[name]) for name in ("holds", "suspended")}
+        if any(self.settings.values()):
+            self._writer.put_settings(settings)
 
     def fill(self, wanted: Mapping[str, Any], *, move: bool) -> None:
         """Write all mail that matches; with ``move`` it is held."""
@@ -199,14 +199,14 @@ class _ExportCounts:
 def _writer(place: str, *, overwrite: bool) -> Iterator[ArchiveWriter]:
     """Give a writer; when the block ends well, the file is synced and gets its name."""
     if place == "-":
-        with ArchiveWriter(sys.stdout.buffer, packed=True) as writer:
+        with ArchiveWriter(sys.stdout.buffer, gzip=True) as writer:
             yield writer
         sys.stdout.buffer.flush()
     else:
-        packed = not place.endswith(".tar")
+        gzip = not place.endswith(".tar")
         with (
             new_file(Path(place), overwrite=overwrite) as stream,
-            ArchiveWriter(stream, packed=packed) as writer,
+            ArchiveWriter(stream, gzip=gzip) as writer,
         ):
             yield writer
         _sync(Path(place).absolute().parent)
@@ -228,7 +228,7 @@ def new_file(file: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     :raises CliError: ``FILE.part`` exists, or ``file`` exists and must not be overwritten, or is a device.
     """
     unfinished = Path(f"{file}.part")
-    # A rename would replace a device or a pipe by a file, for everybody on the machine.
+    # A rename would replace a device or a pipe by a file.
     if file.exists() and not file.is_file():
         raise CliError(FAILED, f"{file} is not a regular file: give another name, or - for stdout")
     if not overwrite:

@@ -11,7 +11,7 @@ import click
 from smtprelay.cli import output
 from smtprelay.cli.exit_codes import USAGE, CliError
 from smtprelay.cli.options import Group, why_option
-from smtprelay.cli.selection import NumberRange, Span
+from smtprelay.cli.selection import DurationType, NumberRange
 from smtprelay.cli.source import API, api
 from smtprelay.cli.text import moment, printable, who
 
@@ -30,7 +30,7 @@ def hold_rules() -> None:
 @click.option("--provider", metavar="NAME", help="Mail for this provider.")
 @click.option("--route", metavar="NAME", help="Mail of this route.")
 @click.option(
-    "--for", "span", metavar="SPAN", type=Span(), required=True, help="How long the rule lasts: 2h."
+    "--for", "span", metavar="SPAN", type=DurationType(), required=True, help="How long the rule lasts: 2h."
 )
 @why_option("Recorded with the rule and each delivery.")
 @click.pass_context

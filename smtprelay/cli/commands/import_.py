@@ -56,27 +56,27 @@ def import_(ctx: click.Context, *, place: str, route: str) -> int | None:
     """
     ended: CliError | None = None
     with _items(place) as items, api(ctx, timeout=PATIENCE, new=True) as relay:
-        taken = _ImportCounts(relay, route)
+        imported = _ImportCounts(relay, route)
         try:
             for item in items:
-                taken.take(item)
+                imported.take(item)
         except CliError as error:
             ended = error
-        taken.send()
-    if ended is not None and not any((*taken.counts.values(), *taken.orders.values())):
+        imported.send()
+    if ended is not None and not any((*imported.counts.values(), *imported.settings.values())):
         raise ended
     text = (
-        f"imported {count(taken.counts['imported'], 'message')},"
-        f" {taken.counts['present']} were here already, {taken.counts['refused']} refused"
-        f"{with_settings(**taken.orders)}"
+        f"imported {count(imported.counts['imported'], 'message')},"
+        f" {imported.counts['present']} were here already, {imported.counts['refused']} refused"
+        f"{with_settings(**imported.settings)}"
     )
-    faults = [{"name": name, "why": why} for name, why in taken.faults]
-    output.result(ctx, {**taken.counts, **taken.orders, "faults": faults}, lambda: click.echo(text))
-    for name, why in taken.faults:
+    faults = [{"name": name, "why": why} for name, why in imported.faults]
+    output.result(ctx, {**imported.counts, **imported.settings, "faults": faults}, lambda: click.echo(text))
+    for name, why in imported.faults:
         click.echo(f"smtprelay: {printable(name)}: {printable(why)}", err=True)
     if ended is not None:
         raise ended
-    return FAILED if taken.faults else None
+    return FAILED if imported.faults else None
 
 
 class _ImportCounts:
@@ -88,7 +88,7 @@ class _ImportCounts:
         self._waiting: list[tuple[str, Message]] = []
         self._bytes = 0
         self._numbers: Mapping[str, int] = {}
-        self.orders = {"holds": 0, "suspended": 0}
+        self.settings = {"holds": 0, "suspended": 0}
         self.counts = {"imported": 0, "present": 0, "refused": 0}
         self.faults: list[tuple[str, str]] = []
 
@@ -98,7 +98,7 @@ class _ImportCounts:
         if values is None:
             self._refuse(item.name, item.fault)
             return
-        if item.name == tar.ORDERS:
+        if item.name == tar.SETTINGS:
             self._apply(values)
             return
         self._number_anew(values)
@@ -117,17 +117,17 @@ class _ImportCounts:
         self._put_pieces(name, start, item.body)
         self._put([(item.name, {"message": values})])
 
-    def _apply(self, orders: Mapping[str, Any]) -> None:
+    def _apply(self, settings: Mapping[str, Any]) -> None:
         """Apply the hold rules and suspended providers of the archive."""
         try:
-            applied = self._relay.post(f"{ARCHIVE}/orders", {"orders": orders, "who": who()})
+            applied = self._relay.post(f"{ARCHIVE}/orders", {"orders": settings, "who": who()})
         except CliError as error:
             if error.status != FAILED:
                 raise
-            self._refuse(tar.ORDERS, str(error))
+            self._refuse(tar.SETTINGS, str(error))
             return
         self._numbers = applied["numbers"]
-        self.orders = {name: len(applied[name]) for name in ("holds", "suspended")}
+        self.settings = {name: len(applied[name]) for name in ("holds", "suspended")}
 
     def _number_anew(self, values: Mapping[str, Any]) -> None:
         """Give mail that a hold rule holds the number of that rule here; without the rule it stays held."""
@@ -151,7 +151,7 @@ class _ImportCounts:
             self._bytes += size
 
     def _fits(self, name: str, size: int) -> bool:
-        """Return whether the relay reads so many bytes of one message; if not, it is refused."""
+        """Return whether the relay reads a message of this size; if not, it is refused."""
         if size > LARGEST and self._relay.running:
             self._refuse(name, "too many recipients for a running relay: stop it for this import")
             return False

@@ -11,7 +11,7 @@ import click
 
 from smtprelay.cli import output
 from smtprelay.cli.options import Group, again, why_option
-from smtprelay.cli.selection import Span
+from smtprelay.cli.selection import DurationType
 from smtprelay.cli.source import API, running
 from smtprelay.cli.text import clock, moment, who
 
@@ -48,7 +48,9 @@ def probe(ctx: click.Context, *, name: str, lane: str, force: bool) -> None:
 
 @providers.command()
 @click.argument("name")
-@click.option("--for", "span", metavar="SPAN", type=Span(), help="Resume by itself after this time: 2h.")
+@click.option(
+    "--for", "span", metavar="SPAN", type=DurationType(), help="Resume by itself after this time: 2h."
+)
 @why_option("Shown with the mail that waits for it.")
 @click.pass_context
 def suspend(ctx: click.Context, *, name: str, span: float | None, why: str) -> None:

@@ -15,7 +15,7 @@ from smtprelay.cli.commands import queue_change
 from smtprelay.cli.commands.export import export
 from smtprelay.cli.commands.import_ import import_
 from smtprelay.cli.options import Group, RelayCommand
-from smtprelay.cli.selection import MessageId, NumberRange, filters, selected
+from smtprelay.cli.selection import MessageIdType, NumberRange, filters, selected
 from smtprelay.cli.source import Filters, api, listed, path_of
 from smtprelay.cli.text import who
 
@@ -36,7 +36,7 @@ _after = click.option("--after", default="", metavar="MARK", help="Continue a li
 
 
 @queue.command("list")
-@click.argument("ids", nargs=-1, type=MessageId())
+@click.argument("ids", nargs=-1, type=MessageIdType())
 @filters
 @click.option("--newest", is_flag=True, help="Newest first.")
 @_limit
@@ -71,7 +71,7 @@ def history(ctx: click.Context, /, *, limit: int, after: str, **given: Any) -> N
 
 
 @queue.command()
-@click.argument("message", metavar="ID", type=MessageId())
+@click.argument("message", metavar="ID", type=MessageIdType())
 @click.option("--raw", is_flag=True, help="Print the stored message as it was received.")
 @click.option("--headers", is_flag=True, help="Print only its header.")
 @click.pass_context

@@ -17,7 +17,7 @@ from smtprelay.cli import output, queue_view
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import FAILED, USAGE, CliError
 from smtprelay.cli.options import RelayCommand, chosen, why_option
-from smtprelay.cli.selection import MessageId, When, filters, selected
+from smtprelay.cli.selection import MessageIdType, TimeType, filters, selected
 from smtprelay.cli.source import API, api, listed
 from smtprelay.cli.text import ahead, count, id_in, moment, piped, printable, who
 
@@ -45,14 +45,14 @@ def _changing(command: Callable[..., Any], provider: str = "--provider") -> Call
         click.option("--all", "everything", is_flag=True, help=all_mail),
     ):
         command = option(command)
-    ids = click.argument("ids", nargs=-1, metavar="[ID]... | -", type=MessageId())
+    ids = click.argument("ids", nargs=-1, metavar="[ID]... | -", type=MessageIdType())
     return ids(filters(command, provider))
 
 
 @click.command(cls=RelayCommand)
 @_changing
-@click.option("--at", metavar="WHEN", type=When(1), help="Try at this time: 18:00, 2026-11-24T18:00, 2h.")
-@click.option("--in", "at", metavar="SPAN", type=When(1), help="Try after this time: 2h.")
+@click.option("--at", metavar="WHEN", type=TimeType(1), help="Try at this time: 18:00, 2026-11-24T18:00, 2h.")
+@click.option("--in", "at", metavar="SPAN", type=TimeType(1), help="Try after this time: 2h.")
 @click.pass_context
 def retry(ctx: click.Context, /, *, at: float | None, **given: Any) -> None:
     """Try again now; failed mail starts over."""

@@ -11,7 +11,7 @@ import click
 from smtprelay.cli import output
 from smtprelay.cli.exit_codes import USAGE, CliError
 from smtprelay.cli.options import RelayCommand
-from smtprelay.cli.selection import NumberRange, When
+from smtprelay.cli.selection import NumberRange, TimeType
 from smtprelay.cli.source import API, api
 from smtprelay.cli.text import clock, count, printable, span, who
 
@@ -21,7 +21,7 @@ from smtprelay.cli.text import clock, count, printable, span, who
 @click.option("--user", metavar="NAME", help="Only of this user; * is anything.")
 @click.option("--rule", metavar="RULE", help="Only by this rule; * is anything.")
 @click.option(
-    "--since", metavar="WHEN", type=When(-1), help="Refused at or after: 2h (ago), 14:30, 2026-11-24."
+    "--since", metavar="WHEN", type=TimeType(-1), help="Refused at or after: 2h (ago), 14:30, 2026-11-24."
 )
 @click.option("--limit", metavar="COUNT", type=NumberRange(min=1), help="Only the last ones.")
 @click.option("--clear", is_flag=True, help="Forget these rows.")

@@ -37,10 +37,10 @@ def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
         yield "node", f"{node['name']}  seen {span(now - node['seen'])} ago{draining}"
     for listener in answer["listeners"]:
         yield "listener", _listener(listener)
-    stock = answer["stock"]
-    if stock is not None:  # None: there is no spool, or it does not answer
-        yield "spool", _spool(stock, now)
-        for lane in stock["lanes"]:
+    stats = answer["stock"]
+    if stats is not None:  # None: there is no spool, or it does not answer
+        yield "spool", _spool(stats, now)
+        for lane in stats["lanes"]:
             yield "provider", _lane(lane)
     if answer.get("refused"):
         yield "refused", f"{answer['refused']} in 24 h, see smtprelay refused"
@@ -67,15 +67,15 @@ def _listener(listener: object) -> str:
     return "  ".join([str(listener.get("name", "")), *details]).strip()
 
 
-def _spool(stock: Mapping[str, Any], now: float) -> str:
-    states = {state: number for state, number in stock["states"].items() if number}
+def _spool(stats: Mapping[str, Any], now: float) -> str:
+    states = {state: number for state, number in stats["states"].items() if number}
     each = ", ".join(f"{number} {state}" for state, number in states.items())
     waiting = count(sum(states.values()), "delivery")
-    parts = [f"{waiting} ({each})" if each else waiting, size(stock["bytes"])]
-    if stock["free"] is not None:
-        parts.append(f"{size(stock['free'])} free")
-    if stock["oldest"] is not None:
-        parts.append(f"oldest {span(now - stock['oldest'])} {stock['oldest_message']}")
+    parts = [f"{waiting} ({each})" if each else waiting, size(stats["bytes"])]
+    if stats["free"] is not None:
+        parts.append(f"{size(stats['free'])} free")
+    if stats["oldest"] is not None:
+        parts.append(f"oldest {span(now - stats['oldest'])} {stats['oldest_message']}")
     return ", ".join(parts)
 
 

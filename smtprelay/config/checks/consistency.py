@@ -8,7 +8,7 @@ from typing import Final
 from attrs import fields
 
 from smtprelay.config import endpoint
-from smtprelay.config.checks import Complaint, View
+from smtprelay.config.checks import CheckedConfig, Complaint
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Match, RouteSettings
 from smtprelay.config.problem import did_you_mean
@@ -24,10 +24,10 @@ _USUAL_TLS: Final = {25: "starttls", 465: "implicit", 587: "starttls"}
 #: The name of the built-in provider, and route, of events for webhooks.
 WEBHOOK: Final = "webhook"
 
-Check = Callable[[View], Iterator[Complaint]]
+Check = Callable[[CheckedConfig], Iterator[Complaint]]
 
 
-def check_sections(view: View) -> Iterator[Complaint]:
+def check_sections(view: CheckedConfig) -> Iterator[Complaint]:
     """There must be listeners, providers, and routes between them."""
     config = view.config
     for section in ("listeners", "providers"):
@@ -38,7 +38,7 @@ def check_sections(view: View) -> Iterator[Complaint]:
         yield Complaint(("routes",), text, "CFG-MISSING")
 
 
-def check_references(view: View) -> Iterator[Complaint]:
+def check_references(view: CheckedConfig) -> Iterator[Complaint]:
     """Each name must be the name of something."""
     config = view.config
     providers = view.names("providers")
@@ -61,7 +61,7 @@ def check_references(view: View) -> Iterator[Complaint]:
         )
 
 
-def _users(view: View, route: RouteSettings, n: int) -> Iterator[Complaint]:
+def _users(view: CheckedConfig, route: RouteSettings, n: int) -> Iterator[Complaint]:
     """An unknown user may still be known to another checker."""
     known = (*view.listed_names("users"), "*")
     checkers = view.names("checkers")
@@ -75,7 +75,7 @@ def _users(view: View, route: RouteSettings, n: int) -> Iterator[Complaint]:
             yield Complaint(("routes", n, "match", "user", m), text, "CFG-UNKNOWN-NAME", severity)
 
 
-def check_duplicates(view: View) -> Iterator[Complaint]:
+def check_duplicates(view: CheckedConfig) -> Iterator[Complaint]:
     """Names and endpoints must be unique."""
     config = view.config
     for section in ("listeners", "users", "routes"):
@@ -103,7 +103,7 @@ def check_duplicates(view: View) -> Iterator[Complaint]:
         )
 
 
-def check_routes(view: View) -> Iterator[Complaint]:
+def check_routes(view: CheckedConfig) -> Iterator[Complaint]:
     """Routes behind one without conditions never match."""
     taken = ""
     for n, route in enumerate(view.config.routes):
@@ -120,7 +120,7 @@ def check_routes(view: View) -> Iterator[Complaint]:
             yield Complaint(("routes", n, "retry", "first"), text, "CFG-VALUE")
 
 
-def check_webhooks(view: View) -> Iterator[Complaint]:
+def check_webhooks(view: CheckedConfig) -> Iterator[Complaint]:
     """Events for a webhook need its URL, and a spool that keeps them."""
     config = view.config
     announcing = [(n, route) for n, route in enumerate(config.routes) if route.announces]
@@ -139,7 +139,7 @@ def check_webhooks(view: View) -> Iterator[Complaint]:
         yield Complaint(("providers", WEBHOOK), text, "CFG-DUPLICATE")
 
 
-def check_providers(view: View) -> Iterator[Complaint]:
+def check_providers(view: CheckedConfig) -> Iterator[Complaint]:
     """A provider needs one way to log in."""
     for name, provider in view.config.providers.items():
         if view.whole("providers", name):
@@ -149,7 +149,7 @@ def check_providers(view: View) -> Iterator[Complaint]:
                 yield from _smarthost(provider, ("providers", name))
 
 
-def check_spool(view: View) -> Iterator[Complaint]:
+def check_spool(view: CheckedConfig) -> Iterator[Complaint]:
     """The spool needs a place, and bodies are kept no longer than the history."""
     config = view.config
     spool = config.spool
@@ -162,7 +162,7 @@ def check_spool(view: View) -> Iterator[Complaint]:
         yield Complaint(("spool",), '"url" is missing: it names the PostgreSQL database', "CFG-MISSING")
 
 
-def check_workers(view: View) -> Iterator[Complaint]:
+def check_workers(view: CheckedConfig) -> Iterator[Complaint]:
     """Workers need a spool that they can share, or none; then they divide the limits of each provider."""
     config = view.config
     if config.workers == 1 or not view.whole("spool"):
@@ -183,7 +183,7 @@ def check_workers(view: View) -> Iterator[Complaint]:
         yield Complaint(("workers",), text, "CFG-WORKERS")
 
 
-def _shares(view: View) -> Iterator[Complaint]:
+def _shares(view: CheckedConfig) -> Iterator[Complaint]:
     """Without a spool the workers divide what a provider takes at once."""
     workers = view.config.workers
     for name, provider in view.config.providers.items():
@@ -194,7 +194,7 @@ def _shares(view: View) -> Iterator[Complaint]:
             yield Complaint(("providers", name, "concurrency"), text, "CFG-WORKERS")
 
 
-def check_services(view: View) -> Iterator[Complaint]:
+def check_services(view: CheckedConfig) -> Iterator[Complaint]:
     """Listeners accept mail, sites serve something, and levels are those of loggers."""
     for n, listener in enumerate(view.config.listeners):
         if not listener.limits.size:
@@ -298,7 +298,7 @@ def _blind(provider: AcsSettings, path: Path) -> Iterator[Complaint]:
 
 
 def _is_sendable(address: str) -> bool:
-    from smtprelay.providers.acs.fields import sendable  # noqa: PLC0415
+    from smtprelay.providers.acs.request_fields import sendable  # noqa: PLC0415
 
     return bool(sendable(address))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from smtprelay.config import endpoint
-from smtprelay.config.checks import Complaint, View, walk
+from smtprelay.config.checks import CheckedConfig, Complaint, walk
 from smtprelay.config.listeners import TlsSettings
 from smtprelay.config.model import WebhookSettings
 from smtprelay.config.provider_settings import CaptureSettings, ProviderSettings
@@ -24,7 +24,7 @@ from smtprelay.spool.engines.filesystem import file_system_of
 _KERNELS: Final = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "bpf"})
 
 
-def check_certificates(view: View) -> Iterator[Complaint]:
+def check_certificates(view: CheckedConfig) -> Iterator[Complaint]:
     """Certificates and keys must be readable, and match."""
     for n, listener in enumerate(view.config.listeners):
         tls, path = listener.tls, ("listeners", n, "tls")
@@ -36,7 +36,7 @@ def check_certificates(view: View) -> Iterator[Complaint]:
         yield from unreadable or _usable(tls, path)
 
 
-def check_authorities(view: View) -> Iterator[Complaint]:
+def check_authorities(view: CheckedConfig) -> Iterator[Complaint]:
     """A file of certificates to trust must contain some."""
     for place, value in walk(view.config):
         path, ca = (*place, "ca"), getattr(value, "ca", None)
@@ -51,7 +51,7 @@ def check_authorities(view: View) -> Iterator[Complaint]:
                 yield Complaint(path, f"ca: file {ca}: it has no certificate in PEM form", "CFG-FILE")
 
 
-def check_folders(view: View) -> Iterator[Complaint]:
+def check_folders(view: CheckedConfig) -> Iterator[Complaint]:
     """The folders of the spool and of captured mail must be writable, or can be created."""
     config = view.config
     if config.spool is not None and config.spool.engine == "sqlite":
@@ -61,7 +61,7 @@ def check_folders(view: View) -> Iterator[Complaint]:
             yield from _can_be_made(provider.path, ("providers", name, "path"), "CFG-FILE")
 
 
-def check_log(view: View) -> Iterator[Complaint]:
+def check_log(view: CheckedConfig) -> Iterator[Complaint]:
     """The log file must be writable, or can be created."""
     file, path = view.config.logging.file, ("logging", "file")
     if file is None:
@@ -75,7 +75,7 @@ def check_log(view: View) -> Iterator[Complaint]:
         yield from _writable(Path(file).parent, path, "CFG-FILE")
 
 
-def check_sockets(view: View) -> Iterator[Complaint]:
+def check_sockets(view: CheckedConfig) -> Iterator[Complaint]:
     """
     The path of a UNIX socket must not be too long, and its folder must exist.
 

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from smtprelay.config import endpoint
-from smtprelay.config.checks import Complaint, View, walk
+from smtprelay.config.checks import CheckedConfig, Complaint, walk
 from smtprelay.config.model import WebhookSettings
 from smtprelay.config.provider_settings import AcsSettings
 from smtprelay.config.secret import Secret
@@ -18,7 +18,7 @@ from smtprelay.config.tree import Path, spelled
 _SOON: Final = 30
 
 
-def check_secrets(view: View) -> Iterator[Complaint]:
+def check_secrets(view: CheckedConfig) -> Iterator[Complaint]:
     """Each secret must exist; warn of one that expires, or that others can read."""
     for path, value in walk(view.config):
         if not isinstance(value, Secret):
@@ -38,14 +38,14 @@ def check_secrets(view: View) -> Iterator[Complaint]:
             yield Complaint(path, f"{where}: {text}", "CFG-SECRET-FILE", "warning")
 
 
-def check_access_keys(view: View) -> Iterator[Complaint]:
+def check_access_keys(view: CheckedConfig) -> Iterator[Complaint]:
     """The endpoint of ACS must be a host with TLS, its keys must be base64."""
     for name, provider in view.config.providers.items():
         if isinstance(provider, AcsSettings):
             yield from _access_keys(provider, ("providers", name))
 
 
-def check_webhooks(view: View) -> Iterator[Complaint]:
+def check_webhooks(view: CheckedConfig) -> Iterator[Complaint]:
     """Events must be encrypted when they leave this machine."""
     for path, value in walk(view.config):
         url = _text(value.url) if isinstance(value, WebhookSettings) else ""
@@ -55,7 +55,7 @@ def check_webhooks(view: View) -> Iterator[Complaint]:
             yield Complaint((*path, "url"), "http:// is for loopback only: use https://", "CFG-CLEAR-TEXT")
 
 
-def check_endpoints(view: View) -> Iterator[Complaint]:
+def check_endpoints(view: CheckedConfig) -> Iterator[Complaint]:
     """Twisted must understand each endpoint; some kinds read certificates for that."""
     for section in ("listeners", "http"):
         for n, place in enumerate(getattr(view.config, section)):

@@ -5,7 +5,7 @@ What could be abused: open relays, passwords and mail in clear text.
 from collections.abc import Iterator
 from typing import Final
 
-from smtprelay.config.checks import Complaint, View
+from smtprelay.config.checks import CheckedConfig, Complaint
 from smtprelay.config.endpoint import is_encrypted, is_local, is_loopback, is_plain_remote
 from smtprelay.config.listeners import AnyChecker, Listener
 from smtprelay.config.provider_settings import HttpProviderSettings, SmarthostSettings
@@ -13,7 +13,7 @@ from smtprelay.config.tree import Path
 from smtprelay.model.network import strangers
 
 
-def check_listeners(view: View) -> Iterator[Complaint]:
+def check_listeners(view: CheckedConfig) -> Iterator[Complaint]:
     """A listener must not be an open relay, or take passwords in clear text, by mistake."""
     for n, listener in enumerate(view.config.listeners):
         if view.whole("listeners", n):
@@ -25,7 +25,7 @@ def check_listeners(view: View) -> Iterator[Complaint]:
             yield from _order(view, listener, path)
 
 
-def check_sites(view: View) -> Iterator[Complaint]:
+def check_sites(view: CheckedConfig) -> Iterator[Complaint]:
     """The page and the API need tokens, except on loopback."""
     for n, site in enumerate(view.config.http):
         shown = {"dashboard", "api"} & set(site.serve)
@@ -34,7 +34,7 @@ def check_sites(view: View) -> Iterator[Complaint]:
             yield Complaint(("http", n, "endpoint"), text, "CFG-NO-TOKENS")
 
 
-def check_clear_text(view: View) -> Iterator[Complaint]:
+def check_clear_text(view: CheckedConfig) -> Iterator[Complaint]:
     """Mail and credentials must be encrypted when they leave this machine."""
     for name, provider in view.config.providers.items():
         if (
@@ -57,7 +57,7 @@ def check_clear_text(view: View) -> Iterator[Complaint]:
 CHECKS: Final = (check_listeners, check_sites, check_clear_text)
 
 
-def _open_relay(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:
+def _open_relay(view: CheckedConfig, listener: Listener, path: Path) -> Iterator[Complaint]:
     wide = strangers(listener.allow_from)
     names = listener.auth.checkers or ()
     protected = listener.auth.required and not any(
@@ -80,7 +80,7 @@ def _is_restricted(pattern: str) -> bool:
     return "." in behind.lstrip(".") if star else bool(before or behind)
 
 
-def _plain_passwords(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:
+def _plain_passwords(view: CheckedConfig, listener: Listener, path: Path) -> Iterator[Complaint]:
     """Plain logins from other machines can be read on the network."""
     encrypted = listener.tls.mode == "implicit" or is_encrypted(listener.endpoint)
     encrypted |= listener.tls.require == "always"
@@ -91,7 +91,7 @@ def _plain_passwords(view: View, listener: Listener, path: Path) -> Iterator[Com
         yield Complaint((*path, "auth", "allow_plaintext"), text, "CFG-CLEAR-TEXT", "warning")
 
 
-def _order(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:
+def _order(view: CheckedConfig, listener: Listener, path: Path) -> Iterator[Complaint]:
     """A checker of the type ``any`` must be the last, else the checkers behind it are never asked."""
     *before, last = listener.auth.checkers or ("",)
     for name in before:
@@ -112,7 +112,7 @@ def _tls(listener: Listener, path: Path) -> Iterator[Complaint]:
         yield Complaint((*path, "tls", "require"), "TLS is required, but tls.mode is off", "CFG-TLS")
 
 
-def _auth(view: View, listener: Listener, path: Path) -> Iterator[Complaint]:
+def _auth(view: CheckedConfig, listener: Listener, path: Path) -> Iterator[Complaint]:
     auth = listener.auth
     if auth.required and not auth.checkers:
         if view.whole("users") and view.whole("checkers"):

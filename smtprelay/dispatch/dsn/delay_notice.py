@@ -1,8 +1,8 @@
 """
 Telling senders that their mail still waits (RFC 3461 §4.1, ``DELAY``).
 
-However it waits (deferred, in a blocked lane, held), it is found by its age alone, and each delivery is told
-of once. Ids sort by time, so each look goes on where the one before it ended.
+However it waits (deferred, in a blocked lane, held), it is found by its age, and each delivery is reported of
+once. Ids sort by time, so each look goes on where the one before it ended.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Delays:
     """
     Looks for deliveries that are late, and has their senders told.
 
-    :param after: how long a delivery waits before its sender hears of it, seconds.
+    :param after: seconds that a delivery waits before its sender is notified.
     :ivar stopping: when it becomes true, the delivery under way is the last one.
     """
 
@@ -49,7 +49,7 @@ class Delays:
         """Seconds between two looks: ten in the time that makes mail late, within bounds."""
         return min(_LONGEST, max(_SHORTEST, self._after / _LOOKS))
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Go through all that has become late since the last time; it raises as the spool does."""
         before = self._clock.seconds() - self._after
         more = True
@@ -71,7 +71,7 @@ class Delays:
             return await self._reporter.delay(overdue, self._spool.body(delivery), now, until=until)
         except CancelledError:
             raise
-        except Exception as exc:  # noqa: BLE001 -- one that cannot be told of must not keep the others from it
+        except Exception as exc:  # noqa: BLE001 -- one failed notice must not prevent the others
             text = f"{delivery.id}: no notice of its delay could be made: {type(exc).__name__}: {exc}"
             self._events("relay.warning", text=text)
             return None

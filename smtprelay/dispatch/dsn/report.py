@@ -1,9 +1,9 @@
 """
-What a sender is told of his mail, as values: whom he asked to be told of, and what there is to tell.
+What a report says, as values: the recipients that the sender asked about, and their outcomes.
 
-Three things can be told of a recipient (RFC 3464 §2.3.3): his mail ``failed``, is ``delayed``, or was
-``relayed`` to a system that does not report further. ``letter`` and ``status`` write them down, for people
-and for programs; ``bounce`` makes them a mail. Pure.
+A report says one of three things of a recipient (RFC 3464 §2.3.3): his mail ``failed``, is ``delayed``, or
+was ``relayed`` to a system that does not report further. ``letter`` and ``status`` write them down, for
+people and for programs; ``bounce`` makes them a mail. Pure.
 """
 
 import re
@@ -19,7 +19,7 @@ FAILED: Final = "failed"
 DELAYED: Final = "delayed"
 RELAYED: Final = "relayed"
 
-#: In the order in which they are told; what NOTIFY calls them; the subject of a mail that begins with them.
+#: The order in reports; the keyword of NOTIFY; the subject of a report that begins with it.
 ACTIONS: Final = (FAILED, DELAYED, RELAYED)
 _OCCASIONS: Final = {FAILED: "FAILURE", DELAYED: "DELAY", RELAYED: "SUCCESS"}
 _SUBJECTS: Final = {
@@ -64,7 +64,7 @@ class Notice:
     :ivar provider: who spoke; ``remote``: the name of its host, where that is one.
     :ivar received: when the mail arrived; ``written``: when this is written.
     :ivar attempted: when it was last tried, ``None`` for never.
-    :ivar until: when a mail that is delayed is given up, ``None`` if nobody knows.
+    :ivar until: when a delayed mail is given up; ``None`` if unknown.
     :ivar waits: in words, for what a delayed mail waits.
     :ivar envelope_id: the sender's ENVID in xtext, or ``""``.
     :ivar original: what goes back of the mail.

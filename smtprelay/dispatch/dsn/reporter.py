@@ -34,7 +34,7 @@ EXPIRED: Final = "4.4.7"
 #: The kind of a report in the log and the metrics.
 _KINDS: Final = {FAILED: "failure", DELAYED: "delay", RELAYED: "success"}
 
-#: Maximum number of lines per turn of the reactor; a mail may fail for a thousand recipients at once.
+#: Maximum number of lines per iteration of the reactor; a mail may fail for a thousand recipients at once.
 _LINES: Final = 200
 
 _TRANSIENT: Final = re.compile(r"(?<![\d.])4\.\d{1,3}\.\d{1,3}(?![\d.])", re.ASCII)
@@ -45,7 +45,8 @@ class DsnReporter:
     """
     Creates the reports (DSN) that a sender asked for.
 
-    :param clock: for turns of the reactor between the parts of a long report; ``None`` where nobody waits.
+    :param clock: for iterations of the reactor between the parts of a long report; ``None`` if the report may
+        block.
     """
 
     _settings: BounceSettings
@@ -54,7 +55,7 @@ class DsnReporter:
 
     async def bounce(self, claim: Claim, report: Results, body: Body, now: float) -> NewMessage | None:
         """
-        Return the DSN about the outcomes in ``report``, or ``None`` if nobody is notified.
+        Return the DSN about the outcomes in ``report``, or ``None`` if no notification is wanted.
 
         Every recipient that is not ``Delivered`` in it has failed permanently. One mail reports failures and
         successes. If the original cannot be read, the DSN is sent without it. It raises what routing the new
@@ -72,13 +73,13 @@ class DsnReporter:
         self, overdue: Overdue, body: Body, now: float, *, until: float | None
     ) -> NewMessage | None:
         """
-        Return the DSN about a delayed mail, or ``None`` if nobody is notified.
+        Return the DSN about a delayed mail, or ``None`` if no notification is wanted.
 
         :param until: when the mail expires, seconds since the epoch, if that is known.
         """
         delivery = overdue.delivery
         held = overdue.state == "held"
-        # Only the operator, who decides, is told why it is held.
+        # The reason for holding it is for the operator only.
         why = "held for the postmaster" if held else overdue.reason
         code = _TRANSIENT.search(why)
         told = [
@@ -113,7 +114,7 @@ class DsnReporter:
 
     async def _write(self, delivery: Delivery, notice: Notice, body: Body) -> NewMessage:
         failed, settings = FAILED in notice.actions, self._settings
-        # RFC 3461 §4.3: RET is about failures alone.
+        # RFC 3461 §4.3: RET is for failures only.
         full = failed and delivery.envelope.parameters.get("RET", "") == "FULL"
         notice = evolve(notice, original=await self._original(delivery, body, full=full))
         said = await self._written(letter(notice, settings.hostname))

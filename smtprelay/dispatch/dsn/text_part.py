@@ -17,7 +17,7 @@ _OPENINGS: Final = {
     " whether it arrives, so this is the last that you hear of it.",
 }
 
-#: What is said of a recipient where nobody gave a reason.
+#: The text for a recipient without a reason.
 _SILENT: Final = {DELAYED: "It had no turn yet.", RELAYED: "{provider} took it."}
 
 #: RFC 3463 in plain words: the whole code, else its subject, else nothing.

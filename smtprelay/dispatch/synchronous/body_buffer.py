@@ -7,12 +7,13 @@ written and read on a thread, one piece after the other.
 """
 
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from typing import IO, Any, Final
+from collections.abc import AsyncIterator
+from typing import IO, Final
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
+from smtprelay.interfaces import DeferToThread
 from smtprelay.mime.head import Head, HeaderCollector
 from smtprelay.model.shape import Shape, ShapeCounter
 from smtprelay.net.buffer_budget import Budget
@@ -23,13 +24,10 @@ MOST_IN_MEMORY: Final = 1 << 20
 #: Bytes of one chunk of a body, at most.
 CHUNK: Final = 256 * 1024
 
-#: Runs a function on a thread.
-DeferToThread = Callable[..., "Deferred[Any]"]
 
-
-class Holding:
+class BodyBuffer:
     """
-    Takes a body while it arrives; then it is a :class:`smtprelay.interfaces.Body`.
+    Receives a body; when it is complete it is a :class:`smtprelay.interfaces.Body`.
 
     :param budget: of memory; when it is used up the file begins at one chunk.
     :ivar size: bytes so far.
@@ -47,7 +45,7 @@ class Holding:
         self._fault: BaseException | None = None
         self._spilled = False
         # Not every caller waits when asked to, and the file has one position.
-        self._turn = DeferredLock()
+        self._lock = DeferredLock()
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
         """Take the next bytes; go on at once, or when the Deferred fires. It never raises."""
@@ -99,7 +97,7 @@ class Holding:
         self._let_go()
         if self._spilled:
             # It has no name: whatever keeps it from being closed, it ends with the process.
-            self._turn.run(self._defer_to_thread, self._discard).addErrback(lambda _: None)
+            self._lock.run(self._defer_to_thread, self._discard).addErrback(lambda _: None)
 
     # --- the file
 
@@ -109,17 +107,17 @@ class Holding:
             self._shape.begin_content(self._header.content_counter(), content)
         self._parts = []
         self._spilled = True
-        stored = self._turn.run(self._defer_to_thread, self._append, content).addErrback(self._failed)
+        stored = self._lock.run(self._defer_to_thread, self._append, content).addErrback(self._failed)
         return stored.addCallback(lambda _: self._budget.give_back(len(content)))
 
     async def _read(self, start: int, count: int) -> bytes:
         if not self._spilled:
             return b"".join(self._parts)[start : start + count]
-        content: bytes = await self._turn.run(self._defer_to_thread, self._read_at, start, count)
+        content: bytes = await self._lock.run(self._defer_to_thread, self._read_at, start, count)
         return content
 
     def _failed(self, failure: Failure) -> None:
-        """Remember it; the sender is told at the end of the data."""
+        """Remember it; the sender learns it at the end of the data."""
         self._fault = self._fault or failure.value
         self._let_go()
 
@@ -134,7 +132,7 @@ class Holding:
         if self._file is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 -- closed by _discard
         self._file.write(content)
-        # A full disk shall be told here, not when it is read.
+        # A full disk must be noticed here, not when the file is read.
         self._file.flush()
 
     def _read_at(self, start: int, count: int) -> bytes:

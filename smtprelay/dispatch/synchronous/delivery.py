@@ -23,7 +23,7 @@ from smtprelay.dispatch import decision
 from smtprelay.dispatch import events as report
 from smtprelay.dispatch.failover import TOO_LARGE, Failover
 from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
-from smtprelay.dispatch.synchronous.permits import ClientPatience, Slot, SynchronousPermits, Turned
+from smtprelay.dispatch.synchronous.permits import ClientPatience, NoPermit, Slot, SynchronousPermits
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy
 from smtprelay.interfaces import Body, Events, Provider
 from smtprelay.model.attempt import Claim
@@ -42,9 +42,9 @@ _MIDDLE: Final = 0.5
 
 
 @frozen(kw_only=True)
-class Direct:
+class SynchronousDelivery:
     """
-    Delivers without storing anything.
+    Delivers one delivery while its client waits.
 
     :ivar routes: by name.
     """
@@ -92,7 +92,7 @@ class Direct:
             return None
         narrowed = _narrowed(delivery, rest)
         failover = Failover(narrowed, self.routes[delivery.route].via, self.providers)
-        ask = partial(failover.next_place, self.admission.stopped)
+        ask = partial(failover.next_provider, self.admission.stopped)
         place = await with_sizes(ask, narrowed.envelope, body)
         if place is None or place.wraps:
             return None
@@ -103,22 +103,22 @@ class Direct:
     ) -> tuple[Results, bool]:
         """Return the outcomes at one provider, and whether no other one may be asked."""
         slot = await self._enter(delivery, attempt, patience)
-        if isinstance(slot, Turned):
+        if isinstance(slot, NoPermit):
             return _all(delivery, slot.outcome), slot.final
         try:
             return await self._attempt(delivery, attempt, body, slot, patience)
         finally:
             self.admission.end(slot)
 
-    async def _enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> Slot | Turned:
-        """A spool that fails admits nobody: what it counts would not be true any more."""
+    async def _enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> Slot | NoPermit:
+        """If the spool fails no request is permitted: its counts would be wrong."""
         try:
             return await self.admission.enter(delivery, attempt, patience)
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- whatever it is, the client must have an answer
             self.events("spool.failed", operation="borrow", reason=f"{type(exc).__name__}: {exc}")
-            return Turned(ProvidersBusy("local error in processing, try again later"), final=True)
+            return NoPermit(ProvidersBusy("local error in processing, try again later"), final=True)
 
     async def _attempt(
         self, delivery: Delivery, attempt: int, body: Body, slot: Slot, patience: ClientPatience
@@ -129,28 +129,28 @@ class Direct:
         try:
             release = partial(self.admission.release, slot)
             results = await self.providers[delivery.provider].deliver(delivery, body, release)
-            taken = slot.released
+            released = slot.released
             self.admission.learn(slot, results.values())
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- whatever it is, the client must have an answer
-            taken, results = True, _all(delivery, Uncertain(f"unexpected error: {type(exc).__name__}"))
+            released, results = True, _all(delivery, Uncertain(f"unexpected error: {type(exc).__name__}"))
             report.crashed(self.events, claim, exc)
         results = await self._resolved(claim, results, slot, patience)
         verdict = self._verdict(claim, results)
         now = self.clock.seconds()
         report.tell(self.events, claim, verdict, now, now - begun)
         outcomes = verdict.settlement.outcomes
-        return outcomes, taken or _uncertain(delivery, outcomes) != ()
+        return outcomes, released or _uncertain(delivery, outcomes) != ()
 
     async def _resolved(
         self, claim: Claim, results: Results, slot: Slot, patience: ClientPatience
     ) -> Results:
         """Find out what became of the recipients whose answer was lost, where the provider can tell."""
         delivery = claim.delivery
-        asked = 0
+        requests = 0
         while self.providers[delivery.provider].idempotent and (lost := _uncertain(delivery, results)):
-            wait = delay(_RESOLVE, asked, _MIDDLE)
+            wait = delay(_RESOLVE, requests, _MIDDLE)
             if wait > patience.left:
                 break
             await deferLater(self.clock, wait)
@@ -159,7 +159,7 @@ class Direct:
                 break
             self.admission.learn(slot, known.values())
             results = {**results, **known}
-            asked += 1
+            requests += 1
         return results
 
     async def _ask(self, claim: Claim) -> Results | None:
@@ -187,7 +187,9 @@ def _narrowed(delivery: Delivery, recipients: tuple[Recipient, ...]) -> Delivery
 
 
 def _parts(delivery: Delivery, results: Results, generations: Iterator[int]) -> list[Delivery]:
-    """Return those who go again at once after a request was refused for others, or for nobody it named."""
+    """
+    Return the recipients to try again at once: the request was refused for others, or without naming one.
+    """
     recipients = delivery.envelope.recipients
     given = [(each, results.get(each.address)) for each in recipients]
     spared = tuple(each for each, outcome in given if isinstance(outcome, Deferred) and outcome.again)

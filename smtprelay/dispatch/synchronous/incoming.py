@@ -2,8 +2,8 @@
 Answer the client with the provider's verdict, and spool nothing.
 
 Each message is delivered while its client waits for the reply to the end of data. When the listener's
-deadline comes before the verdict, the client hears 451 and will come again; what was under way is seen to its
-end, so that such a mail can arrive twice. That is the price of having no spool.
+deadline comes before the verdict, the client gets 451 and will try again; what was under way is brought to
+its end, so that such a mail can arrive twice. That is the price of having no spool.
 """
 
 import errno
@@ -16,11 +16,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from smtprelay.dispatch.synchronous import reply as answer
-from smtprelay.dispatch.synchronous.body_buffer import DeferToThread, Holding
-from smtprelay.dispatch.synchronous.delivery import Direct
+from smtprelay.dispatch.synchronous.body_buffer import BodyBuffer
+from smtprelay.dispatch.synchronous.delivery import SynchronousDelivery
 from smtprelay.dispatch.synchronous.partial import NotKept, PartialSuccess
 from smtprelay.dispatch.synchronous.permits import ClientPatience
-from smtprelay.interfaces import Events, Incoming, Plan, Receive
+from smtprelay.interfaces import DeferToThread, Events, Incoming, Planner, Receive
 from smtprelay.model import fit
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.memory_body import MemoryBody
@@ -48,8 +48,8 @@ class Synchronous:
     :param budget: of memory.
     """
 
-    direct: Direct
-    remainder: PartialSuccess
+    delivery: SynchronousDelivery
+    partial_success: PartialSuccess
     clock: IReactorTime = field(kw_only=True)
     events: Events = field(kw_only=True)
     defer_to_thread: DeferToThread = field(kw_only=True)
@@ -61,7 +61,7 @@ class Synchronous:
     def within(self, seconds: float) -> Receive:
         """Return what receives the messages of a listener that answers ``seconds`` after the end of data."""
 
-        def receive(draft: Draft, plan: Plan) -> Incoming:
+        def receive(draft: Draft, plan: Planner) -> Incoming:
             return SynchronousIncoming(draft, plan, self, seconds)
 
         return receive
@@ -95,14 +95,14 @@ class Synchronous:
         flight.addErrback(self._broken).addBoth(self._ended, flight)
 
     def send(self, message: NewMessage) -> None:
-        """Deliver a message of our own, once, on nobody's time."""
+        """Deliver a message of our own, once; no client waits."""
         patience = ClientPatience(self.clock, self.allowed(_BOUNCE_PATIENCE))
         self.begin(self._send(message, patience), patience)
 
     async def _send(self, message: NewMessage, patience: ClientPatience) -> None:
         body = MemoryBody(message.body)
         for n, planned in enumerate(message.planned, start=1):
-            results, _ = await self.direct.deliver(
+            results, _ = await self.delivery.deliver(
                 planned.delivery(message.draft, n, shape_of(message.body)), body, patience
             )
             if _refused(results):
@@ -135,13 +135,13 @@ class SynchronousIncoming:
     A delivery that has begun is finished even if the client disconnects.
     """
 
-    def __init__(self, draft: Draft, plan: Plan, synchronous: Synchronous, seconds: float) -> None:
+    def __init__(self, draft: Draft, plan: Planner, synchronous: Synchronous, seconds: float) -> None:
         self.id = draft.id
         self._draft = draft
         self._plan = plan
         self._all = synchronous
         self._seconds = seconds
-        self._body = Holding(synchronous.defer_to_thread, synchronous.budget)
+        self._body = BodyBuffer(synchronous.defer_to_thread, synchronous.budget)
         self._reply: Deferred[Reply] = Deferred()
         self._deadline: IDelayedCall | None = None
 
@@ -172,7 +172,7 @@ class SynchronousIncoming:
         except CancelledError:
             self._answer(answer.STOPPING)
             raise
-        except Exception as exc:  # noqa: BLE001 -- a bug, or somebody else's; the client must have an answer
+        except Exception as exc:  # noqa: BLE001 -- a bug here or in an extension; the client must have an answer
             client = self._draft.client
             self._all.events("session.failed", listener=client.listener, client=client.address, exc=exc)
             self._answer(answer.BROKEN)
@@ -181,7 +181,7 @@ class SynchronousIncoming:
 
     async def _deliver(self, patience: ClientPatience) -> None:
         delivery = await self._planned()
-        results, last = await self._all.direct.deliver(delivery, self._body, patience)
+        results, last = await self._all.delivery.deliver(delivery, self._body, patience)
         if self._reply.called:
             self._tell_late(results)
         elif _refused(results) and _delivered(results):
@@ -189,7 +189,7 @@ class SynchronousIncoming:
         else:
             self._answer(answer.reply(self.id, results))
             if not _refused(results):
-                self._send(await self._all.remainder.confirm(delivery, results, self._body))
+                self._send(await self._all.partial_success.confirm(delivery, results, self._body))
 
     async def _planned(self) -> Delivery:
         """Return the one delivery that the message is; raises :class:`Refused`."""
@@ -209,9 +209,9 @@ class SynchronousIncoming:
         """Answer 250 when the recipients who do not have the mail are provided for."""
         # Of those who have it no deadline makes it undone.
         self._forget_deadline()
-        remainder = self._all.remainder
-        if not await remainder.keep(self._draft, delivery, results, self._body, last):
-            self._send(await remainder.report(delivery, results, self._body))
+        partial_success = self._all.partial_success
+        if not await partial_success.keep(self._draft, delivery, results, self._body, last):
+            self._send(await partial_success.report(delivery, results, self._body))
         self._answer(answer.partly(self.id, results))
 
     def _send(self, report: NewMessage | None) -> None:
@@ -219,7 +219,7 @@ class SynchronousIncoming:
             self._all.send(report)
 
     def _answer(self, reply: Reply) -> None:
-        """Answer, once; after the deadline nobody listens any more."""
+        """Answer once; after the deadline the client has its answer."""
         self._forget_deadline()
         if not self._reply.called:
             self._reply.callback(reply)

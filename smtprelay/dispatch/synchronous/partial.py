@@ -71,7 +71,7 @@ class PartialSuccess:
         delivery, context = claim.delivery, self.context
         route = context.routes[delivery.route]
         failover = Failover(delivery, route.via, context.providers)
-        # One that found no slot is deferred like another: nobody has refused the mail.
+        # A delivery that found no slot is deferred: no provider has refused the mail.
         said = {
             address: Deferred(outcome.why) if isinstance(outcome, ProvidersBusy) else outcome
             for address, outcome in results.items()
@@ -83,7 +83,7 @@ class PartialSuccess:
                 route=route,
                 now=context.clock.seconds(),
                 chance=context.jitter(),
-                elsewhere=partial(failover.next_place, self.admission.stopped, sizes),
+                elsewhere=partial(failover.next_provider, self.admission.stopped, sizes),
             )
             return settle(case, said)
 
@@ -92,7 +92,7 @@ class PartialSuccess:
 
     async def report(self, delivery: Delivery, results: Results, body: Body) -> NewMessage | None:
         """
-        Return the bounce that tells of the rest, where nobody will try again.
+        Return the bounce about the other recipients, if they are not tried again.
 
         ``None`` if nobody is to be told.
         """
@@ -110,7 +110,7 @@ class PartialSuccess:
 
     async def confirm(self, delivery: Delivery, results: Results, body: Body) -> NewMessage | None:
         """
-        Tell a sender who wants to know it that everybody has the mail.
+        Return the DSN for a sender who asked to be notified of success.
 
         Returns the report for which there is no spool, ``None`` if there is nothing to do.
         """

@@ -25,7 +25,7 @@ from smtprelay.model.outcome import Blocked, Outcome
 from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.rate_limit import Load
 
-#: Seconds between two requests to the spool: this node is not told when another node gives back a slot.
+#: Seconds between two requests to the spool: this node does not notice when another node releases a slot.
 _LONGEST_WAIT: Final = 1.0
 
 #: A timer may ring a moment before the spool agrees; it is not set faster than this, seconds.
@@ -34,7 +34,7 @@ _SHORTEST_WAIT: Final = 0.05
 
 class ClientPatience:
     """
-    How long something may still be begun for a client who waits.
+    The time in which a request may begin for a client that waits.
 
     :param seconds: from now.
     """
@@ -49,7 +49,7 @@ class ClientPatience:
         return max(0.0, self._until - self._clock.seconds())
 
     def end(self) -> None:
-        """Let nothing more be begun."""
+        """Allow no more requests."""
         self._until = self._clock.seconds()
 
 
@@ -69,12 +69,12 @@ class Slot:
 
 
 @frozen
-class Turned:
+class NoPermit:
     """
-    Turned away: nothing was sent.
+    No permit was given: nothing was sent.
 
-    :ivar outcome: what the client hears if nobody else takes the mail.
-    :ivar final: no time is left to ask anybody else.
+    :ivar outcome: what the client reads if no other provider accepts the mail.
+    :ivar final: no time is left for another provider.
     """
 
     outcome: Outcome
@@ -83,7 +83,7 @@ class Turned:
 
 class SynchronousPermits:
     """
-    Admits by what the spool counts.
+    Takes permits from the spool.
 
     :param lanes: those of the dispatcher.
     """
@@ -100,18 +100,18 @@ class SynchronousPermits:
         """Tell whether nothing may go in a lane, as far as is known without the spool."""
         return self._lanes.stopped(provider, lane, self._clock.seconds())
 
-    async def enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> Slot | Turned:
+    async def enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> Slot | NoPermit:
         """
         Return a slot of the delivery's lane, with a token of each window, as soon as there is one.
 
-        Who waits longer than ``patience`` is turned away; at once where the pace makes that certain.
+        If that takes longer than ``patience`` there is none; it ends at once if the rate makes that certain.
         """
         place = (delivery.provider, delivery.lane)
         name = f"{delivery.id}/{attempt}"
         if place not in self._lines:
-            asked = await self._ask(name, delivery)
-            if self._is_answer(asked, patience):
-                return self._result(asked, delivery, patience)
+            answer = await self._ask(name, delivery)
+            if self._is_answer(answer, patience):
+                return self._result(answer, delivery, patience)
         line = self._lines.setdefault(place, DeferredLock())
         try:
             await line.acquire().addTimeout(patience.left, self._clock)
@@ -142,33 +142,33 @@ class SynchronousPermits:
     async def _first(self, name: str, delivery: Delivery, patience: ClientPatience) -> Permit | Busy:
         """Ask again and again, as the first in line."""
         while True:
-            asked = await self._ask(name, delivery)
-            if isinstance(asked, Permit) or self._is_answer(asked, patience):
-                return asked
-            wait = _LONGEST_WAIT if asked.until is None else asked.until - self._clock.seconds()
+            answer = await self._ask(name, delivery)
+            if isinstance(answer, Permit) or self._is_answer(answer, patience):
+                return answer
+            wait = _LONGEST_WAIT if answer.until is None else answer.until - self._clock.seconds()
             room = Deferred.fromCoroutine(self._permits.room())
             seconds = min(max(wait, _SHORTEST_WAIT), patience.left)
             await room.addTimeout(seconds, self._clock, lambda *_: None)
 
     async def _ask(self, name: str, delivery: Delivery) -> Permit | Busy:
         load = Load(recipients=len(delivery.envelope.recipients), bytes=delivery.size)
-        return await self._permits.borrow(name, delivery.provider, delivery.lane, load)
+        return await self._permits.acquire(name, delivery.provider, delivery.lane, load)
 
-    def _is_answer(self, asked: Permit | Busy, patience: ClientPatience) -> bool:
+    def _is_answer(self, answer: Permit | Busy, patience: ClientPatience) -> bool:
         """Tell whether there is a slot, or will be none as long as ``patience`` lasts."""
-        if isinstance(asked, Permit) or asked.reason or not patience.left:
+        if isinstance(answer, Permit) or answer.reason or not patience.left:
             return True
-        return asked.until is not None and asked.until - self._clock.seconds() > patience.left
+        return answer.until is not None and answer.until - self._clock.seconds() > patience.left
 
-    def _result(self, asked: Permit | Busy, delivery: Delivery, patience: ClientPatience) -> Slot | Turned:
-        if isinstance(asked, Busy):
-            return Turned(Blocked(asked.reason)) if asked.reason else _busy(delivery.provider)
-        slot = Slot(asked, delivery)
+    def _result(self, answer: Permit | Busy, delivery: Delivery, patience: ClientPatience) -> Slot | NoPermit:
+        if isinstance(answer, Busy):
+            return NoPermit(Blocked(answer.reason)) if answer.reason else _busy(delivery.provider)
+        slot = Slot(answer, delivery)
         if patience.left:
             return slot
         self.end(slot)
         late = f"{delivery.provider} could not be asked in time, try again later"
-        return Turned(ProvidersBusy(late), final=True)
+        return NoPermit(ProvidersBusy(late), final=True)
 
     # --- what came of it
 
@@ -191,7 +191,7 @@ class SynchronousPermits:
             self.learn(slot, ())
 
     def _give_back(self, permit: Permit, feedback: Feedback | None) -> None:
-        """Tell the spool; nobody waits for that."""
+        """Tell the spool, without waiting for it."""
         Deferred.fromCoroutine(self._permits.give_back(permit, feedback)).addErrback(self._not_given_back)
 
     def _not_given_back(self, failure: Failure) -> None:
@@ -199,5 +199,5 @@ class SynchronousPermits:
             self._events("spool.failed", operation="give back", reason=failure.getErrorMessage())
 
 
-def _busy(provider: str) -> Turned:
-    return Turned(ProvidersBusy(f"{provider} takes no more at this time, try again later"))
+def _busy(provider: str) -> NoPermit:
+    return NoPermit(ProvidersBusy(f"{provider} takes no more at this time, try again later"))

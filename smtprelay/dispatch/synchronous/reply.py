@@ -1,7 +1,7 @@
 """
 What a client of a synchronous listener reads: the provider's verdict as one SMTP reply.
 
-A temporary refusal of any recipient beats a final one as long as nobody has the mail; once somebody has it,
+A temporary refusal of any recipient beats a final one as long as no recipient has the mail; once one has it,
 nothing but 250 keeps the client from sending it again. Pure.
 """
 
@@ -26,7 +26,7 @@ from smtprelay.model.outcome import (
 
 @frozen
 class ProvidersBusy(Deferred):
-    """Not the provider but its pace here says that it is too much; nothing was sent."""
+    """The relay's limits for the provider do not allow the request now; nothing was sent."""
 
 
 def _temporary(code: int, enhanced: str, text: str) -> Reply:
@@ -98,7 +98,7 @@ def words(outcomes: Results) -> str:
 
 
 def final(outcome: Outcome) -> Failed:
-    """Return ``outcome`` as the failure that it is where nobody will try again."""
+    """Return ``outcome`` as a failure: it is not tried again."""
     if isinstance(outcome, Failed):
         return outcome
     return Failed(outcome.why, _TEMPORARY.get(type(outcome), "4.3.0"))

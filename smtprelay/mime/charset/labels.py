@@ -105,7 +105,7 @@ _NOT_TAKEN: Final = frozenset({"x-user-defined", "replacement"})
 
 @lru_cache(maxsize=256)
 def codec_of(label: str) -> str | None:
-    """Return the codec that decodes what is labelled so; ``None``: nobody knows what the label means."""
+    """Return the codec for a label; ``None`` if the label is unknown."""
     found = _LABEL.search(label[:_MAX_LABEL].strip(_EDGES).lower())
     if found is None:
         return None

@@ -1,7 +1,7 @@
 """
 What a mail needs before it leaves as MIME: a plan of small steps, and a stream that carries them out.
 
-``finish`` makes it, of the header alone (``header``, ``fields``, ``words``) or of all parts (``parts``);
+``finish`` makes it, from the header (``header``, ``header_fields``, ``words``) or from all parts (``parts``);
 ``plan`` carries it out on the pieces of the mail, with the help of ``encoders``. Pure.
 """
 

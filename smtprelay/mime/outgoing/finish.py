@@ -1,9 +1,9 @@
 """
 What every mail needs before it leaves as MIME, whatever the client forgot.
 
-Missing fields are added, those for the relay or the sender alone are removed, and what the next hop does not
-take is encoded. A mail that needs nothing of this leaves octet for octet as it came. The result is the same
-for each attempt, delivery and provider: nothing in it depends on the clock or on chance. Pure.
+Missing fields are added, private ones are removed, and what the next hop does not take is encoded. A mail
+that needs nothing of this leaves octet for octet as it came. The result is the same for each attempt,
+delivery and provider: nothing in it depends on the clock or on chance. Pure.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from typing import Any
 from attrs import asdict, evolve
 
 from smtprelay.mime.headers import SMALL_HEADER
-from smtprelay.mime.outgoing.fields import FieldRules, NotConvertible
 from smtprelay.mime.outgoing.header import UNCHANGED, Additions, Changes, Header, finished, is_finished, read
+from smtprelay.mime.outgoing.header_fields import FieldOptions, NotConvertible
 from smtprelay.mime.outgoing.parts import PartsWalk
 from smtprelay.mime.outgoing.plan import DROP, INSERT, KEEP, NextHop, Plan, PlanDraft
 from smtprelay.mime.parse import charset_guess
@@ -48,7 +48,7 @@ def plan_by_header(start: bytes, shape: Shape, additions: Additions, hop: NextHo
     """
     header, old = read(start)
     try:
-        new = finished(header, additions, None if _has_plain_fields(shape, hop) else _rules(header, hop))
+        new = finished(header, additions, None if _has_plain_fields(shape, hop) else _options(header, hop))
     except NotConvertible as error:
         return Plan(refusal=str(error), code=error.code)
     if new is None:
@@ -70,7 +70,7 @@ def parameters_of(additions: Additions, hop: NextHop, shape: Shape | None = None
 
 
 def plan_header(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
-    """Do as :func:`plan_by_header` with the header alone, as a task of a MIME worker."""
+    """Do as :func:`plan_by_header`, as a task of a MIME worker."""
     additions, hop = Additions(**parameters["additions"]), NextHop(**parameters["hop"])
     plan = plan_by_header(octets, Shape(**parameters["shape"]), additions, hop)
     return plan.facts(), plan.inserted
@@ -80,18 +80,18 @@ def plan_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str
     """Plan a whole mail, as a task of a MIME worker; :func:`plan_of` reads what it returns."""
     additions, hop = Additions(**parameters["additions"]), NextHop(**parameters["hop"])
     header, content = read(octets)
-    rules = _rules(header, hop)
+    options = _options(header, hop)
     draft = PlanDraft(octets)
 
     def finish(changes: Changes) -> None:
-        new = finished(header, additions, rules, changes)
+        new = finished(header, additions, options, changes)
         if new is not None:
             draft.insert(new)
             draft.drop(content)
 
     try:
         # The fields of parts are content for the next hop.
-        of_parts = evolve(rules, ascii_only=not hop.eight_bit, embedded=True)
+        of_parts = evolve(options, ascii_only=not hop.eight_bit, embedded=True)
         # A long header alone may be the reason to look at the mail.
         if content > SMALL_HEADER and hop.takes(shape_of(octets[content:])):
             finish(UNCHANGED)
@@ -112,6 +112,6 @@ def _unchanged(shape: Shape) -> Plan:
     return Plan(steps=((KEEP, shape.size),), size=shape.size, eight_bit=shape.eight_bit)
 
 
-def _rules(header: Header, hop: NextHop) -> FieldRules:
+def _options(header: Header, hop: NextHop) -> FieldOptions:
     part = part_of(header.pairs(), 0)
-    return FieldRules(ascii_only=not hop.raw_fields, guess=charset_guess(b"", [part]), kind=part.kind.kind)
+    return FieldOptions(ascii_only=not hop.raw_fields, guess=charset_guess(b"", [part]), kind=part.kind.kind)

@@ -14,8 +14,8 @@ from attrs import frozen
 
 from smtprelay.mime.headers import NAME, SMALL_HEADER, split
 from smtprelay.mime.known import is_certain
-from smtprelay.mime.outgoing.fields import (
-    FieldRules,
+from smtprelay.mime.outgoing.header_fields import (
+    FieldOptions,
     folded,
     has_long_line,
     mended,
@@ -27,11 +27,11 @@ from smtprelay.mime.outgoing.fields import (
 from smtprelay.mime.parameters import content_type
 from smtprelay.mime.text import Headers
 
-#: Fields for the relay or the sender alone.
+#: Private fields, for the relay or the sender.
 REMOVED: Final = frozenset({b"bcc", b"resent-bcc", b"return-path", b"content-length"})
 #: Fields that a mail must have, in the order in which they are added.
 NEEDED: Final = (b"message-id", b"date", b"from")
-#: A blank line is looked for in so many octets; a header that goes on is read line by line.
+#: Octets in which a blank line is searched; a longer header is read line by line.
 _MAX_BLOCK: Final = 1 << 16
 
 _CRLF: Final = b"\r\n"
@@ -103,7 +103,7 @@ def read(octets: bytes) -> tuple[Header, int]:
     """Return the header of a mail, and where its content begins."""
     block = octets[: octets.find(_END, 0, _MAX_BLOCK) + 2]
     header = None if b"\n--" in block else _as_it_stands(block)
-    # Our own Received alone makes no header of what a client sent.
+    # Our own Received field does not make a header of what a client sent.
     if header is not None and any(map(is_certain, header.names[header.names[:1] == [b"received"] :])):
         return header, len(block) + len(_CRLF)
     pairs, content = split(octets)
@@ -145,26 +145,26 @@ def is_finished(octets: bytes) -> bool:
 
 
 def finished(
-    header: Header, additions: Additions, rules: FieldRules | None, changes: Changes = UNCHANGED
+    header: Header, additions: Additions, options: FieldOptions | None, changes: Changes = UNCHANGED
 ) -> bytes | None:
     """
     Return the header of a mail as it leaves, with the blank line; ``None`` if it is that already.
 
-    :param rules: ``None``: each field is known to be as the next hop wants it.
-    :raises NotConvertible: of :mod:`smtprelay.mime.outgoing.fields`.
+    :param options: ``None``: each field is known to be as the next hop wants it.
+    :raises NotConvertible: of :mod:`smtprelay.mime.outgoing.header_fields`.
     """
-    kept = list(_kept(header, rules))
+    kept = list(_kept(header, options))
     names = {name for name, _ in kept}
     missing = [name for name in NEEDED if name not in names]
     added = _added(header, additions, missing) if missing else []
     unchanged = changes is UNCHANGED and [field for _, field in kept] == list(header.fields)
     if header.clean and unchanged and not added:
         return None
-    return _block(_with_changes(kept, changes, rules.guess if rules else "", version=True), added)
+    return _block(_with_changes(kept, changes, options.guess if options else "", version=True), added)
 
 
 def finished_part(
-    header: Header, octets: bytes, rules: FieldRules, changes: Changes = UNCHANGED, *, ends: bool = False
+    header: Header, octets: bytes, options: FieldOptions, changes: Changes = UNCHANGED, *, ends: bool = False
 ) -> bytes | None:
     """
     Return the header of a part, or of a mail within the mail; ``None`` if nothing about it changes.
@@ -172,19 +172,19 @@ def finished_part(
     :param octets: of ``header`` as it stands. Lines in it that are no fields may stay.
     :param ends: a blank line has to end it, as what follows will not be what followed.
     """
-    kept = [(name, mended(field, rules)) for name, field in zip(header.names, header.fields, strict=True)]
-    stays = header.clean or not (has_long_line(octets) or (rules.ascii_only and not octets.isascii()))
+    kept = [(name, mended(field, options)) for name, field in zip(header.names, header.fields, strict=True)]
+    stays = header.clean or not (has_long_line(octets) or (options.ascii_only and not octets.isascii()))
     stays = stays and not (ends and octets != _CRLF and not octets.endswith(_END))
     if stays and changes is UNCHANGED and [field for _, field in kept] == list(header.fields):
         return None
-    return _block(_with_changes(kept, changes, rules.guess, version=False), ())
+    return _block(_with_changes(kept, changes, options.guess, version=False), ())
 
 
-def _kept(header: Header, rules: FieldRules | None) -> Iterator[tuple[bytes, bytes]]:
+def _kept(header: Header, options: FieldOptions | None) -> Iterator[tuple[bytes, bytes]]:
     for name, octets in zip(header.names, header.fields, strict=True):
         if name in REMOVED or (name in NEEDED and not octets.partition(b":")[2].strip()):
             continue
-        field = octets if rules is None else mended(octets, rules)
+        field = octets if options is None else mended(octets, options)
         if field:
             yield name, field
 

@@ -16,8 +16,8 @@ from smtprelay.mime.charset import html_charset, known, label_for
 from smtprelay.mime.charset.labels import ASCII, codec_of
 from smtprelay.mime.controls import holds_controls
 from smtprelay.mime.outgoing.encoders import encoded
-from smtprelay.mime.outgoing.fields import NO_CONVERSION, FieldRules, NotConvertible
 from smtprelay.mime.outgoing.header import UNCHANGED, Changes, finished_part, header_of
+from smtprelay.mime.outgoing.header_fields import NO_CONVERSION, FieldOptions, NotConvertible
 from smtprelay.mime.outgoing.plan import NextHop, PlanDraft
 from smtprelay.mime.parameters import ContentType, content_type
 from smtprelay.mime.parse import charset_guess, shown_aside
@@ -48,7 +48,7 @@ class _Mail:
 
     @cached_property
     def guess(self) -> str:
-        """The charset of octets whose charset nobody names."""
+        """The charset of octets without a declared charset."""
         return charset_guess(self.octets, self.parts)
 
     def places(self) -> Iterator[tuple[int, int, Part | None]]:
@@ -64,17 +64,17 @@ class PartsWalk:
     """
     Plans the content of one mail.
 
-    :param rules: for the fields of parts.
-    :param finish: is told of the changes to the mail's own header, before all else, and plans that header.
+    :param options: for the fields of parts.
+    :param finish: called first, with the changes to the mail's own header; plans that header.
     """
 
     def __init__(
-        self, draft: PlanDraft, hop: NextHop, rules: FieldRules, finish: Callable[[Changes], None]
+        self, draft: PlanDraft, hop: NextHop, options: FieldOptions, finish: Callable[[Changes], None]
     ) -> None:
         self._is_ascii = draft.octets.isascii()
         self._draft = draft
         self._hop = hop
-        self._rules = rules
+        self._options = options
         self._finish = finish
 
     def run(self, content: int) -> None:
@@ -176,7 +176,7 @@ class PartsWalk:
             self._draft.insert(b"\r\n")
 
     def _plan_aside(self, mail: _Mail, begin: int, end: int) -> None:
-        """Plan what stands before the first part or behind the last one, where nobody reads it."""
+        """Plan the preamble and the epilogue, which no reader shows."""
         self._draft.keep(mail.base + begin)
         if not self._hop.takes(shape_of(mail.octets[begin:end])):
             self._draft.drop(mail.base + end)
@@ -197,10 +197,10 @@ class PartsWalk:
             self._draft.keep(part.header_end)
             return
         octets = mail.octets[part.start : part.header_end]
-        rules = evolve(self._rules, kind=part.kind.kind)
+        options = evolve(self._options, kind=part.kind.kind)
         if not octets.isascii():
-            rules = evolve(rules, guess=mail.guess)
-        header = finished_part(header_of(octets, part.headers), octets, rules, changes, ends=ends)
+            options = evolve(options, guess=mail.guess)
+        header = finished_part(header_of(octets, part.headers), octets, options, changes, ends=ends)
         self._draft.keep(mail.base + part.start)
         if header is not None:
             self._draft.insert(header)

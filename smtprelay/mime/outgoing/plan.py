@@ -13,8 +13,8 @@ from attrs import Factory, asdict, define, frozen
 from smtprelay.mime.outgoing.encoders import ENCODERS, Encoder, encoded_size
 from smtprelay.model.shape import Shape, count_eight_bit
 
-#: Steps: so many octets of the mail stay, or are left out; so many of ``inserted`` are put in. Each other
-#: step is one of :data:`smtprelay.mime.outgoing.encoders.ENCODERS`.
+#: Steps: a number of octets of the mail stay, or are left out, or a number of ``inserted`` are put in. Each
+#: other step is one of :data:`smtprelay.mime.outgoing.encoders.ENCODERS`.
 KEEP: Final = "keep"
 DROP: Final = "drop"
 INSERT: Final = "insert"
@@ -67,7 +67,7 @@ class Plan:
 
 
 def plan_of(facts: Mapping[str, Any], inserted: bytes) -> Plan:
-    """Return the plan that :meth:`Plan.facts` told of."""
+    """Return the plan that :meth:`Plan.facts` described."""
     steps = tuple((str(kind), int(length)) for kind, length in facts["steps"])
     return Plan(**{**facts, "steps": steps}, inserted=inserted)
 

@@ -14,12 +14,12 @@ _IN_PARAMETER: Final = {octet: chr(octet) for octet in _LETTERS + b"!#$&+-.^_`{|
 #: How each octet is spelled there.
 _ESCAPED: Final = [_IN_WORD.get(octet) or f"={octet:02X}" for octet in range(256)]
 _PERCENT: Final = [_IN_PARAMETER.get(octet) or f"%{octet:02X}" for octet in range(256)]
-#: An encoded word has at most 75 characters; so many of them say something.
+#: An encoded word has at most 75 characters; these are left for its text.
 _ROOM: Final = 75 - len("=?utf-8?q??=")
-#: The octets in so many characters of base64.
+#: The octets in that number of base64 characters.
 _OCTETS: Final = _ROOM // 4 * 3
 
-#: A longer parameter is divided into sections, the longest of so many characters.
+#: A longer parameter is divided into sections of at most this many characters.
 _MAX_PARAMETER: Final = 500
 _SECTION: Final = 60
 

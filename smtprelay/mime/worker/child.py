@@ -4,7 +4,7 @@ The MIME worker: a process that works on mail for the relay, one task after the 
 It reads tasks from its standard input and writes what became of them to its standard output, in
 :mod:`smtprelay.mime.worker.frames`; the mail lies in a file that it shares with the relay. It ends when its
 input does, and so when the relay is gone. The kernel bounds how much of the processor and of memory a task
-uses; the relay alone decides when it ends otherwise, so signals to the whole group of processes are ignored.
+uses; otherwise only the relay ends it, so signals to the whole process group are ignored.
 """
 
 import json
@@ -84,10 +84,10 @@ class Child:
         try:
             self._write(frame(READY))
             while True:
-                asked = json.loads(self._next(TASK))
-                self._limit(asked["cpu"], asked["memory"])
+                request = json.loads(self._next(TASK))
+                self._limit(request["cpu"], request["memory"])
                 try:
-                    self._write(frame(FACTS, self._do(asked)))
+                    self._write(frame(FACTS, self._do(request)))
                 except MemoryError as error:
                     # The traceback holds the mail and all that was made of it: nothing can be said before.
                     error.__traceback__ = error.__context__ = None
@@ -97,13 +97,13 @@ class Child:
         except _InputEnded:
             return
 
-    def _do(self, asked: Mapping[str, Any]) -> bytes:
-        """Return what is told of the work; what was made is in the file then."""
-        octets = shared_file.take(self._file, asked["size"])
-        facts, made = named(asked["task"], self._prefixes)(octets, asked["parameters"])
+    def _do(self, request: Mapping[str, Any]) -> bytes:
+        """Do the work and return its report; the result is in the file."""
+        octets = shared_file.take(self._file, request["size"])
+        facts, made = named(request["task"], self._prefixes)(octets, request["parameters"])
         told = json.dumps({"facts": facts, "octets": len(made)}, separators=(",", ":")).encode()
         if len(told) > MAX_FRAME:
-            raise ValueError(f"{asked['task']}: {len(told)} octets of facts, {MAX_FRAME} at most")
+            raise ValueError(f"{request['task']}: {len(told)} octets of facts, {MAX_FRAME} at most")
         shared_file.put(self._file, made)
         return told
 
@@ -147,7 +147,7 @@ def _mapped() -> int:
 
 def _apart() -> tuple[int, int]:
     """
-    Return descriptors of the pipes that nobody else writes to or reads from.
+    Return descriptors of the pipes that no other code in this process uses.
 
     What a library prints goes to the standard error, which the relay shows.
     """

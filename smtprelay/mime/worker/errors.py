@@ -17,7 +17,7 @@ class MimeWorkerUnavailable(Exception):  # noqa: N818 -- a state, which passes
 
 class MimeTaskError(Exception):
     """
-    A task raised what nobody expected: its message names the exception, what it said, and where.
+    A task raised an unexpected exception; the message has its type, text and place.
 
     Its cause shows the last lines of the task's traceback.
     """

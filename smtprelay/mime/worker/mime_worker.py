@@ -24,9 +24,9 @@ from smtprelay.interfaces import (
     MimeWorkerUnavailable,
 )
 from smtprelay.mime.parse import TooComplexError
+from smtprelay.mime.worker.inline_budget import SMALL_TEXT, InlineBudget, is_small
 from smtprelay.mime.worker.process import TaskFailedError, WorkerProcess
 from smtprelay.mime.worker.task import failure, name_of
-from smtprelay.mime.worker.turns import SMALL_TEXT, Turns, is_small
 
 #: Seconds after which a process that has nothing to do is ended.
 IDLE: Final = 300.0
@@ -98,7 +98,7 @@ class ProcessMimeWorker:
         self._prefixes = prefixes
         self._executable = executable
         self._seconds = seconds
-        self._turns = Turns(reactor)
+        self._budget = InlineBudget(reactor)
         self._lock = DeferredLock()
         self._process: WorkerProcess | None = None
         self._living: set[WorkerProcess] = set()
@@ -111,11 +111,11 @@ class ProcessMimeWorker:
     ) -> tuple[Mapping[str, Any], bytes]:
         """Do the work here if the mail is small, else in the process, when its turn comes."""
         if body.size > SMALL_TEXT:
-            return await self._in_turn(task, body.chunks(), body.size, parameters)
+            return await self._queued(task, body.chunks(), body.size, parameters)
         octets = await body.whole()
         if not is_small(octets):
-            return await self._in_turn(task, _one(octets), len(octets), parameters)
-        room = self._turns.room()
+            return await self._queued(task, _one(octets), len(octets), parameters)
+        room = self._budget.room()
         if room is not None:
             await room
         began = self._seconds()
@@ -124,7 +124,7 @@ class ProcessMimeWorker:
         except Exception as error:  # noqa: BLE001 -- as from the process
             self._raise(failure(error))
         finally:
-            self._turns.spend(self._seconds() - began)
+            self._budget.spend(self._seconds() - began)
 
     def start(self) -> None:
         """Start the process now, as its work is about to come."""
@@ -145,7 +145,7 @@ class ProcessMimeWorker:
         gone.addTimeout(_DYING, self._reactor)
         return gone.addBoth(lambda _: None)
 
-    async def _in_turn(
+    async def _queued(
         self, task: MimeTask, chunks: AsyncIterator[bytes], size: int, parameters: Mapping[str, object]
     ) -> tuple[Mapping[str, Any], bytes]:
         await self._lock.acquire()
@@ -161,14 +161,14 @@ class ProcessMimeWorker:
         process = self._process
         if process is None or process.over:
             process = self._started()
-        asked = {
+        request = {
             "task": name_of(task),
             "parameters": parameters,
             "cpu": self._bounds.seconds(size),
             "memory": self._bounds.octets(size),
         }
         deadline = self._bounds.deadline(size)
-        working = Deferred.fromCoroutine(process.work(asked, chunks))
+        working = Deferred.fromCoroutine(process.work(request, chunks))
         answered = False
         try:
             done = await working.addTimeout(deadline, self._reactor)
@@ -179,7 +179,7 @@ class ProcessMimeWorker:
             answered = error.told["type"] != _NO_MEMORY
             self._raise(error.told)
         finally:
-            # Without an answer half of a mail may be in the pipe, or nobody waits for the work any more.
+            # Without an answer half of a mail may be in the pipe, or the result may not be needed any more.
             if answered:
                 self._begin_idling()
             else:

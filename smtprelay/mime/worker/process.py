@@ -112,7 +112,7 @@ class WorkerProcess(ProcessProtocol):
         self._signal()
 
     async def work(
-        self, asked: Mapping[str, object], body: AsyncIterator[bytes]
+        self, request: Mapping[str, object], body: AsyncIterator[bytes]
     ) -> tuple[dict[str, Any], bytes]:
         """
         Run one task; return its facts and the octets that it produced.
@@ -129,7 +129,7 @@ class WorkerProcess(ProcessProtocol):
             if self._why is not None:
                 raise self._why
             size = self._put(chunk, size)
-        self._send(frame(TASK, json.dumps({**asked, "size": size}).encode()))
+        self._send(frame(TASK, json.dumps({**request, "size": size}).encode()))
         kind, said = await self._next()
         if kind == FAILURE:
             raise TaskFailedError(json.loads(said))

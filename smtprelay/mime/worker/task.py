@@ -12,7 +12,7 @@ from typing import Any, Final
 #: Where tasks may be defined.
 PREFIXES: Final = ("smtprelay.",)
 
-#: Frames of a traceback that are told; characters of what an exception says.
+#: Frames of a traceback that are reported; characters of an exception's text.
 _FRAMES: Final = 8
 _TEXT: Final = 500
 
@@ -42,7 +42,7 @@ def named(name: str, prefixes: Collection[str] = PREFIXES) -> MimeTask:
 
 def failure(error: BaseException) -> dict[str, str]:
     """
-    Return what is told of an exception that a task raised: ``type``, ``text``, ``line`` and ``traceback``.
+    Return the report of an exception that a task raised: ``type``, ``text``, ``line`` and ``traceback``.
 
     All of it is short, whatever the exception and the depth of its traceback. ``line`` says what happened and
     where in one line.

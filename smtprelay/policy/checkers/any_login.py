@@ -1,5 +1,5 @@
 """
-The checker ``any``: for devices that insist on logging in where nobody needs to.
+The checker ``any``: for devices that insist on logging in where no login is needed.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from smtprelay.model.message import Client
-from smtprelay.policy.checkers.chain import NotMine
+from smtprelay.policy.checkers.chain import UnknownUser
 from smtprelay.policy.networks import Networks
 from smtprelay.policy.settings import Identity
 
@@ -29,8 +29,8 @@ class AnyLogin:
     credentialInterfaces = (IUsernamePassword,)
 
     def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
-        """Fire with an unverified :class:`Identity`; raise :exc:`NotMine` for a client from elsewhere."""
+        """Fire with an unverified :class:`Identity`; raise :exc:`UnknownUser` for a client from elsewhere."""
         client = getattr(credentials, "client", None) or Client(address="")
         if client.address not in self.allow_from:
-            raise NotMine(rule="auth-network")
+            raise UnknownUser(rule="auth-network")
         return succeed(Identity(name=credentials.username.decode("utf-8", "replace"), verified=False))

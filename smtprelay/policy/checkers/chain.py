@@ -21,13 +21,13 @@ def _nothing() -> Awaitable[object]:
     return succeed(None)
 
 
-class NotMine(UnauthorizedLogin):
+class UnknownUser(UnauthorizedLogin):
     """
     A checker does not know this name: the next one is asked.
 
-    :param pretend: takes as long as a wrong password would; called if nobody knows the name, so that nobody
+    :param pretend: takes as long as a wrong password would; called for an unknown name, so that no client
         learns which names there are.
-    :param rule: tells the operator why; the client hears what it hears of a wrong password.
+    :param rule: names the reason for the operator; the client gets the reply to a wrong password.
     """
 
     def __init__(self, pretend: Callable[[], Awaitable[object]] = _nothing, rule: str = "auth-user") -> None:
@@ -42,7 +42,7 @@ class CheckerChain:
     Asks one checker after the other, until one says that the name is its own.
 
     That one's word is the last: what it refuses, or cannot tell now, no later one takes. A checker that
-    knows nothing of :exc:`NotMine` calls every name its own, so it comes last. A refusal is a guess for
+    knows nothing of :exc:`UnknownUser` calls every name its own, so it comes last. A refusal is a guess for
     the throttle, but for a temporary one and for a bug: they tell nothing of the password.
     """
 
@@ -79,11 +79,11 @@ class CheckerChain:
         return identity
 
     async def _ask(self, credentials: Any) -> Any:
-        strangers: list[NotMine] = []
+        strangers: list[UnknownUser] = []
         for checker in self._checkers:
             try:
                 return await maybeDeferred(checker.requestAvatarId, credentials)
-            except NotMine as unknown:
+            except UnknownUser as unknown:
                 strangers.append(unknown)
         for stranger in strangers:
             await stranger.pretend()

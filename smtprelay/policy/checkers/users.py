@@ -5,7 +5,7 @@ The users of the configuration, by password.
 import hmac
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
 
@@ -17,12 +17,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from smtprelay.policy.checkers.chain import NotMine
+from smtprelay.interfaces import DeferToThread
+from smtprelay.policy.checkers.chain import UnknownUser
 from smtprelay.policy.password_hash import PasswordHash, parse_hash
 from smtprelay.policy.settings import Identity, User
-
-#: Runs a function in a bounded pool of threads: ``defer_to_thread(function, *args)``.
-DeferToThread = Callable[..., Deferred[Any]]
 
 #: Seconds for which a password that was verified, right or wrong, needs no second verification.
 CACHED: Final = 60.0
@@ -74,21 +72,21 @@ class Users:
         self._wrong: OrderedDict[bytes, float] = OrderedDict()
 
     def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
-        """Fire with the :class:`Identity`; fail with :exc:`NotMine` or :exc:`UnauthorizedLogin`."""
+        """Fire with the :class:`Identity`; fail with :exc:`UnknownUser` or :exc:`UnauthorizedLogin`."""
         return Deferred.fromCoroutine(self._authenticate(credentials.username, credentials.password))
 
     async def _authenticate(self, username: bytes, password: bytes) -> Identity:
         name = username.decode("utf-8", "replace")
         user = self._users.get(name)
         if user is None:
-            raise NotMine(partial(self._fits, name, None, password))
+            raise UnknownUser(partial(self._fits, name, None, password))
         digest = hmac.digest(self._key, password, "sha256")
         if not self._is_cached(user, digest) and not await self._verify(user, password, digest):
             raise UnauthorizedLogin("wrong user name or password")
         return Identity(name=name, rights=user.rights)
 
     async def _fits(self, name: str, known: PasswordHash | None, password: bytes) -> bool:
-        """Say whether a password is the right one: the same work for each name, nobody's too."""
+        """Return whether a password is right; an unknown name takes the same time."""
         # When the users change, what is found out of the old ones is of no use.
         wrong = self._wrong
         # The length keeps ("ab", "c") apart from ("a", "bc").

@@ -2,23 +2,22 @@
 The two calls of Azure Communication Services, signed with a key that works.
 
 A key that is refused is not the mail's fault: the other key is tried, then the secrets are read again,
-because somebody may just have replaced them. After a call without an answer the next one reads them, too.
+because they may just have been replaced. After a call without an answer the next one reads them, too.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from email.utils import formatdate, parsedate_to_datetime
 from functools import lru_cache
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
 from attrs import evolve, field, frozen
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.interfaces import Events
-from smtprelay.providers.acs.refusal import ApiError, refusal_of
+from smtprelay.interfaces import DeferToThread, Events
+from smtprelay.providers.acs.errors import ApiError, refusal_of
 from smtprelay.providers.acs.signature import USUAL_PORTS, Credentials, content_hash, signed_headers
 from smtprelay.providers.http.client import Http, NoAnswerError, Response
 
@@ -27,15 +26,6 @@ SEND: Final = f"/emails:send?api-version={API_VERSION}"
 _UNAUTHORIZED: Final = 401
 _TOLERATED: Final = 300.0
 _URL: Final = re.compile(r"https?://[!-.0-~]+/[!-~]*")
-
-T = TypeVar("T")
-
-
-class DeferToThread(Protocol):
-    """Runs ``work`` in a thread; what it returns or raises comes by the Deferred."""
-
-    def __call__(self, work: Callable[[], T], /) -> "Deferred[T]":
-        """Run it."""
 
 
 class NoCredentialsError(Exception):
@@ -108,7 +98,7 @@ class AcsApi:
         try:
             answer = await self._by_any_key(used, call)
         except NoAnswerError:
-            # Perhaps the endpoint is wrong: the next call reads whether somebody has corrected it.
+            # The endpoint may be wrong: the next call reads it again.
             self._stale = True
             raise
         if answer.status == _UNAUTHORIZED:
@@ -128,10 +118,10 @@ class AcsApi:
     async def _by_any_key(self, credentials: Credentials, call: "_Call") -> Response:
         """Return the answer to the first key that is not refused, or the last refusal."""
         count = len(credentials.keys)
-        for turn in range(self._preferred, self._preferred + count):
-            answer = await self._request(credentials, credentials.keys[turn % count], call)
+        for number in range(self._preferred, self._preferred + count):
+            answer = await self._request(credentials, credentials.keys[number % count], call)
             if answer.status != _UNAUTHORIZED:
-                self._preferred = turn % count
+                self._preferred = number % count
                 break
         return answer
 
@@ -187,7 +177,7 @@ def refusal(answer: Response, now: float) -> ApiError:
     """
     Return what an error answer says of itself.
 
-    A 401 whose ``Date`` differs from our clock is told so: a signature holds for minutes only.
+    A 401 whose ``Date`` differs from our clock is explained: a signature is valid for minutes only.
     """
     error = content(answer).get("error")
     said = refusal_of(

@@ -13,7 +13,7 @@ from twisted.internet.task import deferLater
 
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Uncertain
 from smtprelay.providers.acs.api import AcsApi, NoCredentialsError, content, refusal
-from smtprelay.providers.acs.refusal import NOTHING_SAID, ApiError, refusal_of
+from smtprelay.providers.acs.errors import NOTHING_SAID, ApiError, refusal_of
 from smtprelay.providers.classify import acs_failed, acs_refusal, retry_after, words
 from smtprelay.providers.http.client import NoAnswerError, Response
 
@@ -21,7 +21,7 @@ from smtprelay.providers.http.client import NoAnswerError, Response
 FIRST_PAUSE: Final = 5.0
 MAX_PAUSE: Final = 30.0
 
-#: After so many seconds the attempt ends ``Uncertain``; the operation can be asked for later.
+#: Seconds after which the attempt ends ``Uncertain``; the operation can be queried later.
 PATIENCE: Final = 900.0
 
 _OK: Final = 200

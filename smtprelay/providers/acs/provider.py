@@ -22,8 +22,8 @@ from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcom
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.acs.api import AcsApi, NoCredentialsError, content, operation_url, refusal
+from smtprelay.providers.acs.errors import NOTHING_SAID, ApiError, Sent, field_named, results_of
 from smtprelay.providers.acs.operation import OperationStatus, get_operation, wait_for_operation
-from smtprelay.providers.acs.refusal import NOTHING_SAID, ApiError, Sent, field_named, results_of
 from smtprelay.providers.acs.request import encoded_size, largest_mail, map_mail, measure
 from smtprelay.providers.acs.signature import Credentials
 from smtprelay.providers.classify import acs_refusal, retry_after
@@ -77,7 +77,7 @@ class _Mapped:
 
 
 @frozen
-class _Taken:
+class _Accepted:
     """The service accepted the mail: where to query its status, and how long to wait before."""
 
     request: _Request
@@ -159,7 +159,7 @@ class Acs(ProviderDefaults):
         size: int = facts["size"]
         return size
 
-    async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:
+    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:
         """
         Send the mail and wait for its outcome.
 
@@ -167,7 +167,7 @@ class Acs(ProviderDefaults):
         ``blind_to`` is set; their outcomes may differ.
         """
         results, pending = await self._send_all(delivery, body)
-        return {**results, **await self._verdicts(pending, taken)}
+        return {**results, **await self._verdicts(pending, release_slot)}
 
     async def resolve(self, delivery: Delivery) -> Results | None:
         """
@@ -242,17 +242,17 @@ class Acs(ProviderDefaults):
             return Failed(f"more than {most} recipients in one request", "5.5.3", whole=recipients > 1)
         return _Mapped(octets, facts["sender"], requests, facts["notes"])
 
-    async def _send_all(self, delivery: Delivery, body: Body) -> tuple[Results, Sequence[_Taken]]:
+    async def _send_all(self, delivery: Delivery, body: Body) -> tuple[Results, Sequence[_Accepted]]:
         """Send every request. A field that the service refuses is left out of this and all later requests."""
         results: dict[str, Outcome] = {}
-        pending: list[_Taken] = []
+        pending: list[_Accepted] = []
         without: list[str] = []
         mapped = await self._map(delivery, body, without)
         done = 0
         while isinstance(mapped, _Mapped) and done < len(mapped.requests):
             request = mapped.requests[done]
             sent = await self._send(mapped, request)
-            if isinstance(sent, _Taken):
+            if isinstance(sent, _Accepted):
                 pending.append(sent)
             elif sent.field and sent.field not in without and len(without) < _MAX_LEFT_OUT:
                 without.append(sent.field)
@@ -277,7 +277,7 @@ class Acs(ProviderDefaults):
             told = {"message": delivery.message, "delivery": delivery.id, "provider": self.name}
             self._events("message.corrected", field=field, reason=reason, **told)
 
-    async def _send(self, mapped: _Mapped, request: _Request) -> _Taken | _Refused:
+    async def _send(self, mapped: _Mapped, request: _Request) -> _Accepted | _Refused:
         body = b"".join((mapped.octets, request.recipients.encode(), b"}"))
         try:
             answer = await self._api.send(body, request.digest, request.operation_id)
@@ -289,24 +289,26 @@ class Acs(ProviderDefaults):
             return _Refused(Uncertain(str(exc)))
         return await self._classify(answer, request, own_sender=mapped.sender == self._parameters["sender"])
 
-    async def _classify(self, answer: Response, request: _Request, *, own_sender: bool) -> _Taken | _Refused:
+    async def _classify(
+        self, answer: Response, request: _Request, *, own_sender: bool
+    ) -> _Accepted | _Refused:
         now = self._clock.seconds()
         pause = retry_after(answer.header("Retry-After"), now)
         if answer.status == _ACCEPTED:
             if not answer.header("Operation-Location") and "id" not in content(answer):
                 # A proxy may answer 202, too; only the service names an operation.
                 return _Refused(Uncertain("202 without the operation that the service names with it"))
-            return _Taken(request, self._api.target_of(answer, request.operation_id), pause)
+            return _Accepted(request, self._api.target_of(answer, request.operation_id), pause)
         if answer.status in _REPEATED:
             # A used operation id is refused, too, if anything in the mail has changed.
             target = operation_url(request.operation_id)
             if (await get_operation(self._api, self._clock, request.operation_id, target)).known:
-                return _Taken(request, target, pause)
+                return _Accepted(request, target, pause)
         said = refusal(answer, now)
         outcome = acs_refusal(answer.status, said.code, said.message, wait=pause, own_sender=own_sender)
         return _Refused(outcome, said, field_named(said) if answer.status == _BAD else "")
 
-    async def _verdicts(self, pending: Sequence[_Taken], taken: Callable[[], None]) -> Results:
+    async def _verdicts(self, pending: Sequence[_Accepted], release_slot: Callable[[], None]) -> Results:
         if not self._wait:
             return {
                 address: Delivered(one.request.operation_id)
@@ -315,7 +317,7 @@ class Acs(ProviderDefaults):
             }
         if not pending:
             return {}
-        taken()
+        release_slot()
         return await self._all_of(map(self._follow, pending))
 
     @staticmethod
@@ -324,7 +326,7 @@ class Acs(ProviderDefaults):
         found = await defer.gatherResults(map(defer.Deferred.fromCoroutine, asking), consumeErrors=True)
         return {address: outcome for results in found for address, outcome in results.items()}
 
-    async def _follow(self, one: _Taken) -> Results:
+    async def _follow(self, one: _Accepted) -> Results:
         request = one.request
         outcome, said = await wait_for_operation(
             self._api, self._clock, request.operation_id, one.target, pause=one.pause
@@ -356,7 +358,7 @@ def single_id(delivery: Delivery, address: str) -> str:
 
 
 def _request(delivery: Delivery, made: Mapping[str, Any]) -> _Request:
-    """Return the request that :func:`map_mail` described: for one recipient alone, or for all."""
+    """Return the request that :func:`map_mail` described: for one recipient, or for all."""
     sent = Sent(made["to"], made["cc"], made["bcc"])
     addresses = sent.to if made["alone"] else delivery.envelope.addresses
     operation_id = single_id(delivery, addresses[0]) if made["alone"] else delivery.operation_id

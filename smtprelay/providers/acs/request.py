@@ -2,9 +2,9 @@
 One mail as the JSON that Azure Communication Services takes: the work that is done on a mail's content.
 
 The service knows no envelope: who stands in ``to``, ``cc`` and ``bcc`` gets the mail. So these three are the
-delivery's recipients and nobody else; the mail's own To and Cc only decide who of them is visible, and under
-which name. The recipients stand at the end of the request: of a mail that goes to each of them alone, all
-the rest is made once. Pure.
+delivery's recipients only; the mail's own To and Cc only decide which of them are visible, and under which
+name. The recipients stand at the end of the request: of a mail that goes to each of them alone, all the rest
+is made once. Pure.
 """
 
 import base64
@@ -24,7 +24,7 @@ from smtprelay.mime.kinds import OCTETS
 from smtprelay.mime.parse import Attachment, Mail, read
 from smtprelay.model.shape import Shape
 from smtprelay.providers.acs.attachment_types import attached
-from smtprelay.providers.acs.fields import (
+from smtprelay.providers.acs.request_fields import (
     MAX_SUBJECT,
     Corrections,
     custom_headers,
@@ -67,7 +67,7 @@ _HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 @frozen
-class Visible:
+class VisibleRecipients:
     """
     A delivery's recipients, by how the mail shows them; each is in exactly one of the three.
 
@@ -79,8 +79,8 @@ class Visible:
     bcc: Sequence[Address] = ()
 
 
-#: For each request whether it is for one alone, its recipients, and these as JSON.
-_Groups = Sequence[tuple[bool, Visible, bytes]]
+#: For each request: whether it is for one blind recipient, its recipients, and these as JSON.
+_Groups = Sequence[tuple[bool, VisibleRecipients, bytes]]
 _Pieces = Sequence[bytes | memoryview]
 
 
@@ -152,7 +152,7 @@ def _made(octets: bytes, parameters: Mapping[str, Any]) -> tuple[dict[str, Any],
     return {"size": size, "sender": sender, "notes": corrections.notes}, groups, pieces
 
 
-def _described(alone: bool, visible: Visible, recipients: bytes, digest: Any) -> Mapping[str, Any]:
+def _described(alone: bool, visible: VisibleRecipients, recipients: bytes, digest: Any) -> Mapping[str, Any]:
     digest.update(recipients + b"}")
     return {
         "alone": alone,
@@ -167,21 +167,21 @@ def _described(alone: bool, visible: Visible, recipients: bytes, digest: Any) ->
 # --- people
 
 
-def _groups(mail: Mail, recipients: Sequence[str], blind_to: str) -> Iterator[tuple[bool, Visible]]:
-    """Give the recipients of each request, and whether it is for one alone whom the mail does not name."""
+def _groups(mail: Mail, recipients: Sequence[str], blind_to: str) -> Iterator[tuple[bool, VisibleRecipients]]:
+    """Give the recipients of each request, and whether it is for one blind recipient."""
     visible = narrowed(mail, recipients)
     if visible.to:
         yield False, visible
     elif blind_to:
         others = [who for who in visible.bcc if comparison_key(who.address) != comparison_key(blind_to)]
-        yield False, Visible(to=(Address(blind_to),), bcc=others)
+        yield False, VisibleRecipients(to=(Address(blind_to),), bcc=others)
     else:
         # Also the only one: he may be the last of several, and be known to the service by this operation.
         for address in recipients:
-            yield True, Visible(to=(Address(address),))
+            yield True, VisibleRecipients(to=(Address(address),))
 
 
-def narrowed(mail: Mail, recipients: Sequence[str]) -> Visible:
+def narrowed(mail: Mail, recipients: Sequence[str]) -> VisibleRecipients:
     """
     Sort ``recipients`` into to, cc and bcc.
 
@@ -192,7 +192,7 @@ def narrowed(mail: Mail, recipients: Sequence[str]) -> Visible:
     to = _taken(mail.to, open_ones)
     cc = _taken(mail.cc, open_ones)
     bcc = [Address(address) for address in open_ones.values()]
-    return Visible(to or cc, cc if to else (), bcc)
+    return VisibleRecipients(to or cc, cc if to else (), bcc)
 
 
 def _taken(named: Sequence[Address], open_ones: dict[str, str]) -> list[Address]:
@@ -237,7 +237,7 @@ def reply_to(mail: Mail, envelope_sender: str, sender: str) -> Sequence[Address]
     return (*mail.reply_to, *original)
 
 
-def _recipients(visible: Visible, corrections: Corrections, *, names: bool) -> Mapping[str, Any]:
+def _recipients(visible: VisibleRecipients, corrections: Corrections, *, names: bool) -> Mapping[str, Any]:
     return {
         field: [mailbox(who if names else Address(who.address), field, corrections) for who in people]
         for field, people in (("to", visible.to), ("cc", visible.cc), ("bcc", visible.bcc))

@@ -2,7 +2,7 @@
 Access keys of Azure Communication Services, and the signature that they make.
 
 Two keys exist so that one can be replaced while the other works. A mistake in one, or in a connection string
-as the portal shows it, is told in words that do not repeat the secret.
+as the portal shows it, is reported without repeating the secret.
 """
 
 import base64

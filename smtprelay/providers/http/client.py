@@ -26,7 +26,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
 
 from smtprelay.net.deadline import Deadlines
-from smtprelay.net.reachability import Contact, Reach, silence
+from smtprelay.net.reachability import Contact, Reachability, silence
 from smtprelay.net.tls_client import connect_by_name, unreached
 from smtprelay.providers.http.connection import BrokenOff
 from smtprelay.providers.http.pool import LiteralAgent, RequestHeaders
@@ -119,7 +119,7 @@ class Http:
     :param timeout: seconds of silence after which a request is given up: until the first piece of the body
         has left, between two pieces, until the answer's headers are there, and until its body is.
     :param close: closes the connections of ``agent``.
-    :param reach: hears whether the provider can be reached.
+    :param reachability: records whether the provider can be reached.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Http:
         *,
         timeout: float = 30.0,
         close: Callable[[], "Deferred[Any]"] = lambda: succeed(None),
-        reach: Reach | None = None,
+        reachability: Reachability | None = None,
     ) -> None:
         self._cookies = NoCookies()
         self._client = HTTPClient(
@@ -140,7 +140,7 @@ class Http:
         self._clock = clock
         self._deadlines: Deadlines[Deferred[Any]] = Deadlines(clock, timeout, Deferred.cancel)
         self._close = close
-        self._reach = reach or Reach("", clock.seconds)
+        self._reachability = reachability or Reachability("", clock.seconds)
 
     async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
         """
@@ -153,7 +153,7 @@ class Http:
         """
         host = url.split("/", 3)[2]
         fields = RequestHeaders(headers if "Host" in headers else {"Host": host, **headers})
-        contact = self._reach.begin(host, "request")
+        contact = self._reachability.begin(host, "request")
         upload = Upload(body, contact.at)
         waiting = self._send(method, url, fields, upload)
         if not upload.sent:
@@ -212,7 +212,12 @@ class Http:
 
 
 def open_http(
-    reactor: Any, *, concurrency: int, timeout: float = 30.0, ca: str = "", reach: Reach | None = None
+    reactor: Any,
+    *,
+    concurrency: int,
+    timeout: float = 30.0,
+    ca: str = "",
+    reachability: Reachability | None = None,
 ) -> Http:
     """
     Return the client of one provider.
@@ -222,7 +227,7 @@ def open_http(
     :param ca: a PEM file of authorities to be trusted besides the platform's.
     """
     agent = LiteralAgent(connect_by_name(reactor, timeout=timeout, ca=ca), reactor, concurrency)
-    return Http(agent, reactor, timeout=timeout, close=agent.close, reach=reach)
+    return Http(agent, reactor, timeout=timeout, close=agent.close, reachability=reachability)
 
 
 class _Collector(Protocol):

@@ -3,7 +3,7 @@ One HTTP/1.1 connection: a request, its answer, the next request.
 
 Twisted's own client builds a dozen objects for each request and switches reading off and on around each
 answer, which together cost more than the mail that goes through. Here :mod:`httptools` reads, a request
-leaves in one write, and an answer that comes in one segment is told once, when it is complete.
+leaves in one write, and an answer that comes in one segment is reported once, when it is complete.
 """
 
 from typing import Any, Final
@@ -45,7 +45,7 @@ class ConnectionOwner(Interface):
 
 
 class HttpConnection(Protocol):
-    """One connection; ``home`` hears when it is free, and when it is no more."""
+    """One connection; it tells ``home`` when it is free, and when it is closed."""
 
     # Twisted's transports have more methods than ITransport.
     transport: Any
@@ -96,7 +96,7 @@ class HttpConnection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Read a segment."""
         response = self._response
-        if response is None:  # nobody asked: it is a last word, such as 408
+        if response is None:  # without a request: a last reply, such as 408
             self._home.gone(self)
             self.lose()
             return

@@ -35,7 +35,7 @@ class Origin:
     """
     The connections to one host and port.
 
-    :param keep: so many rest here between requests; those beyond are closed.
+    :param keep: maximum number of idle connections; more are closed.
     """
 
     def __init__(self, endpoint: IStreamClientEndpoint, clock: IReactorTime, keep: int) -> None:
@@ -147,7 +147,7 @@ class LiteralAgent:
 
     Redirects are not followed. The answer to ``HEAD`` cannot be read.
 
-    :param keep: so many unused connections rest for each origin.
+    :param keep: maximum number of idle connections for each origin.
     """
 
     def __init__(self, connect: Connect, clock: IReactorTime, keep: int) -> None:

@@ -33,7 +33,7 @@ class Unsendable(Exception):  # noqa: N818 -- it says what the address is
 
 
 @frozen(kw_only=True)
-class Offers:
+class Extensions:
     """
     What a server offered in its answer to EHLO (RFC 5321 §4.1.1.1).
 
@@ -51,7 +51,7 @@ class Offers:
     mechanisms: frozenset[str] = field(default=frozenset())
 
 
-def read_offers(answer: ServerReply) -> Offers:
+def read_extensions(answer: ServerReply) -> Extensions:
     """Read the 250 reply to EHLO; what is not understood is not offered."""
     keywords: dict[str, str] = {}
     for line in answer.lines[1:]:
@@ -59,7 +59,7 @@ def read_offers(answer: ServerReply) -> Offers:
         keyword, _, value = line.upper().replace("AUTH=", "AUTH ", 1).strip().partition(" ")
         keywords[keyword] = f"{keywords.get(keyword, '')} {value}".strip()
     size = keywords.get("SIZE", "")
-    return Offers(
+    return Extensions(
         pipelining="PIPELINING" in keywords,
         eight_bit="8BITMIME" in keywords,
         utf8="SMTPUTF8" in keywords,
@@ -78,7 +78,7 @@ def hello(verb: str, name: str) -> bytes:
     return f"{verb} {name}\r\n".encode("ascii")
 
 
-def mail(envelope: Envelope, offers: Offers, size: int, *, eight_bit: bool) -> bytes:
+def mail(envelope: Envelope, extensions: Extensions, size: int, *, eight_bit: bool) -> bytes:
     """
     Return the MAIL line, with the parameters that the server offered to understand.
 
@@ -87,32 +87,32 @@ def mail(envelope: Envelope, offers: Offers, size: int, *, eight_bit: bool) -> b
     :param eight_bit: the message has octets that are not ASCII.
     """
     parameters = envelope.parameters
-    line = b"MAIL FROM:<%b>" % (_path(envelope.sender, offers, "5.1.7") if envelope.sender else b"")
-    if offers.sizes:
+    line = b"MAIL FROM:<%b>" % (_path(envelope.sender, extensions, "5.1.7") if envelope.sender else b"")
+    if extensions.sizes:
         line += b" SIZE=%d" % size
-    if offers.eight_bit and eight_bit:
+    if extensions.eight_bit and eight_bit:
         line += b" BODY=8BITMIME"
     addresses = (envelope.sender, *envelope.addresses)
-    if offers.utf8 and ("SMTPUTF8" in parameters or not all(map(str.isascii, addresses))):
+    if extensions.utf8 and ("SMTPUTF8" in parameters or not all(map(str.isascii, addresses))):
         line += b" SMTPUTF8"
-    if offers.dsn and parameters:
+    if extensions.dsn and parameters:
         line += _parameters(parameters, ("RET", "ENVID"))
     return line + b"\r\n"
 
 
-def rcpt(recipient: Recipient, offers: Offers) -> bytes:
+def rcpt(recipient: Recipient, extensions: Extensions) -> bytes:
     """Return the RCPT line. Raises :class:`Unsendable`."""
-    line = b"RCPT TO:<%b>" % _path(recipient.address, offers, "5.1.3")
-    if offers.dsn and (recipient.notify or recipient.orcpt):
+    line = b"RCPT TO:<%b>" % _path(recipient.address, extensions, "5.1.3")
+    if extensions.dsn and (recipient.notify or recipient.orcpt):
         given = {"NOTIFY": recipient.notify, "ORCPT": recipient.orcpt}
         line += _parameters(given, ("NOTIFY", "ORCPT"))
     return line + b"\r\n"
 
 
-def _path(address: str, offers: Offers, code: str) -> bytes:
+def _path(address: str, extensions: Extensions, code: str) -> bytes:
     if not _PATH.fullmatch(address):
         raise Unsendable(f"{address!a} is no address that SMTP can carry", code)
-    if not address.isascii() and not offers.utf8:
+    if not address.isascii() and not extensions.utf8:
         if in_ascii := ascii_address(address):
             return in_ascii.encode("ascii")
         raise Unsendable(f"{address!a} needs SMTPUTF8, which the server does not offer", "5.6.7")

@@ -58,7 +58,7 @@ class Channel(Protocol):
     """
     One connection to a server.
 
-    :ivar contact: hears how far the conversation comes, until the server has answered what we want.
+    :ivar contact: notes how far the conversation has come, until the server has given the answer that counts.
     :ivar gone: fires, with the channel, when the connection is no more.
     :ivar last: the code of the last reply, 0 before the first.
     """

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 
 from smtprelay.model.outcome import Blocked, Deferred
 from smtprelay.providers.smarthost.auth import MECHANISMS, choose_login
-from smtprelay.providers.smarthost.commands import Offers, hello, read_offers
+from smtprelay.providers.smarthost.commands import Extensions, hello, read_extensions
 from smtprelay.providers.smarthost.connection import Channel
 from smtprelay.providers.smarthost.errors import NotAccepted, of_session
 from smtprelay.providers.smarthost.replies import ServerReply
@@ -49,7 +49,7 @@ class Timeouts:
 
 
 @frozen(kw_only=True)
-class HostSettings:
+class ServerSettings:
     """
     The server, and how it wants to be spoken to.
 
@@ -63,7 +63,7 @@ class HostSettings:
     :ivar password: called at each login; ``OSError``, ``LookupError`` and ``ValueError`` from
         it block the provider.
     :ivar concurrency: idle connections to keep at most.
-    :ivar messages: after so many a connection is not used again.
+    :ivar messages: the number after which a connection is not used again.
     """
 
     host: str
@@ -80,8 +80,8 @@ class HostSettings:
 
 
 async def begin(
-    channel: Channel, host: HostSettings, starttls: IOpenSSLClientConnectionCreator | None = None
-) -> Offers:
+    channel: Channel, host: ServerSettings, starttls: IOpenSSLClientConnectionCreator | None = None
+) -> Extensions:
     """
     Begin a session and return what the server offers in it.
 
@@ -93,35 +93,35 @@ async def begin(
     greeting = await _ask(channel, b"", host)
     if greeting.code != READY:
         raise NotAccepted(of_session("the connection", greeting))
-    offers = await _hello(channel, host)
+    extensions = await _hello(channel, host)
     if starttls is not None:
-        await _start_tls(channel, offers, host, starttls)
+        await _start_tls(channel, extensions, host, starttls)
         # What was said before TLS is forgotten, as anyone may have said it (RFC 3207 §4.2).
-        offers = await _hello(channel, host)
+        extensions = await _hello(channel, host)
     if host.username:
-        await _log_in(channel, offers, host)
-    return offers
+        await _log_in(channel, extensions, host)
+    return extensions
 
 
-async def _hello(channel: Channel, host: HostSettings) -> Offers:
+async def _hello(channel: Channel, host: ServerSettings) -> Extensions:
     answer = await _ask(channel, hello("EHLO", host.helo), host)
     if answer.positive:
-        return read_offers(answer)
+        return read_extensions(answer)
     if answer.code < 500:  # noqa: PLR2004 -- the server is busy, not old
         raise NotAccepted(of_session("EHLO", answer))
     answer = await _ask(channel, hello("HELO", host.helo), host)
     if not answer.positive:
         raise NotAccepted(of_session("HELO", answer))
-    return Offers()
+    return Extensions()
 
 
 async def _start_tls(
     channel: Channel,
-    offers: Offers,
-    host: HostSettings,
+    extensions: Extensions,
+    host: ServerSettings,
     creator: IOpenSSLClientConnectionCreator,
 ) -> None:
-    if not offers.starttls:
+    if not extensions.starttls:
         raise NotAccepted(Blocked("the server does not offer STARTTLS, and we do not send in plain text"))
     answer = await _ask(channel, b"STARTTLS\r\n", host)
     if answer.code != READY:
@@ -129,13 +129,13 @@ async def _start_tls(
     channel.start_tls(creator)
 
 
-async def _log_in(channel: Channel, offers: Offers, host: HostSettings) -> None:
+async def _log_in(channel: Channel, extensions: Extensions, host: ServerSettings) -> None:
     try:
-        login = choose_login(offers.mechanisms, host.username, host.password())
+        login = choose_login(extensions.mechanisms, host.username, host.password())
     except (OSError, LookupError, ValueError) as error:
         raise NotAccepted(Blocked(f"the password cannot be read: {error}")) from error
     if login is None:
-        offered = ", ".join(sorted(offers.mechanisms)) or "none"
+        offered = ", ".join(sorted(extensions.mechanisms)) or "none"
         known = ", ".join(MECHANISMS)
         raise NotAccepted(Blocked(f"no way to log in: the server offers {offered}, we know {known}"))
     answer = await _ask(channel, login.opening, host)
@@ -154,5 +154,5 @@ def _decoded(answer: ServerReply) -> bytes:
         raise NotAccepted(Deferred(f"a challenge that is not base64: {answer}")) from error
 
 
-async def _ask(channel: Channel, line: bytes, host: HostSettings, stage: str = "") -> ServerReply:
+async def _ask(channel: Channel, line: bytes, host: ServerSettings, stage: str = "") -> ServerReply:
     return (await channel.ask(line, 1, host.timeouts.command, stage))[0]

@@ -20,18 +20,18 @@ from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.network import host_and_port
 from smtprelay.model.outcome import Blocked, Delivered, Outcome, Results
 from smtprelay.model.route import Limits
-from smtprelay.net.reachability import Contact, Reach
+from smtprelay.net.reachability import Contact, Reachability
 from smtprelay.net.tls_client import unreached
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.outgoing import FinishedBody
 from smtprelay.providers.smarthost.commands import hello
 from smtprelay.providers.smarthost.connection import Channel, Lost
 from smtprelay.providers.smarthost.errors import NotAccepted
-from smtprelay.providers.smarthost.handshake import HostSettings, begin
+from smtprelay.providers.smarthost.handshake import ServerSettings, begin
 from smtprelay.providers.smarthost.session import SmarthostSession
 from smtprelay.providers.smarthost.tls import tls_creator
 
-__all__ = ["HostSettings", "Smarthost"]
+__all__ = ["ServerSettings", "Smarthost"]
 
 PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
 
@@ -40,13 +40,13 @@ class Smarthost(ProviderDefaults):
     """
     A :class:`smtprelay.interfaces.Provider` that speaks SMTP.
 
-    Not idempotent: when the answer to the final dot is lost the outcome is
-    ``Uncertain``, and nobody can be asked what became of the message.
+    Not idempotent: when the answer to the final dot is lost the outcome is ``Uncertain``, and the server
+    cannot be asked what became of the message.
 
     :param reactor: also makes the connections, unless there is an ``endpoint``.
     :param endpoint: the way to the server instead of TCP to ``host`` and ``port``; TLS,
         if any, is put over it.
-    :param reach: hears whether the server can be reached.
+    :param reachability: records whether the server can be reached.
 
     Raises :class:`ValueError` for a ``helo`` or a ``host`` that cannot be a name, and
     :class:`OpenSSL.SSL.Error` for a ``ca`` that holds no certificate.
@@ -58,12 +58,12 @@ class Smarthost(ProviderDefaults):
         self,
         name: str,
         reactor: IReactorTime,
-        host: HostSettings,
+        host: ServerSettings,
         events: Events,
         *,
         limits: Limits | None = None,
         endpoint: IStreamClientEndpoint | None = None,
-        reach: Reach | None = None,
+        reachability: Reachability | None = None,
     ) -> None:
         hello("EHLO", host.helo)
         self.name = name
@@ -71,7 +71,7 @@ class Smarthost(ProviderDefaults):
         self._clock = reactor
         self._host = host
         self._events = events
-        self._reach = reach or Reach(name, reactor.seconds)
+        self._reachability = reachability or Reachability(name, reactor.seconds)
         self._starttls = _tls(host) if host.tls == "starttls" else None
         self._where = host_and_port(host.host, host.port or PORTS[host.tls])
         self._endpoint = self._way(reactor, endpoint)
@@ -83,7 +83,7 @@ class Smarthost(ProviderDefaults):
         self,
         delivery: Delivery,
         body: Body,
-        taken: Callable[[], None],  # noqa: ARG002 -- nothing comes after the answer to the body
+        release_slot: Callable[[], None],  # noqa: ARG002 -- nothing comes after the answer to the body
     ) -> Results:
         """
         Attempt the delivery once.
@@ -97,7 +97,7 @@ class Smarthost(ProviderDefaults):
 
     async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
         """Begin a session, log in, and leave."""
-        contact = self._reach.begin(self._where, "connect")
+        contact = self._reachability.begin(self._where, "connect")
         try:
             session = await self._open(contact)
         except NotAccepted as stopped:
@@ -124,7 +124,7 @@ class Smarthost(ProviderDefaults):
     async def _send(self, envelope: Envelope, body: Body) -> Results:
         while True:
             used = bool(self._idle)
-            contact = self._reach.begin(self._where, "MAIL" if used else "connect")
+            contact = self._reachability.begin(self._where, "MAIL" if used else "connect")
             try:
                 session = self._taken_up(contact) if used else await self._open(contact)
                 hop = session.next_hop(envelope)
@@ -179,8 +179,8 @@ class Smarthost(ProviderDefaults):
         channel = session = None
         try:
             channel = await self._connect(contact)
-            offers = await begin(channel, self._host, self._starttls)
-            session = SmarthostSession(channel, offers, self._host.timeouts)
+            extensions = await begin(channel, self._host, self._starttls)
+            session = SmarthostSession(channel, extensions, self._host.timeouts)
         except NotAccepted:
             # Our own settings are at fault, or the server has said no: there it is.
             if channel is not None:
@@ -247,5 +247,5 @@ def _too_slow(_cancelled: object, seconds: float) -> Channel:
     raise TookTooLong(seconds)
 
 
-def _tls(host: HostSettings) -> IOpenSSLClientConnectionCreator:
+def _tls(host: ServerSettings) -> IOpenSSLClientConnectionCreator:
     return tls_creator(host.host, verify=host.verify, ca=host.ca)

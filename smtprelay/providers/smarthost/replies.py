@@ -49,7 +49,7 @@ class ServerReply:
 
     @property
     def queue_id(self) -> str:
-        """What the server calls the message that it took, as far as it can be told from its words."""
+        """The server's id of the accepted message, as far as its reply shows it."""
         text = " ".join(self.lines)
         found = _QUEUE_ID.search(text)
         return found[1] if found else text

@@ -14,7 +14,7 @@ from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.message import Envelope
 from smtprelay.model.outcome import Deferred, Failed, Outcome, Results, Uncertain
 from smtprelay.providers.outgoing import FinishedBody
-from smtprelay.providers.smarthost.commands import DotStuffer, Offers, Unsendable, mail, rcpt
+from smtprelay.providers.smarthost.commands import DotStuffer, Extensions, Unsendable, mail, rcpt
 from smtprelay.providers.smarthost.connection import CLOSING, Channel, Lost
 from smtprelay.providers.smarthost.errors import TOO_LARGE, NotAccepted, of_mail, of_message, of_recipients
 from smtprelay.providers.smarthost.handshake import Timeouts
@@ -50,10 +50,10 @@ class SmarthostSession:
     :ivar usable: whether it may carry another one.
     """
 
-    def __init__(self, channel: Channel, offers: Offers, timeouts: Timeouts) -> None:
+    def __init__(self, channel: Channel, extensions: Extensions, timeouts: Timeouts) -> None:
         self.channel = channel
         self.messages = 0
-        self._offers = offers
+        self._extensions = extensions
         self._timeouts = timeouts
         self._busy = False
         self._reset = False
@@ -102,26 +102,26 @@ class SmarthostSession:
     def next_hop(self, envelope: Envelope) -> NextHop:
         """Return what the server takes."""
         # A client that asked for SMTPUTF8 knows what raw header fields are; others have always sent them.
-        raw_fields = self._offers.utf8 or "SMTPUTF8" not in envelope.parameters
-        eight_bit = self._offers.eight_bit
+        raw_fields = self._extensions.utf8 or "SMTPUTF8" not in envelope.parameters
+        eight_bit = self._extensions.eight_bit
         return NextHop(eight_bit=eight_bit, raw_fields=eight_bit and raw_fields)
 
     def _transaction(self, envelope: Envelope, body: Body, whole: bytes | None) -> MessageCommands:
         size = body.size
-        if self._offers.size and size > self._offers.size:
-            why = f"the message has {size} bytes, the server takes {self._offers.size}"
+        if self._extensions.size and size > self._extensions.size:
+            why = f"the message has {size} bytes, the server takes {self._extensions.size}"
             raise NotAccepted(Failed(why, TOO_LARGE))
         # A streamed body is not read twice to find out: declared as 8-bit it may hold 7-bit text as well.
         unknown = whole is None or not whole.isascii()
         eight_bit = body.eight_bit if isinstance(body, FinishedBody) else unknown
         try:
-            mail_line = mail(envelope, self._offers, size, eight_bit=eight_bit)
+            mail_line = mail(envelope, self._extensions, size, eight_bit=eight_bit)
         except Unsendable as error:
             raise NotAccepted(Failed(str(error), error.code)) from error
         rcpts, addresses, unsendable = [], [], {}
         for recipient in envelope.recipients:
             try:
-                rcpts.append(rcpt(recipient, self._offers))
+                rcpts.append(rcpt(recipient, self._extensions))
             except Unsendable as error:
                 unsendable[recipient.address] = Failed(str(error), error.code)
             else:
@@ -133,7 +133,7 @@ class SmarthostSession:
         if self._reset:
             self._reset = False
             await self._command(RSET)
-        if not self._offers.pipelining:
+        if not self._extensions.pipelining:
             return await self._offer_slowly(transaction)
         group = b"".join((transaction.mail, *transaction.rcpts, DATA))
         return await self.channel.ask(group, len(transaction.rcpts) + 2, self._timeouts.command)
@@ -152,7 +152,7 @@ class SmarthostSession:
     async def _withdraw(self, answers: list[ServerReply]) -> None:
         """End a transaction that carries no message, so that the session can go on."""
         if answers and answers[-1].code == GO_ON:
-            # Pipelined, it waits for a message to nobody: an empty one (RFC 2920 §3.1).
+            # Pipelined, the server waits for a message without recipients: an empty one (RFC 2920 §3.1).
             try:
                 await self._command(b".\r\n")
             except Lost:
@@ -180,7 +180,7 @@ class SmarthostSession:
                 return Uncertain(f"it is not known whether the message was taken: {lost}")
             return Deferred(f"the message was not taken: {lost}")
         self._busy = False
-        return of_message(answer, reports=self._offers.dsn)
+        return of_message(answer, reports=self._extensions.dsn)
 
     async def _interrupted(self) -> Outcome:
         """The server spoke before the message was whole; nothing can follow that on this connection."""

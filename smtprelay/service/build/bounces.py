@@ -18,7 +18,7 @@ from smtprelay.model.archive import BOUNCES
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Refused
 from smtprelay.model.shape import Shape, shape_of
-from smtprelay.policy.router import Router, Rule
+from smtprelay.policy.router import RouteMatch, Router
 
 #: Where bounces come from, for the routes to match and the history to show.
 OURSELVES = Client(address="127.0.0.1", listener="bounces", protocol="LOCAL")
@@ -56,7 +56,7 @@ class OwnMessages:
 
     def _planned(self, envelope: Envelope, shape: Shape) -> Sequence[Planned]:
         via = self._config.bounces.via
-        router = Router([Rule(name=BOUNCES, via=via)], self._providers) if via else self._router
+        router = Router([RouteMatch(name=BOUNCES, via=via)], self._providers) if via else self._router
         try:
             return router.plan(OURSELVES, envelope)(Head(b""), shape, {})
         except (Refused, Unmeasured):
@@ -68,7 +68,7 @@ class OwnMessages:
 
 def all_routes(config: Config) -> dict[str, model_route.Route]:
     """Return each route by its name, with that of ``bounces.via``."""
-    routes = {route.name: route.rules for route in config.routes}
+    routes = {route.name: route.dispatch_route for route in config.routes}
     if config.bounces.via:
         routes[BOUNCES] = model_route.Route(name=BOUNCES, via=config.bounces.via)
     return routes

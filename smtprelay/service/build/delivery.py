@@ -12,7 +12,7 @@ from smtprelay.dispatch.dsn.delay_notice import Delays
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.notices import EndNotices
-from smtprelay.dispatch.synchronous.delivery import Direct
+from smtprelay.dispatch.synchronous.delivery import SynchronousDelivery
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.synchronous.partial import PartialSuccess
 from smtprelay.dispatch.synchronous.permits import SynchronousPermits
@@ -61,16 +61,16 @@ def build_synchronous(
     """
     clock, events = context.clock, context.events
     admission = SynchronousPermits(context.spool.permits, context.lanes, clock, events)
-    direct = Direct(
+    delivery = SynchronousDelivery(
         providers=context.providers,
         routes=context.routes,
         admission=admission,
         clock=clock,
         events=events,
     )
-    remainder = PartialSuccess(spool=spool, context=context, admission=admission, notices=notices)
+    partial_success = PartialSuccess(spool=spool, context=context, admission=admission, notices=notices)
     return Synchronous(
-        direct, remainder, clock=clock, events=events, defer_to_thread=defer_to_thread, budget=budget
+        delivery, partial_success, clock=clock, events=events, defer_to_thread=defer_to_thread, budget=budget
     )
 
 

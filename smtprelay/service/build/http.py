@@ -39,7 +39,7 @@ def http_sites(
 
 def control_site(config: Config, sources: Sources, parts: Parts = PARTS, *, worker: bool = False) -> HttpPort:
     """
-    Return the control socket, which serves everything to everybody who may open the file.
+    Return the control socket, which serves everything to each user who may open the file.
 
     :param worker: only the process in front uses it, and says who asks.
     """

@@ -26,7 +26,7 @@ from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.networks import Networks, Patterns
 from smtprelay.policy.realm import Realm
-from smtprelay.policy.router import Router, Rule
+from smtprelay.policy.router import RouteMatch, Router
 from smtprelay.policy.settings import ListenerPolicy, Rights, User
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import Refusals
@@ -157,7 +157,7 @@ def _policy(config: Config, listener: listeners.Listener, size: int | None) -> L
 
 
 def _has_logins(config: Config, listener: listeners.Listener) -> bool:
-    """Say whether anybody can log in who is not in ``allow_from``, for whom the checker ``any`` is."""
+    """Return whether clients outside ``allow_from`` can log in; the checker ``any`` is for those in it."""
     checkers = [config.checkers.get(name) for name in listener.auth.checkers or ()]  # None for the users
     known = any(not isinstance(checker, listeners.AnyChecker) for checker in checkers)
     return known and (listener.tls.mode != "off" or listener.auth.allow_plaintext)
@@ -216,10 +216,10 @@ def policy_user(user: listeners.UserSettings) -> User:
     return User(name=user.name, password_hash=user.password_hash, rights=rights)
 
 
-def rule(route: RouteSettings) -> Rule:
+def route_match(route: RouteSettings) -> RouteMatch:
     """Return a route's conditions as policy wants them."""
     match = route.match
-    return Rule(
+    return RouteMatch(
         name=route.name,
         via=route.via,
         clients=_networks(match.client) if match.client else None,

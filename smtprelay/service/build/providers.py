@@ -10,7 +10,7 @@ from attrs import asdict, evolve, field, frozen
 from smtprelay.config import provider_settings as settings
 from smtprelay.config.model import Config
 from smtprelay.interfaces import Events, MimeWorker, Provider
-from smtprelay.net.reachability import Reach
+from smtprelay.net.reachability import Reachability
 from smtprelay.providers.acs.api import AcsApi
 from smtprelay.providers.acs.provider import ACS_LIMITS, Acs, AcsOptions
 from smtprelay.providers.acs.signature import Credentials, parse_connection_string, parse_endpoint, parse_key
@@ -18,7 +18,7 @@ from smtprelay.providers.capture import Capture
 from smtprelay.providers.http.client import open_http
 from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.providers.smarthost.handshake import Timeouts
-from smtprelay.providers.smarthost.provider import HostSettings, Smarthost
+from smtprelay.providers.smarthost.provider import ServerSettings, Smarthost
 from smtprelay.service.build.bounces import bounces_from
 
 
@@ -29,7 +29,7 @@ class ProviderContext:
 
     :ivar defer_to_thread: runs a function on one of the relay's threads.
     :ivar mime: works on the content of mail.
-    :ivar reaches: by the provider's name: whether it can be reached.
+    :ivar reachabilities: by the provider's name: whether it can be reached.
     """
 
     reactor: Any
@@ -37,11 +37,11 @@ class ProviderContext:
     defer_to_thread: Callable[..., Any]
     mime: MimeWorker
     hostname: str
-    reaches: dict[str, Reach] = field(factory=dict)
+    reachabilities: dict[str, Reachability] = field(factory=dict)
 
-    def reach(self, provider: str) -> Reach:
+    def reachability(self, provider: str) -> Reachability:
         """Return what notes whether ``provider`` can be reached."""
-        return self.reaches.setdefault(provider, Reach(provider, self.reactor.seconds))
+        return self.reachabilities.setdefault(provider, Reachability(provider, self.reactor.seconds))
 
 
 def build_providers(config: Config, context: ProviderContext) -> dict[str, Provider]:
@@ -64,7 +64,7 @@ def _acs(name: str, wanted: settings.AcsSettings, context: ProviderContext) -> P
         concurrency=wanted.concurrency,
         timeout=wanted.timeout,
         ca=wanted.ca or "",
-        reach=context.reach(name),
+        reachability=context.reachability(name),
     )
     api = AcsApi(
         name,
@@ -96,7 +96,7 @@ def credentials_of(wanted: settings.AcsSettings) -> Credentials:
 
 def _smarthost(name: str, wanted: settings.SmarthostSettings, context: ProviderContext) -> Provider:
     password = wanted.password
-    host = HostSettings(
+    host = ServerSettings(
         host=wanted.host,
         port=wanted.port,
         tls=wanted.tls,
@@ -114,7 +114,7 @@ def _smarthost(name: str, wanted: settings.SmarthostSettings, context: ProviderC
         host,
         context.events,
         limits=wanted.limits,
-        reach=context.reach(name),
+        reachability=context.reachability(name),
     )
 
 

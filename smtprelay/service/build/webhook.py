@@ -15,11 +15,11 @@ from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.model.route import RateLimit
 from smtprelay.providers.http.client import open_http
-from smtprelay.providers.webhook import DEFAULT, Hook, Webhook
+from smtprelay.providers.webhook import DEFAULT, Webhook, WebhookTarget
 from smtprelay.service.build.providers import ProviderContext
 
 #: Events are small, and so are their receivers; one that hangs must not delay the others.
-PACE: Final = RateLimit(concurrency=10, per_lane=4)
+RATE_LIMIT: Final = RateLimit(concurrency=10, per_lane=4)
 
 _OURSELVES: Final = Client(address="127.0.0.1", listener="webhook", protocol="LOCAL")
 
@@ -29,9 +29,9 @@ def is_used(config: Config) -> bool:
     return any(route.announces for route in config.routes)
 
 
-def webhook_paces(config: Config) -> dict[str, RateLimit]:
+def webhook_rate_limits(config: Config) -> dict[str, RateLimit]:
     """Return the rate of the built-in provider, by its name; nothing if no route needs it."""
-    return {NAME: PACE} if is_used(config) else {}
+    return {NAME: RATE_LIMIT} if is_used(config) else {}
 
 
 def build_webhook(config: Config, context: ProviderContext) -> dict[str, Provider]:
@@ -39,7 +39,7 @@ def build_webhook(config: Config, context: ProviderContext) -> dict[str, Provide
     if not is_used(config):
         return {}
     provider = Webhook(
-        {name: _hook(each, context) for name, each in _settings(config).items()},
+        {name: _target(each, context) for name, each in _settings(config).items()},
         clock=context.reactor,
         events=context.events,
         defer_to_thread=context.defer_to_thread,
@@ -72,13 +72,13 @@ def _settings(config: Config) -> dict[str, Settings]:
     return own if config.webhook is None else {**own, DEFAULT: config.webhook}
 
 
-def _hook(settings: Settings, context: ProviderContext) -> Hook:
-    assert PACE.per_lane is not None
+def _target(settings: Settings, context: ProviderContext) -> WebhookTarget:
+    assert RATE_LIMIT.per_lane is not None
     http = open_http(
         context.reactor,
-        concurrency=PACE.per_lane,
+        concurrency=RATE_LIMIT.per_lane,
         timeout=settings.timeout,
         ca=settings.ca or "",
-        reach=context.reach(NAME),
+        reachability=context.reachability(NAME),
     )
-    return Hook(http, settings.url.reveal, settings.secret.reveal if settings.secret else lambda: "")
+    return WebhookTarget(http, settings.url.reveal, settings.secret.reveal if settings.secret else lambda: "")

@@ -26,7 +26,7 @@ from zope.interface import implementer
 from smtprelay.config.model import Config
 from smtprelay.interfaces import RefusedMail
 from smtprelay.model.refusal import RefusalFilter, RefusalRow
-from smtprelay.service.workers.merge import MERGES, Answer
+from smtprelay.service.workers.merge import MERGES, WorkerAnswer
 from smtprelay.service.workers.monitor import Worker
 from smtprelay.telemetry.aggregate import Gathered
 from smtprelay.web.api import api_routes
@@ -34,7 +34,7 @@ from smtprelay.web.auth import ROLE, WHO
 from smtprelay.web.context import Operations, Sources
 from smtprelay.web.messages import MAX_BODY, ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.refused import RECORD, REFUSED, wanted
-from smtprelay.web.router import Endpoint
+from smtprelay.web.router import ApiRoute
 from smtprelay.web.site import PARTS, Parts
 from smtprelay.web.streaming import BodyReader
 
@@ -42,7 +42,7 @@ from smtprelay.web.streaming import BodyReader
 PATIENCE: Final = 30.0
 SHORT_PATIENCE: Final = 5.0
 
-#: Maximum number of rows of the ledger that one request records; it must stay below :data:`MAX_BODY`.
+#: Maximum number of rows of the list that one request records; it must stay below :data:`MAX_BODY`.
 MOST_PASSED: Final = 50
 
 #: What the front answers itself.
@@ -120,7 +120,7 @@ class ApiProxy:
     def parts(self, config: Config) -> Parts:
         """Return what a site in front of the workers may serve."""
 
-        def routes(sources: Sources) -> Sequence[Endpoint]:
+        def routes(sources: Sources) -> Sequence[ApiRoute]:
             # No action of this table is called: it is there for the paths and the roles.
             unseen: Any = SimpleNamespace(admin=None, archive=None, maintenance=None)
             spool = None if config.spool is None else unseen
@@ -130,7 +130,7 @@ class ApiProxy:
 
         return {**PARTS, "api": routes}
 
-    def _passing(self, route: Endpoint, sources: Sources) -> Endpoint:
+    def _passing(self, route: ApiRoute, sources: Sources) -> ApiRoute:
         async def action(request: ApiRequest) -> ApiResponse:
             if self.shared and route.path != _DRAIN:
                 answer = await self.one(route.method, _uri(route.path, request), request)
@@ -188,7 +188,7 @@ class ApiProxy:
         await DeferredList(taking, consumeErrors=True)
 
     async def repeat(self, worker: Worker) -> None:
-        """Tell a worker that has become ready what the others were told; raises if any of it failed."""
+        """Repeat the lasting requests to a worker that has become ready; raises if one of them fails."""
         asking = []
         for said, uri, request in self._lasting.values():
             order = json.loads(request.body)
@@ -202,14 +202,14 @@ class ApiProxy:
         except FirstError as first:
             first.subFailure.raiseException()
 
-    async def _all_as_one(self, route: Endpoint, request: ApiRequest) -> ApiResponse:
+    async def _all_as_one(self, route: ApiRoute, request: ApiRequest) -> ApiResponse:
         uri = _uri(route.path, request)
         about = (_LASTING.get(route.path, "") if route.method == "POST" else "", request.path.get("name", ""))
         before = self._lasting.get(about)
         if about[0]:
             # From before it is said: a worker may become ready meanwhile.
             self._lasting[about] = (self.reactor.seconds(), uri, request)
-        asked = len(self._ready())
+        expected = len(self._ready())
         answers = list((await self.all(route.method, uri, request)).values())
         good = [json.loads(await _whole(answer)) for answer in answers if answer.status == OK]
         if about[0] and not good:
@@ -219,11 +219,11 @@ class ApiProxy:
             self.draining = good[0]["draining"]
         if not answers:
             raise self._no_answer()
-        if route.method != "GET" and len(answers) < asked:
+        if route.method != "GET" and len(answers) < expected:
             raise ApiProblem(503, "not all workers have answered: try again")
         return json_answer(MERGES.get(route.path, itemgetter(0))(good)) if good else answers[0]
 
-    async def _refused(self, route: Endpoint, request: ApiRequest) -> ApiResponse:
+    async def _refused(self, route: ApiRoute, request: ApiRequest) -> ApiResponse:
         """Return the rows that are meant; of each row a worker knows only a part, so it is asked for all."""
         meant = wanted(request.query)
         query = {name: each for name, each in request.query.items() if name not in ("since", "limit")}
@@ -240,7 +240,7 @@ class ApiProxy:
             return answer
         checks = await sources.relay.readiness()
         workers = [{"number": each.number, "pid": each.pid, "ready": each.ready} for each in self.workers]
-        told: Answer = json.loads(answer.body) | {
+        told: WorkerAnswer = json.loads(answer.body) | {
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
             "listeners": sources.relay.listeners(),
@@ -264,8 +264,8 @@ class ApiProxy:
 
 
 @frozen
-class RemoteLedger(RefusedMail):
-    """The ledger of refused mail, for what the front itself refuses: a worker records it."""
+class RemoteRefusals(RefusedMail):
+    """The list of refused mail, for what the front itself refuses: a worker records it."""
 
     _proxy: ApiProxy
 

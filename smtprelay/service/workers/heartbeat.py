@@ -20,10 +20,10 @@ READY: Final = b"r"
 BEAT_EVERY: Final = 1.0
 
 #: How often the process in front looks whether something was said, seconds.
-LOOK_EVERY: Final = 5.0
+CHECK_EVERY: Final = 5.0
 
 #: Looks in vain before a worker is killed. Nothing that a relay does takes a hundredth of that.
-MOST_LOOKS: Final = 6
+MOST_MISSED: Final = 6
 
 
 class Heartbeat:

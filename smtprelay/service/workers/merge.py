@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
-Answer = dict[str, Any]
+WorkerAnswer = dict[str, Any]
 
 #: States of a lane, the worst last: what stops it at one worker is shown.
 _STATES: Final = ("ok", "throttled", "unreachable", "blocked", "suspended", "removed")
@@ -15,22 +15,22 @@ _STATES: Final = ("ok", "throttled", "unreachable", "blocked", "suspended", "rem
 _ROW: Final = ("listener", "client", "user", "rule", "reply", "domain")
 
 
-def status(answers: Sequence[Answer]) -> Answer:
-    """Return the status of all: what needs a person is told once."""
+def status(answers: Sequence[WorkerAnswer]) -> WorkerAnswer:
+    """Return the status of all; equal lines of ``attention`` are shown once."""
     lines = {(line["kind"], line["about"]): line for answer in answers for line in answer["attention"]}
     refused = sum(answer["refused"] or 0 for answer in answers)
     return {**answers[0], "attention": list(lines.values()), "refused": refused}
 
 
-def drain(answers: Sequence[Answer]) -> Answer:
+def drain(answers: Sequence[WorkerAnswer]) -> WorkerAnswer:
     """Return how far all are; the mail that waits lies in a spool of all."""
     sums = {name: sum(answer[name] for answer in answers) for name in ("sessions", "attempts")}
     return {**answers[0], **sums, "waiting": max(answer["waiting"] for answer in answers)}
 
 
-def lanes(answers: Sequence[Answer]) -> Answer:
+def lanes(answers: Sequence[WorkerAnswer]) -> WorkerAnswer:
     """Return the lanes of all, with the mail of all, as they are where they are worst."""
-    found: dict[tuple[str, str], Answer] = {}
+    found: dict[tuple[str, str], WorkerAnswer] = {}
     for lane in (lane for answer in answers for lane in answer["lanes"]):
         key = (lane["provider"], lane["lane"])
         known = found.get(key, {"active": 0, "waiting": 0, "state": _STATES[0]})
@@ -39,9 +39,9 @@ def lanes(answers: Sequence[Answer]) -> Answer:
     return {"lanes": list(found.values())}
 
 
-def refused(answers: Sequence[Answer]) -> Answer:
+def refused(answers: Sequence[WorkerAnswer]) -> WorkerAnswer:
     """Return the rows of all, added up, the last first."""
-    rows: dict[tuple[str, ...], Answer] = {}
+    rows: dict[tuple[str, ...], WorkerAnswer] = {}
     for row in sorted((row for answer in answers for row in answer["refused"]), key=itemgetter("last")):
         key = (*(row[name] for name in _ROW), "" if row["reply"] else row["text"])
         known = rows.get(key, {"count": 0, "first": row["first"]})
@@ -50,13 +50,13 @@ def refused(answers: Sequence[Answer]) -> Answer:
     return {"refused": sorted(rows.values(), key=itemgetter("last"), reverse=True)}
 
 
-def count(answers: Sequence[Answer]) -> Answer:
+def count(answers: Sequence[WorkerAnswer]) -> WorkerAnswer:
     """Return the sum."""
     return {"count": sum(answer["count"] for answer in answers)}
 
 
 #: By the path of a route; of all others the first answer is that of all.
-MERGES: Final[Mapping[str, Callable[[Sequence[Answer]], Answer]]] = {
+MERGES: Final[Mapping[str, Callable[[Sequence[WorkerAnswer]], WorkerAnswer]]] = {
     "/api/v1/status": status,
     "/api/v1/drain": drain,
     "/api/v1/providers": lanes,

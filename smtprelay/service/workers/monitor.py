@@ -24,8 +24,8 @@ from twisted.python.failure import Failure
 
 import smtprelay
 from smtprelay.service.workers import heartbeat
-from smtprelay.service.workers.heartbeat import MOST_LOOKS, READY, WAITING
-from smtprelay.service.workers.sockets import LIFELINE, NEWS
+from smtprelay.service.workers.heartbeat import MOST_MISSED, READY, WAITING
+from smtprelay.service.workers.sockets import HEARTBEAT, LIFELINE
 
 #: A worker that lived for less than this, in seconds, is restarted after a delay, which doubles each time.
 _SHORT_LIFE: Final = 10.0
@@ -60,7 +60,7 @@ class Worker(ProcessProtocol):
     delay: float = field(default=_FIRST_DELAY, init=False)
     restart: IDelayedCall | None = field(default=None, init=False)
     monitor: Any = field(default=None, init=False)
-    #: Looks since it was heard last; ``None``: it has said nothing yet, and may take its time to start.
+    #: Checks since its last heartbeat; ``None``: no heartbeat yet, it may still be starting.
     silent: int | None = field(default=None, init=False)
     _hung_up: bool = field(default=False, init=False)
 
@@ -73,7 +73,7 @@ class Worker(ProcessProtocol):
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803 -- Twisted's
         """Note what it says."""
-        if childFD == NEWS and data:
+        if childFD == HEARTBEAT and data:
             self.silent = 0
             if self._hung_up:
                 self.hang_up()
@@ -126,7 +126,7 @@ class Monitor:
 
     :ivar command: of a worker; its number follows.
     :ivar inherited: file descriptors of ours by what they are called in a worker.
-    :ivar restarts_per_hour: after one death more nobody is restarted.
+    :ivar restarts_per_hour: maximum number; after one more the relay stops.
     :ivar patience: seconds that a worker may take to end before it is killed.
     :ivar deaths: how many have died within the last hour.
     """
@@ -139,16 +139,16 @@ class Monitor:
     patience: float
     owner: MonitorOwner
     _deaths: deque[float] = field(factory=deque, init=False)
-    _looking: LoopingCall = field(init=False)
+    _checking: LoopingCall = field(init=False)
     _stopping: bool = field(default=False, init=False)
     _ended: Deferred[None] | None = field(default=None, init=False)
     _kill: IDelayedCall | None = field(default=None, init=False)
 
     def start(self) -> None:
         """Start all workers, and look after them from now on."""
-        self._looking = LoopingCall(self._check_all)
-        self._looking.clock = self.reactor
-        self._looking.start(heartbeat.LOOK_EVERY, now=False)
+        self._checking = LoopingCall(self._check_all)
+        self._checking.clock = self.reactor
+        self._checking.start(heartbeat.CHECK_EVERY, now=False)
         for worker in self.workers:
             worker.monitor = self
             self._start(worker)
@@ -156,8 +156,8 @@ class Monitor:
     def stop(self) -> Deferred[None]:
         """Tell all workers to end in order; fires when they have, or were killed after :attr:`patience`."""
         self._stopping = True
-        if self._looking.running:
-            self._looking.stop()
+        if self._checking.running:
+            self._checking.stop()
         for worker in self.workers:
             if worker.restart is not None and worker.restart.active():
                 worker.restart.cancel()
@@ -229,7 +229,7 @@ class Monitor:
                 self.command[0],
                 [*self.command, f"--number={worker.number}"],
                 env=_environment(),
-                childFDs={0: 0, 1: 1, 2: 2, LIFELINE: "w", NEWS: "r", **self.inherited},
+                childFDs={0: 0, 1: 1, 2: 2, LIFELINE: "w", HEARTBEAT: "r", **self.inherited},
             )
         except OSError as error:
             # No memory, or too many processes: that may pass.
@@ -241,13 +241,13 @@ class Monitor:
         Kill workers that have said nothing for long.
 
         Looks are counted, not seconds: a machine that slept, a container that was paused or a clock that was
-        set stops both sides, and makes nobody look dead.
+        set stops both sides, and no worker seems dead.
         """
         for worker in self.workers:
             if worker.silent is None:
                 continue
             worker.silent += 1
-            if worker.silent > MOST_LOOKS:
+            if worker.silent > MOST_MISSED:
                 worker.silent = None
                 self.owner.worker_unresponsive(worker)
                 worker.send("KILL")

@@ -33,7 +33,7 @@ from smtprelay.smtp.reply import not_ready, render
 #: The file descriptors of a worker: a pipe that is closed when its parent is gone, one on which it tells its
 #: state, and the memory that all workers share.
 LIFELINE: Final = 3
-NEWS: Final = 4
+HEARTBEAT: Final = 4
 MEMORY: Final = 5
 #: From here on, the sockets.
 FIRST_SOCKET: Final = 6

@@ -24,13 +24,13 @@ from smtprelay.config import Config, Loaded
 from smtprelay.interfaces import Events
 from smtprelay.net.worker_memory import WorkerMemory, new_memory
 from smtprelay.service.build.http import control_site, http_sites
-from smtprelay.service.chores import LogWatch, every
 from smtprelay.service.drain import why_draining
 from smtprelay.service.errors import StartFailed, explain, tell_failed
+from smtprelay.service.periodic import LogWatch, every
 from smtprelay.service.ports import Ports
 from smtprelay.service.relay import CLOSING_BOUND, VERDICTS_BOUND
 from smtprelay.service.threads import Threads
-from smtprelay.service.workers.api_proxy import SHORT_PATIENCE, ApiProxy, RemoteLedger, control_of
+from smtprelay.service.workers.api_proxy import SHORT_PATIENCE, ApiProxy, RemoteRefusals, control_of
 from smtprelay.service.workers.monitor import Monitor, Worker, command
 from smtprelay.service.workers.sockets import FIRST_SOCKET, MEMORY, Sockets, spoken
 from smtprelay.smtp.refusals import Refusals
@@ -44,10 +44,10 @@ from smtprelay.web.context import Sources
 PATIENCE: Final = VERDICTS_BOUND + CLOSING_BOUND + 10.0
 
 #: Seconds between two checks of the log, and two requests for the metrics of the workers.
-CHORES_EVERY: Final = 2.0
+TASKS_EVERY: Final = 2.0
 
 #: Seconds that a worker has to record what was refused before it is stopped.
-_LEDGER: Final = 2.0
+_RECORD_TIMEOUT: Final = 2.0
 
 #: The exit status when too many workers have died.
 _TOO_MANY: Final = 1
@@ -143,10 +143,10 @@ class Supervisor(Service):
         sites = http_sites(self.config, sources, self._threads.login, parts)
         for site in [*sites, control_site(self.config, sources, parts)]:
             await self._ports.open_site(site)
-        chores = (("log", self._log.check), ("metrics", lambda: self._proxy.gather(self._gathered)))
+        tasks = (("log", self._log.check), ("metrics", lambda: self._proxy.gather(self._gathered)))
         self._clocks = [
             watch_lag(self._reactor, self.metrics),
-            *(every(self._reactor, self._events, name, CHORES_EVERY, chore) for name, chore in chores),
+            *(every(self._reactor, self._events, name, TASKS_EVERY, task) for name, task in tasks),
         ]
         assert self.config.supervise is not None
         numbers = self._sockets.numbers
@@ -197,7 +197,7 @@ class Supervisor(Service):
         """Turn clients away while workers wait for a database, which may take long; a new worker does not."""
         ready = any(worker.ready for worker in self._workers)
         self._sockets.turn_away(any(worker.waiting for worker in self._workers) and not ready)
-        self._refusals.store = RemoteLedger(self._proxy) if ready else None
+        self._refusals.store = RemoteRefusals(self._proxy) if ready else None
 
     def worker_died(self, worker: Worker) -> None:
         """Forget what it counted; stop if it could not start."""
@@ -255,8 +255,8 @@ class Supervisor(Service):
         await self._proxy.gather(self._gathered)
         return self._registry
 
-    def _watch(self, chore: Any) -> Deferred[Any]:
-        return Deferred.fromCoroutine(chore).addErrback(
+    def _watch(self, task: Any) -> Deferred[Any]:
+        return Deferred.fromCoroutine(task).addErrback(
             lambda failure: self._events("relay.warning", text=f"workers: {failure.getErrorMessage()}")
         )
 
@@ -280,7 +280,7 @@ class Supervisor(Service):
         if self._monitor is not None:
             # While there are workers to record it.
             writing = Deferred.fromCoroutine(self._refusals.flush())
-            await writing.addTimeout(_LEDGER, self._reactor).addErrback(self._not_written)
+            await writing.addTimeout(_RECORD_TIMEOUT, self._reactor).addErrback(self._not_written)
             await self._monitor.stop()
         for call in self._clocks:
             call.stop()

@@ -30,7 +30,7 @@ from smtprelay.service.relay import Relay
 from smtprelay.service.signals import after_first, at_hangup
 from smtprelay.service.workers.api_proxy import control_of
 from smtprelay.service.workers.heartbeat import READY, WAITING, Heartbeat
-from smtprelay.service.workers.sockets import LIFELINE, MEMORY, NEWS, Inherited
+from smtprelay.service.workers.sockets import HEARTBEAT, LIFELINE, MEMORY, Inherited
 
 
 def run_worker(arguments: Sequence[str]) -> int:
@@ -45,7 +45,7 @@ def run_worker(arguments: Sequence[str]) -> int:
     log = start_logging(config, worker=options.number)
     hang_up.append(partial(reopen_log, log))
     status: list[int] = []
-    heartbeat = Heartbeat(reactor, NEWS)
+    heartbeat = Heartbeat(reactor, HEARTBEAT)
 
     def note(event: str, /, **_: object) -> None:
         if event == "spool.unavailable":

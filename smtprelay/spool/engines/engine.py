@@ -1,5 +1,5 @@
 """
-What an engine is asked for: transactions, and what it alone knows of its files, its disk and its time.
+The interface of an engine: transactions, and its files, disk space and time.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Engine:
         Begin a transaction; committed and synced when the block ends, rolled back when it raises.
 
         :raises SpoolFault: the database failed.
-        :raises Again: another node was in the way; nothing has happened.
+        :raises RetryTransaction: another node was in the way; nothing has happened.
         """
         raise NotImplementedError
 
@@ -41,7 +41,7 @@ class Engine:
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Wake nobody any more; the last transaction is still to come."""
+        """Stop notifying; the last transaction is still to come."""
 
     def release(self) -> None:
         """Release the lock, after the last transaction."""

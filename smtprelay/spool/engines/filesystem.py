@@ -24,7 +24,7 @@ def on_forgetful(folder: str) -> str:
 
 
 def file_system_of(folder: str) -> str:
-    """Return :func:`file_system` of a folder of this machine; ``""`` where nobody tells. Blocks."""
+    """Return :func:`file_system` of a folder of this machine; ``""`` if it is unknown. Blocks."""
     try:
         mountinfo = Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
     except OSError:

@@ -18,14 +18,14 @@ class SpoolOptions:
     """
     What the relay asks of its spool.
 
-    :ivar paces: how fast each provider may be asked, by its name.
+    :ivar rate_limits: how fast each provider may be asked, by its name.
     :ivar lease: how long a claim holds without being renewed, seconds.
     :ivar floors: the limits beyond which nothing is accepted.
     :ivar budget: of memory for what is being received.
     :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
     """
 
-    paces: Mapping[str, RateLimit]
+    rate_limits: Mapping[str, RateLimit]
     events: Events
     lease: float = 60.0
     floors: CapacityLimits = field(factory=CapacityLimits)
@@ -35,4 +35,4 @@ class SpoolOptions:
     @property
     def node(self) -> SpoolNode:
         """The only node of a spool that is opened so."""
-        return SpoolNode(paces=self.paces, lease=self.lease, keeps_bodies=self.keeps_bodies)
+        return SpoolNode(rate_limits=self.rate_limits, lease=self.lease, keeps_bodies=self.keeps_bodies)

@@ -26,14 +26,20 @@ from smtprelay.spool.engines import postgres_size
 from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.postgres_clock import DatabaseClock
-from smtprelay.spool.engines.postgres_connection import PostgresConnection, Url, explained, is_broken, is_ours
+from smtprelay.spool.engines.postgres_connection import (
+    PostgresConnection,
+    UrlSource,
+    explained,
+    is_broken,
+    is_ours,
+)
 from smtprelay.spool.engines.postgres_listen import NotificationListener
 from smtprelay.spool.engines.reader import ThreadReader
 from smtprelay.spool.engines.schema import POSTGRES_TYPES, migrate
 from smtprelay.spool.engines.transaction import (
-    Again,
     Connection,
     Locking,
+    RetryTransaction,
     SpoolAway,
     SpoolFault,
     SpoolNode,
@@ -95,15 +101,15 @@ class PostgresEngine(Engine):
     :ivar url: gives the connection string; asked for each time, for a password may change.
     :ivar node: this process among those that share the spool.
     :ivar time: gives what the time of a transaction is in SQL.
-    :ivar clock: told the database's time when that is heard, on the thread that writes.
+    :ivar clock: set to the database's time at each answer, on the thread that writes.
     :ivar tables: sees to the tables within the first transaction; ``SpoolFault``: they will not do.
-    :ivar plenty: below so many bytes it is not estimated how many of them hold something.
+    :ivar plenty: below this size in bytes the used part is not estimated.
     :ivar refuse: called with the reason when a commit's answer was lost and is looked for long: what waits
         behind it shall wait no longer.
     :ivar listener: wakes the spool for what other nodes have put into it.
     """
 
-    url: Url
+    url: UrlSource
     node: SpoolNode
     time: Callable[[], str] = database_clock
     clock: DatabaseClock | None = None
@@ -113,7 +119,7 @@ class PostgresEngine(Engine):
     listener: NotificationListener | None = field(default=None, init=False)
     _notifying: bool = field(default=False, init=False)
     _groups: int = field(default=0, init=False)
-    #: When the database was heard last, and when that was after a long silence.
+    #: When the database answered last, and when it last answered after a long silence.
     _heard: float = field(default=math.inf, init=False)
     _back: float = field(default=-math.inf, init=False)
     _recent: dict[str, float] = field(factory=dict, init=False)
@@ -142,7 +148,7 @@ class PostgresEngine(Engine):
             connection.close()
 
     def _session(self) -> PostgresConnection:
-        """Return the connection that writes, once it is seen that another one leaves its session alone."""
+        """Return the connection that writes, once it is certain that a pooler keeps its session."""
         connection = PostgresConnection(self.url, bound=max(1.0, self.node.lease / 6))
         other = self.reading()
         try:
@@ -179,7 +185,7 @@ class PostgresEngine(Engine):
             if broken:
                 if committing and self._has_happened(connection, mark):
                     return
-                raise Again from error
+                raise RetryTransaction from error
             if is_ours(error):
                 raise
             raise _fault(error) from error
@@ -188,7 +194,7 @@ class PostgresEngine(Engine):
             raise
 
     def disconnect(self, connection: Connection) -> None:
-        """Leave: nobody needs to wait for this node any more."""
+        """Leave: other nodes need not wait for this one any more."""
         assert isinstance(connection, PostgresConnection)
         # If it cannot be said, the others will see it.
         with suppress(Error, SpoolFault):
@@ -198,7 +204,7 @@ class PostgresEngine(Engine):
     measure = staticmethod(postgres_size.measure)
 
     def stop(self) -> None:
-        """Wake nobody any more; the last transaction is still to come."""
+        """Stop notifying; the last transaction is still to come."""
         if self.listener is not None:
             self.listener.stop()
 
@@ -207,13 +213,13 @@ class PostgresEngine(Engine):
         return DiskSpace(used=postgres_size.used(connection, self.plenty) or 0)
 
     def space(self, connection: Connection) -> Space:
-        """Return how much room the spool takes; what it can give back nobody knows."""
+        """Return how much room the spool takes; what could be freed is unknown."""
         return Space(used=postgres_size.used(connection, self.plenty))
 
-    def _see_to_tables(self, connection: Connection, turn: str, parameters: Sequence[Any] = ()) -> None:
-        """Create or migrate the tables in one transaction; ``turn`` locks out every other one meanwhile."""
+    def _see_to_tables(self, connection: Connection, lock: str, parameters: Sequence[Any] = ()) -> None:
+        """Create or migrate the tables in one transaction; ``lock`` locks out every other one meanwhile."""
         connection.execute("BEGIN")
-        connection.execute(turn, parameters)
+        connection.execute(lock, parameters)
         self.tables(connection, self.time())
         connection.execute("COMMIT")
 
@@ -222,7 +228,7 @@ class PostgresEngine(Engine):
         if time.monotonic() > self._checked + _CHECKED:
             connection.check_session()
             self._checked = time.monotonic()
-        lanes = LaneTable(connection, self.node.paces, self.node.locking.row)
+        lanes = LaneTable(connection, self.node.rate_limits, self.node.locking.row)
         wanted = lanes.ask(list(self._recent))
         marked = connection.execute(_MARK.format(clock=self.time()), (self.node.name, mark))
         (now,) = marked.fetchone() or (0.0,)
@@ -247,7 +253,7 @@ class PostgresEngine(Engine):
         """
         Tell whether the group with ``mark`` was committed: its connection was lost meanwhile.
 
-        :raises SpoolFault: nobody can tell.
+        :raises SpoolFault: it is not known.
         """
         begun = time.monotonic()
         while True:
@@ -284,7 +290,7 @@ _IN_THE_WAY: Final = ("40001", "40P01", "55P03")
 def _fault(error: Error) -> Exception:
     """Return what an error that is not the operation's own means."""
     if error.sqlstate in _IN_THE_WAY:
-        return Again(explained(error))
+        return RetryTransaction(explained(error))
     return SpoolFault(explained(error), full=error.sqlstate == _FULL)
 
 
@@ -298,7 +304,7 @@ def _can_notify(connection: PostgresConnection) -> bool:
 
 
 async def open_postgres(
-    url: Url,
+    url: UrlSource,
     terms: SpoolOptions,
     *,
     reactor: Any,

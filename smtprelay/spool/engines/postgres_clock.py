@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-#: By so many seconds the two may differ before the database is asked again: answers are late now and then.
+#: Maximum difference in seconds before the database is asked again: some answers are late.
 _MOST: Final = 0.5
 
 
@@ -36,5 +36,5 @@ class DatabaseClock:
             self._ahead = ahead
 
     def seconds(self) -> float:
-        """Return the database's time, seconds since the epoch; the reactor's before it was heard of."""
+        """Return the database's time, seconds since the epoch; the reactor's before its first answer."""
         return float(self._reactor.seconds()) if self._ahead is None else self._ahead + self._steady()

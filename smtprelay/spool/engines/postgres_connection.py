@@ -29,7 +29,7 @@ from psycopg.pq import TransactionStatus
 from smtprelay.spool.engines.transaction import SpoolAway, SpoolFault
 
 #: Gives the connection string.
-Url = Callable[[], str]
+UrlSource = Callable[[], str]
 
 #: Unless the connection string says otherwise: a server that is gone is noticed, not waited for.
 _DEFAULTS: Final = {
@@ -67,7 +67,7 @@ class PostgresConnection:
 
     def __init__(
         self,
-        url: Url,
+        url: UrlSource,
         *,
         bound: float | None = None,
         reading: bool = False,
@@ -173,7 +173,7 @@ class PostgresConnection:
         return connection
 
 
-def connect(url: Url) -> psycopg.Connection[Any]:
+def connect(url: UrlSource) -> psycopg.Connection[Any]:
     """
     Connect to the server that writes, each statement a transaction of its own.
 
@@ -208,12 +208,12 @@ _BROKEN: Final = ("08", "57P", "25P03", "25P04", "40003")
 
 
 def is_ours(error: Error) -> bool:
-    """Tell whether the statement was wrong, not the database: its operation alone is at fault."""
+    """Tell whether the statement was wrong, not the database: only its operation fails."""
     wrong = isinstance(error, IntegrityError | DataError | ProgrammingError | NotSupportedError)
     return wrong and error.sqlstate not in _NOT_OURS_TO_USE
 
 
-#: insufficient_privilege, undefined_table, invalid_schema_name: somebody has changed the database.
+#: insufficient_privilege, undefined_table, invalid_schema_name: the database was changed from outside.
 _NOT_OURS_TO_USE: Final = ("42501", "42P01", "3F000")
 
 
@@ -251,7 +251,7 @@ def _set_bounds(connection: psycopg.Connection[Any], milliseconds: int) -> None:
 
 
 def _see_that_commits_are_synced(connection: psycopg.Connection[Any]) -> None:
-    """A database may be told not to; our 250 says that it did."""
+    """A database can be configured not to sync; our 250 promises that it did."""
     row = connection.execute("SHOW synchronous_commit").fetchone()
     if row is not None and row[0] == "off":
         connection.execute("SET synchronous_commit = on")

@@ -13,7 +13,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import Error
 
-from smtprelay.spool.engines.postgres_connection import Url, connect
+from smtprelay.spool.engines.postgres_connection import UrlSource, connect
 
 #: How often to ring without a reason: where notifications come, and where there are none, seconds.
 _SELDOM: Final = 10.0
@@ -30,7 +30,7 @@ class NotificationListener:
     :param ring: called on a thread of ours.
     """
 
-    def __init__(self, url: Url, channel: str, node: str, ring: Callable[[], object]) -> None:
+    def __init__(self, url: UrlSource, channel: str, node: str, ring: Callable[[], object]) -> None:
         self._url = url
         self._channel = channel
         self._node = node
@@ -63,7 +63,7 @@ class NotificationListener:
             while not self._stopped.is_set():
                 self._pause()
             return
-        waited = _SELDOM  # what was said before we listened, nobody heard
+        waited = _SELDOM  # earlier notifications were missed
         while not self._stopped.is_set():
             said = [each.payload for each in connection.notifies(timeout=_SHORT, stop_after=1)]
             waited += _SHORT

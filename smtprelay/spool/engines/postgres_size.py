@@ -1,9 +1,9 @@
 """
 How much room a spool takes in PostgreSQL.
 
-What the tables take of the disk is told at once, but does not become less when mail goes: what is free
-in them is used again, and nobody tells how much that is. So when it is much, what lives in them is estimated
-from so many of their pages, however many there are. What the disk has left no database tells.
+The size of the tables on disk is known at once, but does not shrink when mail goes: what is free in them is
+used again, and how much that is is not known. So when it is much, what lives in them is estimated from a
+sample of their pages. Free disk space is unknown to a database.
 """
 
 import math
@@ -36,7 +36,7 @@ def used(connection: Connection, plenty: float) -> int | None:
     """
     Return about how many bytes hold something; ``None`` where the database does not tell.
 
-    :param plenty: below so many nothing is looked at more closely.
+    :param plenty: below this size in bytes nothing is estimated.
     """
     try:
         taken = taken_by_tables(connection)

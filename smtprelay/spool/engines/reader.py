@@ -45,7 +45,7 @@ class ThreadReader:
     def do(self, question: Callable[[Connection], T]) -> Deferred[T]:
         """Ask on a thread; when it is closed, nothing more is asked."""
         if self._pool.joined:
-            # The pool would drop the question, and nobody would ever hear of it.
+            # The pool would drop the query without an answer.
             return fail(SpoolFault("the spool is closed"))
         return deferToThreadPool(self._reactor, self._pool, self._ask, question)
 

@@ -80,7 +80,7 @@ _SECOND: Final = (
     """CREATE TABLE node (
         name TEXT PRIMARY KEY, mark TEXT NOT NULL, seen {real} NOT NULL,
         draining INTEGER NOT NULL DEFAULT 0)""",
-    # 1: the sender was told that it is delayed.
+    # 1: the sender got a delay notice.
     "ALTER TABLE delivery ADD COLUMN noticed INTEGER NOT NULL DEFAULT 0",
     # What is held is counted like all that waits, for the limit of the spool.
     "ALTER TABLE lane ADD COLUMN held INTEGER NOT NULL DEFAULT 0",
@@ -145,7 +145,7 @@ _FIFTH: Final = (
 )
 
 _SIXTH: Final = (
-    # Providers that a node cannot reach, as it has told.
+    # Providers that a node cannot reach.
     """CREATE TABLE unreachable (
         provider TEXT NOT NULL, node TEXT NOT NULL, since {real} NOT NULL, host TEXT NOT NULL,
         stage TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (provider, node)){keyed}""",
@@ -180,8 +180,23 @@ _SEVENTH: Final = (
         FROM lane AS l WHERE l.id = delivery.lane AND l.key <> '' AND delivery.ended IS NULL""",
 )
 
+_EIGHTH: Final = (
+    "ALTER TABLE loan RENAME TO permit",
+    "DROP INDEX loan_lease",
+    "CREATE INDEX permit_lease ON permit (lease)",
+)
+
 #: What each version adds to the one before it; an entry never changes what its tables mean.
-MIGRATIONS: Final[Sequence[Sequence[str]]] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
+MIGRATIONS: Final[Sequence[Sequence[str]]] = (
+    _FIRST,
+    _SECOND,
+    _THIRD,
+    _FOURTH,
+    _FIFTH,
+    _SIXTH,
+    _SEVENTH,
+    _EIGHTH,
+)
 
 
 def migrate(connection: Connection, now: str, types: Mapping[str, str]) -> None:

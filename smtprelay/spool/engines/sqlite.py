@@ -31,7 +31,7 @@ from smtprelay.spool.engines.transaction import Connection, SpoolFault, SpoolNod
 from smtprelay.spool.engines.writer import ThreadWriter
 from smtprelay.spool.receive.capacity import DiskSpace
 from smtprelay.spool.spool import QueueSpool
-from smtprelay.spool.tables.hold_rules import Holds
+from smtprelay.spool.tables.hold_rules import HoldRules
 from smtprelay.spool.tables.lanes import LaneTable
 
 #: The database within the spool's folder.
@@ -72,7 +72,7 @@ class SqliteEngine(Engine):
     lock: SpoolLock | None = None
     #: This process alone writes, so that what it knows of the lanes stays true; of the rules, too.
     _lanes: LaneTable | None = field(default=None, init=False)
-    _holds: Holds | None = field(default=None, init=False)
+    _hold_rules: HoldRules | None = field(default=None, init=False)
 
     def connect(self) -> SqliteConnection:
         """
@@ -91,7 +91,7 @@ class SqliteEngine(Engine):
             connection.execute("BEGIN IMMEDIATE")
             migrate(connection, repr(self.seconds()), SQLITE_TYPES)
             connection.execute("COMMIT")
-            self._lanes = self._holds = None
+            self._lanes = self._hold_rules = None
         except (sqlite3.Error, SpoolFault) as error:
             if connection is not None:
                 self.disconnect(connection)
@@ -168,14 +168,14 @@ class SqliteEngine(Engine):
 
     def _begun(self, connection: SqliteConnection) -> Transaction:
         now = self.seconds()
-        if self._lanes is None or self._holds is None:
-            self._lanes = LaneTable(connection, self.node.paces)
-            self._holds = Holds(connection)
+        if self._lanes is None or self._hold_rules is None:
+            self._lanes = LaneTable(connection, self.node.rate_limits)
+            self._hold_rules = HoldRules(connection)
         self._lanes.begin(now)
-        return Transaction(connection, self.node, self._lanes, now, holds=self._holds)
+        return Transaction(connection, self.node, self._lanes, now, hold_rules=self._hold_rules)
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
-        self._lanes = self._holds = None
+        self._lanes = self._hold_rules = None
         self.node.exclusive.suspects = True
         # Where even that fails the next transaction cannot begin, and says that the connection is broken.
         if connection.in_transaction:

@@ -18,7 +18,7 @@ from attrs import Factory, define, field, frozen
 from smtprelay.model.message import SpoolUnavailable
 from smtprelay.model.route import RateLimit
 from smtprelay.spool.operations.exclusive import ExclusiveAttempt
-from smtprelay.spool.tables.hold_rules import Holds
+from smtprelay.spool.tables.hold_rules import HoldRules
 from smtprelay.spool.tables.lanes import LaneTable
 
 #: The columns that are written for a new row of each table.
@@ -54,7 +54,7 @@ class SpoolAway(SpoolFault):
     """The database cannot be reached; it may come by itself."""
 
 
-class Again(Exception):  # noqa: N818 -- what to do
+class RetryTransaction(Exception):  # noqa: N818 -- what to do
     """Another node was in the way, and nothing of the transaction has happened: run it again."""
 
 
@@ -63,7 +63,7 @@ class Locking:
     """
     What the SELECTs end with to lock rows, where several nodes write.
 
-    :ivar row: waits for who has the row; ``free_row`` leaves out what somebody else has.
+    :ivar row: waits for the lock of a row; ``free_row`` skips rows that are locked.
     :ivar delivery: so of the delivery, in a statement where that is ``d``; so ``free_delivery``.
     """
 
@@ -78,7 +78,7 @@ class SpoolNode:
     """
     One process that works with the spool: what holds for all its transactions.
 
-    :ivar paces: how fast each configured provider may be asked, by its name.
+    :ivar rate_limits: how fast each configured provider may be asked, by its name.
     :ivar name: under which it claims; with the lock held there is one only, before and after a crash.
     :ivar lease: how long a claim holds without being renewed, seconds.
     :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
@@ -86,7 +86,7 @@ class SpoolNode:
     :ivar exclusive: whether a delivery is tried alone on it, so that nothing else begins.
     """
 
-    paces: Mapping[str, RateLimit]
+    rate_limits: Mapping[str, RateLimit]
     name: str = "local"
     lease: float = 60.0
     keeps_bodies: bool = False
@@ -135,7 +135,7 @@ class Transaction:
     :ivar lanes: begun at ``now``.
     :ivar now: seconds since the epoch, the same for the whole transaction.
     :ivar back: when the database was there again after it had been away, seconds since the epoch.
-    :ivar holds: the rules that hold mail, read when they are first asked for.
+    :ivar hold_rules: the rules that hold mail, read when they are first asked for.
     """
 
     connection: WritingConnection
@@ -143,7 +143,7 @@ class Transaction:
     lanes: LaneTable
     now: float
     back: float = -math.inf
-    holds: Holds = Factory(lambda self: Holds(self.connection), takes_self=True)
+    hold_rules: HoldRules = Factory(lambda self: HoldRules(self.connection), takes_self=True)
     _rows: dict[str, list[Sequence[Any]]] = field(factory=partial(defaultdict, list), init=False)
 
     def insert(self, table: str, row: Sequence[Any]) -> None:

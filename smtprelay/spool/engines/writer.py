@@ -1,10 +1,9 @@
 """
 Group commit: everything that waits goes into one synced transaction.
 
-A sync costs the same for one message and for a hundred. The writer therefore takes
-all operations that have come while it was busy, runs them in one transaction, and
-only after the commit tells each caller. Under load the groups grow by
-themselves; an operation that comes alone is committed alone, at once.
+A sync costs the same for one message and for a hundred. The writer therefore takes all operations that have
+come while it was busy, runs them in one transaction, and only after the commit tells each caller. Under load
+the groups grow by themselves; a single operation is committed at once.
 """
 
 import time
@@ -20,12 +19,12 @@ from twisted.python.failure import Failure
 
 from smtprelay.interfaces import Events
 from smtprelay.spool.engines.engine import Engine
-from smtprelay.spool.engines.transaction import Again, Connection, SpoolFault, Transaction
+from smtprelay.spool.engines.transaction import Connection, RetryTransaction, SpoolFault, Transaction
 
 T = TypeVar("T")
 A = TypeVar("A")
 Operation = Callable[[Transaction], T]
-_Asked = tuple[Operation[Any], Deferred[Any]]
+_Request = tuple[Operation[Any], Deferred[Any]]
 
 #: Operations in one transaction; more would only make the first of them wait.
 LARGEST_GROUP: Final = 500
@@ -102,16 +101,16 @@ class ThreadWriter:
     A connection that broke is closed, and another one is opened for the next group; while that
     fails, so does each group.
 
-    :param reactor: what is asked of us within one of its turns is handed to the thread at the turn's end,
-        all at once: each time the thread is woken costs more than an operation does.
+    :param reactor: what is asked of us within one of its iterations is handed to the thread at the
+        iteration's end, all at once: each time the thread is woken costs more than an operation does.
     """
 
     def __init__(self, engine: Engine, reactor: Any, events: Events, name: str) -> None:
         self._engine = engine
         self._reactor = reactor
         self._events = events
-        self._asked: list[_Asked] = []
-        self._waiting: SimpleQueue[list[_Asked] | None] = SimpleQueue()
+        self._requests: list[_Request] = []
+        self._waiting: SimpleQueue[list[_Request] | None] = SimpleQueue()
         self._connection: Connection | None = None
         self._closing = False
         self._closed: Deferred[None] = Deferred()
@@ -129,9 +128,9 @@ class ThreadWriter:
         if self._closing:
             return fail(SpoolFault("the spool is closed"))
         done: Deferred[T] = Deferred()
-        if not self._asked:
+        if not self._requests:
             self._reactor.callLater(0, self._hand_over)
-        self._asked.append((operation, done))
+        self._requests.append((operation, done))
         return done
 
     def close(self) -> Deferred[None]:
@@ -148,17 +147,17 @@ class ThreadWriter:
     def refuse_waiting(self, why: str) -> None:
         """Fail what has come since the group that is being committed; the engine may ask for it meanwhile."""
         while not self._waiting.empty():
-            asked = self._waiting.get()
-            if asked is None:
+            requests = self._waiting.get()
+            if requests is None:
                 self._waiting.put(None)
                 return
-            for _, done in asked:
+            for _, done in requests:
                 self._reactor.callFromThread(done.errback, SpoolFault(why))
 
     def _hand_over(self) -> None:
-        for start in range(0, len(self._asked), LARGEST_GROUP):
-            self._waiting.put(self._asked[start : start + LARGEST_GROUP])
-        self._asked = []
+        for start in range(0, len(self._requests), LARGEST_GROUP):
+            self._waiting.put(self._requests[start : start + LARGEST_GROUP])
+        self._requests = []
 
     def _run(self) -> None:
         while group := self._next_group():
@@ -182,16 +181,16 @@ class ThreadWriter:
             self._engine.disconnect(connection)
         return results
 
-    def _next_group(self) -> list[_Asked]:
+    def _next_group(self) -> list[_Request]:
         """Wait for something to do and return all there is; nothing means the end."""
-        group: list[_Asked] = []
+        group: list[_Request] = []
         while not group or (len(group) < LARGEST_GROUP and not self._waiting.empty()):
-            asked = self._waiting.get()
-            if asked is None:
+            requests = self._waiting.get()
+            if requests is None:
                 if group:
                     self._waiting.put(None)
                 break
-            group += asked
+            group += requests
         return group
 
     def _tell(self, waiting: Sequence[Deferred[Any]], results: Sequence[Any], seconds: float) -> None:
@@ -225,7 +224,7 @@ def _in_transaction(
 ) -> list[Any]:
     """Run them all, again and again while another node is in the way."""
     for _ in range(_MOST_TIMES):
-        with suppress(Again), engine.transaction(connection) as transaction:
+        with suppress(RetryTransaction), engine.transaction(connection) as transaction:
             return _results(transaction, operations)
     raise SpoolFault("other nodes were in the way all the time")
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from smtprelay.model.maintenance import Checked
 from smtprelay.spool.engines.transaction import Connection, Transaction
 
-#: Findings of one kind that are told; a spool that is very wrong has as many as rows.
+#: Maximum number of reported findings of one kind; a damaged spool may have one for each row.
 _MOST: Final = 100
 
 
@@ -91,11 +91,11 @@ def recount(tx: Transaction) -> int:
 def _counted(connection: Connection, lanes: Sequence[Sequence[Any]]) -> dict[int, list[Any]]:
     """Return the real values of :data:`_KEPT` by the number of the lane; ``lanes`` begin with that."""
     counted = {number: list(values) for number, *values in connection.execute(_COUNT).fetchall()}
-    lent = dict(connection.execute(_LENT).fetchall())
+    permits = dict(connection.execute(_PERMITS).fetchall())
     occupied: Counter[str] = Counter()
     for number, provider, *_ in lanes:
         counts = counted.setdefault(number, [0, 0, 0, 0, 0, 0, None])
-        counts[_SLOTS] += lent.get(number, 0)
+        counts[_SLOTS] += permits.get(number, 0)
         occupied[provider] += counts[_SLOTS]
     for number, provider, key, *_ in lanes:
         if key == "":
@@ -125,7 +125,7 @@ _ORPHAN: Final = """
     SELECT o.message, o.n FROM {} o
     LEFT JOIN delivery d ON d.message = o.message AND d.n = o.n WHERE d.message IS NULL"""
 
-_LENT: Final = "SELECT lane, sum(slot) FROM loan GROUP BY lane"
+_PERMITS: Final = "SELECT lane, sum(slot) FROM permit GROUP BY lane"
 
 #: What must never be found, by what is wrong then; each gives the ids of the rows.
 _NEVER: Final[dict[str, str]] = {
@@ -147,7 +147,7 @@ _NEVER: Final[dict[str, str]] = {
         WHERE d.state IS NULL OR (d.state = 'delivered' AND r.state <> 'delivered')
            OR (d.state IN ('failed', 'deleted') AND r.state = 'open')
            OR (d.state <> 'deleted' AND r.state = 'deleted')""",
-    "a delivery that goes on has nobody to go to": """
+    "an open delivery has no recipients": """
         SELECT message, n, state FROM delivery d WHERE ended IS NULL AND NOT EXISTS (
             SELECT 1 FROM recipient r WHERE r.message = d.message AND r.n = d.n AND r.state = 'open')""",
     "a delivery that failed or was deleted has no recipient without the mail": """
@@ -178,7 +178,7 @@ _NEVER: Final[dict[str, str]] = {
                        AND d.state NOT IN ('delivered', 'deleted'))
                OR EXISTS (SELECT 1 FROM chunk c WHERE c.message = m.id))
           AND size <> coalesce((SELECT sum(length(content)) FROM chunk c WHERE c.message = m.id), -1)""",
-    "a body is kept though nobody needs it": """
+    "a body is kept that is not needed": """
         SELECT m.id FROM message m WHERE EXISTS (SELECT 1 FROM chunk c WHERE c.message = m.id)
           AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message = m.id AND d.state <> 'deleted'
                           AND (d.state <> 'delivered' OR m.kept = 1))""",
@@ -196,8 +196,8 @@ _NEVER: Final[dict[str, str]] = {
         WHERE (blocked_until IS NOT NULL AND (blocked_since IS NULL OR blocked_reason = ''))
            OR (blocked_until IS NULL
                AND (blocked_since IS NOT NULL OR blocked_reason <> '' OR resumes IS NOT NULL))""",
-    "a loan is of a lane that does not exist": """
-        SELECT o.name, o.lane FROM loan o LEFT JOIN lane l ON l.id = o.lane WHERE l.id IS NULL""",
+    "a permit is of a lane that does not exist": """
+        SELECT o.name, o.lane FROM permit o LEFT JOIN lane l ON l.id = o.lane WHERE l.id IS NULL""",
     "a piece of a body belongs to nothing": """
         SELECT DISTINCT c.message FROM chunk c
         WHERE NOT EXISTS (SELECT 1 FROM message m WHERE m.id = c.message)

@@ -34,8 +34,8 @@ def pull(tx: Transaction, seconds: float, limit: int) -> int:
     """
     Correct the due times of up to ``limit`` deliveries after the system clock was set back by ``seconds``.
 
-    Returns how many; call it until it returns 0. What was deferred since the step is due much sooner
-    than it was long, and is left alone.
+    Returns how many; call it until it returns 0. What was deferred since the step is due much sooner than it
+    was long, and is not changed.
     """
     if seconds < SMALL:
         return 0

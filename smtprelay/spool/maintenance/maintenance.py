@@ -87,7 +87,7 @@ class SpoolMaintenance(SpoolPart):
         reserve, troubled = self._engine.reserve, bool(self._writer.trouble)
         if reserve is None or (reserve.kept and not troubled):
             return
-        with suppress(Exception):  # the disk fails in another way, which is told elsewhere
+        with suppress(Exception):  # the disk fails in another way, which is reported elsewhere
             await self._reader.do(partial(_apart, work=partial(reserve.review, troubled=troubled)))
             self._capacity.starve("" if reserve.kept else GONE)
             if not reserve.kept:

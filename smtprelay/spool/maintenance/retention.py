@@ -30,7 +30,7 @@ _MOST_LANES: Final = 1000
 _EMPTY: Final = """
     key <> '' AND queued = 0 AND deferred = 0 AND active = 0 AND held = 0 AND finished = 0 AND slots = 0
     AND served < ? AND (blocked_until IS NULL OR blocked_until <> ?)
-    AND NOT EXISTS (SELECT 1 FROM loan WHERE loan.lane = lane.id)"""
+    AND NOT EXISTS (SELECT 1 FROM permit WHERE permit.lane = lane.id)"""
 
 _OLDEST: Final = """
     SELECT id, CASE WHEN EXISTS (SELECT 1 FROM chunk WHERE chunk.message = message.id) THEN size ELSE 0 END
@@ -80,7 +80,7 @@ def _sweep_lanes(tx: Transaction) -> None:
     tx.lanes.write()
     idle = (tx.now - _IDLE, SUSPENDED, _MOST_LANES)
     rows = tx.execute(f"SELECT id, provider FROM lane WHERE {_EMPTY} LIMIT ?", idle).fetchall()  # noqa: S608
-    # Who has the own lane of a provider has all its lanes: nobody puts mail into one of them meanwhile.
+    # The lock on a provider's own lane protects all its lanes: no mail enters one of them meanwhile.
     tx.lanes.take(sorted({provider for _, provider in rows}))
     numbers = [number for number, _ in rows]
     for some in portions(numbers):

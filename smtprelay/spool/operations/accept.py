@@ -18,7 +18,7 @@ from smtprelay.model.message import Client, Draft, Planned
 from smtprelay.model.rate_limit import Load
 from smtprelay.model.shape import Shape
 from smtprelay.spool.engines.transaction import Connection, Transaction
-from smtprelay.spool.operations.lane_capacity import LaneGate
+from smtprelay.spool.operations.lane_capacity import LaneCapacity
 from smtprelay.spool.tables.hold_rules import note
 
 #: Bodies are stored in pieces of at most this many bytes.
@@ -60,20 +60,20 @@ def piece(connection: Connection, message: str, n: int) -> bytes | None:
 
 def forget_chunks(tx: Transaction, message: str) -> None:
     """Drop the pieces of a body whose message will not come; one that has come after all keeps them."""
-    # Where an answer to a commit may be lost, a message may be here that its client was told to send again.
+    # Where an answer to a commit may be lost, a message may be here whose client was asked to send it again.
     arriving = "EXISTS (SELECT 1 FROM upload WHERE message = ?)"
     tx.execute(f"DELETE FROM chunk WHERE message = ? AND {arriving}", (message, message))  # noqa: S608
     tx.execute("DELETE FROM upload WHERE message = ?", (message,))
 
 
-def accept(tx: Transaction, arrival: Arrival, *, claiming: bool, holding: bool = True) -> list[Claim]:
+def accept(tx: Transaction, arrival: Arrival, *, claiming: bool, may_hold: bool = True) -> list[Claim]:
     """
     Make the message ours; return the claims on those of its deliveries that may go now.
 
     :param claiming: without it everything is queued.
-    :param holding: the rules that hold mail are heeded.
+    :param may_hold: the rules that hold mail are heeded.
     :raises LookupError: a piece of the body is missing.
-    :raises ValueError: nobody is to get it.
+    :raises ValueError: it has no recipients.
     """
     draft = arrival.draft
     if not arrival.planned:
@@ -104,7 +104,7 @@ def accept(tx: Transaction, arrival: Arrival, *, claiming: bool, holding: bool =
         ),
     )
     numbers = range(1, len(arrival.planned) + 1)
-    started = (_deliver(tx, arrival, n, claiming=claiming, holding=holding) for n in numbers)
+    started = (_deliver(tx, arrival, n, claiming=claiming, may_hold=may_hold) for n in numbers)
     return [claim for claim in started if claim is not None]
 
 
@@ -114,20 +114,20 @@ def _described(client: Client) -> str:
     return json.dumps(attrs.asdict(client))
 
 
-def _deliver(tx: Transaction, arrival: Arrival, n: int, *, claiming: bool, holding: bool) -> Claim | None:
+def _deliver(tx: Transaction, arrival: Arrival, n: int, *, claiming: bool, may_hold: bool) -> Claim | None:
     """Write the n-th delivery, claimed if it need not wait behind others of its lane."""
     message, planned = arrival.draft.id, arrival.planned[n - 1]
     lane = tx.lanes.get(planned.provider, planned.lane)
-    pace = tx.node.paces.get(planned.provider)
+    rate_limit = tx.node.rate_limits.get(planned.provider)
     goes = False
-    rule = tx.holds.over(arrival.draft.envelope.sender, planned, tx.now) if holding else None
+    rule = tx.hold_rules.match(arrival.draft.envelope.sender, planned, tx.now) if may_hold else None
     may_begin = claiming and not tx.node.exclusive.blocks(tx.now)
-    if rule is None and may_begin and pace is not None and (lane.due is None or lane.due > tx.now):
-        gate = LaneGate(tx, planned.provider, pace)
+    if rule is None and may_begin and rate_limit is not None and (lane.due is None or lane.due > tx.now):
+        capacity = LaneCapacity(tx, planned.provider, rate_limit)
         load = Load(recipients=len(planned.recipients), bytes=arrival.shape.size)
-        goes = gate.room_in(lane, load) > 0
+        goes = capacity.room_in(lane, load) > 0
         if goes:
-            gate.occupy(lane, load)
+            capacity.occupy(lane, load)
     if goes:
         row: tuple[Any, ...] = ("active", None, 1, 0, 0, 0, tx.node.name, 1, tx.now + tx.node.lease)
     elif rule is not None:

@@ -1,8 +1,8 @@
 """
 A message comes in of which an attempt was made already.
 
-A synchronous listener has tried it, and some of its recipients have it. What is left goes on as if the
-spool had made that attempt: it is in the history, and nobody starts over.
+A synchronous listener has tried it, and some of its recipients have it. What is left goes on as if the spool
+had made that attempt: it is in the history, and is not made again.
 """
 
 from smtprelay.model.attempt import Claim, Settlement
@@ -11,7 +11,7 @@ from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations.accept import Arrival, accept, begin
 from smtprelay.spool.operations.edit import edit
 from smtprelay.spool.operations.settle import settle
-from smtprelay.spool.tables.hold_rules import holding
+from smtprelay.spool.tables.hold_rules import hold_change
 
 
 def adopt(tx: Transaction, arrival: Arrival, settlement: Settlement) -> list[Claim]:
@@ -22,7 +22,7 @@ def adopt(tx: Transaction, arrival: Arrival, settlement: Settlement) -> list[Cla
 
     :raises SpoolFault: see :func:`smtprelay.spool.operations.accept.accept`; so ``ValueError``.
     """
-    accept(tx, arrival, claiming=False, holding=False)
+    accept(tx, arrival, claiming=False, may_hold=False)
     draft, planned = arrival.draft, arrival.planned[0]
     lane = tx.lanes.get(planned.provider, planned.lane)
     lane.queued, lane.active = lane.queued - 1, lane.active + 1
@@ -47,7 +47,7 @@ def _heed_rules(tx: Transaction, delivery: Delivery, settlement: Settlement) -> 
         lane=settlement.lane,
         recipients=tuple(each for each in recipients if each.address not in settlement.closed),
     )
-    rule = tx.holds.over(delivery.envelope.sender, planned, tx.now)
+    rule = tx.hold_rules.match(delivery.envelope.sender, planned, tx.now)
     if rule is not None:
-        _, change = holding(rule)
+        _, change = hold_change(rule)
         edit(tx, {(delivery.message, delivery.n): 1}, change, {})

@@ -1,5 +1,5 @@
 """
-A change of many deliveries, an operator's or the relay's own, page by page.
+A change of many deliveries, by an operator or the relay, page by page.
 
 A page is found on the reader, what it needs is prepared on the reactor, and it is changed in
 transactions so small that the mail which comes in between does not wait for them.
@@ -16,10 +16,10 @@ from attrs import define, evolve, field
 from smtprelay.interfaces import Prepare
 from smtprelay.model.message import Delivery
 from smtprelay.model.queue import DueSelection, Edit, Selection
-from smtprelay.model.queue_admin import MOST_LOOKED_AT, Edited, Prepared
+from smtprelay.model.queue_admin import MOST_SEARCHED, Edited, Prepared
 from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.engines.writer import Writer
-from smtprelay.spool.operations.edit import ACTS, MOST_AT_ONCE, Act, edit
+from smtprelay.spool.operations.edit import ACTS, MOST_AT_ONCE, EditAction, edit
 from smtprelay.spool.query.search import DueSearch, Page, Search
 from smtprelay.spool.tables.deliveries import BOUNCED, COLUMNS, WIDTH, deliveries_of, marks, portions
 
@@ -36,9 +36,9 @@ _FOUND: Final = (
 )
 
 #: A delivery, and of what its sender was told.
-Found = tuple[Delivery, int]
+FoundDelivery = tuple[Delivery, int]
 
-#: Why a delivery in some state is left alone.
+#: Why a delivery in some state is left unchanged.
 _EXCUSES: Final = {
     "active": "under way",
     "held": "held already",
@@ -65,18 +65,18 @@ class BulkEdit:
         act = _checked(self.selection, self.change, self.prepare)
         # What comes in while the change goes on is not meant: it could go on for ever.
         top, _, place = mark.partition("/") if mark else (await self.reader.do(_newest), "", "")
-        search, most, most_looked_at = self._search(act, top)
-        looked = 0
+        search, most, most_searched = self._search(act, top)
+        searched = 0
         while True:
             page = await self.reader.do(partial(search.page, mark=place, limit=most))
             await self._change(page, act)
-            looked, place = looked + page.looked, page.mark
-            if not place or len(self.ids) >= most or looked >= most_looked_at:
+            searched, place = searched + page.searched, page.mark
+            if not place or len(self.ids) >= most or searched >= most_searched:
                 break
         mark = f"{top}/{place}" if place else ""
         return Edited(count=len(self.ids), ids=self.ids, left=dict(self.left), mark=mark)
 
-    def _search(self, act: Act, top: str) -> tuple[Search | DueSearch, int, int]:
+    def _search(self, act: EditAction, top: str) -> tuple[Search | DueSearch, int, int]:
         """Return what is gone through, and how many are changed and looked at in this step at most."""
         selection = self.selection
         if isinstance(selection, DueSelection):
@@ -88,9 +88,9 @@ class BulkEdit:
             # Failures only if they were asked for.
             selection = evolve(selection, states=[each for each in states if each != "failed"])
         search = Search(selection=selection, columns=_COLUMNS, top=top, states=states)
-        return search, _MOST_IN_A_STEP, MOST_LOOKED_AT
+        return search, _MOST_IN_A_STEP, MOST_SEARCHED
 
-    async def _change(self, page: Page, act: Act) -> None:
+    async def _change(self, page: Page, act: EditAction) -> None:
         rows = [row for row in page.rows if row[2] in act.states]
         self.left.update(_EXCUSES.get(row[2], row[2]) for row in page.rows if row[2] not in act.states)
         for start in range(0, len(rows), MOST_AT_ONCE):
@@ -118,7 +118,7 @@ class BulkEdit:
                 self.left[_CHANGED] += len(fences) - len(done)
         self.ids += done
 
-    async def _prepared(self, found: Found | None, state: str, *, uncertain: bool) -> Prepared:
+    async def _prepared(self, found: FoundDelivery | None, state: str, *, uncertain: bool) -> Prepared:
         if self.prepare is None or not _needs(self.change):
             return Prepared()
         if uncertain and self.change.action == "reroute" and not self.change.force:
@@ -136,7 +136,7 @@ def _needs(change: Edit) -> bool:
     return change.bounce or change.action == "reroute"
 
 
-def _checked(selection: Selection | DueSelection, change: Edit, prepare: Prepare | None) -> Act:
+def _checked(selection: Selection | DueSelection, change: Edit, prepare: Prepare | None) -> EditAction:
     act = ACTS.get(change.action)
     if act is None:
         raise ValueError(f"there is no action {change.action!r}: {', '.join(ACTS)}")
@@ -155,7 +155,9 @@ def _newest(connection: Connection) -> str:
     return connection.execute("SELECT max(message) FROM delivery").fetchone()[0] or ""
 
 
-def _deliveries(connection: Connection, names: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Found]:
+def _deliveries(
+    connection: Connection, names: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], FoundDelivery]:
     """
     Return those that are there of the deliveries with these names, and of what their senders were told.
 

@@ -21,7 +21,7 @@ from smtprelay.model.queue import ACTIONS, ASKED_TO_WAIT, SUSPENDED
 from smtprelay.model.rate_limit import Load
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import suspects
-from smtprelay.spool.operations.lane_capacity import LaneGate, release
+from smtprelay.spool.operations.lane_capacity import LaneCapacity, release
 from smtprelay.spool.operations.suspects import Suspect
 from smtprelay.spool.tables.deliveries import COLUMNS, WIDTH, deliveries_of, first_due, marks, portions
 from smtprelay.spool.tables.lane import Lane
@@ -56,7 +56,7 @@ _RENEW: Final = """
 
 @define
 class _Found:
-    """What becomes a :class:`ClaimBatch`."""
+    """A :class:`ClaimBatch` while it is collected."""
 
     claims: list[Claim] = field(factory=list)
     probes: list[tuple[str, str]] = field(factory=list)
@@ -69,22 +69,25 @@ class _Found:
 def claim(tx: Transaction, limit: int) -> ClaimBatch:
     """Take up to ``limit`` deliveries that may go now: :meth:`smtprelay.interfaces.spool.WorkQueue.claim`."""
     found = _Found()
-    tx.lanes.take(tx.node.paces)
-    gates = {provider: LaneGate(tx, provider, pace) for provider, pace in tx.node.paces.items()}
-    waiting = suspects.find(tx, gates)
+    tx.lanes.take(tx.node.rate_limits)
+    capacities = {
+        provider: LaneCapacity(tx, provider, rate_limit)
+        for provider, rate_limit in tx.node.rate_limits.items()
+    }
+    waiting = suspects.find(tx, capacities)
     exclusive = tx.node.exclusive.blocks(tx.now)
-    for done, gate in enumerate(gates.values()):
+    for done, capacity in enumerate(capacities.values()):
         left = 0 if exclusive else limit - len(found.claims)
         # A share for each, so that one with a hundred thousand mails leaves something for the others.
-        more = _claim_provider(tx, gate, min(left, max(1, left // (len(gates) - done))), found)
-        summary = tx.lanes.summary(gate.own.provider)
-        until = gate.own.blocked_until
+        more = _claim_provider(tx, capacity, min(left, max(1, left // (len(capacities) - done))), found)
+        summary = tx.lanes.summary(capacity.own.provider)
+        until = capacity.own.blocked_until
         if until is None:
-            _note_waiting(tx, gate, summary, found, more=more)
+            _note_waiting(tx, capacity, summary, found, more=more)
         else:
-            _note_blocked(gate.own, until, summary, found, now=tx.now)
+            _note_blocked(capacity.own, until, summary, found, now=tx.now)
         if until != SUSPENDED:  # to probe one of its lanes is to ask the provider
-            _note_probes(tx, gate.own, summary, found)
+            _note_probes(tx, capacity.own, summary, found)
     if waiting:
         _claim_suspect(tx, waiting, found)
     return ClaimBatch(
@@ -121,36 +124,36 @@ def _fence(claim: Claim) -> tuple[int, int, str]:
     return claim.delivery.n, claim.attempt, claim.node
 
 
-def _claim_provider(tx: Transaction, gate: LaneGate, limit: int, found: _Found) -> bool:
+def _claim_provider(tx: Transaction, capacity: LaneCapacity, limit: int, found: _Found) -> bool:
     """
     Take from the lanes of one provider, in rounds; in each of them all lanes get the same share.
 
     Returns whether more may be taken at once.
     """
-    provider, left = gate.own.provider, limit
-    while gate.room_in(gate.own) > 0 and left > 0:
+    provider, left = capacity.own.provider, limit
+    while capacity.room_in(capacity.own) > 0 and left > 0:
         lanes = tx.lanes.ready(provider, left)
-        share = max(1, min(gate.room_in(gate.own), left) // max(1, len(lanes)))
+        share = max(1, min(capacity.room_in(capacity.own), left) // max(1, len(lanes)))
         before, crowded = left, True
         for lane in lanes:
-            room = gate.room_in(lane)
+            room = capacity.room_in(lane)
             if room < 1:
-                gate.served(lane)  # it has its share: others come first
+                capacity.served(lane)  # it has its share: others come first
                 continue
             crowded = False
-            claims = _claim_lane(tx, gate, lane, min(share, left, room))
+            claims = _claim_lane(tx, capacity, lane, min(share, left, room))
             found.claims += claims
             left -= len(claims)
         # A lane gives something or is not due any more, unless another node is changing just that.
         if left == before and all(tx.lanes.is_ready(lane) for lane in lanes):
             return not crowded
-    return gate.room_in(gate.own) > 0
+    return capacity.room_in(capacity.own) > 0
 
 
 def _note_blocked(own: Lane, until: float, summary: LaneSummary, found: _Found, *, now: float) -> None:
     """Note when a provider that is blocked is to be probed, and whether mail waits for it."""
     if until == SUSPENDED:
-        # No probe's time will wake anybody for what becomes due there.
+        # No probe wakes the dispatcher for what becomes due there.
         found.suspended.append(own.place)
         dues = (own.due, summary.next, own.resumes)
         found.dues += [due for due in dues if due is not None and now < due < FULL]
@@ -183,20 +186,20 @@ def _claim_suspect(tx: Transaction, waiting: Sequence[Suspect], found: _Found) -
     """Take one suspect if nothing else is under way, or note when that may be."""
     found.dues += [each.due for each in waiting if each.due > tx.now]
     due = [each for each in waiting if each.due <= tx.now]
-    ready = [each for each in due if each.gate.room_in(each.lane)]
+    ready = [each for each in due if each.capacity.room_in(each.lane)]
     if due and not ready:
         # Another node may have the slots, and its attempts end without our hearing of it.
-        opens = min(each.gate.opens_in(each.lane) for each in due)
+        opens = min(each.capacity.opens_in(each.lane) for each in due)
         found.dues.append(opens if opens > tx.now else tx.now + tx.node.lease / 2)
         found.waiting = True
     elif ready and (found.claims or not suspects.is_idle(tx)):
-        found.dues.append(suspects.next_turn(ready, tx.now))
+        found.dues.append(suspects.next_start(ready, tx.now))
         found.waiting = True
     else:
         for each in ready:
             rows = tx.execute(_ONE + tx.node.locking.free_delivery, (each.message, each.n)).fetchall()
             if rows:
-                found.claims += _begin(tx, each.gate, each.lane, rows)
+                found.claims += _begin(tx, each.capacity, each.lane, rows)
                 for claimed in found.claims:
                     tx.node.exclusive.begin(claimed.delivery.id, tx.now + suspects.MOST_ALONE)
                 found.waiting = found.waiting or len(due) > 1
@@ -204,10 +207,10 @@ def _claim_suspect(tx: Transaction, waiting: Sequence[Suspect], found: _Found) -
 
 
 def _note_waiting(
-    tx: Transaction, gate: LaneGate, summary: LaneSummary, found: _Found, *, more: bool
+    tx: Transaction, capacity: LaneCapacity, summary: LaneSummary, found: _Found, *, more: bool
 ) -> None:
-    """Note when more may be taken: at a time, or as soon as there is a slot, or nothing alone any more."""
-    opens = gate.opens_in(gate.own)
+    """Note when more may be claimed: at a time, or when a slot is free, or when no suspect is attempted."""
+    opens = capacity.opens_in(capacity.own)
     if summary.next is not None and summary.next < FULL:
         found.dues.append(max(summary.next, opens))
     ready = summary.first is not None and summary.first <= tx.now
@@ -220,23 +223,23 @@ def _note_waiting(
         found.waiting = True
 
 
-def _claim_lane(tx: Transaction, gate: LaneGate, lane: Lane, count: int) -> list[Claim]:
+def _claim_lane(tx: Transaction, capacity: LaneCapacity, lane: Lane, count: int) -> list[Claim]:
     """Take up to ``count`` deliveries that are due in ``lane``, and note when the next one is."""
     if count < 1:
         return []
     rows = tx.execute(_DUE + tx.node.locking.free_delivery, (lane.id, tx.now, count)).fetchall()
-    claims = _begin(tx, gate, lane, rows)
+    claims = _begin(tx, capacity, lane, rows)
     lane.due = first_due(tx, lane)
     return claims
 
 
-def _begin(tx: Transaction, gate: LaneGate, lane: Lane, rows: Sequence[Sequence[Any]]) -> list[Claim]:
+def _begin(tx: Transaction, capacity: LaneCapacity, lane: Lane, rows: Sequence[Sequence[Any]]) -> list[Claim]:
     """Claim the deliveries of ``rows``, which are due in ``lane``."""
     claims = []
     for delivery, row in zip(deliveries_of(tx, lane.place, rows), rows, strict=True):
         load = Load(recipients=len(delivery.envelope.recipients), bytes=delivery.size)
-        if gate.room_in(lane, load) < 1:
-            gate.wait_for(lane, load)
+        if capacity.room_in(lane, load) < 1:
+            capacity.wait_for(lane, load)
             break
         state, attempts, tries, deferrals, errors, uncertain, blocked_before, edits = row[WIDTH:]
         claims.append(
@@ -253,7 +256,7 @@ def _begin(tx: Transaction, gate: LaneGate, lane: Lane, rows: Sequence[Sequence[
             )
         )
         setattr(lane, state, getattr(lane, state) - 1)
-        gate.occupy(lane, load)
+        capacity.occupy(lane, load)
     _take(tx, claims)
     return claims
 

@@ -39,7 +39,7 @@ _ONE: Final = f"""
 
 
 def overdue(tx: Transaction, before: float, mark: tuple[str, int] = ("", 0), limit: int = 200) -> OverduePage:
-    """Return a page of open deliveries that came until ``before`` and were not told of, oldest first."""
+    """Return a page of open deliveries that came until ``before`` without a delay notice, oldest first."""
     message, n = mark
     rows = sorted(tx.execute(_ALIVE, (message, message, n, limit) * _STATES).fetchall())[:limit]
     old = list(takewhile(lambda row: row[2] <= before, rows))

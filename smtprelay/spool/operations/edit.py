@@ -1,9 +1,9 @@
 """
 What is done to deliveries between their attempts: retry, hold, release, delete, reroute.
 
-Every act is written into the delivery's history with who did it and why. A
-delivery that is under way cannot be held or deleted from under its attempt: it is
-left alone. So is one that has changed since somebody looked at it: its attempt's number says so.
+Every act is written into the delivery's history with who did it and why. A delivery that is under way cannot
+be held or deleted from under its attempt: it is left unchanged. So is one that has changed since it was read:
+the number of its attempt shows that.
 """
 
 import time
@@ -49,12 +49,12 @@ class EditedDelivery:
 
 
 @frozen
-class Act:
+class EditAction:
     """
     A kind of change.
 
     :ivar states: in which it makes sense.
-    :ivar do: carries it out on one delivery; ``False`` if it is left alone after all.
+    :ivar do: changes one delivery; ``False`` if it is left unchanged after all.
     :ivar then: what is done at the end, to the messages of all of them.
     """
 
@@ -114,7 +114,7 @@ def _leave_queue(tx: Transaction, row: EditedDelivery) -> Lane:
     lane = tx.lanes.by_id(row.lane)
     count = "finished" if row.state == "failed" else row.state
     setattr(lane, count, getattr(lane, count) - 1)
-    tx.lanes.look_anew_in(lane)
+    tx.lanes.recheck_in(lane)
     return lane
 
 
@@ -140,7 +140,7 @@ def _reopen(tx: Transaction, row: EditedDelivery) -> None:
         "UPDATE recipient SET state = 'open' WHERE message = ? AND n = ? AND state = 'failed'", row.where
     )
     tx.execute("UPDATE message SET finished = NULL WHERE id = ?", (row.message,))
-    # Its sender hears of it once more if it fails once more.
+    # If it fails again its sender is notified again.
     tx.execute(
         f"UPDATE delivery SET noticed = noticed & {DELAYED} WHERE message = ? AND n = ?",  # noqa: S608
         row.where,
@@ -179,7 +179,7 @@ def _hold(tx: Transaction, row: EditedDelivery, change: Edit, _prepared: Prepare
 def _release(tx: Transaction, row: EditedDelivery, change: Edit, prepared: Prepared) -> bool:
     """When a rule has ended, another one may hold the delivery still."""
     if change.rule:
-        rule = tx.holds.over(*_planned(tx, row), tx.now)
+        rule = tx.hold_rules.match(*_planned(tx, row), tx.now)
         if rule is not None:
             note(tx, row.where, rule)
             return False
@@ -282,10 +282,10 @@ def _record(tx: Transaction, row: EditedDelivery, change: Edit, provider: str, t
 
 
 #: Every kind of change there is.
-ACTS: Final[dict[str, Act]] = {
-    "retry": Act(("queued", "deferred", "held", "failed"), _retry),
-    "hold": Act(("queued", "deferred"), _hold),
-    "release": Act(("held",), _release),
-    "delete": Act(("queued", "deferred", "held", "failed"), _delete, _forget),
-    "reroute": Act(("queued", "deferred", "held", "failed"), _reroute),
+ACTS: Final[dict[str, EditAction]] = {
+    "retry": EditAction(("queued", "deferred", "held", "failed"), _retry),
+    "hold": EditAction(("queued", "deferred"), _hold),
+    "release": EditAction(("held",), _release),
+    "delete": EditAction(("queued", "deferred", "held", "failed"), _delete, _forget),
+    "reroute": EditAction(("queued", "deferred", "held", "failed"), _reroute),
 }

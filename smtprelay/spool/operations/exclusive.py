@@ -1,5 +1,5 @@
 """
-While one delivery is tried alone, no other starts on this node.
+While a suspect is attempted, no other attempt starts on this node.
 
 Each node keeps it in memory, so it may be out of date, as when a transaction is rolled back; so it ends by
 itself, and each claim sets it anew. Pure.
@@ -15,7 +15,7 @@ class ExclusiveAttempt:
     """
     Whether something else may begin.
 
-    :ivar delivery: the id of the delivery that is tried alone; ``""``: one is about to be.
+    :ivar delivery: the id of the suspect that is attempted; ``""``: one is about to be.
     :ivar until: when it ends at the latest, seconds since the epoch.
     :ivar suspects: there may be some in the spool: :mod:`smtprelay.spool.operations.suspects`.
     """

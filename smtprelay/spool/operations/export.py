@@ -21,7 +21,7 @@ from smtprelay.model.archive import (
     ArchiveItem,
     ArchivePage,
 )
-from smtprelay.model.queue import FINAL, STATES, Attempt, Selection
+from smtprelay.model.queue import FINAL, STATES, AttemptRecord, Selection
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.maintenance.retention import remove
 from smtprelay.spool.operations.accept import piece
@@ -92,7 +92,7 @@ def export(tx: Transaction, selection: Selection, mark: str, *, moving: bool) ->
             lane = tx.lanes.by_id(number)
             setattr(lane, state, getattr(lane, state) - 1)
             lane.held += 1
-            tx.lanes.look_anew_in(lane)
+            tx.lanes.recheck_in(lane)
             tx.execute(_HOLD, (MOVING, message, n))
     return ArchivePage(items=items, mark=more, left=sorted(left))
 
@@ -206,7 +206,7 @@ def _delivery(
     )
 
 
-def _attempt(row: Sequence[Any], now: float) -> Attempt:
+def _attempt(row: Sequence[Any], now: float) -> AttemptRecord:
     attempt = attempt_of(row)
     unknown = evolve(attempt, ended=now, outcome="uncertain", reason=_UNKNOWN)
     return unknown if attempt.ended is None else attempt

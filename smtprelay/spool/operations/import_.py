@@ -56,7 +56,7 @@ def put_piece(tx: Transaction, message: str, n: int, content: bytes) -> bool:
     if not 0 < len(content) <= CHUNK or n < 1:
         raise ValueError(f"a piece of a body has 1 to {CHUNK} bytes, and they are numbered from 1")
     if n == 1:
-        # What was left behind by somebody who gave up.
+        # Left behind by an abandoned import.
         forget_chunks(tx, message)
     store_chunk(tx, message, n, content)
     return True

@@ -81,10 +81,14 @@ def begun(lane: Lane, now: float) -> None:
 
 
 def _bound(tx: Transaction, lane: Lane) -> int:
-    pace = tx.node.paces.get(lane.provider)
-    if pace is None:
+    rate_limit = tx.node.rate_limits.get(lane.provider)
+    if rate_limit is None:
         return 1
-    return pace.concurrency if lane.key == "" else min(pace.concurrency, pace.per_lane or pace.concurrency)
+    return (
+        rate_limit.concurrency
+        if lane.key == ""
+        else min(rate_limit.concurrency, rate_limit.per_lane or rate_limit.concurrency)
+    )
 
 
 def _begin_of(tx: Transaction, begun: Claim | float) -> float:

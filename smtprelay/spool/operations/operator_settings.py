@@ -1,5 +1,5 @@
 """
-An operator's orders leave a spool and come into another one; see :mod:`smtprelay.model.operator_settings`.
+Exports and imports operator settings; see :mod:`smtprelay.model.operator_settings`.
 """
 
 from typing import Final
@@ -19,7 +19,7 @@ _SUSPENDED: Final = (
 )
 
 
-def orders(connection: Connection) -> OperatorSettings:
+def settings(connection: Connection) -> OperatorSettings:
     """Return what is in force."""
     rows = connection.execute(_SUSPENDED, (SUSPENDED,)).fetchall()
     suspended = (Suspension(provider=name, reason=reason, resumes=resumes) for name, reason, resumes in rows)

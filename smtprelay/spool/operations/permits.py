@@ -2,8 +2,8 @@
 Permits for synchronous deliveries, which share slots, rates and blocks of the lanes with the queue.
 
 Such a delivery has no row in the queue, but the provider's limits count both kinds. So it takes a permit,
-stored as a loan beside the lanes: it occupies a slot, and its answer may block or throttle the lane for all.
-A loan has a lease, because its node may die.
+stored in the table ``permit``: it occupies a slot, and its outcome may block or throttle the lane for all. A
+permit has a lease, because its node may die.
 """
 
 from collections.abc import Sequence
@@ -13,48 +13,48 @@ from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.rate_limit import LEAST, Load
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import lane_throttle, suspects
-from smtprelay.spool.operations.lane_capacity import LaneGate, release
+from smtprelay.spool.operations.lane_capacity import LaneCapacity, release
 from smtprelay.spool.operations.settle import set_block
 
-#: After so many seconds a slot comes back whatever has happened; no request takes as long.
+#: Seconds after which a permit ends in any case; no request takes as long.
 LONGEST: Final = 600.0
 
 
-def borrow(tx: Transaction, name: str, provider: str, lane: str, load: Load = LEAST) -> Permit | Busy:
+def acquire(tx: Transaction, name: str, provider: str, lane: str, load: Load = LEAST) -> Permit | Busy:
     """Take a slot of a lane, and a token of each window, for a request that the spool does not make."""
-    gate = LaneGate(tx, provider, tx.node.paces[provider])
+    capacity = LaneCapacity(tx, provider, tx.node.rate_limits[provider])
     place = tx.lanes.get(provider, lane)
-    for stopped in (gate.own, place):
+    for stopped in (capacity.own, place):
         if stopped.blocked_until is not None:
             return Busy(reason=stopped.blocked_reason, until=stopped.blocked_until)
     if tx.node.exclusive.blocks(tx.now):
         return Busy()
-    if gate.room_in(place, load) < 1:
-        opens = gate.opens_in(place, load)
+    if capacity.room_in(place, load) < 1:
+        opens = capacity.opens_in(place, load)
         return Busy(until=opens if opens > tx.now else None)
-    gate.lend(place, load)
+    capacity.take_slot(place, load)
     tx.execute(
-        "INSERT INTO loan (name, node, lane, slot, started, lease) VALUES (?, ?, ?, 1, ?, ?)",
+        "INSERT INTO permit (name, node, lane, slot, started, lease) VALUES (?, ?, ?, 1, ?, ?)",
         (name, tx.node.name, place.id, tx.now, tx.now + LONGEST),
     )
     return Permit(name=name, provider=provider, lane=lane, node=tx.node.name)
 
 
 def give_back(tx: Transaction, permit: Permit, feedback: Feedback | None) -> bool:
-    """Release the slot of a permit; tell whether somebody may have waited for it."""
-    # Who has the lane has its loans: another node may be about to take this one back.
+    """Release the slot of a permit; return whether a delivery may wait for it."""
+    # The lock on the lane protects its permits: another node may be reclaiming this one.
     lane = tx.lanes.get(permit.provider, permit.lane)
     row = tx.execute(
-        "SELECT slot, started FROM loan WHERE name = ? AND node = ?", (permit.name, permit.node)
+        "SELECT slot, started FROM permit WHERE name = ? AND node = ?", (permit.name, permit.node)
     ).fetchone()
     if row is not None:
         slot, started = row
         if slot:
             release(tx, lane)
         if feedback is None:
-            tx.execute("UPDATE loan SET slot = 0 WHERE name = ?", (permit.name,))
+            tx.execute("UPDATE permit SET slot = 0 WHERE name = ?", (permit.name,))
         else:
-            tx.execute("DELETE FROM loan WHERE name = ?", (permit.name,))
+            tx.execute("DELETE FROM permit WHERE name = ?", (permit.name,))
             lane_throttle.learn(tx, lane, feedback.outcomes, started)
     if feedback is not None and feedback.block is not None:
         set_block(tx, feedback.block)
@@ -64,11 +64,11 @@ def give_back(tx: Transaction, permit: Permit, feedback: Feedback | None) -> boo
 
 
 def forget(tx: Transaction, where: str, parameters: Sequence[Any]) -> None:
-    """Take back the loans that ``where`` is true for: nobody gives them back."""
-    loans = tx.execute(f"SELECT name, lane FROM loan WHERE {where}", parameters).fetchall()  # noqa: S608
-    for name, number in loans:
+    """Release the permits that match ``where``: their holders are gone."""
+    rows = tx.execute(f"SELECT name, lane FROM permit WHERE {where}", parameters).fetchall()  # noqa: S608
+    for name, number in rows:
         lane = tx.lanes.by_id(number)
-        # Nothing, if somebody else did so before we had the lane.
-        row = tx.execute("DELETE FROM loan WHERE name = ? RETURNING slot", (name,)).fetchone()
+        # No row if another node did so before we locked the lane.
+        row = tx.execute("DELETE FROM permit WHERE name = ? RETURNING slot", (name,)).fetchone()
         if row is not None and row[0]:
             release(tx, lane)

@@ -35,9 +35,9 @@ _DEAD: Final = """
 #: What a node has under way, at a moment before any of it was taken from it.
 _COMPANY: Final = """
     SELECT (SELECT count(*) FROM delivery WHERE ended IS NULL AND state = 'active' AND node = ?)
-        + (SELECT count(*) FROM loan WHERE node = ?)"""
+        + (SELECT count(*) FROM permit WHERE node = ?)"""
 
-#: Suspects that nobody sees to any more.
+#: Suspects whose node is gone.
 _ADOPT: Final = """
     UPDATE delivery SET node = ? WHERE suspect > 0 AND due IS NOT NULL AND node <> ?
         AND NOT EXISTS (SELECT 1 FROM node o WHERE o.name = delivery.node)"""
@@ -90,10 +90,10 @@ def recover(tx: Transaction) -> PutBack:
     found = _from_dead(tx, tx.node.name, _DIED)
     permits.forget(tx, "node = ?", (tx.node.name,))
     _forget_uploads(tx, tx.node.name)
-    tx.lanes.take(tx.node.paces)
-    for provider in tx.node.paces:
+    tx.lanes.take(tx.node.rate_limits)
+    for provider in tx.node.rate_limits:
         _probe_soon(tx, provider)
-        tx.lanes.look_anew(provider)
+        tx.lanes.recheck(provider)
     return found
 
 
@@ -111,7 +111,7 @@ def reclaim(tx: Transaction) -> PutBack:
     Their leases have run out. So has, after as long again, that of a claim that nobody renews: nobody knows
     of it, for the answer to its commit was lost.
 
-    When the database was away nobody could renew anything: each gets as long as a lease to do so.
+    While the database was unavailable no node could renew: each gets one more lease to do so.
     """
     found = PutBack()
     if tx.now < tx.back + tx.node.lease:

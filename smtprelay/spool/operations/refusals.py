@@ -1,5 +1,5 @@
 """
-The ledger of refused mail: what clients were refused, added up for all nodes.
+The list of refused mail: what clients were refused, added up for all nodes.
 
 It is written in batches, seldom; each batch is one operation of a group commit.
 """

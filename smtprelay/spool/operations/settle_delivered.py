@@ -1,5 +1,5 @@
 """
-The usual end, for many deliveries at once: at its first attempt everybody has the mail.
+The usual end, for many deliveries at once: delivered to all recipients at the first attempt.
 
 A group of them is recorded with as many statements as one of them, and that is what
 nearly all mail costs.

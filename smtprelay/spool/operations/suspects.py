@@ -16,10 +16,10 @@ from typing import Any, Final
 from attrs import frozen
 
 from smtprelay.spool.engines.transaction import Transaction
-from smtprelay.spool.operations.lane_capacity import LaneGate
+from smtprelay.spool.operations.lane_capacity import LaneCapacity
 from smtprelay.spool.tables.lane import Lane
 
-#: What the column ``suspect`` says: it was under way at a death, at one while alone, and at two.
+#: Values of the column ``suspect``: attempted when the relay died; attempted alone then; twice alone.
 NEARBY: Final = 1
 ALONE: Final = 2
 CRASH_LOOP: Final = 3
@@ -30,10 +30,10 @@ REASON: Final = (
     " release it to try it again, or delete it"
 )
 
-#: For so long nothing begins beside a suspect, seconds: what hangs for longer shall not hold up all mail.
+#: Seconds for which nothing begins beside a suspect: one that hangs must not hold up all mail.
 MOST_ALONE: Final = 60.0
 
-#: After so many seconds of waiting for an idle moment nothing else begins for so many; and so on.
+#: Seconds to wait for an idle moment; then nothing else begins for ``PAUSE`` seconds; and so on.
 PATIENCE: Final = 60.0
 PAUSE: Final = 30.0
 
@@ -53,7 +53,7 @@ _WAITING: Final = "SELECT 1 FROM delivery WHERE suspect > 0 AND suspect < 3 AND 
 
 _BUSY: Final = """
     SELECT 1 FROM delivery WHERE ended IS NULL AND state = 'active' AND node = ?
-    UNION ALL SELECT 1 FROM loan WHERE node = ? LIMIT 1"""
+    UNION ALL SELECT 1 FROM permit WHERE node = ? LIMIT 1"""
 
 _CLEAR: Final = "UPDATE delivery SET suspect = 0, node = '' WHERE message = ? AND n = ? AND due IS NOT NULL"
 
@@ -63,29 +63,29 @@ class Suspect:
     """
     A suspect that waits; it is due, unless the system clock was set back.
 
-    :ivar gate: of its provider.
+    :ivar capacity: of its provider.
     :ivar ours: this node sees to it that it does not wait for ever.
     """
 
     message: str
     n: int
     lane: Lane
-    gate: LaneGate
+    capacity: LaneCapacity
     due: float
     ours: bool
 
 
-def find(tx: Transaction, gates: Mapping[str, LaneGate]) -> list[Suspect]:
+def find(tx: Transaction, capacities: Mapping[str, LaneCapacity]) -> list[Suspect]:
     """
     Return the suspects that wait, in their order, but for those in lanes that are stopped.
 
     It sets in ``tx.node.exclusive`` whether anything else may begin now.
 
-    :param gates: of the providers that may be asked, by name.
+    :param capacities: of the providers that may be asked, by name.
     """
     rows = tx.execute(_SUSPECTS, (_MOST,)).fetchall() if _may_be_some(tx) else ()
     tx.node.exclusive.suspects = bool(rows)
-    waiting = list(_waiting(tx, gates, rows))
+    waiting = list(_waiting(tx, capacities, rows))
     for message, n, _, due, node, slot in rows:
         if due is None and node == tx.node.name and slot:
             if tx.node.exclusive.delivery != f"{message}.{n}":
@@ -95,7 +95,7 @@ def find(tx: Transaction, gates: Mapping[str, LaneGate]) -> list[Suspect]:
     pausing = [
         until
         for each in waiting
-        if each.ours and each.gate.room_in(each.lane) and (until := _pause(each, tx.now)) is not None
+        if each.ours and each.capacity.room_in(each.lane) and (until := _pause(each, tx.now)) is not None
     ]
     if pausing:
         tx.node.exclusive.begin("", max(pausing))
@@ -112,31 +112,31 @@ def is_idle(tx: Transaction) -> bool:
     return tx.execute(_BUSY, (tx.node.name, tx.node.name)).fetchone() is None
 
 
-def next_turn(waiting: Sequence[Suspect], now: float) -> float:
+def next_start(waiting: Sequence[Suspect], now: float) -> float:
     """Return when the next pause begins or ends for one of ``waiting``."""
     phases = [_phase(each, now) for each in waiting]
     return min(now - phase + (PATIENCE if phase < PATIENCE else PATIENCE + PAUSE) for phase in phases)
 
 
 def _may_be_some(tx: Transaction) -> bool:
-    # Where nobody else writes, there are none until a relay has died again.
+    # With one node there are none until the relay dies again.
     return tx.node.exclusive.suspects or bool(tx.node.locking.row)
 
 
 def _waiting(
-    tx: Transaction, gates: Mapping[str, LaneGate], rows: Sequence[Sequence[Any]]
+    tx: Transaction, capacities: Mapping[str, LaneCapacity], rows: Sequence[Sequence[Any]]
 ) -> Iterator[Suspect]:
     for message, n, number, due, node, _ in rows:
         if due is None:
             continue
         lane = tx.lanes.by_id(number)
-        gate = gates.get(lane.provider)
-        if gate is None:
-            # Nobody will attempt it here; where it goes from here it goes as others do.
+        capacity = capacities.get(lane.provider)
+        if capacity is None:
+            # It is not attempted here; elsewhere it is attempted like other mail.
             tx.execute(_CLEAR, (message, n))
             lane.due_at(due)
-        elif lane.blocked_until is None and gate.own.blocked_until is None:
-            yield Suspect(message, n, lane, gate, due, node == tx.node.name)
+        elif lane.blocked_until is None and capacity.own.blocked_until is None:
+            yield Suspect(message, n, lane, capacity, due, node == tx.node.name)
 
 
 def _phase(suspect: Suspect, now: float) -> float:

@@ -22,7 +22,7 @@ _FORGET_OWN: Final = f"DELETE FROM unreachable WHERE provider = ? AND (node = ? 
 
 #: What waits because the provider could not be reached, perhaps at a host that it had before: its error names
 #: stage and host, or what did not come in time. No delivery is sorted, and of a long queue not all are looked
-#: at: everybody waits for this transaction.
+#: at: all other operations wait for this transaction.
 _HELD_UP: Final = """
     SELECT message, n, lane FROM (
         SELECT d.message, d.n, d.lane, d.reason FROM lane l JOIN delivery d ON d.lane = l.id
@@ -32,11 +32,11 @@ _HELD_UP: Final = """
 #: Maximum number of deliveries that go as soon as their provider is reached; the rest wait for their retries.
 _MOST_AT_ONCE: Final = 1000
 #: Maximum number of deliveries that are examined for that.
-_MOST_LOOKED_AT: Final = 10 * _MOST_AT_ONCE
+_MOST_SEARCHED: Final = 10 * _MOST_AT_ONCE
 
 
-def note_reach(tx: Transaction, provider: str, trouble: Unreachable | None) -> bool:
-    """Write down that this node cannot reach a provider, or reaches it again; its mail goes now."""
+def note_reachability(tx: Transaction, provider: str, trouble: Unreachable | None) -> bool:
+    """Record that this node cannot reach a provider, or reaches it again; then its mail is due."""
     tx.lanes.take([provider])  # so that of two nodes one is the first, or the last
     before = tx.execute(_FORGET_OWN, (provider, tx.node.name)).fetchone()
     others = tx.execute("SELECT 1 FROM unreachable WHERE provider = ? LIMIT 1", (provider,)).fetchone()
@@ -51,7 +51,7 @@ def note_reach(tx: Transaction, provider: str, trouble: Unreachable | None) -> b
 
 def _go_now(tx: Transaction, provider: str) -> None:
     """Make what could not reach the provider due now: its retries may be an hour apart."""
-    parameters = (provider, tx.now, _MOST_LOOKED_AT, _MOST_AT_ONCE)
+    parameters = (provider, tx.now, _MOST_SEARCHED, _MOST_AT_ONCE)
     rows = tx.execute(_HELD_UP, parameters).fetchall()
     for message, n, number in rows:
         tx.execute("UPDATE delivery SET due = ? WHERE message = ? AND n = ?", (tx.now, message, n))
@@ -59,7 +59,7 @@ def _go_now(tx: Transaction, provider: str) -> None:
 
 
 def unreachable(connection: Connection) -> Sequence[Unreachable]:
-    """Return each provider that some node cannot reach, as the node says that has told it longest."""
+    """Return each provider that some node cannot reach, as the first node reported it."""
     rows = connection.execute(
         "SELECT provider, since, host, stage, reason FROM unreachable ORDER BY provider, since DESC"
     ).fetchall()

@@ -53,7 +53,7 @@ class _Index:
 
 
 #: Goes on from a place; gives up to so many rows.
-Way = Callable[[Connection, str, int], "Page"]
+PageQuery = Callable[[Connection, str, int], "Page"]
 
 
 @frozen(kw_only=True)
@@ -61,12 +61,12 @@ class Page:
     """
     What matches on one page, in order.
 
-    :ivar looked: how many rows were looked at; on the last page it may be fewer.
+    :ivar searched: how many rows were looked at; on the last page it may be fewer.
     :ivar mark: where the next page begins; ``""`` after the last.
     """
 
     rows: Sequence[Sequence[Any]]
-    looked: int
+    searched: int
     mark: str
 
 
@@ -112,7 +112,7 @@ class Search:
                 raise ValueError(f"{mark!r} is not a page mark")
             way = next(iter(targets), "")
         if not way:
-            return Page(rows=(), looked=0, mark="")
+            return Page(rows=(), searched=0, mark="")
         try:
             page = targets[way](connection, place, limit)
         except ValueError as error:
@@ -124,12 +124,12 @@ class Search:
         mark = f"{way}/{page.mark}" if page.mark else following and f"{following}/"
         return evolve(page, mark=mark)
 
-    def _targets(self) -> dict[str, Way]:
+    def _targets(self) -> dict[str, PageQuery]:
         if not self.wanted:
             return {}
         if self.selection.ids:
             return {"ids": self._by_ids}
-        targets: dict[str, Way] = {}
+        targets: dict[str, PageQuery] = {}
         if self._in_order_of_ids():
             targets["id"] = self._by_id
         if "delivered" in self.wanted:
@@ -157,7 +157,7 @@ class Search:
             rows += self._rows(connection, f"delivery d{_JOINED}", self.columns, where, parameters)
         unique = {_id(row): row for row in rows}.values()
         mark = f"{start + _IDS}" if start + _IDS < len(self.selection.ids) else ""
-        return Page(rows=sorted(unique, key=_id), looked=len(chosen), mark=mark)
+        return Page(rows=sorted(unique, key=_id), searched=len(chosen), mark=mark)
 
     def _by_id(self, connection: Connection, place: str, limit: int) -> Page:
         index = _Index(self._in_order_of_ids(), "d", f"delivery d{_JOINED}")
@@ -200,7 +200,7 @@ class Search:
         mark = end or ""
         if len(rows) > limit:
             mark = f"{rows[limit - 1][0]}/{rows[limit - 1][1]}"
-        return Page(rows=rows[:limit], looked=size * max(1, len(ends)), mark=mark)
+        return Page(rows=rows[:limit], searched=size * max(1, len(ends)), mark=mark)
 
     def _by_end(self, connection: Connection, place: str, limit: int) -> Page:
         size = self._size(limit)
@@ -230,7 +230,7 @@ class Search:
         if len(rows) > limit:
             last = rows[limit - 1]
             mark = f"{last[-1]!r}/{last[0]}/{last[1]}"
-        return Page(rows=[row[:-1] for row in rows[:limit]], looked=size, mark=mark)
+        return Page(rows=[row[:-1] for row in rows[:limit]], searched=size, mark=mark)
 
     def _size(self, limit: int) -> int:
         """Return how many rows to look at: without a filter all that are looked at match."""
@@ -277,8 +277,8 @@ class DueSearch:
             rows += self._rows(connection, number, place, limit - len(rows))
             if len(rows) >= limit:
                 message, n, *_, due = rows[-1]
-                return Page(rows=rows, looked=limit, mark=f"{number}/{due!r}/{message}/{n}")
-        return Page(rows=rows, looked=len(rows), mark="")
+                return Page(rows=rows, searched=limit, mark=f"{number}/{due!r}/{message}/{n}")
+        return Page(rows=rows, searched=len(rows), mark="")
 
     def _lanes(self, connection: Connection, begin: int) -> list[int]:
         which, key = ("", ()) if self.selection.lane == "" else (" AND key = ?", (self.selection.lane,))

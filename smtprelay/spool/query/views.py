@@ -17,7 +17,7 @@ from smtprelay.model.queue import (
     RECORDED,
     SPLIT,
     SUSPENDED,
-    Attempt,
+    AttemptRecord,
     Detail,
     LaneState,
     QueueStats,
@@ -83,7 +83,7 @@ _STOPPED: Final = ("blocked_until IS NOT NULL AND key <> ''", "ceiling IS NOT NU
 
 
 def found(
-    connection: Connection, selection: Selection, paces: Mapping[str, RateLimit], mark: str, limit: int
+    connection: Connection, selection: Selection, rate_limits: Mapping[str, RateLimit], mark: str, limit: int
 ) -> tuple[Found, int]:
     """
     Return up to ``limit`` lines of one page of a search, and how many rows were looked at for it.
@@ -92,11 +92,11 @@ def found(
     :raises ValueError: the mark is none of ours.
     """
     page = Search(selection=selection, columns=_SUMMARY).page(connection, mark, limit)
-    lines = [_summary(connection, row, paces) for row in page.rows[:limit]]
-    return Found(deliveries=lines, mark=page.mark), page.looked
+    lines = [_summary(connection, row, rate_limits) for row in page.rows[:limit]]
+    return Found(deliveries=lines, mark=page.mark), page.searched
 
 
-def details(connection: Connection, message: str, paces: Mapping[str, RateLimit]) -> list[Detail]:
+def details(connection: Connection, message: str, rate_limits: Mapping[str, RateLimit]) -> list[Detail]:
     """
     Return all that is known of the deliveries of one message.
 
@@ -105,7 +105,7 @@ def details(connection: Connection, message: str, paces: Mapping[str, RateLimit]
     search = Search(selection=Selection(ids=(message,)), columns=_SUMMARY)
     return [
         Detail(
-            summary=_summary(connection, row, paces),
+            summary=_summary(connection, row, rate_limits),
             client=json.loads(row[17]),
             message_id=row[18],
             history=_history(connection, row[0], row[1]),
@@ -134,12 +134,14 @@ def message_of(connection: Connection, text: str) -> tuple[str, int]:
     raise LookupError(f"there is no delivery {text!r}")
 
 
-def lanes(connection: Connection, paces: Mapping[str, RateLimit], provider: str = "") -> list[LaneState]:
+def lanes(
+    connection: Connection, rate_limits: Mapping[str, RateLimit], provider: str = ""
+) -> list[LaneState]:
     """Return the lanes, all of them or those of one provider; of providers that are gone the busy ones."""
     where, parameters = (" WHERE provider = ?", (provider,)) if provider else ("", ())
     rows = connection.execute(f"{_LANES}{where} ORDER BY provider, key", parameters).fetchall()
     failing = {each.provider for each in unreachable(connection)}
-    whole = {row[0]: _of_provider(row, paces, failing) for row in rows if row[1] == ""}
+    whole = {row[0]: _of_provider(row, rate_limits, failing) for row in rows if row[1] == ""}
     return [
         LaneState(*_shown(row), *_of_lane(row, whole[row[0]]))
         for row in rows
@@ -148,14 +150,17 @@ def lanes(connection: Connection, paces: Mapping[str, RateLimit], provider: str 
 
 
 def _summed_lanes(
-    connection: Connection, totals: Sequence[Sequence[Any]], paces: Mapping[str, RateLimit], failing: set[str]
+    connection: Connection,
+    totals: Sequence[Sequence[Any]],
+    rate_limits: Mapping[str, RateLimit],
+    failing: set[str],
 ) -> list[LaneState]:
     """Return a provider's own lane with what is in all its lanes, and the first few that do not run."""
     blocked, throttled = (dict(connection.execute(_COUNT.format(which)).fetchall()) for which in _STOPPED)
     states = []
     for provider, queued, active, deferred, _, lanes in totals:
         row = connection.execute(f"{_LANES} WHERE provider = ? AND key = ''", (provider,)).fetchone()
-        whole = _of_provider(row, paces, failing)
+        whole = _of_provider(row, rate_limits, failing)
         if whole != "removed" or queued or deferred or active:
             shown = [*row[:2], queued + deferred, active, *row[4:]]
             state = LaneState(*_shown(shown), *_of_lane(row, whole))
@@ -179,9 +184,11 @@ def _shown(row: Sequence[Any]) -> Sequence[Any]:
     return [*row[:5], None if row[5] == SUSPENDED else row[5], *row[6:]]
 
 
-def _of_provider(row: Sequence[Any], paces: Mapping[str, RateLimit], unreachable: Collection[str]) -> str:
+def _of_provider(
+    row: Sequence[Any], rate_limits: Mapping[str, RateLimit], unreachable: Collection[str]
+) -> str:
     """Return what keeps all mail of the provider whose own lane this is; ``""`` is nothing."""
-    if paces and row[0] not in paces:
+    if rate_limits and row[0] not in rate_limits:
         return "removed"
     if row[5] is not None:
         return "suspended" if row[5] == SUSPENDED else "blocked"
@@ -204,7 +211,7 @@ def _oldest(connection: Connection) -> tuple[str, float | None]:
     return oldest, row[0]
 
 
-def stock(connection: Connection, paces: Mapping[str, RateLimit], engine: Engine) -> QueueStats:
+def stats(connection: Connection, rate_limits: Mapping[str, RateLimit], engine: Engine) -> QueueStats:
     """Return what lies in the spool that ``engine`` keeps."""
     size, free = engine.measure(connection)
     totals = [[row[0], *map(int, row[1:])] for row in connection.execute(_TOTALS).fetchall()]
@@ -220,7 +227,7 @@ def stock(connection: Connection, paces: Mapping[str, RateLimit], engine: Engine
         free=free,
         oldest=oldest,
         oldest_message=oldest_message,
-        lanes=_summed_lanes(connection, totals, paces, {each.provider for each in failing}),
+        lanes=_summed_lanes(connection, totals, rate_limits, {each.provider for each in failing}),
         crash_loops=[f"{message}.{n}" for message, n in crash_loops],
         unreachable=failing,
     )
@@ -234,7 +241,7 @@ def usage(connection: Connection, engine: Engine) -> tuple[int, DiskSpace]:
     return int(row[0]), engine.disk(connection)
 
 
-def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, RateLimit]) -> Summary:
+def _summary(connection: Connection, row: Sequence[Any], rate_limits: Mapping[str, RateLimit]) -> Summary:
     (message, n, state, route, due, reason, uncertain, attempts, sender, size, subject, received, *rest) = row
     provider, key, lane_reason, own_reason, ended, *_, suspect, own_until = rest
     recipients = connection.execute(
@@ -244,7 +251,11 @@ def _summary(connection: Connection, row: Sequence[Any], paces: Mapping[str, Rat
     ).fetchall()
     waiting_for = try_now = ""
     if state in ("queued", "deferred"):
-        gone = "" if provider in paces or not paces else f"provider {provider} is not configured any more"
+        gone = (
+            ""
+            if provider in rate_limits or not rate_limits
+            else f"provider {provider} is not configured any more"
+        )
         stopped = own_reason or lane_reason
         waiting_for = gone or stopped or (_APART if suspect else "")
         if gone:
@@ -281,7 +292,7 @@ def _command(provider: str, key: str, reason: str, *, suspended: bool) -> str:
     return " ".join(filter(None, ("smtprelay providers probe", provider, key))) + force
 
 
-def _history(connection: Connection, message: str, n: int) -> list[Attempt]:
+def _history(connection: Connection, message: str, n: int) -> list[AttemptRecord]:
     rows = connection.execute(
         f"SELECT {ATTEMPT} FROM attempt WHERE message = ? AND n = ? ORDER BY number",  # noqa: S608
         (message, n),

@@ -13,7 +13,7 @@ from attrs import Factory, define, field
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from smtprelay.interfaces import Plan
+from smtprelay.interfaces import Planner
 from smtprelay.mime.head import HeaderCollector, message_id_of, subject_of
 from smtprelay.model import fit
 from smtprelay.model.attempt import Settlement
@@ -45,7 +45,7 @@ class SpoolIncoming:
     """
 
     _draft: Draft
-    _plan: Plan
+    _plan: Planner
     _context: SpoolContext
     _ours: bool = field(kw_only=True)
     _ended: Settlement | None = field(default=None, kw_only=True)

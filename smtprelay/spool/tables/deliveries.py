@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from smtprelay.model.message import Delivery, Envelope, Recipient
-from smtprelay.model.queue import RECORDED, SPLIT, Attempt
+from smtprelay.model.queue import RECORDED, SPLIT, AttemptRecord
 from smtprelay.model.shape import Shape
 from smtprelay.spool.engines.transaction import Connection, Transaction
 from smtprelay.spool.tables.lane import Lane
@@ -93,9 +93,9 @@ def shape_of(size: int, eight_bit: int | None, long_lines: int | None) -> Shape 
     return Shape(size=size, eight_bit=eight_bit, long_lines=bool(long_lines))
 
 
-def attempt_of(row: Sequence[Any]) -> Attempt:
+def attempt_of(row: Sequence[Any]) -> AttemptRecord:
     """Return the attempt of a row of :data:`ATTEMPT`."""
-    return Attempt(**dict(zip(ATTEMPT.split(", "), row, strict=True)))
+    return AttemptRecord(**dict(zip(ATTEMPT.split(", "), row, strict=True)))
 
 
 def take_lanes(tx: Transaction, messages: Collection[str], *providers: str) -> None:

@@ -25,11 +25,11 @@ _SELECT: Final = f"SELECT {', '.join(_COLUMNS)}"
 
 
 @define(eq=False)
-class Holds:
+class HoldRules:
     """
     The rules that are in force in one transaction.
 
-    Where nobody else writes they are kept from one transaction to the next.
+    With one node they are kept from one transaction to the next.
     """
 
     _connection: "Connection"
@@ -39,7 +39,7 @@ class Holds:
         """Clear the cache: a rule was made, or has changed."""
         self._rules = None
 
-    def over(self, sender: str, planned: Planned, now: float) -> HoldRule | None:
+    def match(self, sender: str, planned: Planned, now: float) -> HoldRule | None:
         """Return the first rule that holds a delivery ``now``, or ``None``."""
         if self._rules is None:
             rows = self._connection.execute(
@@ -53,7 +53,7 @@ class Holds:
 
 
 def note(tx: "Transaction", where: Sequence[Any], rule: HoldRule) -> None:
-    """Write down that ``rule`` holds a delivery, and why."""
+    """Record that ``rule`` holds a delivery, and why."""
     reason = f"held by rule {rule.id}: {rule.reason or f'made by {rule.who}'}"
     tx.execute(
         "UPDATE delivery SET hold = ?, reason = ? WHERE message = ? AND n = ?", (rule.id, reason, *where)
@@ -85,7 +85,7 @@ def make(tx: "Transaction", rule: HoldRule, made: float | None = None) -> int:
             rule.until,
         ),
     ).fetchone()[0]
-    tx.holds.forget()
+    tx.hold_rules.forget()
     return number
 
 
@@ -109,7 +109,7 @@ def end(tx: "Transaction", number: int, who: str) -> HoldRule:
     if rule is None:
         raise LookupError(f"there is no hold rule {number}")
     tx.execute("UPDATE hold SET until = ?, ended_by = ? WHERE id = ?", (tx.now, who, number))
-    tx.holds.forget()
+    tx.hold_rules.forget()
     return rule
 
 
@@ -151,7 +151,7 @@ def due(tx: "Transaction") -> Due:
 
 
 def proceed(tx: "Transaction", number: int, mark: str) -> None:
-    """Note how far a rule was carried out; it is done with ``""``."""
+    """Record how far a rule was applied; ``""``: completely."""
     tx.execute("UPDATE hold SET progress = ? WHERE id = ?", (mark or _DONE, number))
 
 
@@ -165,7 +165,7 @@ def drop(tx: "Transaction", number: int) -> bool:
     return bool(gone.fetchall())
 
 
-def holding(rule: HoldRule) -> tuple[Selection, Edit]:
+def hold_change(rule: HoldRule) -> tuple[Selection, Edit]:
     """Return the change that holds what waited when ``rule`` was made."""
     selection = Selection(
         sender=rule.sender,
@@ -176,7 +176,7 @@ def holding(rule: HoldRule) -> tuple[Selection, Edit]:
     return selection, Edit(action="hold", who=rule.who, why=rule.reason, rule=rule.id)
 
 
-def releasing(rule: HoldRule, ended_by: str) -> tuple[Selection, Edit]:
+def release_change(rule: HoldRule, ended_by: str) -> tuple[Selection, Edit]:
     """Return the change that releases what ``rule`` held."""
     why = f"hold rule {rule.id} {'was ended' if ended_by else 'is over'}"
     edit = Edit(action="release", who=ended_by or "the relay", why=why, rule=rule.id)

@@ -15,7 +15,7 @@ from smtprelay.model.route import RateLimit, Window
 #: No bound.
 ANY_NUMBER: Final = 2**31 - 1
 
-#: Below one the ceiling means one request in so many seconds, divided by it.
+#: A ceiling below one means one request in this many seconds, divided by it.
 _INTERVAL: Final = 0.02
 
 
@@ -87,7 +87,7 @@ class Lane:
         self.leave()
 
     def leave(self) -> None:
-        """Have what is due here looked at again: it may go elsewhere, unless that only waits a while."""
+        """Check again what is due here: it may go to another provider, unless it only waits for a while."""
         if self.blocked_until is not None:
             self.turn = self.due if self._is_left() else None
 
@@ -97,25 +97,25 @@ class Lane:
         self.blocked_until, self.blocked_since, self.blocked_reason, self.resumes = None, None, "", None
         self.trial = int(trial)
 
-    def free(self, pace: RateLimit) -> int:
+    def free(self, rate_limit: RateLimit) -> int:
         """Return how many slots are free under its bound and its ceiling; one at most while on trial."""
-        bound = pace.concurrency if self.key == "" else pace.per_lane or ANY_NUMBER
+        bound = rate_limit.concurrency if self.key == "" else rate_limit.per_lane or ANY_NUMBER
         if self.ceiling is not None:
             bound = min(bound, max(1, int(self.ceiling)))
         return max(0, (1 if self.trial else bound) - self.slots)
 
-    def room(self, pace: RateLimit, now: float, load: Load = LEAST) -> int:
+    def room(self, rate_limit: RateLimit, now: float, load: Load = LEAST) -> int:
         """Return how many requests of this load may begin now."""
         if self.blocked_until is not None or self.opens > now:
             return 0
-        allowed, _ = allowance(*self._counted(pace), now, load)
-        return self.free(pace) if allowed is None else min(allowed, self.free(pace))
+        allowed, _ = allowance(*self._counted(rate_limit), now, load)
+        return self.free(rate_limit) if allowed is None else min(allowed, self.free(rate_limit))
 
-    def opens_at(self, pace: RateLimit, now: float, load: Load = LEAST) -> float:
+    def opens_at(self, rate_limit: RateLimit, now: float, load: Load = LEAST) -> float:
         """Return when its rate, and what its provider bears, allow such a request: now, or later."""
-        return max(self.opens, allowance(*self._counted(pace), now, load)[1])
+        return max(self.opens, allowance(*self._counted(rate_limit), now, load)[1])
 
-    def look_anew(self, now: float) -> None:
+    def recheck(self, now: float) -> None:
         """Do not wait for a rate any more: it is another one, or the mail that had no room in it is gone."""
         self.opens = min(self.opens, now + max(self.pause, self.interval))
 
@@ -124,9 +124,9 @@ class Lane:
         """Return the seconds between two requests under a ceiling below one; else none are needed."""
         return _INTERVAL / self.ceiling if self.ceiling is not None and self.ceiling < 1 else 0.0
 
-    def spend(self, pace: RateLimit, now: float, load: Load) -> None:
+    def spend(self, rate_limit: RateLimit, now: float, load: Load) -> None:
         """Count a request that begins now."""
-        windows, before = self._counted(pace)
+        windows, before = self._counted(rate_limit)
         if windows:
             counts = spend(windows, before, now, load)
             # By unit and length, so that a rate that changes does not forget what went.
@@ -135,9 +135,9 @@ class Lane:
             }
             self.spent = json.dumps([[*window, some] for window, some in self._counts.items()])
 
-    def _counted(self, pace: RateLimit) -> tuple[Sequence[Window], Sequence[Spent]]:
+    def _counted(self, rate_limit: RateLimit) -> tuple[Sequence[Window], Sequence[Spent]]:
         """Return the windows of its rate, and what was counted in each."""
-        windows = pace.lane_windows if self.key else pace.windows
+        windows = rate_limit.lane_windows if self.key else rate_limit.windows
         if self._counts is None:
             self._counts = {}
             for unit, seconds, counts in json.loads(self.spent or "[]"):

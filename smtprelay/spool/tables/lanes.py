@@ -89,11 +89,11 @@ class LaneTable:
     has that one has them all.
 
     :param lock: what a SELECT ends with to lock the row that it gives.
-    :param paces: how fast each configured provider may be asked, by its name.
+    :param rate_limits: how fast each configured provider may be asked, by its name.
     """
 
     _connection: "WritingConnection"
-    _paces: Mapping[str, RateLimit]
+    _rate_limits: Mapping[str, RateLimit]
     _lock: str = ""
     _now: float = field(default=0.0, init=False)
     _by_id: dict[int, tuple[Lane, tuple[Any, ...]]] = field(factory=dict, init=False)
@@ -137,9 +137,9 @@ class LaneTable:
             f"{_SELECT}key = '' AND provider IN ({listed}) ORDER BY id{self._lock}", providers
         )
 
-    def keep(self, asked: Any) -> None:
+    def keep(self, cursor: Any) -> None:
         """Note the lanes that :meth:`ask` has found; they are not touched by that."""
-        for row in asked.fetchall() if asked is not None else ():
+        for row in cursor.fetchall() if cursor is not None else ():
             self._keep(row)
 
     def get(self, provider: str, key: str) -> Lane:
@@ -226,18 +226,18 @@ class LaneTable:
         turn = self._turn(lane)
         return lane.blocked_until is None and turn is not None and turn <= self._now
 
-    def look_anew(self, provider: str) -> None:
+    def recheck(self, provider: str) -> None:
         """Compute anew when the lanes of ``provider`` go on that wait for a rate or a slot: it has others."""
         for lane in (self.get(provider, ""), *self._query("provider = ? AND turn > due", (provider,))):
-            lane.look_anew(self._now)
+            lane.recheck(self._now)
 
-    def look_anew_in(self, lane: Lane) -> None:
+    def recheck_in(self, lane: Lane) -> None:
         """Do so for one lane: it and its provider may have waited for mail that is leaving it."""
         for each in (self.own(lane), lane):
-            each.look_anew(self._now)
+            each.recheck(self._now)
 
     def leave(self, opened: str) -> None:
-        """Have what is due in blocked lanes of others looked at again: it may go where it has opened."""
+        """Check again what is due in blocked lanes of other providers: it may go where a lane has opened."""
         which = "blocked_until IS NOT NULL AND key <> '' AND due IS NOT NULL AND provider <> ?"
         for lane in self._query(which, (opened,)):
             lane.leave()
@@ -267,11 +267,11 @@ class LaneTable:
             return lane.turn if lane.key else None
         if lane.due is None:
             return None
-        pace = self._paces.get(lane.provider) if lane.key else None
-        at = max(lane.due, lane.opens if pace is None else lane.opens_at(pace, self._now))
+        rate_limit = self._rate_limits.get(lane.provider) if lane.key else None
+        at = max(lane.due, lane.opens if rate_limit is None else lane.opens_at(rate_limit, self._now))
         if at > self._now:
             return at
-        if pace is not None and lane.free(pace) < 1:
+        if rate_limit is not None and lane.free(rate_limit) < 1:
             return FULL
         return min(lane.served, self._now)
 

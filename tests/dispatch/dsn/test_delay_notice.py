@@ -30,7 +30,7 @@ class DelayTests(DispatcherTestCase):
 
     def look(self, stage: Stage) -> list[bytes]:
         """Look for what is late; return the reports that were made by then."""
-        done(self.delays.look())
+        done(self.delays.check())
         return [each.body for each in stage.posted if b"\r\nSubject: Delayed" in each.body]
 
     def test_told_once(self) -> None:

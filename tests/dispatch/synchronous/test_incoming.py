@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.lane_state import LaneStates
-from smtprelay.dispatch.synchronous.delivery import Direct
+from smtprelay.dispatch.synchronous.delivery import SynchronousDelivery
 from smtprelay.dispatch.synchronous.incoming import Synchronous
 from smtprelay.dispatch.synchronous.partial import PartialSuccess
 from smtprelay.dispatch.synchronous.permits import SynchronousPermits
@@ -32,7 +32,7 @@ from tests.recording import Recording
 
 CLIENT = Client(address="127.0.0.1", listener="lan")
 
-Plan = Callable[[Any, Any, Any], Sequence[Planned]]
+Planner = Callable[[Any, Any, Any], Sequence[Planned]]
 
 
 class Counter:
@@ -42,7 +42,7 @@ class Counter:
         self,
         *providers: ScriptedProvider,
         spool: bool = False,
-        pace: RateLimit | None = None,
+        rate_limit: RateLimit | None = None,
         seconds: float = 60.0,
         **route: Any,
     ) -> None:
@@ -52,14 +52,16 @@ class Counter:
         self.seconds = seconds
         self.providers = {provider.name: provider for provider in providers}
         self.routes = {"default": evolve(Route(name="default", via=tuple(self.providers)), **route)}
-        paces = dict.fromkeys(self.providers, pace or RateLimit())
-        self.permits = open_memory(SpoolOptions(paces=paces, events=self.events), clock=self.clock)
+        rate_limits = dict.fromkeys(self.providers, rate_limit or RateLimit())
+        self.permits = open_memory(
+            SpoolOptions(rate_limits=rate_limits, events=self.events), clock=self.clock
+        )
         self.spool: Spool | None = self.permits if spool else None
         self.to_thread: Callable[..., Deferred[Any]] = execute
         self._count = 0
         self.lanes = LaneStates(self.events)
         self.admission = SynchronousPermits(self.permits.permits, self.lanes, self.clock, self.events)
-        direct = Direct(
+        delivery = SynchronousDelivery(
             providers=self.providers,
             routes=self.routes,
             admission=self.admission,
@@ -74,21 +76,21 @@ class Counter:
             clock=self.clock,
             lanes=self.lanes,
         )
-        remainder = PartialSuccess(
+        partial_success = PartialSuccess(
             spool=self.spool,
             context=self.context,
             admission=self.admission,
             notices=make_notices(self.context, self._post),
         )
         self.synchronous = Synchronous(
-            direct,
-            remainder,
+            delivery,
+            partial_success,
             clock=self.clock,
             events=self.events,
             defer_to_thread=self._aside,
         )
 
-    def incoming(self, *addresses: str, plan: Plan | None = None, notify: str = "") -> Incoming:
+    def incoming(self, *addresses: str, plan: Planner | None = None, notify: str = "") -> Incoming:
         self._count += 1
         to = recipients(*(addresses or ("a@x.org",)), notify=notify)
         draft = Draft(
@@ -102,7 +104,7 @@ class Counter:
         return self.synchronous.within(self.seconds)(draft, plan or (lambda *_: planned))
 
     def mail(
-        self, *addresses: str, body: bytes = MAIL, plan: Plan | None = None, notify: str = ""
+        self, *addresses: str, body: bytes = MAIL, plan: Planner | None = None, notify: str = ""
     ) -> Deferred[Reply]:
         """Send a mail; return what its client will hear."""
         incoming = self.incoming(*addresses, plan=plan, notify=notify)
@@ -271,7 +273,7 @@ class PaceTests(CounterTestCase):
         """More than the provider takes at once wait, and go when a slot is free."""
         first, second = Deferred[Any](), Deferred[Any]()
         one = ScriptedProvider("one", [first, second])
-        counter = self.counter(one, pace=RateLimit(concurrency=1))
+        counter = self.counter(one, rate_limit=RateLimit(concurrency=1))
         answers = [counter.mail(), counter.mail()]
         self.assertEqual(len(one.sent), 1)
         first.callback(Delivered())
@@ -284,7 +286,7 @@ class PaceTests(CounterTestCase):
         """A provider that polls for its verdict takes the next one meanwhile."""
         verdicts = [Deferred[Any](), Deferred[Any]()]
         one = ScriptedProvider("one", verdicts, takes=True)
-        counter = self.counter(one, pace=RateLimit(concurrency=1))
+        counter = self.counter(one, rate_limit=RateLimit(concurrency=1))
         answers = [counter.mail(), counter.mail()]
         self.assertEqual(len(one.sent), 2)
         for verdict in verdicts:
@@ -296,7 +298,7 @@ class PaceTests(CounterTestCase):
         """Without a slot before the deadline it is 451 4.3.2, and it was not sent."""
         first: Deferred[Any] = Deferred()
         one = ScriptedProvider("one", [first])
-        counter = self.counter(one, pace=RateLimit(concurrency=1), seconds=600.0)
+        counter = self.counter(one, rate_limit=RateLimit(concurrency=1), seconds=600.0)
         counter.mail()
         counter.seconds = 60.0
         answer = counter.mail()
@@ -308,9 +310,9 @@ class PaceTests(CounterTestCase):
         self.assertEqual(len(one.sent), 1)
 
     def test_pace(self) -> None:
-        """Beyond the pace it waits; where that is certainly too long it hears so at once."""
+        """Beyond the rate it waits; where that is certainly too long it hears so at once."""
         one = ScriptedProvider("one")
-        counter = self.counter(one, pace=RateLimit(windows=(Window(count=1, seconds=30.0),)))
+        counter = self.counter(one, rate_limit=RateLimit(windows=(Window(count=1, seconds=30.0),)))
         counter.mail()
         answer = counter.mail()
         self.assertNoResult(answer)
@@ -322,7 +324,7 @@ class PaceTests(CounterTestCase):
 
     def test_a_long_line(self) -> None:
         """However many wait when there is room for all of them, each gets in."""
-        counter = self.counter(pace=RateLimit(windows=(Window(count=300, seconds=10.0),)))
+        counter = self.counter(rate_limit=RateLimit(windows=(Window(count=300, seconds=10.0),)))
         for _ in range(300):
             self.assertReply(counter.mail(), 250, "2.0.0")
         answers = [counter.mail() for _ in range(300)]
@@ -399,7 +401,7 @@ class FailoverTests(CounterTestCase):
         """However many waited for a slot behind the one that found it blocked, none tries it again."""
         first: Deferred[Any] = Deferred()
         one = ScriptedProvider("one", [first])
-        counter = self.counter(one, pace=RateLimit(concurrency=1))
+        counter = self.counter(one, rate_limit=RateLimit(concurrency=1))
         answers = [counter.mail() for _ in range(300)]
         first.callback(Blocked("401"))
         for answer in answers:
@@ -566,9 +568,11 @@ class RestTests(CounterTestCase):
         """The rest goes on as a deferral, which is what it was."""
         one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Later("busy")}])
         two = ScriptedProvider("two")
-        counter = self.counter(one, two, spool=True, pace=RateLimit(windows=(Window(count=1, seconds=600),)))
+        counter = self.counter(
+            one, two, spool=True, rate_limit=RateLimit(windows=(Window(count=1, seconds=600),))
+        )
         assert counter.spool is not None
-        done(counter.spool.permits.borrow("x", "two", ""))
+        done(counter.spool.permits.acquire("x", "two", ""))
         self.assertReply(counter.mail("a@x.org", "b@x.org"), 250, "2.0.0", "takes no more")
         [line] = counter.queued()
         self.assertEqual((line.provider, line.state), ("one", "deferred"))

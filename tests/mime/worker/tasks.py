@@ -13,7 +13,7 @@ from typing import Any
 
 from smtprelay.mime.parse import TooComplexError
 
-#: As in :mod:`smtprelay.mime.worker.turns`, which has Twisted come along.
+#: As in :mod:`smtprelay.mime.worker.inline_budget`, which has Twisted come along.
 SMALL_BODY = 32 << 10
 
 Result = tuple[Mapping[str, Any], bytes]

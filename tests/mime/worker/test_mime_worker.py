@@ -14,9 +14,9 @@ from smtprelay.interfaces import (
     MimeWorkerUnavailable,
 )
 from smtprelay.mime.parse import TooComplexError
+from smtprelay.mime.worker.inline_budget import MOST_SECONDS, SMALL_TEXT
 from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
 from smtprelay.mime.worker.task import name_of
-from smtprelay.mime.worker.turns import SMALL_TEXT, TURN
 from tests.mime.worker import tasks
 from tests.mime.worker.fake_process import FakeBody, FakeReactor
 from tests.recording import Recording
@@ -94,7 +94,7 @@ class SmallTests(WorkerCase):
     def test_many_in_one_turn(self):
         """Many that take their time are spread over turns of the reactor."""
         times = iter(range(1000))
-        self.begin(seconds=lambda: next(times) * TURN)
+        self.begin(seconds=lambda: next(times) * MOST_SECONDS)
         running = [self.run_on(b"x") for _ in range(5)]
         self.assertEqual([each.called for each in running], [True, False, False, False, False])
         self.reactor.advance(0)

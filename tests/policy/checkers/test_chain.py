@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from smtprelay.model.credentials import PasswordClient
 from smtprelay.model.message import Client, Refused, Reply
 from smtprelay.policy.checkers.any_login import AnyLogin
-from smtprelay.policy.checkers.chain import CheckerChain, NotMine
+from smtprelay.policy.checkers.chain import CheckerChain, UnknownUser
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.networks import Networks
@@ -89,7 +89,10 @@ class ChainTests(SynchronousTestCase):
 
     def test_order(self) -> None:
         """The first that knows the name decides; those behind it are not asked."""
-        first, second = Scripted(failing(NotMine)), Scripted(lambda: succeed(Identity(name="x", login="its")))
+        first, second = (
+            Scripted(failing(UnknownUser)),
+            Scripted(lambda: succeed(Identity(name="x", login="its"))),
+        )
         third = Scripted(failing(AssertionError))
         self.use(first, second, third)
         self.assertEqual(self.successResultOf(self.login("eve")).login, "its")
@@ -137,7 +140,7 @@ class ThrottleTests(ChainTests):
 
     def waits(self, name: str = "eve", address: str = INSIDE) -> bool:
         """Tell whether another login would have to wait."""
-        checkers, self.chain._checkers = self.chain._checkers, [Scripted(failing(NotMine))]
+        checkers, self.chain._checkers = self.chain._checkers, [Scripted(failing(UnknownUser))]
         attempt = self.login(name, "other", address)
         self.chain._checkers = checkers
         waiting = not attempt.called
@@ -162,7 +165,7 @@ class ThrottleTests(ChainTests):
     def test_at_any_checker(self) -> None:
         """Wrong names, and refusals in a checker's own words, are guesses too."""
         no = Refused(Reply(code=535, enhanced="5.7.8", text="no such secret"))
-        for error in (NotMine(), UnauthorizedLogin(), no):
+        for error in (UnknownUser(), UnauthorizedLogin(), no):
             self.use(Scripted(failing(error)))
             for n in range(4):
                 self.login("eve", f"guess{n}").addErrback(lambda _: None)

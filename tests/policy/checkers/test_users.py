@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from smtprelay.model.credentials import PasswordClient
 from smtprelay.model.message import Client
 from smtprelay.policy import password_hash
-from smtprelay.policy.checkers.chain import NotMine
+from smtprelay.policy.checkers.chain import UnknownUser
 from smtprelay.policy.checkers.users import CACHE_SIZE, CACHED, Users
 from smtprelay.policy.networks import Patterns
 from smtprelay.policy.password_hash import hash_password
@@ -70,9 +70,9 @@ class UsersTests(SynchronousTestCase):
         """Other passwords and another user's are refused; other names are none of its own."""
         for password in ("hunter2", "", "S3cret"):
             error = self.failureResultOf(self.login("ann", password), UnauthorizedLogin).value
-            self.assertNotIsInstance(error, NotMine)
+            self.assertNotIsInstance(error, UnknownUser)
         for name in ("eve", "", "ANN", "\ufffd"):
-            self.failureResultOf(self.login(name, "s3cret"), NotMine)
+            self.failureResultOf(self.login(name, "s3cret"), UnknownUser)
 
     def test_bytes_that_are_no_text(self):
         """A name that is no UTF-8 is an unknown one."""
@@ -89,7 +89,7 @@ class UsersTests(SynchronousTestCase):
         for users, ln in (([ANN, BOB], 5), ([], 15), ([User(name="eve")], 15)):
             self.users.change(users)
             self.verified.clear()
-            unknown = self.failureResultOf(self.login("nobody", "x"), NotMine).value
+            unknown = self.failureResultOf(self.login("nobody", "x"), UnknownUser).value
             self.assertEqual(self.verified, [], "somebody else may know it")
             self.assertFalse(self.successResultOf(Deferred.fromCoroutine(unknown.pretend())))
             self.assertEqual([verify.__self__.ln for verify in self.verified], [ln])
@@ -122,7 +122,7 @@ class UsersTests(SynchronousTestCase):
                 self.login(name, password).addErrback(lambda failure: failure.trap(UnauthorizedLogin))
                 spent[name, password] = sum(work)
             work.clear()
-            unknown = self.failureResultOf(self.login("nobody", "x"), NotMine).value
+            unknown = self.failureResultOf(self.login("nobody", "x"), UnknownUser).value
             self.successResultOf(Deferred.fromCoroutine(unknown.pretend()))
             self.assertEqual(sum(work), 8 << 9)
             # What is left of a cost that is no multiple of the others is less than the smallest scrypt.
@@ -150,7 +150,7 @@ class UsersTests(SynchronousTestCase):
     def test_wrong_passwords_show_no_names(self):
         """Repeating a wrong one costs as little for a name that nobody has."""
         for name in ("nobody", "nobody", "somebody"):
-            unknown = self.failureResultOf(self.login(name, "s3cret"), NotMine).value
+            unknown = self.failureResultOf(self.login(name, "s3cret"), UnknownUser).value
             self.assertFalse(self.successResultOf(Deferred.fromCoroutine(unknown.pretend())))
         self.assertEqual(len(self.verified), 2)
         self.successResultOf(self.login("ann", "s3cret"))

@@ -18,9 +18,9 @@ from twisted.internet.task import deferLater
 
 from tests.process.acs_server import AcsServer
 from tests.process.crash.storm import is_empty
-from tests.process.ledger import Ledger
 from tests.process.program import eventually
 from tests.process.relay_process import RelayProcess
+from tests.process.spool_tables import SpoolTables
 from tests.process.traffic import Tally, Traffic
 
 #: Fails for a while, and is well again when it returns.
@@ -50,7 +50,7 @@ class Siege(Traffic):
         self.madness: Counter[str] = Counter()
         self.unready: Counter[str] = Counter()
         self._clients = clients
-        self._ledger = Ledger.of_folder(relay.folder / "spool")
+        self._tables = SpoolTables.of_folder(relay.folder / "spool")
         self._over = False
 
     async def endure(self, trouble: Trouble, *wrapping: str) -> Tally:
@@ -64,10 +64,10 @@ class Siege(Traffic):
             self._over = True
         await gatherResults(clients, consumeErrors=True)
         await eventually(self.is_ready, "a relay that is ready")
-        await eventually(lambda: is_empty(self._ledger, self.relay), "an empty queue", patience=300.0)
-        tally = self.count(await self.acs.deliveries(), self._ledger)
+        await eventually(lambda: is_empty(self._tables, self.relay), "an empty queue", patience=300.0)
+        tally = self.count(await self.acs.deliveries(), self._tables)
         await self.relay.stop()
-        tally.left_over = self._ledger.left_over()
+        tally.left_over = self._tables.left_over()
         return tally
 
     async def is_ready(self) -> bool:
@@ -100,8 +100,8 @@ class Siege(Traffic):
 
     def faults_of_the_spool(self) -> list[str]:
         """Return what the check of the spool finds wrong, when the relay has ended."""
-        damage = [row[0] for row in self._ledger.ask("PRAGMA integrity_check") if row[0] != "ok"]
-        return damage + self._ledger.wrong()
+        damage = [row[0] for row in self._tables.ask("PRAGMA integrity_check") if row[0] != "ok"]
+        return damage + self._tables.wrong()
 
     def limit_files(self, size: int = resource.RLIM_INFINITY) -> None:
         """Have each write of the relay fail that would reach beyond ``size`` bytes of a file (EFBIG)."""

@@ -10,9 +10,9 @@ from typing import Final, Protocol
 from attrs import frozen
 from twisted.internet import reactor
 
-from tests.process.ledger import Ledger
 from tests.process.program import eventually
 from tests.process.relay_process import RelayProcess
+from tests.process.spool_tables import SpoolTables
 from tests.process.traffic import Deliveries, Tally, Traffic
 
 #: Seconds that a relay may live on after its mail was handed in without coming to where it shall die.
@@ -49,17 +49,17 @@ class Storm:
     Hands mails in while the relay is killed.
 
     :param mails: how many must be accepted in all; each life gets its share.
-    :param ledger: of the relay's spool; without one it is in the relay's folder.
+    :param tables: of the relay's spool; without one it is in the relay's folder.
     """
 
     def __init__(
-        self, relay: RelayProcess, sink: Sink, *, mails: int, clients: int, ledger: Ledger | None = None
+        self, relay: RelayProcess, sink: Sink, *, mails: int, clients: int, tables: SpoolTables | None = None
     ) -> None:
         self._relay = relay
         self._sink = sink
         self._mails = mails
         self._clients = clients
-        self._ledger = ledger or Ledger.of_folder(relay.folder / "spool")
+        self._tables = tables or SpoolTables.of_folder(relay.folder / "spool")
         self._traffic = Traffic()
         self._left = mails
         self._reached: Counter[str] = Counter()
@@ -73,7 +73,7 @@ class Storm:
         self._add(self._mails)
         await self._relay.start()
         await self._hand_in()
-        tally = await at_rest(self._traffic, self._sink, self._ledger, relay=self._relay)
+        tally = await at_rest(self._traffic, self._sink, self._tables, relay=self._relay)
         await self._relay.stop()
         tally.reached = self._reached
         return tally
@@ -101,7 +101,12 @@ class Storm:
 
 
 async def at_rest(
-    traffic: Traffic, sink: Sink, ledger: Ledger, *, swept: bool = True, relay: RelayProcess | None = None
+    traffic: Traffic,
+    sink: Sink,
+    tables: SpoolTables,
+    *,
+    swept: bool = True,
+    relay: RelayProcess | None = None,
 ) -> Tally:
     """
     Wait until nothing waits any more; return the result.
@@ -110,21 +115,21 @@ async def at_rest(
     :param relay: asked to release what is held: mail that was under way at three deaths in a row, which
         here are ours and not its own.
     """
-    await eventually(lambda: is_empty(ledger, relay), "an empty queue", patience=PATIENCE)
-    tally = traffic.count(await sink.deliveries(), ledger)
+    await eventually(lambda: is_empty(tables, relay), "an empty queue", patience=PATIENCE)
+    tally = traffic.count(await sink.deliveries(), tables)
     if swept:
-        await eventually(lambda: not ledger.left_over(), f"no bodies left over; {tally}")
+        await eventually(lambda: not tables.left_over(), f"no bodies left over; {tally}")
         tally.left_over = 0
-    wrong = ledger.wrong()
+    wrong = tables.wrong()
     if wrong:
         raise AssertionError(f"the spool is not sound: {wrong}; {tally}")
     return tally
 
 
-async def is_empty(ledger: Ledger, relay: RelayProcess | None) -> bool:
+async def is_empty(tables: SpoolTables, relay: RelayProcess | None) -> bool:
     """Say whether nothing waits any more; ``relay`` shall release what is held for the deaths around it."""
     held = [each["id"] for each in await relay.queued() if each["state"] == "held"] if relay else []
     if held:
         assert relay is not None
         await relay.cli("queue", "release", *held)
-    return not ledger.waiting()
+    return not tables.waiting()

@@ -10,8 +10,8 @@ from twisted.trial.unittest import TestCase
 
 from tests.postgres import new_spool_url
 from tests.process.crash.storm import Kill, Storm
-from tests.process.ledger import Ledger
 from tests.process.relay_process import RelayProcess, message, on_postgres
+from tests.process.spool_tables import SpoolTables
 from tests.process.stage import Stage
 from tests.process.wrapped_relay import POINTS, POSTGRES_POINTS
 
@@ -28,7 +28,7 @@ class CrashTests(Stage, TestCase):
         acs, url = await self.fake_acs(), new_spool_url()
         spool = on_postgres(self.folder, url)
         relay = self.ending(RelayProcess.to_acs(self.folder, acs, accept_on="succeeded", spool=spool))
-        storm = Storm(relay, acs, mails=120, clients=30, ledger=Ledger.of_database(url))
+        storm = Storm(relay, acs, mails=120, clients=30, tables=SpoolTables.of_database(url))
         await self.weather(storm, POSTGRES_POINTS)
 
     async def weather(self, storm: Storm, points: tuple[str, ...]) -> None:

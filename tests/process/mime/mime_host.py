@@ -14,8 +14,8 @@ from pathlib import Path
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from smtprelay.mime.worker.inline_budget import SMALL_TEXT
 from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
-from smtprelay.mime.worker.turns import SMALL_TEXT
 from tests.mime.worker import tasks
 from tests.mime.worker.fake_process import FakeBody
 

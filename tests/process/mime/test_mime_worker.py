@@ -17,8 +17,8 @@ from smtprelay.interfaces import (
     MimeWorkerUnavailable,
 )
 from smtprelay.mime.parse import TooComplexError, read
+from smtprelay.mime.worker.inline_budget import SMALL_TEXT
 from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
-from smtprelay.mime.worker.turns import SMALL_TEXT
 from smtprelay.providers.acs.request import map_mail
 from tests.mime.worker import tasks
 from tests.mime.worker.fake_process import FakeBody

@@ -1,5 +1,5 @@
 """
-Refused mail of many clients, at a relay that runs: its ledger is bounded, and outlives it.
+Refused mail of many clients, at a relay that runs: its list is bounded, and outlives it.
 """
 
 import json

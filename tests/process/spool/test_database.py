@@ -101,7 +101,7 @@ class DatabaseTests(DatabaseCase, TestCase):
         await deferToThread(server.start)
         await deferToThread(standby.start)
         accepted = (await doubtful).startswith("250")
-        await eventually(lambda: not self.ledger.waiting(), "an empty queue")
+        await eventually(lambda: not self.tables.waiting(), "an empty queue")
         self.assertIn((accepted, (await acs.deliveries()).total()), [(True, 1), (False, 0), (False, 1)])
 
     async def test_restarted_in_order(self) -> None:

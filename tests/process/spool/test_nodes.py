@@ -18,10 +18,10 @@ from smtprelay.testing.smtp import SmtpSink
 from tests.postgres import new_spool_url
 from tests.process.acs_server import KEY, AcsServer
 from tests.process.crash.storm import Sink, at_rest
-from tests.process.ledger import Ledger
 from tests.process.program import eventually
 from tests.process.relay_process import RelayProcess, message, on_postgres
 from tests.process.smtp_sink import CountingSink
+from tests.process.spool_tables import SpoolTables
 from tests.process.stage import Stage
 from tests.process.traffic import Tally, Traffic
 
@@ -34,7 +34,7 @@ class NodesCase(Stage):
     def setUp(self) -> None:
         super().setUp()
         self.url = self.new_url()
-        self.ledger = Ledger(lambda: PostgresConnection(lambda: self.url, reading=True))
+        self.tables = SpoolTables(lambda: PostgresConnection(lambda: self.url, reading=True))
         self.traffic = Traffic()
 
     def new_url(self) -> str:
@@ -82,7 +82,7 @@ class NodesCase(Stage):
 
     async def see_to_the_end(self, sink: Sink, count: int, *, swept: bool = True) -> Tally:
         """Wait for the end of all that was accepted; see that nothing is lost or comes twice unexplained."""
-        tally = await at_rest(self.traffic, sink, self.ledger, swept=swept)
+        tally = await at_rest(self.traffic, sink, self.tables, swept=swept)
         self.assertEqual((tally.lost, tally.duplicated, tally.spoilt), ([], [], []), str(tally))
         self.assertGreaterEqual(tally.accepted, count)
         return tally
@@ -90,7 +90,7 @@ class NodesCase(Stage):
 
 class NodesTests(NodesCase, TestCase):
     async def test_what_an_operator_must_see(self) -> None:
-        """A provider that cannot be reached is one alarm of all nodes; so is the ledger of refused mail."""
+        """A provider that cannot be reached is one alarm of all nodes; so is the list of refused mail."""
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
             port = closed.getsockname()[1]
@@ -131,7 +131,7 @@ class NodesTests(NodesCase, TestCase):
         await self.flow(nodes, 60)
         tally = await self.see_to_the_end(acs, 60)
         self.assertEqual((tally.delivered, tally.excused), (60, []))
-        self.assertEqual(len(self.ledger.nodes()), 3)
+        self.assertEqual(len(self.tables.nodes()), 3)
         seen = [await node.ask("queue?state=delivered&limit=100") for node in nodes]
         self.assertEqual([len(each["deliveries"]) for each in seen], [60] * 3)
 
@@ -139,7 +139,7 @@ class NodesTests(NodesCase, TestCase):
         """Nodes that start at the same moment on an empty database make its tables once."""
         acs = await self.fake_acs()
         await self.start(self.to_acs(acs, 4))
-        versions = self.ledger.ask("SELECT version FROM schema_version ORDER BY version")
+        versions = self.tables.ask("SELECT version FROM schema_version ORDER BY version")
         self.assertEqual(versions, [(number,) for number in range(1, len(MIGRATIONS) + 1)])
 
     async def test_a_node_is_killed(self) -> None:
@@ -149,12 +149,12 @@ class NodesTests(NodesCase, TestCase):
         nodes = self.to_acs(acs)
         await self.start(nodes)
         flowing = self.flow(nodes, 120)
-        await eventually(lambda: len(self.ledger.at_work()) == len(nodes), "attempts of each node")
+        await eventually(lambda: len(self.tables.at_work()) == len(nodes), "attempts of each node")
         await nodes[0].kill()
         await flowing
         tally = await self.see_to_the_end(acs, 120)
         self.assertEqual(tally.excused, [])
-        self.assertGreater(self.ledger.in_doubt().total(), 0)
+        self.assertGreater(self.tables.in_doubt().total(), 0)
 
     async def test_a_node_is_frozen(self) -> None:
         """A node that stood still for longer than its lease settles nothing of what it had, and works on."""
@@ -163,7 +163,7 @@ class NodesTests(NodesCase, TestCase):
         nodes = self.to_acs(acs)
         await self.start(nodes)
         flowing = self.flow(nodes, 120)
-        await eventually(lambda: len(self.ledger.at_work()) == len(nodes), "attempts of each node")
+        await eventually(lambda: len(self.tables.at_work()) == len(nodes), "attempts of each node")
         await self.freeze_beyond_the_lease(nodes[0])
         await flowing
         tally = await self.see_to_the_end(acs, 120)
@@ -174,7 +174,7 @@ class NodesTests(NodesCase, TestCase):
         """Stop ``node`` and wake it when others have what it had."""
         node.life.signal(signal.SIGSTOP)
         try:
-            await eventually(lambda: self.ledger.in_doubt().total(), "claims that came back")
+            await eventually(lambda: self.tables.in_doubt().total(), "claims that came back")
         finally:
             node.life.signal(signal.SIGCONT)
 
@@ -193,9 +193,9 @@ class NodesTests(NodesCase, TestCase):
         self.assertIn("250 2.0.0", reply)
         self.assertLess(waited, 6.0)
         await flowing
-        await eventually(lambda: not self.ledger.waiting(), "an empty queue")
+        await eventually(lambda: not self.tables.waiting(), "an empty queue")
         self.assertEqual(sorted((await acs.deliveries()).values()), [1] * 11)
-        self.assertEqual(self.ledger.wrong(), [])
+        self.assertEqual(self.tables.wrong(), [])
 
     async def test_without_idempotency(self) -> None:
         """Over SMTP, where nobody can ask, mail comes twice only if an attempt is recorded as uncertain."""
@@ -211,7 +211,7 @@ class NodesTests(NodesCase, TestCase):
         await self.freeze_beyond_the_lease(nodes[1])
         await flowing
         await self.see_to_the_end(sink, 150)
-        self.assertGreater(self.ledger.in_doubt().total(), 0)
+        self.assertGreater(self.tables.in_doubt().total(), 0)
 
 
 class SharedTests(NodesCase, TestCase):
@@ -223,7 +223,7 @@ class SharedTests(NodesCase, TestCase):
         await self.start(nodes)
         await self.flow(nodes, 50)
         await self.see_to_the_end(acs, 50)
-        claimed = [when for (when,) in self.ledger.ask("SELECT started FROM attempt ORDER BY started")]
+        claimed = [when for (when,) in self.tables.ask("SELECT started FROM attempt ORDER BY started")]
         self.assertLessEqual(most_within(5.0, claimed), 20)
         self.assertEqual(len(claimed), 50)
         asked = [each for each in await acs.arrivals() if each["method"] == "POST"]

@@ -38,7 +38,7 @@ class DeliverTests(Case):
         self.assertTrue(provider.idempotent)
         result = joined.start()
         self.assertNoResult(result)
-        self.assertEqual(joined.taken, 1)
+        self.assertEqual(joined.released, 1)
         joined.joined.advance(1, 2, 4)
         operation_id = delivery().operation_id
         self.assertEqual(self.successResultOf(result), {BOB: Delivered(operation_id)})
@@ -94,7 +94,7 @@ class DeliverTests(Case):
         """With ``accept_on`` 202 nothing is polled."""
         joined = joined_acs(accept_on="202")
         self.assertEqual(self.outcome_of(joined), Delivered(delivery().operation_id))
-        self.assertEqual((len(joined.fake.exchanges), joined.taken), (1, 0))
+        self.assertEqual((len(joined.fake.exchanges), joined.released), (1, 0))
 
     def test_events(self):
         """Each request is told, without secrets."""
@@ -171,7 +171,7 @@ class BlindTests(Case):
         self.assertEqual(list(joined.fake.operations), ids)
 
     def test_several(self):
-        """Several get a request each, so that none sees another; ``taken`` is said once."""
+        """Several get a request each, so that none sees another; ``released`` is said once."""
         joined = joined_acs()
         item = delivery("a@x.org", "b@x.org")
         result = joined.start(item, BLIND)
@@ -184,7 +184,7 @@ class BlindTests(Case):
             [sent["recipients"] for sent in joined.sent()],
             [{"to": [{"address": "a@x.org"}]}, {"to": [{"address": "b@x.org"}]}],
         )
-        self.assertEqual((list(joined.fake.operations), joined.taken), (list(ids.values()), 1))
+        self.assertEqual((list(joined.fake.operations), joined.released), (list(ids.values()), 1))
 
     def test_outcomes_differ(self):
         """One recipient may be refused; a quota that is used up spares the rest the asking."""

@@ -12,10 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.address import Address
 from smtprelay.mime.parse import Attachment, Mail
-from smtprelay.providers.acs.fields import Corrections
 from smtprelay.providers.acs.request import (
     OPTIONAL,
-    Visible,
+    VisibleRecipients,
     body_of,
     choose_sender,
     map_mail,
@@ -23,6 +22,7 @@ from smtprelay.providers.acs.request import (
     narrowed,
     reply_to,
 )
+from smtprelay.providers.acs.request_fields import Corrections
 from smtprelay.testing.acs_schema import check_send
 
 A, B, C = Address("a@x.org", "Ann"), Address("b@x.org", "Bob"), Address("c@x.org")
@@ -57,7 +57,9 @@ def requests(octets: bytes, *recipients: str, **more: Any) -> list[dict[str, Any
     return found
 
 
-def request_of(full: Mail, sender: str, answer_to: Any, people: Visible, *without: str) -> Mapping[str, Any]:
+def request_of(
+    full: Mail, sender: str, answer_to: Any, people: VisibleRecipients, *without: str
+) -> Mapping[str, Any]:
     """Return the request of a mail with the recipients of ``people``, decoded."""
     body = b"".join(body_of(full, sender, answer_to, Corrections(), without))
     entries = {
@@ -79,7 +81,7 @@ class RecipientTests(SynchronousTestCase):
 
     def test_nobody_left_in_to(self):
         """If only Cc names recipients of the envelope they take the place of To."""
-        self.assertEqual(narrowed(mail(to=[A], cc=[B]), ["b@x.org"]), Visible([B], (), []))
+        self.assertEqual(narrowed(mail(to=[A], cc=[B]), ["b@x.org"]), VisibleRecipients([B], (), []))
 
     def test_blind(self):
         """Nobody named: all are blind."""
@@ -161,7 +163,7 @@ class BodyTests(SynchronousTestCase):
             headers=[("X-A", "1")],
             attachments=[Attachment('"ä".pdf', "application/pdf", b"AP8="), Attachment("b", "a/b", b"")],
         )
-        request = request_of(full, "s@x.org", [B], Visible([A], [B], [C]))
+        request = request_of(full, "s@x.org", [B], VisibleRecipients([A], [B], [C]))
         check_send(request)
         self.assertEqual(request["content"], {"subject": 'Grüße "x"', "plainText": "t\ufffd", "html": "<p>"})
         self.assertEqual(request["replyTo"], [{"address": "b@x.org", "displayName": "Bob"}])
@@ -175,7 +177,7 @@ class BodyTests(SynchronousTestCase):
 
     def test_nothing(self):
         """A mail without subject and text, as scanners send it, is still a good request."""
-        request = request_of(mail(), "s@x.org", (), Visible([A]))
+        request = request_of(mail(), "s@x.org", (), VisibleRecipients([A]))
         check_send(request)
         self.assertEqual(request["content"], {"subject": "(no subject)", "plainText": " "})
         self.assertNotIn("attachments", request)
@@ -189,7 +191,7 @@ class BodyTests(SynchronousTestCase):
 
     def test_html_only(self):
         """HTML alone gets no plain text made up."""
-        request = request_of(mail(html="<p>"), "s@x.org", (), Visible([A]))
+        request = request_of(mail(html="<p>"), "s@x.org", (), VisibleRecipients([A]))
         self.assertNotIn("plainText", request["content"])
 
     def test_left_out(self):
@@ -199,7 +201,7 @@ class BodyTests(SynchronousTestCase):
             headers=[("X-A", "1")],
             attachments=[Attachment("ä.qqq", "a/b", b"AP8=", "a")],
         )
-        everything = request_of(full, "s@x.org", [B], Visible([A]))
+        everything = request_of(full, "s@x.org", [B], VisibleRecipients([A]))
         for field, there in (
             ("headers", lambda request: "headers" in request),
             ("replyTo", lambda request: "replyTo" in request),
@@ -211,7 +213,9 @@ class BodyTests(SynchronousTestCase):
                 lambda request: request["attachments"][0]["contentType"] == "application/octet-stream",
             ),
         ):
-            without = request_of(full, "s@x.org", [] if field == "replyTo" else [B], Visible([A]), field)
+            without = request_of(
+                full, "s@x.org", [] if field == "replyTo" else [B], VisibleRecipients([A]), field
+            )
             self.assertEqual((there(everything), there(without)), (True, False), field)
             check_send(without)
 

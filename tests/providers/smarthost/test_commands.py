@@ -5,16 +5,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.model.message import Envelope, Recipient
 from smtprelay.providers.smarthost.commands import (
     DotStuffer,
-    Offers,
+    Extensions,
     Unsendable,
     hello,
     mail,
     rcpt,
-    read_offers,
+    read_extensions,
 )
 from smtprelay.providers.smarthost.replies import ServerReply
 
-EVERYTHING = Offers(pipelining=True, eight_bit=True, utf8=True, dsn=True, starttls=True, sizes=True, size=10)
+EVERYTHING = Extensions(
+    pipelining=True, eight_bit=True, utf8=True, dsn=True, starttls=True, sizes=True, size=10
+)
 #: Text in which what could end a line or a path is frequent.
 HOSTILE = st.text(st.one_of(st.sampled_from('\r\n\0\t <>".@\\\x85\u2028\x7f'), st.characters()), max_size=30)
 PIECES = st.lists(st.lists(st.sampled_from([b"\r", b"\n", b".", b"a"])).map(b"".join))
@@ -42,9 +44,9 @@ class CommandTests(SynchronousTestCase):
     def test_parameters_that_were_not_offered(self) -> None:
         """A server that offers nothing gets no parameter, and 8-bit content all the same."""
         envelope = Envelope(sender="", parameters={"RET": "HDRS", "SMTPUTF8": ""})
-        self.assertEqual(mail(envelope, Offers(), 5, eight_bit=True), b"MAIL FROM:<>\r\n")
+        self.assertEqual(mail(envelope, Extensions(), 5, eight_bit=True), b"MAIL FROM:<>\r\n")
         asked = Recipient(address="b@example.net", notify="NEVER", orcpt="rfc822;b@example.net")
-        self.assertEqual(rcpt(asked, Offers()), b"RCPT TO:<b@example.net>\r\n")
+        self.assertEqual(rcpt(asked, Extensions()), b"RCPT TO:<b@example.net>\r\n")
         self.assertEqual(
             rcpt(asked, EVERYTHING), b"RCPT TO:<b@example.net> NOTIFY=NEVER ORCPT=rfc822;b@example.net\r\n"
         )
@@ -58,20 +60,20 @@ class CommandTests(SynchronousTestCase):
         """Without SMTPUTF8 a domain is spelled in ASCII; an address that cannot be so fails with 5.6.7."""
         for address in ("b@müller.example", "b@MÜLLER.example"):
             line = b"RCPT TO:<b@xn--mller-kva.example>\r\n"
-            self.assertEqual(rcpt(Recipient(address=address), Offers()), line)
+            self.assertEqual(rcpt(Recipient(address=address), Extensions()), line)
             self.assertEqual(
-                rcpt(Recipient(address=address), Offers(utf8=True)), f"RCPT TO:<{address}>\r\n".encode()
+                rcpt(Recipient(address=address), Extensions(utf8=True)), f"RCPT TO:<{address}>\r\n".encode()
             )
         for address in ("b@ü＞.example", "b@ü　x", "b@ü＠x", "ü"):
-            self.assertRaises(Unsendable, rcpt, Recipient(address=address), Offers())
-        error = self.assertRaises(Unsendable, rcpt, Recipient(address="jürg@example.com"), Offers())
+            self.assertRaises(Unsendable, rcpt, Recipient(address=address), Extensions())
+        error = self.assertRaises(Unsendable, rcpt, Recipient(address="jürg@example.com"), Extensions())
         self.assertEqual(error.code, "5.6.7")
 
     def test_quoted_local_part(self) -> None:
         """A quoted local part may hold spaces, brackets and escaped quotes."""
         address = r'"a >\" b"@example.net'
         self.assertEqual(
-            rcpt(Recipient(address=address), Offers()), b"RCPT TO:<" + address.encode() + b">\r\n"
+            rcpt(Recipient(address=address), Extensions()), b"RCPT TO:<" + address.encode() + b">\r\n"
         )
 
     def test_parameter_injection(self) -> None:
@@ -111,14 +113,14 @@ class OfferTests(SynchronousTestCase):
         """Keywords are read without regard to case; an AUTH= of old adds to AUTH."""
         answer = ServerReply(250, ("x", "pipelining", "SIZE 1000", "AUTH PLAIN", "AUTH=LOGIN", "XFOO 1"))
         self.assertEqual(
-            read_offers(answer),
-            Offers(pipelining=True, sizes=True, size=1000, mechanisms=frozenset({"PLAIN", "LOGIN"})),
+            read_extensions(answer),
+            Extensions(pipelining=True, sizes=True, size=1000, mechanisms=frozenset({"PLAIN", "LOGIN"})),
         )
 
     def test_nonsense(self) -> None:
         """A size that is no number is no limit."""
         for size in ("SIZE", "SIZE x", "SIZE -1", "SIZE ²"):
-            self.assertEqual(read_offers(ServerReply(250, ("x", size))), Offers(sizes=True))
+            self.assertEqual(read_extensions(ServerReply(250, ("x", size))), Extensions(sizes=True))
 
 
 class StufferTests(SynchronousTestCase):

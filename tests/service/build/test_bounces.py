@@ -8,7 +8,7 @@ from smtprelay.model.message import Envelope, Recipient
 from smtprelay.model.route import Limits
 from smtprelay.policy.router import Router
 from smtprelay.service.build.bounces import BOUNCES, OwnMessages, all_routes, bounce_settings
-from smtprelay.service.build.listeners import rule
+from smtprelay.service.build.listeners import route_match
 from smtprelay.testing.provider import ScriptedProvider
 from tests.config.loading import load_text
 
@@ -33,7 +33,7 @@ class PostTests(SynchronousTestCase):
         self.providers = {
             name: ScriptedProvider(name, limits=limits.get(name)) for name in self.config.providers
         }
-        router = Router([rule(route) for route in self.config.routes], self.providers)
+        router = Router([route_match(route) for route in self.config.routes], self.providers)
         return OwnMessages(self.config, router, self.providers, lambda: "B1", Clock())
 
     def targets(

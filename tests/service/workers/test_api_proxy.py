@@ -13,7 +13,7 @@ from smtprelay.service.workers.monitor import Worker
 from smtprelay.telemetry.aggregate import Gathered
 from smtprelay.web.context import Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
-from smtprelay.web.router import Endpoint
+from smtprelay.web.router import ApiRoute
 from tests.config.loading import SMALL, load_text
 from tests.recording import Recording
 from tests.telemetry.test_aggregate import OPENED, exposition
@@ -67,7 +67,7 @@ class RoutesCase(ProxyCase):
             refusals=None,
         )
         routes = self.proxy.parts(load_text(self.config).config)["api"](sources)
-        self.routes: dict[str, Endpoint] = {f"{each.method} {each.path}": each for each in routes}
+        self.routes: dict[str, ApiRoute] = {f"{each.method} {each.path}": each for each in routes}
 
     def request(
         self, route: str, body: Any = None, query: dict[str, list[str]] | None = None, **path: str

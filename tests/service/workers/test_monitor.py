@@ -8,12 +8,12 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.service.workers.heartbeat import ALIVE, LOOK_EVERY, MOST_LOOKS, READY, WAITING
+from smtprelay.service.workers.heartbeat import ALIVE, CHECK_EVERY, MOST_MISSED, READY, WAITING
 from smtprelay.service.workers.monitor import Monitor, Worker, command
-from smtprelay.service.workers.sockets import LIFELINE, MEMORY, NEWS
+from smtprelay.service.workers.sockets import HEARTBEAT, LIFELINE, MEMORY
 
 PATIENCE = 40.0
-BOUND = LOOK_EVERY * MOST_LOOKS
+BOUND = CHECK_EVERY * MOST_MISSED
 
 
 @define
@@ -36,7 +36,7 @@ class Process:
 
     def say(self, what: bytes) -> None:
         """Tell the monitor something."""
-        self.life.childDataReceived(NEWS, what)
+        self.life.childDataReceived(HEARTBEAT, what)
 
     def end(self, status: int | None, signal: int | None = None) -> None:
         """End with a status, or by a signal."""
@@ -114,13 +114,13 @@ class MonitorTests(SynchronousTestCase):
         for _ in range(times):
             for process in alive:
                 process.say(ALIVE)
-            self.reactor.advance(LOOK_EVERY)
+            self.reactor.advance(CHECK_EVERY)
 
     def test_what_a_worker_has(self) -> None:
         """Its number, our three streams, the pipes, the memory, and the sockets."""
         process = self.reactor.started[1]
         self.assertEqual(process.arguments, ["worker", "--config=x", "--number=2"])
-        wanted = {0: 0, 1: 1, 2: 2, LIFELINE: "w", NEWS: "r", MEMORY: 30, 6: 40}
+        wanted = {0: 0, 1: 1, 2: 2, LIFELINE: "w", HEARTBEAT: "r", MEMORY: 30, 6: 40}
         self.assertEqual(process.descriptors, wanted)
         told = command("relay.yaml", ["a.b=c"], {6: "lan"})
         self.assertEqual(told[-3:], ["--config=relay.yaml", "--set=a.b=c", "--socket=6=lan"])
@@ -152,27 +152,27 @@ class MonitorTests(SynchronousTestCase):
         one, two = self.reactor.started
         one.say(READY)
         self.told.clear()
-        self.look(two, times=MOST_LOOKS)
+        self.look(two, times=MOST_MISSED)
         self.assertEqual(one.signals, [])
         self.look(two)
         self.assertEqual(one.signals, ["KILL"])
         self.assertEqual(self.told, [("unresponsive", 1), ("died", 1, None, "killed by SIGKILL", 1)])
         self.reactor.advance(1.0)
         self.assertEqual(self.reactor.started[2].arguments[2], "--number=1")
-        self.look(two, times=3 * MOST_LOOKS)
+        self.look(two, times=3 * MOST_MISSED)
         self.assertEqual((two.signals, self.reactor.started[2].signals), ([], []))
 
     def test_one_that_was_never_heard(self) -> None:
         """To start may take as long as it takes."""
-        self.look(times=10 * MOST_LOOKS)
+        self.look(times=10 * MOST_MISSED)
         self.assertEqual((self.told, self.reactor.started[0].signals), ([], []))
 
     def test_a_break(self) -> None:
         """A machine that slept, or a clock that was set forward, is no silence: nobody has looked."""
         one, two = self.reactor.started
-        self.look(one, two, times=MOST_LOOKS)
+        self.look(one, two, times=MOST_MISSED)
         self.reactor.advance(86400.0)
-        self.look(one, two, times=MOST_LOOKS)
+        self.look(one, two, times=MOST_MISSED)
         self.assertEqual(self.told, [])
 
     def test_restarts(self) -> None:

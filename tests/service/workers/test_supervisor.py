@@ -22,7 +22,7 @@ supervise: {restarts_per_hour: 3}
 
 
 class Workers:
-    """Processes, and the ledger that they have; ``order`` keeps what was asked of them."""
+    """Processes, and the list that they have; ``order`` keeps what was asked of them."""
 
     def __init__(self) -> None:
         self.order: list[object] = []

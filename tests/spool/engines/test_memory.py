@@ -15,7 +15,7 @@ from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.transaction import Locking
 from tests.behaviours.spool import SpoolContract
-from tests.behaviours.spool_stories import PACES, done
+from tests.behaviours.spool_stories import RATE_LIMITS, done
 from tests.listed import listed
 from tests.recording import Recording
 
@@ -25,9 +25,11 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1000)
 
-    def play(self, story, paces=PACES, **opening):
+    def play(self, story, rate_limits=RATE_LIMITS, **opening):
         async def tell() -> None:
-            spool = open_memory(SpoolOptions(paces=paces, events=Recording(), **opening), clock=self.clock)
+            spool = open_memory(
+                SpoolOptions(rate_limits=rate_limits, events=Recording(), **opening), clock=self.clock
+            )
             await story(spool)
             await spool.close()
 
@@ -64,9 +66,9 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
                 return sum("suspect > 0 AND suspect < 3" in sql for sql in told)
 
             async def given_back() -> list[str]:
-                lent = await spool.permits.borrow("x", "other", "")
+                permit = await spool.permits.acquire("x", "other", "")
                 told.clear()
-                await spool.permits.give_back(lent, Feedback())
+                await spool.permits.give_back(permit, Feedback())
                 return [sql for sql in told if "suspect > 0 AND suspect < 3" in sql]
 
             self.assertEqual([1, 0], [await asked(), await asked()])
@@ -144,10 +146,12 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
             costs = []
             for more in (20_000, 40_000):
                 self.copy(connection, more)
-                await spool.admin.note_reach("main", Unreachable("main", 5.0, "h:25", "connect", "refused"))
+                await spool.admin.note_reachability(
+                    "main", Unreachable("main", 5.0, "h:25", "connect", "refused")
+                )
                 steps = []
                 connection.set_progress_handler(lambda steps=steps: steps.append(1), 1000)
-                await spool.admin.note_reach("main", None)
+                await spool.admin.note_reachability("main", None)
                 connection.set_progress_handler(None, 0)
                 costs.append(len(steps))
             self.assertLess(costs[1], 1.2 * costs[0])

@@ -35,7 +35,7 @@ from smtprelay.spool.operations.suspects import PATIENCE
 from smtprelay.spool.receive.capacity import CapacityLimits
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_notice import report_on
-from tests.behaviours.spool_stories import PACES, SpoolStories, done
+from tests.behaviours.spool_stories import RATE_LIMITS, SpoolStories, done
 from tests.behaviours.spool_suspects import ROOMY
 from tests.listed import listed
 from tests.postgres import new_spool_url, server_url
@@ -53,18 +53,18 @@ class Shared(SpoolStories):
         self.url = new_spool_url()
         self.events = Recording()
 
-    async def open(self, paces=PACES, *, listening=False, **opening):
+    async def open(self, rate_limits=RATE_LIMITS, *, listening=False, **opening):
         return await open_postgres(
             lambda: self.url,
-            SpoolOptions(paces=paces, events=self.events, **opening),
+            SpoolOptions(rate_limits=rate_limits, events=self.events, **opening),
             reactor=ClockedReactor(self.clock),
             clock=lambda: f"CAST({self.clock.seconds()} AS double precision)",
             listening=listening,
         )
 
-    def play(self, story, paces=PACES, **opening):
+    def play(self, story, rate_limits=RATE_LIMITS, **opening):
         async def tell() -> None:
-            spool = await self.open(paces, **opening)
+            spool = await self.open(rate_limits, **opening)
             try:
                 await story(spool)
             finally:
@@ -114,11 +114,11 @@ class OlderTests(Shared, TestCase):
 class NodesTests(Shared, TestCase):
     """Several nodes, which is what this engine is for."""
 
-    def with_nodes(self, story, number=2, paces=PACES):
+    def with_nodes(self, story, number=2, rate_limits=RATE_LIMITS):
         """Tell ``story`` with so many spools on the same tables."""
 
         async def tell() -> None:
-            nodes = [await self.open(paces) for _ in range(number)]
+            nodes = [await self.open(rate_limits) for _ in range(number)]
             try:
                 await story(*nodes)
                 await self.assert_sound(nodes[0])
@@ -192,7 +192,7 @@ class NodesTests(Shared, TestCase):
 
     def test_the_pace_is_shared(self):
         """Of three in a minute each node takes what the others have left."""
-        paces = {"main": RateLimit(concurrency=9, windows=(Window(count=3, seconds=60),))}
+        rate_limits = {"main": RateLimit(concurrency=9, windows=(Window(count=3, seconds=60),))}
 
         async def story(one, other) -> None:
             for number in range(1, 6):
@@ -205,7 +205,7 @@ class NodesTests(Shared, TestCase):
                 for claim in claims:
                     await node.settle(claim, done(claim))
 
-        return self.with_nodes(story, paces=paces)
+        return self.with_nodes(story, rate_limits=rate_limits)
 
     def test_a_block_is_shared(self):
         """A lane that one node stopped gives nothing to another."""
@@ -263,7 +263,7 @@ class NodesTests(Shared, TestCase):
             await third.settle(last, done(last))
             self.assertEqual([], list(await listed(one, Selection())))
 
-        return self.with_nodes(story, number=3, paces=ROOMY)
+        return self.with_nodes(story, number=3, rate_limits=ROOMY)
 
     def test_only_its_keeper_pauses_for_a_suspect(self):
         """A node that is never idle waits for an idle moment; the others do not."""
@@ -287,7 +287,7 @@ class NodesTests(Shared, TestCase):
             self.assertEqual(0, len((await other.claim()).claims))
             self.assertEqual(2, len((await third.claim()).claims))
 
-        return self.with_nodes(story, number=3, paces=ROOMY)
+        return self.with_nodes(story, number=3, rate_limits=ROOMY)
 
     def test_a_killer_among_nodes(self):
         """Whichever node works on it dies; it is held after three of them, and all else gets through."""
@@ -323,7 +323,7 @@ class NodesTests(Shared, TestCase):
             self.born = nodes[3:]
             await story(*nodes[:3])
 
-        return self.with_nodes(with_more, number=6, paces=ROOMY)
+        return self.with_nodes(with_more, number=6, rate_limits=ROOMY)
 
     def test_a_database_that_was_away(self):
         """Nobody could renew meanwhile: nothing is taken from a node that does so soon after, all else is."""
@@ -478,14 +478,14 @@ class NodesTests(Shared, TestCase):
         """Its slot comes back once."""
 
         async def story(one, other) -> None:
-            await one.permits.borrow("gone", "main", "")
+            await one.permits.acquire("gone", "main", "")
             await self.live(other, 300)
-            await one.permits.borrow("here", "main", "")
+            await one.permits.acquire("here", "main", "")
             await self.live(other, 330)
             forget = partial(permits.forget, where="lease < ?", parameters=(self.clock.seconds(),))
             await self.in_between(one, other, forget, other.maintenance.reclaim)
-            self.assertIsInstance(await other.permits.borrow("another", "main", ""), Permit)
-            self.assertIsInstance(await other.permits.borrow("too many", "main", ""), Busy)
+            self.assertIsInstance(await other.permits.acquire("another", "main", ""), Permit)
+            self.assertIsInstance(await other.permits.acquire("too many", "main", ""), Busy)
 
         return self.with_nodes(story)
 
@@ -561,8 +561,8 @@ class NodesTests(Shared, TestCase):
 class TimeTests(Shared, TestCase):
     """All nodes live by the database's clock, whatever their own ones show."""
 
-    async def open(self, paces=PACES, *, listening=False, **opening):
-        terms = SpoolOptions(paces=paces, events=self.events, **opening)
+    async def open(self, rate_limits=RATE_LIMITS, *, listening=False, **opening):
+        terms = SpoolOptions(rate_limits=rate_limits, events=self.events, **opening)
         return await open_postgres(lambda: self.url, terms, reactor=ClockedReactor(self.clock))
 
     def test_a_node_whose_clock_is_wrong(self):
@@ -618,7 +618,7 @@ class LesserTests(Shared, TestCase):
                 await spool.maintenance.check_health()
                 self.assertIsNone(spool.refusal(200_000))
             self.assertIsNone((await spool.maintenance.space()).used)
-            self.assertEqual(0, (await spool.admin.stock()).bytes)
+            self.assertEqual(0, (await spool.admin.stats()).bytes)
             await self.send(spool, number=3)
             self.assertIsNotNone(spool.refusal())
 
@@ -633,7 +633,7 @@ class LesserTests(Shared, TestCase):
             await spool.maintenance.check_health()
             self.assertEqual("", spool.maintenance.complaint)
             self.assertIsNone((await spool.maintenance.space()).used)
-            self.assertGreater((await spool.admin.stock()).bytes, 0)
+            self.assertGreater((await spool.admin.stats()).bytes, 0)
 
         return self.play(story, floors=CapacityLimits(bytes=210_000))
 

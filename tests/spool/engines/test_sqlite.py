@@ -20,7 +20,7 @@ from smtprelay.spool.engines.sqlite_lock import SpoolBusy, SpoolLock
 from smtprelay.spool.engines.transaction import SpoolFault
 from smtprelay.spool.location import OfflineSpool, SqliteLocation
 from tests.behaviours.spool import SpoolContract
-from tests.behaviours.spool_stories import BODY, PACES, SpoolStories, done
+from tests.behaviours.spool_stories import BODY, RATE_LIMITS, SpoolStories, done
 from tests.listed import listed
 from tests.recording import Recording
 from tests.spool import older
@@ -45,13 +45,13 @@ class OnDisk(SpoolStories):
         self.folder = self.mktemp()
         self.events = Recording()
 
-    async def open(self, paces=PACES, *, reserve=0, **opening):
-        terms = SpoolOptions(paces=paces, events=self.events, **opening)
+    async def open(self, rate_limits=RATE_LIMITS, *, reserve=0, **opening):
+        terms = SpoolOptions(rate_limits=rate_limits, events=self.events, **opening)
         return await open_sqlite(self.folder, terms, reactor=ClockedReactor(self.clock), reserve=reserve)
 
-    def play(self, story, paces=PACES, **opening):
+    def play(self, story, rate_limits=RATE_LIMITS, **opening):
         async def tell() -> None:
-            spool = await self.open(paces, **opening)
+            spool = await self.open(rate_limits, **opening)
             try:
                 await story(spool)
             finally:
@@ -293,7 +293,7 @@ class SqliteFileTests(OnDisk, TestCase):
                 edited = await changed.admin.edit(Selection(ids=(line.id,)), Edit(action="hold", who="o"))
             self.assertEqual([line.id], edited.ids)
             self.assertEqual("held", (await seen.admin.show(line.message))[0].summary.state)
-            self.assertEqual(["main"], [lane.provider for lane in (await seen.admin.stock()).lanes])
+            self.assertEqual(["main"], [lane.provider for lane in (await seen.admin.stats()).lanes])
             offline.close()
 
         return Deferred.fromCoroutine(story())

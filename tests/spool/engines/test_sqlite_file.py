@@ -156,6 +156,6 @@ class ShrinkTests(OnDisk, TestCase):
             checked = await spool.maintenance.check()
             self.assertIn(checked.messages, (1, 2, 3, 4, 5, 6, 7, 8))
             self.assertEqual([], list(checked.findings))
-            self.assertEqual(1, (await spool.admin.stock()).states["queued"])
+            self.assertEqual(1, (await spool.admin.stats()).states["queued"])
 
         return self.play(story, {"main": RateLimit(concurrency=1000)}, keeps_bodies=True)

@@ -21,7 +21,7 @@ from tests.recording import Recording
 
 
 def make_engine() -> SqliteEngine:
-    return SqliteEngine(database=":memory:", node=SpoolNode(paces={}), seconds=lambda: 1000.0)
+    return SqliteEngine(database=":memory:", node=SpoolNode(rate_limits={}), seconds=lambda: 1000.0)
 
 
 def arrival(chunks: int) -> Arrival:
@@ -127,7 +127,7 @@ class ThreadWriterTests(TestCase):
                     raise OSError("disk on fire")
 
         faults: list[int] = []
-        engine = Faulty(database=":memory:", node=SpoolNode(paces={}), seconds=lambda: 1000.0)
+        engine = Faulty(database=":memory:", node=SpoolNode(rate_limits={}), seconds=lambda: 1000.0)
         writer = ThreadWriter(engine, reactor, Recording(), "test-writer")
         with self.assertRaises(OSError):
             await writer.start()

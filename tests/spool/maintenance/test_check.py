@@ -7,7 +7,7 @@ from smtprelay.model.attempt import Block, Settlement
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.maintenance.check import check
-from tests.behaviours.spool_stories import PACES, SpoolStories, done
+from tests.behaviours.spool_stories import RATE_LIMITS, SpoolStories, done
 from tests.dispatch.stage import done as finished
 from tests.recording import Recording
 
@@ -16,7 +16,7 @@ class CheckTests(SpoolStories, SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.spool = open_memory(SpoolOptions(paces=PACES, events=Recording()), clock=self.clock)
+        self.spool = open_memory(SpoolOptions(rate_limits=RATE_LIMITS, events=Recording()), clock=self.clock)
         self.connection = self.spool._writer.writer.connection
         for number in range(1, 6):
             finished(self.send(self.spool, number=number))
@@ -34,7 +34,7 @@ class CheckTests(SpoolStories, SynchronousTestCase):
         for damage, words in (
             ("UPDATE lane SET queued = queued + 1", "queued is 3, counted 2"),
             ("UPDATE lane SET slots = 0", "slots is 0, counted 1"),
-            ("INSERT INTO loan VALUES ('x', 'n', 1, 1, 0, 0)", "slots is 1, counted 2"),
+            ("INSERT INTO permit VALUES ('x', 'n', 1, 1, 0, 0)", "slots is 1, counted 2"),
             ("UPDATE lane SET due = 9e9", "but a delivery is due"),
             ("UPDATE delivery SET due = NULL WHERE state = 'deferred'", "contradict its state"),
             ("UPDATE recipient SET state = 'open'", "a recipient contradicts its delivery"),
@@ -61,7 +61,7 @@ class CheckTests(SpoolStories, SynchronousTestCase):
             ("UPDATE delivery SET hold = 7 WHERE state = 'queued'", "a rule that is not there"),
             ("UPDATE delivery SET attempt = 0", "comes after the last one"),
             ("UPDATE lane SET blocked_until = 5", "whether it is stopped: main"),
-            ("INSERT INTO loan VALUES ('x', 'n', 99, 1, 0, 0)", "a loan is of a lane"),
+            ("INSERT INTO permit VALUES ('x', 'n', 99, 1, 0, 0)", "a permit is of a lane"),
         ):
             self.connection.execute("BEGIN")
             self.connection.execute(damage)

@@ -9,7 +9,7 @@ from smtprelay.model.queue import Selection
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.maintenance.check import check
-from tests.behaviours.spool_stories import PACES, SpoolStories
+from tests.behaviours.spool_stories import RATE_LIMITS, SpoolStories
 from tests.dispatch.stage import done
 from tests.listed import listed
 from tests.recording import Recording
@@ -26,7 +26,7 @@ class StepTests(SpoolStories, SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.clock.advance(10_000_000)
-        self.spool = open_memory(SpoolOptions(paces=PACES, events=Recording()), clock=self.clock)
+        self.spool = open_memory(SpoolOptions(rate_limits=RATE_LIMITS, events=Recording()), clock=self.clock)
 
     def put(self, seconds: float) -> None:
         """Put the clock, as an operator or NTP does."""

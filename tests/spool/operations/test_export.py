@@ -28,7 +28,7 @@ STATEMENTS = {
 class ColumnTests(SynchronousTestCase):
     def test_no_column_is_forgotten(self) -> None:
         """A column of a message's tables is exported, or it is said here why it is not."""
-        engine = SqliteEngine(database=":memory:", node=SpoolNode(paces={}), seconds=lambda: 0.0)
+        engine = SqliteEngine(database=":memory:", node=SpoolNode(rate_limits={}), seconds=lambda: 0.0)
         connection = engine.connect()
         for table, sql in STATEMENTS.items():
             columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})").fetchall()}

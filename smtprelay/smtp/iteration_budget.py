@@ -1,8 +1,8 @@
 """
-How much of what a client sent ahead is worked on in one turn of the reactor.
+How much of what a client sent ahead is worked on in one iteration of the reactor.
 
 A client may send ten thousand commands in one segment. After a few of them its session waits for the next
-turn, its replies written and nothing more read from it, so that other connections are served.
+iteration, its replies written and nothing more read from it, so that other connections are served.
 """
 
 from collections.abc import Callable
@@ -10,19 +10,19 @@ from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: What a session may spend in a turn: a command costs 1, about 10 microseconds.
+#: What a session may spend in an iteration: a command costs 1, about 10 microseconds.
 MOST: Final = 32
-#: A segment of content costs so much.
+#: What a segment of content costs.
 CONTENT: Final = 8
 
 
-class Turn:
+class IterationBudget:
     """
-    What a session may still do in this turn of the reactor.
+    What a session may still do in this iteration of the reactor.
 
-    :param go_on: called in the next turn, when there is something to spend again.
+    :param go_on: called in the next iteration, when there is something to spend again.
     :ivar left: what may still be spent; none if it is 0 or less. :data:`MOST`, once the reactor has turned.
-    :ivar waiting: nothing more may be done before the next turn.
+    :ivar waiting: nothing more may be done before the next iteration.
     """
 
     __slots__ = ("_call", "_clock", "_go_on", "left", "waiting")
@@ -35,7 +35,7 @@ class Turn:
         self.waiting = False
 
     def wait(self) -> None:
-        """Go on in the next turn."""
+        """Go on in the next iteration."""
         if not self.waiting:
             self.waiting = True
             self._call = self._clock.callLater(0, self._begin)

@@ -70,7 +70,7 @@ class NotConvertible(Exception):  # noqa: N818 -- it says what the mail is
 
 
 @frozen(kw_only=True)
-class FieldRules:
+class FieldOptions:
     """
     How fields have to be.
 
@@ -87,26 +87,26 @@ class FieldRules:
     embedded: bool = False
 
 
-def mended(field: bytes, rules: FieldRules) -> bytes:
+def mended(field: bytes, options: FieldOptions) -> bytes:
     """
-    Return a field, with its line ends, as ``rules`` and the length of a line want it: mostly itself.
+    Return a field, with its line ends, as ``options`` and the length of a line want it: mostly itself.
 
     ``b""``: nothing of it can be kept.
 
     :raises NotConvertible: it has an address that is not ASCII.
     """
-    if (not rules.ascii_only or field.isascii()) and not has_long_line(field):
+    if (not options.ascii_only or field.isascii()) and not has_long_line(field):
         return field
     label = field.partition(b":")[0].decode("ascii").rstrip(" \t")
     value = unfolded(field)
     if label.lower() in _PARAMETERS:
-        return _field(label, _with_parameters(label.lower(), value, rules))
+        return _field(label, _with_parameters(label.lower(), value, options))
     text = without_long_blanks(value.replace("\t", " "))
-    if rules.ascii_only and not text.isascii():
-        text = _in_ascii(label.lower(), text, rules)
+    if options.ascii_only and not text.isascii():
+        text = _in_ascii(label.lower(), text, options)
     words = text.split(" ")
     if any(len(word) > MAX_WORD for word in words):
-        words = _divided(label.lower(), text, rules)
+        words = _divided(label.lower(), text, options)
     return _field(label, words)
 
 
@@ -127,7 +127,7 @@ def has_long_line(lines: bytes) -> bool:
 
 
 def without_long_blanks(text: str) -> str:
-    """Return ``text`` with one blank instead of so many that they hardly fit a line."""
+    """Return ``text`` with one blank instead of a run of blanks that hardly fits a line."""
     return _BLANKS.sub(" ", text)
 
 
@@ -157,10 +157,10 @@ def _parameter_words(kind: str, given: Mapping[str, str]) -> list[str]:
 # --- what is not ASCII
 
 
-def _in_ascii(name: str, text: str, rules: FieldRules) -> str:
+def _in_ascii(name: str, text: str, options: FieldOptions) -> str:
     is_list = _holds_addresses(name) is not None
     if is_list and sum(map(text.count, "<,:;(")) <= max(_FEW, len(text) // _SHORTEST):
-        return "".join(_address_pieces(text, rules))
+        return "".join(_address_pieces(text, options))
     if name in _IDS:
         return " ".join(each for each in _ID.findall(text) if each.isascii())
     if is_list:
@@ -170,11 +170,11 @@ def _in_ascii(name: str, text: str, rules: FieldRules) -> str:
         return quote(text.encode("ascii", "surrogateescape"), safe=_ASCII)
     if _STRUCTURED.fullmatch(name):
         return text.encode("ascii", "replace").decode("ascii")
-    return " ".join(_text_words(decoded(text, rules.guess)))
+    return " ".join(_text_words(decoded(text, options.guess)))
 
 
 def read_parameters(name: str, value: str, guess: str) -> ContentType:
-    """Read a field as readers do: the charset is guessed for the sake of the file's name alone."""
+    """Read a field as mail programs do: the charset is only guessed for the file's name."""
     read = _PARAMETERS[name](value)
     if value.isascii():
         return read
@@ -184,14 +184,14 @@ def read_parameters(name: str, value: str, guess: str) -> ContentType:
     return ContentType(read.kind, {**given, **names})
 
 
-def _with_parameters(name: str, value: str, rules: FieldRules) -> list[str]:
-    read = read_parameters(name, value, rules.guess)
+def _with_parameters(name: str, value: str, options: FieldOptions) -> list[str]:
+    read = read_parameters(name, value, options.guess)
     boundary = read.parameters.get("boundary", "")
     if not boundary.isascii() or len(boundary) > MAX_WORD:
         # It is in the delimiters, too, where nothing can be spelled anew.
         raise NotConvertible("the boundary of its parts is too long, or not ASCII", NO_CONVERSION)
     is_untold = name == "content-type" and read.kind == OCTETS
-    return _parameter_words((is_untold and rules.kind) or read.kind, read.parameters)
+    return _parameter_words((is_untold and options.kind) or read.kind, read.parameters)
 
 
 def _text_words(text: str) -> Iterator[str]:
@@ -207,14 +207,14 @@ def _text_words(text: str) -> Iterator[str]:
     yield from words[behind:]
 
 
-def _address_pieces(text: str, rules: FieldRules) -> Iterator[str]:
+def _address_pieces(text: str, options: FieldOptions) -> Iterator[str]:
     """Give the pieces of a list of addresses, with the names and comments in it encoded."""
     at = 0
     phrase: list[str] = []
     while at < len(text):
         if text[at] == "(":
             end = comment_end(text, at) or len(text)
-            yield _phrase("".join(phrase), rules) + _comment(text[at:end], rules)
+            yield _phrase("".join(phrase), options) + _comment(text[at:end], options)
             phrase.clear()
             at = end
             continue
@@ -222,43 +222,43 @@ def _address_pieces(text: str, rules: FieldRules) -> Iterator[str]:
         assert token is not None  # every character is in one
         at = token.end()
         if token[0][0] in "<,:;":
-            yield _phrase("".join(phrase), rules)
-            yield token[0] if token[0].isascii() else _foreign(token[0], rules)
+            yield _phrase("".join(phrase), options)
+            yield token[0] if token[0].isascii() else _foreign(token[0], options)
             phrase.clear()
         else:
             phrase.append(token[0])
-    yield _phrase("".join(phrase), rules)
+    yield _phrase("".join(phrase), options)
 
 
-def _phrase(phrase: str, rules: FieldRules) -> str:
+def _phrase(phrase: str, options: FieldOptions) -> str:
     if phrase.isascii():
         return phrase
     parts = _ADDRESS_TOKEN.findall(phrase)
     if any("@" in part for part in parts if part[0] != '"'):
-        return _foreign(phrase, rules)
+        return _foreign(phrase, options)
     name = "".join(_unquoted(part) if part[0] == '"' else part for part in parts)
-    words = " ".join(encoded_words(decoded(name, rules.guess).strip(" ")))
+    words = " ".join(encoded_words(decoded(name, options.guess).strip(" ")))
     before, behind = (" " if blank == " " else "" for blank in (phrase[0], phrase[-1]))
     return f"{before}{words}{behind}"
 
 
-def _comment(comment: str, rules: FieldRules) -> str:
+def _comment(comment: str, options: FieldOptions) -> str:
     if comment.isascii():
         return comment
     inner = _ESCAPED.sub(r"\1", comment[1:].removesuffix(")"))
-    return f"({' '.join(encoded_words(decoded(inner, rules.guess)))})"
+    return f"({' '.join(encoded_words(decoded(inner, options.guess)))})"
 
 
 def _unquoted(quoted: str) -> str:
     return _ESCAPED.sub(r"\1", quoted[1:].removesuffix('"'))
 
 
-def _foreign(address: str, rules: FieldRules) -> str:
+def _foreign(address: str, options: FieldOptions) -> str:
     """Spell an address that is not ASCII: its domain has another spelling, a local part has none."""
-    shown = decoded(address, rules.guess).strip(" <>")
+    shown = decoded(address, options.guess).strip(" <>")
     if known := ascii_address(shown):
         return f" <{known}>" if address.startswith("<") else f" {known} "
-    if not rules.embedded:
+    if not options.embedded:
         raise NotConvertible(
             f"{shown[:_SHOWN]!a} in the header needs SMTPUTF8, which the next server does not offer", "5.6.7"
         )
@@ -268,7 +268,7 @@ def _foreign(address: str, rules: FieldRules) -> str:
 # --- what is long
 
 
-def _divided(name: str, text: str, rules: FieldRules) -> list[str]:
+def _divided(name: str, text: str, options: FieldOptions) -> list[str]:
     """Return the words of a field that has one of them too long to stand on a line."""
     if _holds_addresses(name):
         return [word for each in _elements(text) for word in each.split(" ")]
@@ -279,7 +279,7 @@ def _divided(name: str, text: str, rules: FieldRules) -> list[str]:
         if not is_long:
             words += run
         elif name in _TEXTS:
-            words += encoded_words(decoded(" ".join(run), rules.guess))
+            words += encoded_words(decoded(" ".join(run), options.guess))
         else:
             words += (piece for word in run for piece in _cut(word))
     return words

@@ -29,7 +29,7 @@ class ReceivedEnvelope:
     rcpts: list[str] = field(factory=list)
 
 
-class SmtpTalk(Protocol):
+class SmtpSinkSession(Protocol):
     """Reads commands and messages one after the other; answers a group in one write."""
 
     def __init__(self, sink: "SmtpSink", number: int) -> None:
@@ -219,7 +219,7 @@ class SmtpTalk(Protocol):
 
     def _challenge(self, prompt: str, answer: Callable[[str], None]) -> None:
         self._line = answer
-        self._say(f"334 {b64encode(prompt.encode()).decode()}")
+        self._queue_reply(f"334 {b64encode(prompt.encode()).decode()}")
 
     def _plain(self, line: str) -> None:
         _, user, password = b64decode(line).decode().split("\0")
@@ -260,15 +260,15 @@ class SmtpTalk(Protocol):
             self._out.append(action)
             then(int(action[:3]) if action[:3].isdigit() else 0)
         else:
-            self._say(action or usual, then)
+            self._queue_reply(action or usual, then)
 
     def _resume(self, reply: str, then: Callable[[int], None]) -> None:
         self._later = None
         self._held = False
-        self._say(reply, then)
+        self._queue_reply(reply, then)
         self._work()
 
-    def _say(self, reply: str, then: Callable[[int], None] = lambda _: None) -> None:
+    def _queue_reply(self, reply: str, then: Callable[[int], None] = lambda _: None) -> None:
         code, _, text = reply.partition(" ")
         *first, last = text.split("\n")
         lines = [f"{code}-{line}" for line in first] + [f"{code} {last}"]

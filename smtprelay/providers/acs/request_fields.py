@@ -90,7 +90,7 @@ def line(text: str, longest: int, field: str, corrections: Corrections) -> str:
     """Return ``text`` as one line without control characters, of at most ``longest`` characters."""
     if len(text) <= longest and text.isprintable():
         return text.strip()
-    # Only so much can be left of it that it need not be looked at whole.
+    # Only the beginning can be used, so the rest is not examined.
     begun = text[: 4 * longest].strip()
     clean = in_one_line(begun)
     if len(clean) > longest or len(text) > 4 * longest:

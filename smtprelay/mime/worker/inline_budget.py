@@ -21,15 +21,15 @@ SMALL_MARKS: Final = 300
 #: Octets of a mail that is one text in ASCII, whose reading is little more than copying it.
 SMALL_TEXT: Final = 256 << 10
 
-#: Seconds of work in one turn of the reactor after which the rest waits for the next one.
-TURN: Final = 0.005
+#: Seconds of work in one iteration of the reactor after which the rest waits for the next one.
+MOST_SECONDS: Final = 0.005
 
-#: Work up to this much together needs no call in the next turn.
+#: Work up to this much together needs no call in the next iteration.
 _SLIGHT: Final = 0.001
 
 
 def is_small(octets: bytes) -> bool:
-    """Tell whether a mail can be worked on without anybody noticing, whatever it contains."""
+    """Tell whether work on a mail takes no noticeable time, whatever it contains."""
     if len(octets) > SMALL_BODY:
         return len(octets) <= SMALL_TEXT and _is_text(octets)
     if len(octets) > SMALL_HEADER and not _header_ends(octets):
@@ -61,22 +61,24 @@ def _header_ends(octets: bytes) -> bool:
     return any(octets.find(end, 0, SMALL_HEADER) >= 0 for end in (b"\n\r\n", b"\n\n"))
 
 
-class Turns:
+class InlineBudget:
     """
-    Spreads work over the turns of the reactor.
+    Spreads work over the iterations of the reactor.
 
-    Each piece of it is short, but many may be asked for in one turn, as when fifty claims come at once.
+    Each piece of it is short, but many may be asked for in one iteration, as when fifty claims come at once.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._spent = 0.0
-        self._turning = False
+        self._scheduled = False
         self._waiting: deque[Deferred[None]] = deque()
 
     def room(self) -> Deferred[None] | None:
-        """Return ``None`` if there is room in this turn, else what fires in a turn where there is."""
-        if self._spent < TURN and not self._waiting:
+        """
+        Return ``None`` if there is room in this iteration, else what fires in an iteration where there is.
+        """
+        if self._spent < MOST_SECONDS and not self._waiting:
             return None
         waiting: Deferred[None] = Deferred()
         self._waiting.append(waiting)
@@ -85,11 +87,11 @@ class Turns:
     def spend(self, seconds: float) -> None:
         """Count work that was done."""
         self._spent += seconds
-        if self._spent > _SLIGHT and not self._turning:
-            self._turning = True
-            self._clock.callLater(0, self._turn)
+        if self._spent > _SLIGHT and not self._scheduled:
+            self._scheduled = True
+            self._clock.callLater(0, self._begin)
 
-    def _turn(self) -> None:
-        self._spent, self._turning = 0.0, False
-        while self._waiting and self._spent < TURN:
+    def _begin(self) -> None:
+        self._spent, self._scheduled = 0.0, False
+        while self._waiting and self._spent < MOST_SECONDS:
             self._waiting.popleft().callback(None)

@@ -11,7 +11,7 @@ from smtprelay.telemetry.log import Log
 from smtprelay.telemetry.log_writer import LogTrouble
 
 #: The name in the log if it fails, the seconds between two runs, and what is run.
-Chore = tuple[str, float, Callable[[], Awaitable[Any]]]
+PeriodicTask = tuple[str, float, Callable[[], Awaitable[Any]]]
 
 
 def every(
@@ -19,17 +19,17 @@ def every(
     events: Events,
     operation: str,
     seconds: float,
-    chore: Callable[[], Awaitable[Any]],
+    task: Callable[[], Awaitable[Any]],
 ) -> LoopingCall:
     """
-    Run ``chore`` every so many seconds, never twice at once; stop the call to end that.
+    Run ``task`` every ``seconds``, never twice at once; stop the call to end that.
 
     :param operation: its name in the log if it fails.
     """
 
     async def do() -> None:
         try:
-            await chore()
+            await task()
         except Exception as error:  # noqa: BLE001 -- whatever the spool raises, the next run may succeed
             events("spool.failed", operation=operation, reason=str(error) or type(error).__name__)
 

@@ -11,23 +11,23 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.address import addresses
-from smtprelay.mime.outgoing.fields import FieldRules, NotConvertible, mended
+from smtprelay.mime.outgoing.header_fields import FieldOptions, NotConvertible, mended
 from smtprelay.mime.outgoing.words import encoded_words
 from smtprelay.mime.parameters import content_type, disposition
 from smtprelay.mime.text import decoded
 from tests.steps import counted
 
-ASCII = FieldRules(ascii_only=True)
-ANY = FieldRules()
+ASCII = FieldOptions(ascii_only=True)
+ANY = FieldOptions()
 
 
-def mend(field: str | bytes, rules: FieldRules = ASCII) -> str:
+def mend(field: str | bytes, options: FieldOptions = ASCII) -> str:
     """Mend a field without its line end; return it unfolded."""
     octets = field.encode() if isinstance(field, str) else field
-    lines = mended(octets + b"\r\n", rules)
+    lines = mended(octets + b"\r\n", options)
     assert not lines or lines.endswith(b"\r\n")
     assert max(map(len, lines.split(b"\r\n"))) <= 998
-    assert lines.isascii() or not rules.ascii_only
+    assert lines.isascii() or not options.ascii_only
     text = lines.decode("utf-8", "surrogateescape").removesuffix("\r\n")
     assert not re.search(r"[\r\n](?![\n \t])", text)
     return text.replace("\r\n", "")
@@ -49,7 +49,7 @@ class TextTests(SynchronousTestCase):
             (b"\x93Gr\xfc\xdfe\x94", "", "“Grüße”"),
             (b"\xd6\xec\xe9F\xbb\xf9", "gb2312", "朱镕基"),
         ):
-            field = mend(b"Subject: " + octets, FieldRules(ascii_only=True, guess=guess))
+            field = mend(b"Subject: " + octets, FieldOptions(ascii_only=True, guess=guess))
             self.assertEqual(str(make_header(decode_header(field[9:]))), text)
 
     def test_raw_octets_beside_encoded_words(self) -> None:
@@ -133,14 +133,14 @@ class AddressTests(SynchronousTestCase):
             ("a@x.example, b@ü.example", "a@x.example, b@xn--tda.example"),
             ('"b c"@ü.example (x)', '"b c"@xn--tda.example (x)'),
         ):
-            for rules in (ASCII, FieldRules(ascii_only=True, embedded=True)):
-                self.assertEqual(" ".join(mend(f"To: {value}", rules).split()), f"To: {wanted}")
+            for options in (ASCII, FieldOptions(ascii_only=True, embedded=True)):
+                self.assertEqual(" ".join(mend(f"To: {value}", options).split()), f"To: {wanted}")
         latin = "To: b@müller.example".encode("latin-1")
         self.assertEqual(mend(latin).rstrip(), "To:  b@xn--mller-kva.example")
 
     def test_address_in_a_mail_within_the_mail(self) -> None:
         """There it is no address that anybody uses: it is made text."""
-        field = mend("From: J <jürgen@x.example>", FieldRules(ascii_only=True, embedded=True))
+        field = mend("From: J <jürgen@x.example>", FieldOptions(ascii_only=True, embedded=True))
         self.assertEqual(decoded(field).split(), ["From:", "J", "jürgen@x.example", ":;"])
 
     def test_no_list_at_all(self) -> None:
@@ -191,7 +191,7 @@ class ParameterTests(SynchronousTestCase):
         ):
             field = mend(
                 b'Content-Disposition: attachment; size=3; filename="' + octets + b'"',
-                FieldRules(ascii_only=True, guess=guess),
+                FieldOptions(ascii_only=True, guess=guess),
             )
             read = disposition(field.partition(": ")[2])
             self.assertEqual(
@@ -220,7 +220,7 @@ class ParameterTests(SynchronousTestCase):
             ("gbk", "镕基".encode("gbk"), "镕基.pdf"),
         ):
             field = b"Content-Type: text/" + octets + b"plain; charset=iso-2022-kr; name=" + octets + b".pdf"
-            read = content_type(mend(field, FieldRules(ascii_only=True, guess=guess)).partition(": ")[2])
+            read = content_type(mend(field, FieldOptions(ascii_only=True, guess=guess)).partition(": ")[2])
             self.assertEqual((read.kind, read.parameters["charset"]), ("text/plain", "iso-2022-kr"))
             self.assertIn(name, read.parameters.get("name", ""))
 
@@ -232,13 +232,13 @@ class ParameterTests(SynchronousTestCase):
 
     def test_no_kind(self) -> None:
         """Where the field tells no kind it tells none afterwards, or the one that the part is taken for."""
-        rules = FieldRules(ascii_only=True, kind="application/pdf")
+        options = FieldOptions(ascii_only=True, kind="application/pdf")
         for field, wanted in (
             ("Content-Disposition: filename=ü.pdf", "Content-Disposition: filename*=utf-8''%C3%BC.pdf"),
             ("Content-Type: name=ü.pdf", "Content-Type: application/pdf; name*=utf-8''%C3%BC.pdf"),
             ("Content-Type: text/plain; name=ü", "Content-Type: text/plain; name*=utf-8''%C3%BC"),
         ):
-            self.assertEqual(mend(field, rules), wanted)
+            self.assertEqual(mend(field, options), wanted)
 
 
 class StructuredTests(SynchronousTestCase):
@@ -259,7 +259,7 @@ class StructuredTests(SynchronousTestCase):
 class CostTests(SynchronousTestCase):
     def test_linear(self) -> None:
         """Twice as much of anything takes about twice the steps; nothing recurses."""
-        rules = FieldRules(ascii_only=True, embedded=True)
+        options = FieldOptions(ascii_only=True, embedded=True)
         for start, piece, end in (
             (b"Subject: \xfc", b" a", b""),
             (b"Subject: \xfc", b"\t", b"x"),
@@ -276,7 +276,7 @@ class CostTests(SynchronousTestCase):
             (b"Content-Type: text/plain; ", b'x="\xfc";', b""),
         ):
             once, twice = (
-                counted(partial(mended, start + piece * n + end + b"\r\n", rules), "/mime/")
+                counted(partial(mended, start + piece * n + end + b"\r\n", options), "/mime/")
                 for n in (3000, 6000)
             )
             self.assertLess(twice, 2.3 * once + 2000, (start, piece))

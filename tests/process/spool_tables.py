@@ -17,7 +17,7 @@ from smtprelay.spool.maintenance.check import check
 
 
 @frozen
-class Ledger:
+class SpoolTables:
     """
     Answers questions about a spool, a connection for each.
 
@@ -27,12 +27,12 @@ class Ledger:
     connect: Callable[[], Any]
 
     @classmethod
-    def of_folder(cls, folder: Path) -> "Ledger":
+    def of_folder(cls, folder: Path) -> "SpoolTables":
         """Return that of the spool in ``folder``."""
         return cls(lambda: sqlite3.connect(folder / DATABASE))
 
     @classmethod
-    def of_database(cls, url: str) -> "Ledger":
+    def of_database(cls, url: str) -> "SpoolTables":
         """Return that of the spool at ``url``."""
         return cls(lambda: PostgresConnection(lambda: url, reading=True))
 

@@ -9,8 +9,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import Reply
+from smtprelay.smtp.iteration_budget import CONTENT, MOST, IterationBudget
 from smtprelay.smtp.session import MOST_JUNK, SEGMENT
-from smtprelay.smtp.turn import CONTENT, MOST, Turn
 from tests.smtp.doubles import Line, Site
 from tests.steps import counted
 
@@ -23,7 +23,7 @@ class TurnTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.begun = 0
-        self.turn = Turn(self.clock, self.go_on)
+        self.turn = IterationBudget(self.clock, self.go_on)
 
     def go_on(self) -> None:
         self.begun += 1

@@ -1,7 +1,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
-from smtprelay.providers.acs.refusal import (
+from smtprelay.providers.acs.errors import (
     ApiError,
     Sent,
     field_named,

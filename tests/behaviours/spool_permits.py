@@ -1,4 +1,4 @@
-"""Who does not queue shares slots, pace and breaker with those who do."""
+"""Who does not queue shares slots, rate and blocks with those who do."""
 
 from twisted.internet import defer
 
@@ -13,11 +13,11 @@ from tests.behaviours.spool_stories import BODY, SpoolStories, done
 from tests.listed import listed
 
 
-class BorrowContract(SpoolStories):
+class PermitsContract(SpoolStories):
     """Mixed into a trial test case that has :meth:`play`."""
 
-    async def lent(self, spool: Spool, name: str, provider: str = "main", lane: str = "") -> Permit:
-        permit = await spool.permits.borrow(name, provider, lane)
+    async def permit(self, spool: Spool, name: str, provider: str = "main", lane: str = "") -> Permit:
+        permit = await spool.permits.acquire(name, provider, lane)
         assert isinstance(permit, Permit), permit
         return permit
 
@@ -26,16 +26,16 @@ class BorrowContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             woken: list[object] = []
-            permit = await self.lent(spool, "one")
+            permit = await self.permit(spool, "one")
             for number in (1, 2, 3):
                 await self.send(spool, number=number)
             (claim,) = (await spool.claim()).claims
-            self.assertEqual(Busy(), await spool.permits.borrow("two", "main", ""))
+            self.assertEqual(Busy(), await spool.permits.acquire("two", "main", ""))
             spool.listen(woken.append)
             await spool.permits.give_back(permit, Feedback(outcomes=(Delivered(),)))
             self.assertEqual([()], woken)
             await spool.permits.give_back(permit, Feedback())
-            await self.lent(spool, "two")
+            await self.permit(spool, "two")
             self.assertTrue((await spool.claim()).waiting)
             await spool.settle(claim, done(claim))
             self.assertEqual(1, len((await spool.claim()).claims))
@@ -46,25 +46,25 @@ class BorrowContract(SpoolStories):
         """One mailbox gives no more than its own slots, another one still does."""
 
         async def story(spool: Spool) -> None:
-            await self.lent(spool, "one", "other", "box")
-            self.assertEqual(Busy(), await spool.permits.borrow("two", "other", "box"))
-            await self.lent(spool, "three", "other", "bin")
+            await self.permit(spool, "one", "other", "box")
+            self.assertEqual(Busy(), await spool.permits.acquire("two", "other", "box"))
+            await self.permit(spool, "three", "other", "bin")
 
         return self.play(story)
 
     def test_the_pace_is_shared(self):
-        """Each loan spends a token; it is said when there is another."""
+        """Each permit spends a token; it is said when there is another."""
 
         async def story(spool: Spool) -> None:
-            await self.lent(spool, "one")
+            await self.permit(spool, "one")
             await self.send(spool, number=1)
             self.assertEqual(1, len((await spool.claim()).claims))
-            turned = await spool.permits.borrow("two", "main", "")
+            turned = await spool.permits.acquire("two", "main", "")
             assert isinstance(turned, Busy)
             assert turned.until is not None
             self.assertEqual("", turned.reason)
             self.clock.advance(turned.until - self.clock.seconds())
-            await self.lent(spool, "two")
+            await self.permit(spool, "two")
 
         return self.play(story, {"main": RateLimit(concurrency=9, windows=(Window(count=2, seconds=60),))})
 
@@ -76,43 +76,43 @@ class BorrowContract(SpoolStories):
             for lane in ("box", ""):
                 await spool.block(Block(provider="other", lane=lane, until=until, reason="401"))
                 self.assertEqual(
-                    Busy(reason="401", until=until), await spool.permits.borrow("one", "other", "box")
+                    Busy(reason="401", until=until), await spool.permits.acquire("one", "other", "box")
                 )
                 await spool.block(Block(provider="other", lane=lane))
-            await self.lent(spool, "one", "other", "box")
+            await self.permit(spool, "one", "other", "box")
 
         return self.play(story)
 
     def test_what_it_shows_is_known_to_all(self):
-        """A loan that finds the lane blocked stops it for the queue; one that is told off slows it down."""
+        """A permit that finds the lane blocked stops it for the queue; one that is told off slows it down."""
 
         async def story(spool: Spool) -> None:
             block = Block(provider="main", until=9e9, reason="401")
-            permit = await self.lent(spool, "one")
+            permit = await self.permit(spool, "one")
             await spool.permits.give_back(permit, Feedback(outcomes=(Blocked("401"),), block=block))
             await self.send(spool, number=1)
             work = await spool.claim()
             self.assertEqual(([], [("main", "")]), (list(work.claims), list(work.stopped)))
             await spool.block(Block(provider="main"))
-            permit = await self.lent(spool, "two")
+            permit = await self.permit(spool, "two")
             await spool.permits.give_back(permit, Feedback(outcomes=(Deferred("429", throttled=True),)))
             self.assertEqual(self.clock.seconds() + 0.25, (await spool.claim()).due)
             self.assertEqual(
-                Busy(until=self.clock.seconds() + 0.25), await spool.permits.borrow("x", "main", "")
+                Busy(until=self.clock.seconds() + 0.25), await spool.permits.acquire("x", "main", "")
             )
 
         return self.play(story)
 
     def test_an_answer_ends_a_trial(self):
-        """On trial one request goes alone; if it is a loan, what it shows counts as well."""
+        """On trial one request goes alone; if it is a permit, what it shows counts as well."""
 
         async def story(spool: Spool) -> None:
             await spool.block(Block(provider="main", trial=True))
-            permit = await self.lent(spool, "one")
-            self.assertEqual(Busy(), await spool.permits.borrow("two", "main", ""))
+            permit = await self.permit(spool, "one")
+            self.assertEqual(Busy(), await spool.permits.acquire("two", "main", ""))
             await spool.permits.give_back(permit, Feedback(outcomes=(Delivered(),)))
-            await self.lent(spool, "two")
-            await self.lent(spool, "three")
+            await self.permit(spool, "two")
+            await self.permit(spool, "three")
 
         return self.play(story)
 
@@ -120,34 +120,34 @@ class BorrowContract(SpoolStories):
         """Then others may go; what comes of it later still teaches."""
 
         async def story(spool: Spool) -> None:
-            first, _ = await self.lent(spool, "one"), await self.lent(spool, "two")
+            first, _ = await self.permit(spool, "one"), await self.permit(spool, "two")
             await spool.permits.give_back(first)
             await spool.permits.give_back(first)
-            await self.lent(spool, "three")
-            self.assertEqual(Busy(), await spool.permits.borrow("four", "main", ""))
+            await self.permit(spool, "three")
+            self.assertEqual(Busy(), await spool.permits.acquire("four", "main", ""))
             await spool.permits.give_back(first, Feedback(outcomes=(Deferred("429", throttled=True),)))
-            (lane,) = (await spool.admin.stock()).lanes
+            (lane,) = (await spool.admin.stats()).lanes
             self.assertIsNotNone(lane.ceiling)
 
         return self.play(story)
 
     def test_the_dead_give_back(self):
-        """A loan that nobody gives back ends with its node, or with its lease."""
+        """A permit that nobody gives back ends with its node, or with its lease."""
 
         async def story(spool: Spool) -> None:
             for name in ("one", "two"):
-                await self.lent(spool, name)
+                await self.permit(spool, name)
             await spool.recover()
-            stale = await self.lent(spool, "three")
-            await self.lent(spool, "four")
+            stale = await self.permit(spool, "three")
+            await self.permit(spool, "four")
             for _ in range(21):  # a database that was silent for long gives everybody another lease
                 self.clock.advance(30)
                 await spool.renew([])
             await spool.maintenance.reclaim()
-            await self.lent(spool, "five")
+            await self.permit(spool, "five")
             await spool.permits.give_back(stale, Feedback())
-            await self.lent(spool, "six")
-            self.assertEqual(Busy(), await spool.permits.borrow("seven", "main", ""))
+            await self.permit(spool, "six")
+            self.assertEqual(Busy(), await spool.permits.acquire("seven", "main", ""))
 
         return self.play(story)
 
@@ -166,7 +166,7 @@ class BorrowContract(SpoolStories):
             waiting.addErrback(lambda failure: failure.trap(defer.CancelledError))
             await self.send(spool, number=1)
             (claim,) = (await spool.claim()).claims
-            permit = await self.lent(spool, "one")
+            permit = await self.permit(spool, "one")
             self.assertEqual(0, len(told))
             await spool.release_slot(claim)
             await spool.settle(claim, done(claim))
@@ -183,7 +183,7 @@ class BorrowContract(SpoolStories):
         """It is recorded as the spool's own would be: the rest goes again when it is due."""
 
         async def story(spool: Spool) -> None:
-            permit = await self.lent(spool, "one")
+            permit = await self.permit(spool, "one")
             draft = self.draft("anna@example.com", "ben@example.com")
             outcomes = {"anna@example.com": Delivered("op-1"), "ben@example.com": Deferred("busy")}
             settlement = Settlement(
@@ -210,6 +210,6 @@ class BorrowContract(SpoolStories):
             self.assertEqual(("ben@example.com",), claim.delivery.envelope.addresses)
             self.assertEqual((2, 1, 1), (claim.attempt, claim.tries, claim.deferrals))
             await spool.settle(claim, done(claim))
-            self.assertEqual({}, {k: v for k, v in (await spool.admin.stock()).states.items() if v})
+            self.assertEqual({}, {k: v for k, v in (await spool.admin.stats()).states.items() if v})
 
         return self.play(story)

@@ -3,7 +3,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.service.chores import every
+from smtprelay.service.periodic import every
 from tests.recording import Recording
 
 

@@ -13,13 +13,13 @@ from smtprelay.mime.headers import SMALL_HEADER
 from smtprelay.mime.outgoing import Additions, NextHop, parameters_of, plan_mail
 from smtprelay.mime.parse import read
 from smtprelay.mime.structure import TooComplexError, parts_of
-from smtprelay.mime.worker.turns import (
+from smtprelay.mime.worker.inline_budget import (
+    MOST_SECONDS,
     SMALL_BODY,
     SMALL_MARKS,
     SMALL_PARTS,
     SMALL_TEXT,
-    TURN,
-    Turns,
+    InlineBudget,
     is_small,
 )
 from tests.mime.hostile import COSTLY, mails
@@ -133,12 +133,12 @@ class Loop:
 class TurnsTests(SynchronousTestCase):
     def setUp(self):
         self.loop = Loop()
-        self.turns = Turns(self.loop)
+        self.budget = InlineBudget(self.loop)
         self.done = []
 
     def work(self, name, seconds):
         """Work as the worker does: at once if there is room, else when there is."""
-        room = self.turns.room()
+        room = self.budget.room()
         if room is None:
             self.finish(None, name, seconds)
         else:
@@ -147,7 +147,7 @@ class TurnsTests(SynchronousTestCase):
 
     def finish(self, _, name, seconds):
         self.done.append(name)
-        self.turns.spend(seconds)
+        self.budget.spend(seconds)
 
     def test_slight_work(self):
         """Work that takes next to nothing needs no timer, until it is much together."""
@@ -156,12 +156,12 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual((len(self.done), self.loop.calls), (9, []))
         for name in range(1000):
             self.work(name, 0.0001)
-        self.assertEqual((len(self.done), len(self.loop.calls)), (round(TURN / 0.0001), 1))
+        self.assertEqual((len(self.done), len(self.loop.calls)), (round(MOST_SECONDS / 0.0001), 1))
 
     def test_spread(self):
         """When a turn's time is used up the rest goes on in the next turns, in order."""
         for name in range(7):
-            self.work(name, TURN / 2)
+            self.work(name, MOST_SECONDS / 2)
         seen = [list(self.done)]
         for _ in range(4):
             self.loop.turn()
@@ -171,9 +171,9 @@ class TurnsTests(SynchronousTestCase):
 
     def test_nobody_overtakes(self):
         """Who comes in a new turn waits behind those that waited before."""
-        self.work("long", TURN)
-        self.work("waits", TURN)
-        self.work("waits, too", TURN)
+        self.work("long", MOST_SECONDS)
+        self.work("waits", MOST_SECONDS)
+        self.work("waits, too", MOST_SECONDS)
         self.loop.turn()
         self.work("new", 0)
         self.assertEqual(self.done, ["long", "waits"])
@@ -183,7 +183,7 @@ class TurnsTests(SynchronousTestCase):
 
     def test_nobody_pushes_in(self):
         """Who asks while one of those that waited works is behind the others."""
-        self.work("long", TURN)
+        self.work("long", MOST_SECONDS)
         self.work("waits", 0).addCallback(lambda _: self.work("new", 0))
         self.work("waits, too", 0)
         self.loop.turn()
@@ -191,9 +191,9 @@ class TurnsTests(SynchronousTestCase):
 
     def test_given_up(self):
         """Who is cancelled does not hold up the others."""
-        self.work("long", TURN)
-        given_up = self.work("given up", TURN)
-        self.work("last", TURN)
+        self.work("long", MOST_SECONDS)
+        given_up = self.work("given up", MOST_SECONDS)
+        self.work("last", MOST_SECONDS)
         given_up.cancel()
         self.failureResultOf(given_up, CancelledError)
         self.loop.turn()
@@ -201,7 +201,7 @@ class TurnsTests(SynchronousTestCase):
 
     def test_quiet_again(self):
         """When nothing waits no timer is left."""
-        self.work("long", TURN)
+        self.work("long", MOST_SECONDS)
         self.loop.turn()
         self.assertEqual(self.loop.calls, [])
-        self.assertIsNone(self.turns.room())
+        self.assertIsNone(self.budget.room())

@@ -138,7 +138,7 @@ def results_of(outcome: Outcome, refusal: ApiError, addresses: Sequence[str], se
 
 
 def is_about_recipients(refusal: ApiError) -> bool:
-    """Tell whether a refusal that names nobody may be the fault of a recipient."""
+    """Tell whether a refusal that names no recipient may be due to one."""
     if refusal.code == _ALL_AT_FAULT or field_named(refusal):
         return False
     return refusal.code in _RECIPIENT_CODES or bool(_ABOUT_RECIPIENTS.search(refusal.message))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.address import Address
-from smtprelay.providers.acs.fields import (
+from smtprelay.providers.acs.request_fields import (
     MAX_HEADER,
     MAX_HEADERS,
     MAX_REPLIES,

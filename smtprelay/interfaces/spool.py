@@ -24,6 +24,7 @@ from smtprelay.model.queue import (
 )
 from smtprelay.model.queue_admin import Edited, Found, HoldRule
 from smtprelay.model.rate_limit import LEAST, Load
+from smtprelay.model.route import Window
 from smtprelay.model.unreachable import Unreachable
 
 
@@ -122,6 +123,9 @@ class WorkQueue(QueueAccess, Protocol):
 
     async def release(self) -> int:
         """Put back what this node holds, because it stops: uncertain, due at once; return how many."""
+
+    async def change_rate(self, provider: str, windows: tuple[Window, ...]) -> None:
+        """Let this node ask ``provider`` at another rate from now on; what went already counts."""
 
     async def clock_stepped(self, seconds: float) -> None:
         """Shift stored times by ``seconds``: the system clock was changed; negative means back."""

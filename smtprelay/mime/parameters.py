@@ -32,9 +32,7 @@ MAX_LENGTH: Final = 8192
 _SHORT: Final = 100
 
 _KIND: Final = re.compile(
-    r"""
-    [\s"'<]*+([A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}+)(?:\s*+/\s*+([A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}+)?)?
-    """
+    r"""[\s"'<]*+([A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}+)(?:\s*+/\s*+([A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}+)?)?"""
 )
 _TOKEN: Final = re.compile(r"""[\s"'<]*+([A-Za-z0-9][A-Za-z0-9_.+-]{0,126}+)""")
 #: What a type without a subtype means.

@@ -9,12 +9,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
+from attrs import evolve
+
 from smtprelay.interfaces import Planner, RefusedMail
 from smtprelay.interfaces.spool import Archive, Maintenance, Permits, QueueAdmin
 from smtprelay.model.attempt import Claim, ClaimBatch, NewMessage, Settlement
 from smtprelay.model.message import Delivery, Draft, Planned
 from smtprelay.model.permit import Feedback, Permit
 from smtprelay.model.queue import FINAL
+from smtprelay.model.route import Window
 from smtprelay.spool.archive import SpoolArchive
 from smtprelay.spool.body import with_bodies
 from smtprelay.spool.engines.engine import Engine
@@ -113,6 +116,13 @@ class QueueSpool(QueuePart):
     async def release(self) -> int:
         """Put back what this node holds, because it stops; return how many deliveries."""
         return (await self._writer.do(recover.put_back_own)).told(self._events)
+
+    async def change_rate(self, provider: str, windows: tuple[Window, ...]) -> None:
+        """Let this node ask ``provider`` at another rate from now on; what went already counts."""
+        limits = self._context.options.rate_limits
+        limits[provider] = evolve(limits[provider], windows=windows)
+        await self._writer.do(partial(claim.recheck, provider=provider))
+        self.wake()
 
     async def clock_stepped(self, seconds: float) -> None:
         """Shift stored times by ``seconds``: the system clock was changed."""

@@ -241,6 +241,45 @@ class LaneLimitContract(SpoolStories):
     def counting(self, unit: str, count: int) -> dict[str, RateLimit]:
         return {"main": RateLimit(windows=(Window(count=count, seconds=60.0, unit=unit),))}
 
+    def test_a_rate_that_changes_while_it_runs(self):
+        """What went at the old rate counts at the new one, a higher and a lower one."""
+
+        async def story(spool: Spool) -> None:
+            for number in range(1, 21):
+                await self.send(spool, number=number)
+
+            async def claimed() -> int:
+                claims = (await spool.claim()).claims
+                for claim in claims:
+                    await spool.settle(claim, done(claim))
+                return len(claims)
+
+            self.assertEqual(2, await claimed())
+            await spool.change_rate("main", (Window(count=5, seconds=60.0),))
+            self.assertEqual(3, await claimed())
+            await spool.change_rate("main", (Window(count=1, seconds=60.0),))
+            self.assertEqual(0, await claimed())
+            self.clock.advance(63)
+            self.assertEqual(0, await claimed())
+            self.clock.advance(300)
+            self.assertEqual(1, await claimed())
+
+        return self.play(story, {"main": RateLimit(windows=(Window(count=2, seconds=60.0),))})
+
+    def test_a_rate_that_rises_lets_go_what_waited_for_it(self):
+        """A mail that had no room in the old rate does not wait until it would have had some."""
+
+        async def story(spool: Spool) -> None:
+            for number in (1, 2):
+                addresses = [f"a{each}@example.com" for each in range(4)]
+                await self.send(spool, *addresses, number=number)
+            self.assertEqual(1, len((await spool.claim()).claims))
+            self.assertEqual([], list((await spool.claim()).claims))
+            await spool.change_rate("main", (Window(count=9, seconds=60.0, unit="recipients"),))
+            self.assertEqual(1, len((await spool.claim()).claims))
+
+        return self.play(story, self.counting("recipients", 5))
+
     def test_nothing_waits_for_mail_that_has_left(self):
         """When what had no room in the rate is held, deleted, rerouted or moved, the rest goes at once."""
 

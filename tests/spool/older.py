@@ -69,7 +69,7 @@ def _make(execute: Callable[[str], object], types: Mapping[str, str], have: int)
     execute("CREATE TABLE schema_version (version INTEGER NOT NULL)")
     for version, statements in enumerate(MIGRATIONS[:have], start=1):
         for statement in statements:
-            execute(statement.format(**types))
+            execute(statement.format(now="0.0", **types))
         execute(f"INSERT INTO schema_version VALUES ({version})")
 
 

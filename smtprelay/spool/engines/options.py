@@ -2,7 +2,6 @@
 What a spool is opened with, whatever engine keeps it.
 """
 
-from collections.abc import Mapping
 
 from attrs import field, frozen
 
@@ -18,14 +17,14 @@ class SpoolOptions:
     """
     What the relay asks of its spool.
 
-    :ivar rate_limits: how fast each provider may be asked, by its name.
+    :ivar rate_limits: how fast each provider may be asked, by its name; changed by ``change_rate``.
     :ivar lease: how long a claim holds without being renewed, seconds.
     :ivar floors: the limits beyond which nothing is accepted.
     :ivar budget: of memory for what is being received.
     :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
     """
 
-    rate_limits: Mapping[str, RateLimit]
+    rate_limits: dict[str, RateLimit]
     events: Events
     lease: float = 60.0
     floors: CapacityLimits = field(factory=CapacityLimits)

@@ -120,6 +120,11 @@ def renew(tx: Transaction, claims: Sequence[Claim]) -> None:
             tx.execute(_RENEW.format(marks(some)), (tx.now + tx.node.lease, n, attempt, node, *some))
 
 
+def recheck(tx: Transaction, provider: str) -> None:
+    """See what may go now: ``provider`` has another rate."""
+    tx.lanes.recheck(provider)
+
+
 def _fence(claim: Claim) -> tuple[int, int, str]:
     return claim.delivery.n, claim.attempt, claim.node
 

@@ -84,7 +84,7 @@ class StatusTests(SynchronousTestCase):
         status = parse(transport.value()).json
         told = "the spool does not answer: no answer within 4 s: look whether its database or disk hangs"
         self.assertEqual([line["text"] for line in status["attention"]], [told])
-        self.assertEqual((status["stock"], status["version"]), (None, "1.2.3"))
+        self.assertEqual((status["stock"], status["version"]), (None, VERSION))
         self.assertTrue(asked.called)
 
     def test_a_part_of_the_spool_that_does_not_answer(self):

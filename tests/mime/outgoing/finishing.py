@@ -37,7 +37,10 @@ SEVEN_BIT = NextHop(eight_bit=False, raw_fields=False)
 ASCII_FIELDS = NextHop(eight_bit=True, raw_fields=False)
 
 
-_FOREIGN_ID = re.compile(rb"^[ \t]*content-id[ \t]*:(?:.|\r\n[ \t])*[^\0-\x7f]", re.IGNORECASE | re.MULTILINE)
+#: A line that ends with a semicolon goes on in the next, also where that is not indented.
+_FOREIGN_ID = re.compile(
+    rb"^[ \t]*content-id[ \t]*:(?:.|\r\n[ \t]|;[ \t]*\r\n)*[^\0-\x7f]", re.IGNORECASE | re.MULTILINE
+)
 
 
 def mixed(*parts: bytes, kind: str = "mixed", extra: str = "") -> bytes:

@@ -25,7 +25,7 @@ class PortalLogin:
     """
     An avatar.
 
-    :ivar delivery: provides :class:`IEnvelopeDelivery`; its ``client_is`` has not been called yet.
+    :ivar delivery: has the methods that :class:`IEnvelopeDelivery` adds; ``client_is`` was not called yet.
     :ivar logout: ends its use; called once.
     """
 

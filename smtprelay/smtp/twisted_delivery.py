@@ -1,5 +1,5 @@
 """
-Adapts any ``IMessageDelivery`` to :class:`IEnvelopeDelivery`.
+Adapts any ``IMessageDelivery`` to what our server asks of an :class:`IEnvelopeDelivery`.
 
 The calls have the order of the stock server (``validateFrom``, ``validateTo``, ``receivedHeader``, then one
 ``IMessage`` a recipient), but a 4xx at the end of data stays one, so no temporary failure becomes a bounce.
@@ -13,9 +13,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.mail.smtp import Address, AddressError, SMTPServerError, User
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from smtprelay.interfaces import IEnvelopeDelivery
 from smtprelay.model.message import Client, Refused, Reply
 from smtprelay.smtp import reply
 
@@ -29,10 +27,9 @@ class Peer:
     host: bytes
 
 
-@implementer(IEnvelopeDelivery)
 class TwistedDelivery:
     """
-    Drives stock deliveries.
+    Drives stock deliveries; it has the methods that :class:`IEnvelopeDelivery` adds to theirs.
 
     :param delivery: gives the ``IMessageDelivery`` for a message; asked at each MAIL.
     """
@@ -48,11 +45,11 @@ class TwistedDelivery:
         """Remember who speaks, for the calls that want to know."""
         self._client = client
 
-    def mail(self, sender: str, parameters: Mapping[str, str]) -> Deferred[None]:  # type: ignore[override] # noqa: ARG002
+    def mail(self, sender: str, parameters: Mapping[str, str]) -> Deferred[None]:  # noqa: ARG002
         """Ask ``validateFrom``; it may give another address than it was asked about."""
         return Deferred.fromCoroutine(self._mail(sender))
 
-    def rcpt(self, recipient: str, parameters: Mapping[str, str]) -> Deferred[None]:  # type: ignore[override] # noqa: ARG002
+    def rcpt(self, recipient: str, parameters: Mapping[str, str]) -> Deferred[None]:  # noqa: ARG002
         """Ask ``validateTo``; keep what it gives to make the message with."""
         return Deferred.fromCoroutine(self._rcpt(recipient))
 

@@ -18,7 +18,7 @@ from smtprelay.model.address import is_domain
 from smtprelay.model.message import Client, Refused, Reply
 from smtprelay.smtp import extensions, reply
 from smtprelay.smtp.command import Command, printable
-from smtprelay.smtp.events import RESPONSE, Content
+from smtprelay.smtp.events import END_OF_CHUNK, RESPONSE, Content
 from smtprelay.smtp.portal_login import PortalLogin, admit_anonymous, admit_user
 from smtprelay.smtp.refusals import LONGEST_USER, FailedLogin
 from smtprelay.smtp.sasl import ClaimedLogin, SaslExchange
@@ -55,26 +55,26 @@ class Responder:
         """Answer a command that came in order. It never raises, and the Deferred never fails."""
         return self._verbs[command.verb](self, command)
 
-    def take(self, content: Content) -> Deferred[Reply | None] | Reply | None:
+    def handle_content(self, content: Content) -> Deferred[Reply | None] | Reply | None:
         """
         Take content of the message.
 
-        ``None``: go on. A Deferred: go on when it fires. A reply: the message has ended, this is its answer.
+        ``None``: go on. A Deferred: go on when it fires. A reply: an end has come, this is its answer.
         """
         if content.refusal is not None:
             self.abort()
-            return content.refusal if content.ended else None
+            return content.refusal if content.end else None
         if self._incoming is None:  # it failed; the rest is read all the same
-            return reply.LOCAL_ERROR if content.ended else None
+            return reply.LOCAL_ERROR if content.end else None
         try:
-            waiting = self._incoming.write(content.chunk) if content.chunk else None
+            waiting = self._incoming.write(content.data) if content.data else None
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             self._failed(error)
             self.abort()
-            return reply.LOCAL_ERROR if content.ended else None
-        if waiting is None and not content.ended:
+            return reply.LOCAL_ERROR if content.end else None
+        if waiting is None and not content.end:
             return None
-        return Deferred.fromCoroutine(self._later(waiting, ended=content.ended))
+        return Deferred.fromCoroutine(self._later(waiting, content.end))
 
     def failed_login(self) -> FailedLogin | None:
         """Return what the last answer refused, if that was a login; once."""
@@ -119,7 +119,9 @@ class Responder:
 
     # --- verbs -----------------------------------------------------------------------------
 
-    def _hello(self, command: Command) -> ReplyOrDeferred:
+    def handle_ehlo(self, command: Command) -> ReplyOrDeferred:
+        """Take the name; a message of which chunks came is forgotten."""
+        self.abort()
         self._introduce(helo=self._name(command.argument), extended=command.verb == "EHLO")
         greeting = extensions.greeting(self._settings, command.verb, secure=bool(self.client.tls))
         if self._admission is None:
@@ -133,25 +135,35 @@ class Responder:
         self._tell("session.helo", helo=said)
         return UNNAMED
 
-    def _mail(self, command: Command) -> ReplyOrDeferred:
+    def handle_rset(self, _command: Command) -> ReplyOrDeferred:
+        """Forget a message of which chunks came; the avatar forgets its transaction at the next MAIL."""
+        self.abort()
+        return reply.OK
+
+    def handle_mail(self, command: Command) -> ReplyOrDeferred:
+        """Ask the avatar; before the first MAIL without a login ask the portal for it."""
         self.sender = command.argument
         if self._admission is None:
             return Deferred.fromCoroutine(self._first_mail(command))
         return self._ask(reply.SENDER_OK, self._admission.delivery.mail, command.argument, command.parameters)
 
-    def _rcpt(self, command: Command) -> ReplyOrDeferred:
+    def handle_rcpt(self, command: Command) -> ReplyOrDeferred:
+        """Ask the avatar."""
         assert self._admission is not None
         delivery = self._admission.delivery
         return self._ask(reply.RECIPIENT_OK, delivery.rcpt, command.argument, command.parameters)
 
-    def _data(self, _command: Command) -> ReplyOrDeferred:
+    def handle_data(self, _command: Command) -> ReplyOrDeferred:
+        """Ask the avatar where the content goes."""
         assert self._admission is not None
         return self._ask(reply.START_MAIL, self._admission.delivery.data)
 
-    def _starttls(self, _command: Command) -> ReplyOrDeferred:
+    def handle_starttls(self, _command: Command) -> ReplyOrDeferred:
+        """Let the client begin."""
         return reply.READY_FOR_TLS
 
-    def _auth(self, command: Command) -> ReplyOrDeferred:
+    def handle_auth(self, command: Command) -> ReplyOrDeferred:
+        """Begin the exchange of a mechanism."""
         if self.client.user:
             return reply.LOGGED_IN_ALREADY
         try:
@@ -160,7 +172,8 @@ class Responder:
             return refused.reply
         return self._step(exchange, exchange.start)
 
-    def _response(self, command: Command) -> ReplyOrDeferred:
+    def handle_response(self, command: Command) -> ReplyOrDeferred:
+        """Go on with the exchange."""
         assert self._exchange is not None
         return self._step(self._exchange, self._exchange.respond, command.argument)
 
@@ -174,14 +187,15 @@ class Responder:
         return Deferred.fromCoroutine(self._log_in(result)) if isinstance(result, ClaimedLogin) else result
 
     _verbs: ClassVar = {
-        "EHLO": _hello,
-        "HELO": _hello,
-        "MAIL": _mail,
-        "RCPT": _rcpt,
-        "DATA": _data,
-        "AUTH": _auth,
-        RESPONSE: _response,
-        "STARTTLS": _starttls,
+        "EHLO": handle_ehlo,
+        "HELO": handle_ehlo,
+        "STARTTLS": handle_starttls,
+        "AUTH": handle_auth,
+        RESPONSE: handle_response,
+        "MAIL": handle_mail,
+        "RCPT": handle_rcpt,
+        "DATA": handle_data,
+        "RSET": handle_rset,
     }
 
     # --- asking ----------------------------------------------------------------------------
@@ -217,7 +231,7 @@ class Responder:
             return self._name_wanted()
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             return self._turned_down(error)
-        answer = self._mail(command)
+        answer = self.handle_mail(command)
         return answer if isinstance(answer, Reply) else await answer
 
     async def _log_in(self, login: ClaimedLogin) -> Reply:
@@ -247,12 +261,14 @@ class Responder:
         offered = extensions.offers_login(self._settings, secure=secure)
         return reply.LOGIN_FIRST if offered else reply.LOGIN_IN_TLS
 
-    async def _later(self, waiting: Deferred[None] | None, *, ended: bool) -> Reply | None:
+    async def _later(self, waiting: Deferred[None] | None, end: str) -> Reply | None:
         try:
             if waiting is not None:
                 await waiting
-            if not ended:
+            if not end:
                 return None
+            if end == END_OF_CHUNK:
+                return reply.OK
             incoming, self._incoming = self._incoming, None
             if incoming is None:  # the client left while we waited
                 return reply.LOCAL_ERROR
@@ -260,7 +276,7 @@ class Responder:
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             self._failed(error)
             self.abort()
-            return reply.LOCAL_ERROR if ended else None
+            return reply.LOCAL_ERROR if end else None
 
     def _introduce(self, *, helo: str = "", extended: bool | None = None, user: str = "") -> None:
         """Update ``client``, and the protocol that its mail is received with (RFC 3848)."""

@@ -27,6 +27,9 @@ from smtprelay.policy.settings import Identity, ListenerPolicy
 #: The MAIL parameters that concern those who deliver; the others end with the session.
 TRAVELLING: Final = frozenset({"BODY", "SMTPUTF8", "RET", "ENVID"})
 
+#: Of a stock address what is no text becomes surrogates, which the rules refuse.
+_TEXT: Final = ("utf-8", "surrogateescape")
+
 _NO_MAIL: Final = Reply(code=503, enhanced="5.5.1", text="MAIL first", rule="sequence")
 #: RFC 5321 §4.5.3.1.10: the client sends to the others in a transaction of their own.
 _OTHER_ROUTE: Final = Reply(
@@ -139,20 +142,17 @@ class EnvelopeDelivery:
 
     def validateFrom(self, helo: tuple[bytes | None, bytes], origin: Any) -> Any:
         """Do what :meth:`mail` does, without TLS, of which that server tells nothing."""
-        self.client_is(stock_server.client(helo))
-        try:
-            self.mail(stock_server.text(origin), {})
-        except Refused as refused:
-            raise stock_server.bad_sender(origin, refused.reply) from refused
+        name, address = ((part or b"").decode("ascii", "replace") for part in helo)
+        self.client_is(Client(address=address, helo=name, protocol="ESMTP"))
+        with stock_server.refusing("SMTPBadSender", origin):
+            self.mail(bytes(origin).decode(*_TEXT), {})
         self._messages = stock_server.messages(self._begin)
         return origin
 
     def validateTo(self, user: Any) -> Callable[[], IMessageSMTP]:
         """Do what :meth:`rcpt` does."""
-        try:
-            self.rcpt(stock_server.text(user.dest), {})
-        except Refused as refused:
-            raise stock_server.bad_recipient(user, refused.reply) from refused
+        with stock_server.refusing("SMTPBadRcpt", user):
+            self.rcpt(bytes(user.dest).decode(*_TEXT), {})
         return partial(next, self._messages)
 
     def receivedHeader(self, helo: object, origin: object, recipients: object) -> bytes:  # noqa: ARG002

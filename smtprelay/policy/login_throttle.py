@@ -81,11 +81,12 @@ class LoginThrottle:
     Lets logins wait for one another.
 
     :param memory: what all workers of a relay know; ``None``: there is one process.
+    :ivar key: a secret of all workers.
     """
 
     def __init__(self, clock: IReactorTime, memory: WorkerMemory | None = None) -> None:
         self._clock = clock
-        self._key = secrets.token_bytes(32) if memory is None else memory.key
+        self.key = secrets.token_bytes(32) if memory is None else memory.key
         self._memory = memory
         self._failures: OrderedDict[bytes, _Known] = OrderedDict()
         self._passed: OrderedDict[bytes, float] = OrderedDict()
@@ -104,7 +105,7 @@ class LoginThrottle:
         :raises Refused: with a 454, if it waits too long.
         """
         # The length keeps ("ab", "c") apart from ("a", "bc").
-        guess = hmac.digest(self._key, b"%d:%b%b" % (len(username), username, password), "sha256")[:DIGEST]
+        guess = hmac.digest(self.key, b"%d:%b%b" % (len(username), username, password), "sha256")[:DIGEST]
         keys = (_digest(b"client", counted_as(client).encode()), _digest(b"user", username))
         self._hear()
         if self._clock.seconds() < self._passed.get(keys[0] + guess, -inf):

@@ -7,7 +7,7 @@ errors are imported when they are needed: whoever runs that server has imported 
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import contextmanager
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
@@ -15,45 +15,22 @@ from twisted.mail.interfaces import IMessageSMTP
 from zope.interface import implementer
 
 from smtprelay.interfaces import Incoming
-from smtprelay.model.message import Client, Refused, Reply
+from smtprelay.model.message import Refused, Reply
 
 #: Maximum number of bytes of lines that are gathered before they are passed on.
 _CHUNK = 64 * 1024
 
 
-def client(helo: tuple[bytes | None, bytes]) -> Client:
-    """Return the client with this name and address."""
-    name, address = helo
-    return Client(
-        address=address.decode("ascii", "replace"),
-        helo=(name or b"").decode("ascii", "replace"),
-        protocol="ESMTP",
-    )
+@contextmanager
+def refusing(error: str, *about: object, words: Callable[[Reply], object] | None = None) -> Iterator[None]:
+    """Raise a refusal as ``error`` of that server, with our code and ``words``; by default text."""
+    try:
+        yield
+    except Refused as refused:
+        from twisted.mail import smtp  # noqa: PLC0415 -- installs the reactor
 
-
-def text(address: Any) -> str:
-    """Return a stock ``Address``; what is no text becomes surrogates, which the rules refuse."""
-    return bytes(address).decode("utf-8", "surrogateescape")
-
-
-def bad_sender(origin: object, reply: Reply) -> Exception:
-    """Return what refuses MAIL with our code and words."""
-    from twisted.mail.smtp import SMTPBadSender  # noqa: PLC0415 -- installs the reactor
-
-    return SMTPBadSender(origin, reply.code, _words(reply))
-
-
-def bad_recipient(user: object, reply: Reply) -> Exception:
-    """Return what refuses RCPT with our code and words."""
-    from twisted.mail.smtp import SMTPBadRcpt  # noqa: PLC0415 -- installs the reactor
-
-    return SMTPBadRcpt(user, reply.code, _words(reply))
-
-
-def _failed(reply: Reply, words: str | bytes) -> Exception:
-    from twisted.mail.smtp import SMTPServerError  # noqa: PLC0415 -- installs the reactor
-
-    return SMTPServerError(reply.code, words)
+        reply = refused.reply
+        raise getattr(smtp, error)(*about, reply.code, (words or _words)(reply)) from refused
 
 
 def messages(begin: Callable[[], tuple[Incoming, object]]) -> Iterator[IMessageSMTP]:
@@ -63,10 +40,9 @@ def messages(begin: Callable[[], tuple[Incoming, object]]) -> Iterator[IMessageS
     :param begin: gives where the content goes, or raises :class:`Refused`. When more may be written is of no
         use here: that server cannot be asked to pause.
     """
-    try:
+    # The words of this error alone must be bytes.
+    with refusing("SMTPServerError", words=lambda reply: _words(reply).encode("ascii")):
         incoming, _ = begin()
-    except Refused as refused:
-        raise _failed(refused.reply, _words(refused.reply).encode("ascii")) from refused
     yield _FirstRecipient(incoming)
     while True:
         yield _LaterRecipient()
@@ -102,8 +78,9 @@ class _FirstRecipient:
 
     async def _finish(self) -> None:
         reply = await self._incoming.finish()
-        if reply.code >= 400:  # noqa: PLR2004 -- RFC 5321 §4.2.1
-            raise _failed(reply, _words(reply))
+        with refusing("SMTPServerError"):
+            if reply.code >= 400:  # noqa: PLR2004 -- RFC 5321 §4.2.1
+                raise Refused(reply)
 
 
 @implementer(IMessageSMTP)

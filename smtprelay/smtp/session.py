@@ -13,20 +13,10 @@ from enum import Enum
 from typing import ClassVar, Final
 
 from smtprelay.model.message import Refused, Reply
-from smtprelay.smtp import dsn, extensions, reply, sniff
+from smtprelay.smtp import dsn, events, extensions, reply, sniff
 from smtprelay.smtp.command import VERBS, Command, split, understand
 from smtprelay.smtp.data import BodyDecoder
-from smtprelay.smtp.events import (
-    END_OF_CHUNK,
-    END_OF_DATA,
-    RESPONSE,
-    UNKNOWN,
-    Answered,
-    Content,
-    Event,
-    Foreign,
-    Signal,
-)
+from smtprelay.smtp.events import Answered, Content, Event, Foreign, Signal
 from smtprelay.smtp.line_buffer import LineBuffer
 from smtprelay.smtp.settings import ListenerSettings
 
@@ -48,26 +38,27 @@ class State(Enum):
     __hash__ = object.__hash__
 
 
-_HELLO: Final = {"EHLO": State.READY, "HELO": State.READY, "STARTTLS": State.UPGRADING}
-_RESET: Final = {"RSET": State.READY}
+_ANEW: Final = {**dict.fromkeys(("EHLO", "HELO", "RSET"), State.READY), "STARTTLS": State.UPGRADING}
 
 #: Which commands may come in a state, and where their success leads.
 TRANSITIONS: Final[Mapping[State, Mapping[str, State]]] = {
-    State.READY: {**_HELLO, "AUTH": State.READY, "MAIL": State.SENDER},
-    State.SENDER: {**_HELLO, **_RESET, "RCPT": State.RECIPIENTS},
-    State.RECIPIENTS: {**_HELLO, **_RESET, "RCPT": State.RECIPIENTS, "DATA": State.CONTENT},
-    State.CHALLENGED: {RESPONSE: State.READY},
-    State.CONTENT: {END_OF_CHUNK: State.CHUNKS, END_OF_DATA: State.READY},
-    State.CHUNKS: {**_HELLO, **_RESET},
+    State.READY: {**_ANEW, "AUTH": State.READY, "MAIL": State.SENDER},
+    State.SENDER: {**_ANEW, "RCPT": State.RECIPIENTS},
+    State.RECIPIENTS: {**_ANEW, "RCPT": State.RECIPIENTS, "DATA": State.CONTENT},
+    State.CHALLENGED: {events.RESPONSE: State.READY},
+    State.CONTENT: {events.END_OF_CHUNK: State.CHUNKS, events.END_OF_DATA: State.READY},
+    State.CHUNKS: _ANEW,
 }
 
 #: Where a refusal leads, for the few that lead anywhere. Who refuses DATA closes the transaction.
-AFTER_REFUSAL: Final = dict.fromkeys(("DATA", RESPONSE, END_OF_CHUNK, END_OF_DATA), State.READY)
+AFTER_REFUSAL: Final = dict.fromkeys(
+    ("DATA", events.RESPONSE, events.END_OF_CHUNK, events.END_OF_DATA), State.READY
+)
 
 #: Where an intermediate reply (3xx) leads.
-HALF_WAY: Final = {"DATA": State.CONTENT, "AUTH": State.CHALLENGED, RESPONSE: State.CHALLENGED}
+HALF_WAY: Final = {"DATA": State.CONTENT, "AUTH": State.CHALLENGED, events.RESPONSE: State.CHALLENGED}
 
-#: Commands that are allowed at any time, as RSET is, and that the session answers itself.
+#: Commands that are allowed at any time and that the session answers itself.
 _SIMPLE: Final[Mapping[str, Reply]] = {
     "NOOP": reply.OK,
     "HELP": reply.HELP,
@@ -136,7 +127,7 @@ class Session:
     @property
     def concludes(self) -> bool:
         """The end of a message has come, and waits for its answer."""
-        return self.pending == END_OF_DATA
+        return self.pending == events.END_OF_DATA
 
     def receive(self, octets: bytes) -> None:
         """Take what the client sent. Nothing is looked at before :meth:`next_event`."""
@@ -233,13 +224,13 @@ class Session:
         self.pending = end or "CONTENT"
         if end and decoder.rest:
             self.input.put_back(decoder.rest)
-        if end == END_OF_DATA:
+        if end == events.END_OF_DATA:
             self.decoder = None
         return Content(data, end, decoder.refusal)
 
     def _line(self) -> Event:
         if self._farewell is not None:
-            return self._own(UNKNOWN, self._farewell)
+            return self._own(events.UNKNOWN, self._farewell)
         if not self.input.octets:
             return Signal.NEED_DATA
         if self._fresh and (other := sniff.recognised(self.input)):
@@ -250,7 +241,7 @@ class Session:
         except Refused as refused:
             self._fresh = False
             self.said = b"AUTH" if challenged else self.input.latest
-            return self._own(RESPONSE if challenged else UNKNOWN, refused.reply)
+            return self._own(events.RESPONSE if challenged else events.UNKNOWN, refused.reply)
         if line is None:
             return Signal.NEED_DATA
         self._fresh = False
@@ -266,16 +257,16 @@ class Session:
     def _understand(self, line: bytes) -> Event:
         self._commands += 1
         if self._settings.commands is not None and self._commands > self._settings.commands:
-            return self._own(UNKNOWN, reply.TOO_MANY_COMMANDS)
+            return self._own(events.UNKNOWN, reply.TOO_MANY_COMMANDS)
         if self._state is State.CHALLENGED:
-            self.pending = RESPONSE
-            return Command(RESPONSE, line.decode("latin-1"))
+            self.pending = events.RESPONSE
+            return Command(events.RESPONSE, line.decode("latin-1"))
         try:
             command = understand(line)
             own = self._check(command)
         except Refused as refused:
             verb, _ = split(line)
-            return self._own(verb if verb in VERBS else UNKNOWN, refused.reply)
+            return self._own(verb if verb in VERBS else events.UNKNOWN, refused.reply)
         if own is not None:
             return self._own(command.verb, own)
         self.pending = command.verb
@@ -292,34 +283,35 @@ class Session:
             raise Refused(reply.TLS_FIRST)
         if verb in _SIMPLE:
             return _SIMPLE[verb]
-        if verb in self._checks:
-            self._checks[verb](self, command)
+        self._checks.get(verb, Session._check_order)(self, command)
         return None
 
-    def check_order(self, command: Command) -> None:
-        """Refuse a command that may not come now."""
-        if command.verb not in TRANSITIONS[self._state]:
-            raise Refused(self._out_of_order(command.verb))
+    def _check_order(self, command: Command) -> None:
+        verb, state = command.verb, self._state
+        if verb in TRANSITIONS[state]:
+            return
+        if verb == "MAIL":
+            raise Refused(reply.NESTED_MAIL)
+        if verb == "DATA" and state is State.SENDER:
+            raise Refused(reply.NO_VALID_RECIPIENTS if self._refused else reply.RECIPIENT_FIRST)
+        raise Refused(reply.MAIL_FIRST if state is State.READY else reply.NOT_NOW)
 
-    def check_starttls(self, command: Command) -> None:
-        """Refuse TLS that is not offered, or within TLS."""
+    def _check_starttls(self, command: Command) -> None:
         if not extensions.offers_tls(self._settings, secure=self._secure):
             raise Refused(reply.NOT_NOW if self._secure else reply.NOT_OFFERED)
-        self.check_order(command)
+        self._check_order(command)
 
-    def check_auth(self, command: Command) -> None:
-        """Refuse a login where none is offered, or not yet."""
+    def _check_auth(self, command: Command) -> None:
         settings, secure = self._settings, self._secure
         if not settings.mechanisms:
             raise Refused(reply.LOGIN_NOT_OFFERED)
         if not extensions.offers_login(settings, secure=secure):
             offered = extensions.offers_tls(settings, secure=secure)
             raise Refused(reply.TLS_FOR_LOGIN if offered else reply.NO_TLS_FOR_LOGIN)
-        self.check_order(command)
+        self._check_order(command)
 
-    def check_mail(self, command: Command) -> None:
-        """Refuse parameters that were not announced, and a size that is too large."""
-        self.check_order(command)
+    def _check_mail(self, command: Command) -> None:
+        self._check_order(command)
         parameters = command.parameters
         for name, value in parameters.items():
             if name not in _MAIL_PARAMETERS:
@@ -332,22 +324,18 @@ class Session:
         if len(size) > _LONGEST_SIZE or int(size or 0) > self._settings.size:
             raise Refused(reply.too_large(self._settings.size, self._settings.size_of))
 
-    def check_rcpt(self, command: Command) -> None:
-        """Refuse parameters that were not announced, and a recipient beyond the limit."""
-        self.check_order(command)
+    def _check_rcpt(self, command: Command) -> None:
+        self._check_order(command)
         for name, value in command.parameters.items():
             self._check_wish(dsn.RCPT, name, value)
         if self._recipients >= self._settings.recipients:
             raise Refused(reply.too_many_recipients(self._settings.recipients))
 
     _checks: ClassVar[Mapping[str, Callable[["Session", Command], None]]] = {
-        "EHLO": check_order,
-        "HELO": check_order,
-        "STARTTLS": check_starttls,
-        "AUTH": check_auth,
-        "MAIL": check_mail,
-        "RCPT": check_rcpt,
-        "DATA": check_order,
+        "STARTTLS": _check_starttls,
+        "AUTH": _check_auth,
+        "MAIL": _check_mail,
+        "RCPT": _check_rcpt,
     }
 
     def _check_wish(self, known: Mapping[str, Callable[[str], bool]], name: str, value: str) -> None:
@@ -357,22 +345,14 @@ class Session:
         if not known[name](value):
             raise Refused(reply.SYNTAX)
 
-    def _out_of_order(self, verb: str) -> Reply:
-        if verb == "MAIL":
-            return reply.NESTED_MAIL
-        if verb == "DATA" and self._state is State.SENDER:
-            return reply.NO_VALID_RECIPIENTS if self._refused else reply.RECIPIENT_FIRST
-        first = verb in ("RCPT", "DATA") and self._state is State.READY
-        return reply.MAIL_FIRST if first else reply.NOT_NOW
-
     def _after_success(self, verb: str) -> None:
         if verb == "RCPT":
             self._recipients += 1
         elif verb in ("MAIL", "RSET", "EHLO", "HELO"):
             self._recipients = self._refused = 0
-            if verb in _HELLO:
+            if verb in ("EHLO", "HELO"):
                 self._extended = verb == "EHLO"
-        elif verb == END_OF_DATA:
+        elif verb == events.END_OF_DATA:
             self._errors, self._junk = 0, 0.0
         elif verb == "STARTTLS":
             # RFC 3207 §4.2: nothing that came before TLS counts after it, least of all what was injected

@@ -133,11 +133,9 @@ class Lines:
         _disconnect(messages)
 
     def _line(self, line: bytes) -> None:
-        if not self._begun and line:
-            self._begun = True
-            # Without headers of its own the body must not become part of ours.
-            if b":" not in line:
-                self._tell(b"")
+        # Without headers of its own the body must not become part of ours.
+        if not self._begun and line and b":" not in line:
+            self._tell(b"")
         self._begun = True
         self._tell(line)
 

@@ -13,7 +13,7 @@ login that succeeded recently from the same client, with the same password, does
 
 import hmac
 import secrets
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import blake2b
 from math import inf
@@ -43,6 +43,8 @@ LATELY: Final = 86_400.0
 REMEMBERED: Final = 10_000
 #: Bytes that distinguish keys and guesses.
 DIGEST: Final = 8
+#: Maximum number of guesses of a client, or under a name, that are told from new ones.
+GUESSES: Final = 8
 #: Instead of the time of a guess: it was none after all; and it was right.
 TAKEN_BACK: Final = -inf
 PASSED: Final = inf
@@ -56,7 +58,7 @@ _BUSY: Final = Reply(
 class _Known:
     last: float
     count: int = 0
-    guesses: deque[bytes] = field(factory=lambda: deque(maxlen=8))
+    guesses: dict[bytes, float] = field(factory=dict)
     in_flight: int = 0
 
 
@@ -231,7 +233,9 @@ class LoginThrottle:
         known = self._recent(key) or _Known(when)
         new = guess not in known.guesses
         if new:
-            known.guesses.append(guess)
+            known.guesses[guess] = when
+            if len(known.guesses) > GUESSES:
+                del known.guesses[next(iter(known.guesses))]
             known.count += 1
             known.last = max(known.last, when)
         self._failures[key] = known
@@ -243,8 +247,9 @@ class LoginThrottle:
     def _uncount(self, key: bytes, guess: bytes) -> None:
         known = self._failures.get(key)
         if known is not None and guess in known.guesses:
-            known.guesses.remove(guess)
+            del known.guesses[guess]
             known.count -= 1
+            known.last = max(known.guesses.values(), default=known.last)
 
     def _recent(self, key: bytes) -> _Known | None:
         known = self._failures.get(key)

@@ -7,9 +7,9 @@ Importing ``twisted.mail.smtp`` installs the reactor; import this module late.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, Final
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.mail.smtp import Address, AddressError, SMTPServerError, User
 from twisted.python.failure import Failure
@@ -18,13 +18,6 @@ from smtprelay.model.message import Client, Refused, Reply
 from smtprelay.smtp import reply
 
 _TEMPORARY: Final = range(400, 500)
-
-
-@frozen
-class Peer:
-    """What a stock ``User`` knows of its protocol."""
-
-    host: bytes
 
 
 class TwistedDelivery:
@@ -76,7 +69,7 @@ class TwistedDelivery:
         self._origin = await _translating(self._delivery.validateFrom, self._helo(), origin)
 
     async def _rcpt(self, recipient: str) -> None:
-        peer = Peer(self._client.address.encode("ascii"))
+        peer = SimpleNamespace(host=self._client.address.encode("ascii"))  # what it wants of its protocol
         user = _parsed(lambda: User(recipient.encode("ascii"), self._helo(), peer, self._origin))
         self._recipients.append((user, await _translating(self._delivery.validateTo, user)))
 

@@ -58,10 +58,7 @@ IMPORTERS = {
 
 #: These install the reactor when they are imported; the adapters that need them are imported late.
 INSTALLS_REACTOR = ("twisted.internet.reactor", "twisted.mail.smtp", "twisted.runner.procmon")
-ADAPTERS = (
-    "smtprelay.smtp.twisted_delivery",
-    "smtprelay.policy.stock_server",
-)
+ADAPTERS = ("smtprelay.smtp.twisted_delivery",)
 
 #: The design says that these are pure; so is each module that says it of itself.
 PURE = (

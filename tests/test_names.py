@@ -35,7 +35,7 @@ PLAIN = """
     metrics mime missing misspelt model monitor multipart named nameless neighbours net network new
     newfile next no not notification notifier nowhere number off offline once online open operation
     operator options origin original other outgoing output overdue overlay own page parameter params
-    parse part password path patience patterns pause peer periodic piece plan planned platform
+    parse part password path patience patterns pause peer periodic piece plain plan planned platform
     policy pool port portal postgres prepare printable privacy problem process processes profile
     program protocol proxy put query queue quoted range reachability reads realm receive recorded
     recount recover reference refusal relay remedies remedy remote renamed render replies reply

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
-from zope.interface import Interface
+from twisted.mail.interfaces import IMessageDelivery
 
 from smtprelay.mime.head import Head
 from smtprelay.mime.worker import errors, task
@@ -62,13 +62,13 @@ class Incoming(Protocol):
         """Forget the message: the client went away or the body was refused."""
 
 
-class IEnvelopeDelivery(Interface):
+class IEnvelopeDelivery(IMessageDelivery):
     """
     Policy's avatar: one session's right to send, and the transaction it is in.
 
-    An avatar provides it beside :class:`twisted.mail.smtp.IMessageDelivery`, which it extends in spirit; it
-    is apart because importing ``twisted.mail.smtp`` installs the reactor. Each method returns ``None`` (or a
-    value), or a Deferred of it, or raises :class:`Refused`. A refused recipient is not in the envelope.
+    Our server uses what is declared here, and Twisted's own server what it inherits; both begin the same
+    transaction. Each method returns ``None`` (or a value), or a Deferred of it, or raises :class:`Refused`. A
+    refused recipient is not in the envelope.
     """
 
     def mail(sender: str, parameters: Mapping[str, str]) -> None:  # noqa: N805

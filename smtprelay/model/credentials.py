@@ -2,10 +2,12 @@
 What a session logs in with: the credentials that ``twisted.cred`` carries from a session to a checker.
 """
 
+from collections.abc import Callable
+
 from attrs import field, frozen
-from twisted.cred.credentials import ICredentials, IUsernamePassword
+from twisted.cred.credentials import ICredentials, IUsernameHashedPassword, IUsernamePassword
 from twisted.internet.defer import Deferred
-from zope.interface import Attribute, implementer
+from zope.interface import Attribute, Interface, implementer
 
 from smtprelay.model.message import Client
 
@@ -48,3 +50,30 @@ class PasswordClient:
     def checkPassword(self, password: bytes) -> bool:
         """Compare with a password in clear text, for checkers that keep such."""
         return self.password == password
+
+
+class IProofClient(IUsernameHashedPassword):
+    """A user name and the proof that a client knows its password; ``checkPassword`` takes the verifier."""
+
+    mechanism = Attribute("What the proof, and so the verifier, is of.")
+    proof = Attribute("What the client has sent, ``bytes``.")
+
+
+@implementer(IProofClient)
+@frozen
+class ProofClient:
+    """What a session logs in with on AUTH by a mechanism that does not send the password."""
+
+    client: Client
+    username: bytes
+    mechanism: str
+    proof: bytes = field(repr=False)
+    checkPassword: Callable[[bytes], bool]
+    lost: Deferred[None] = field(factory=Deferred, repr=False, eq=False)
+
+
+class IVerifiers(Interface):
+    """What a checker provides for mechanisms that need a verifier in the middle of their exchange."""
+
+    def verifier(username: bytes, mechanism: str) -> bytes:  # noqa: N805
+        """Return the verifier, or a Deferred of it; raise ``LoginFailed`` for a user who has none."""

@@ -6,17 +6,19 @@ recipient enters the envelope after the last rule has agreed and nowhere else,
 so a refused one cannot be delivered to, whatever the client does next.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final
 
 from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.mail.interfaces import IMessageSMTP
 from zope.interface import implementer
 
 from smtprelay.interfaces import IEnvelopeDelivery, Incoming, Receive
 from smtprelay.model.message import Client, Draft, Envelope, Recipient, Refused, Reply
-from smtprelay.policy import admission
+from smtprelay.policy import admission, stock_server
 from smtprelay.policy.networks import folded
 from smtprelay.policy.received_header import received
 from smtprelay.policy.router import Router, no_route
@@ -24,6 +26,9 @@ from smtprelay.policy.settings import Identity, ListenerPolicy
 
 #: The MAIL parameters that concern those who deliver; the others end with the session.
 TRAVELLING: Final = frozenset({"BODY", "SMTPUTF8", "RET", "ENVID"})
+
+#: Of a stock address what is no text becomes surrogates, which the rules refuse.
+_TEXT: Final = ("utf-8", "surrogateescape")
 
 _NO_MAIL: Final = Reply(code=503, enhanced="5.5.1", text="MAIL first", rule="sequence")
 #: RFC 5321 §4.5.3.1.10: the client sends to the others in a transaction of their own.
@@ -80,6 +85,7 @@ class EnvelopeDelivery:
     _judged: bool = field(init=False, default=False)
     _refusal: Reply | None = field(init=False, default=None)
     _transaction: _Transaction | None = field(init=False, default=None)
+    _messages: Iterator[IMessageSMTP] = field(init=False, factory=lambda: iter(()))
 
     def client_is(self, client: Client) -> None:
         """Take ``client`` from now on, without a transaction; its user is that of the login."""
@@ -129,11 +135,32 @@ class EnvelopeDelivery:
     # Any method of the interface may return a Deferred; its annotations cannot say so.
     def data(self) -> Incoming | Deferred[Incoming]:  # type: ignore[override]
         """Return where the body goes, our ``Received:`` header already in it."""
-        incoming, ready = self.begin()
+        incoming, ready = self._begin()
         return incoming if ready is None else ready.addCallback(lambda _: incoming)
 
-    def begin(self) -> tuple[Incoming, Deferred[None] | None]:
-        """Do what :meth:`data` does, for a caller who cannot wait until more may be written."""
+    # Twisted's own server asks by the methods of IMessageDelivery.
+
+    def validateFrom(self, helo: tuple[bytes | None, bytes], origin: Any) -> Any:
+        """Do what :meth:`mail` does, without TLS, of which that server tells nothing."""
+        name, address = ((part or b"").decode("ascii", "replace") for part in helo)
+        self.client_is(Client(address=address, helo=name, protocol="ESMTP"))
+        with stock_server.refusing("SMTPBadSender", origin):
+            self.mail(bytes(origin).decode(*_TEXT), {})
+        self._messages = stock_server.messages(self._begin)
+        return origin
+
+    def validateTo(self, user: Any) -> Callable[[], IMessageSMTP]:
+        """Do what :meth:`rcpt` does."""
+        with stock_server.refusing("SMTPBadRcpt", user):
+            self.rcpt(bytes(user.dest).decode(*_TEXT), {})
+        return partial(next, self._messages)
+
+    def receivedHeader(self, helo: object, origin: object, recipients: object) -> bytes:  # noqa: ARG002
+        """Return nothing: the header is written once, at the beginning of the message."""
+        return b""
+
+    def _begin(self) -> tuple[Incoming, Deferred[None] | None]:
+        """Return where the body goes, and when more of it may be written."""
         transaction = self._transaction
         if transaction is None:
             raise Refused(_NO_MAIL)

@@ -13,7 +13,7 @@ login that succeeded recently from the same client, with the same password, does
 
 import hmac
 import secrets
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import blake2b
 from math import inf
@@ -43,6 +43,8 @@ LATELY: Final = 86_400.0
 REMEMBERED: Final = 10_000
 #: Bytes that distinguish keys and guesses.
 DIGEST: Final = 8
+#: Maximum number of guesses of a client, or under a name, that are told from new ones.
+GUESSES: Final = 8
 #: Instead of the time of a guess: it was none after all; and it was right.
 TAKEN_BACK: Final = -inf
 PASSED: Final = inf
@@ -56,7 +58,7 @@ _BUSY: Final = Reply(
 class _Known:
     last: float
     count: int = 0
-    guesses: deque[bytes] = field(factory=lambda: deque(maxlen=8))
+    guesses: dict[bytes, float] = field(factory=dict)
     in_flight: int = 0
 
 
@@ -81,11 +83,12 @@ class LoginThrottle:
     Lets logins wait for one another.
 
     :param memory: what all workers of a relay know; ``None``: there is one process.
+    :ivar key: a secret of all workers.
     """
 
     def __init__(self, clock: IReactorTime, memory: WorkerMemory | None = None) -> None:
         self._clock = clock
-        self._key = secrets.token_bytes(32) if memory is None else memory.key
+        self.key = secrets.token_bytes(32) if memory is None else memory.key
         self._memory = memory
         self._failures: OrderedDict[bytes, _Known] = OrderedDict()
         self._passed: OrderedDict[bytes, float] = OrderedDict()
@@ -104,7 +107,7 @@ class LoginThrottle:
         :raises Refused: with a 454, if it waits too long.
         """
         # The length keeps ("ab", "c") apart from ("a", "bc").
-        guess = hmac.digest(self._key, b"%d:%b%b" % (len(username), username, password), "sha256")[:DIGEST]
+        guess = hmac.digest(self.key, b"%d:%b%b" % (len(username), username, password), "sha256")[:DIGEST]
         keys = (_digest(b"client", counted_as(client).encode()), _digest(b"user", username))
         self._hear()
         if self._clock.seconds() < self._passed.get(keys[0] + guess, -inf):
@@ -230,7 +233,9 @@ class LoginThrottle:
         known = self._recent(key) or _Known(when)
         new = guess not in known.guesses
         if new:
-            known.guesses.append(guess)
+            known.guesses[guess] = when
+            if len(known.guesses) > GUESSES:
+                del known.guesses[next(iter(known.guesses))]
             known.count += 1
             known.last = max(known.last, when)
         self._failures[key] = known
@@ -242,8 +247,9 @@ class LoginThrottle:
     def _uncount(self, key: bytes, guess: bytes) -> None:
         known = self._failures.get(key)
         if known is not None and guess in known.guesses:
-            known.guesses.remove(guess)
+            del known.guesses[guess]
             known.count -= 1
+            known.last = max(known.guesses.values(), default=known.last)
 
     def _recent(self, key: bytes) -> _Known | None:
         known = self._failures.get(key)

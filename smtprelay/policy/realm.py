@@ -1,8 +1,5 @@
 """
 Gives each login its avatar: the realm behind a listener's portal.
-
-:mod:`smtprelay.policy.stock_server` is imported only when the stock protocol asks, because
-``twisted.mail.smtp`` installs the reactor.
 """
 
 from collections.abc import Callable
@@ -30,7 +27,7 @@ class Realm:
         self, avatar_id: Any, mind: Any, *interfaces: InterfaceClass
     ) -> tuple[Any, Any, Callable[[], None]]:
         """
-        Return an avatar for :class:`IEnvelopeDelivery`, else for the stock ``IMessageDelivery``.
+        Return the avatar: an :class:`IEnvelopeDelivery`, which is Twisted's ``IMessageDelivery`` too.
 
         :param avatar_id: an :class:`Identity`; of a checker from another package, which does not know it, a
             name, which has the rights of the listener, or :data:`twisted.cred.checkers.ANONYMOUS`.
@@ -42,10 +39,7 @@ class Realm:
         if not isinstance(identity, Identity):
             identity = Identity(name=avatar_id.decode() if isinstance(avatar_id, bytes) else avatar_id or "")
         avatar = EnvelopeDelivery(self._context, identity, client)
-        if IEnvelopeDelivery in interfaces:
-            return IEnvelopeDelivery, avatar, avatar.forget
-        if IMessageDelivery in interfaces:
-            from smtprelay.policy.stock_server import StockDelivery  # noqa: PLC0415
-
-            return IMessageDelivery, StockDelivery(avatar), avatar.forget
+        for interface in (IEnvelopeDelivery, IMessageDelivery):
+            if interface in interfaces:
+                return interface, avatar, avatar.forget
         raise NotImplementedError(f"no avatar for {interfaces}")

@@ -1,88 +1,54 @@
 """
-Our avatar for the protocols of :mod:`twisted.mail.smtp`.
+What Twisted's own server, :mod:`twisted.mail.smtp`, wants of our avatar in its own words.
 
-Those ask once for each recipient and hand over line by line; here the first recipient
-carries the message and the others follow it. Imported lazily, and by
-:mod:`smtprelay.policy.realm` alone: ``twisted.mail.smtp`` installs the reactor.
+It asks for a message for each recipient, and hands over line by line; here the message of the first recipient
+carries the content, and the others follow it. Importing ``twisted.mail.smtp`` installs the reactor, so its
+errors are imported when they are needed: whoever runs that server has imported it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
-from twisted.mail.smtp import (
-    Address,
-    IMessage,
-    IMessageDelivery,
-    SMTPBadRcpt,
-    SMTPBadSender,
-    SMTPServerError,
-    User,
-)
+from twisted.mail.interfaces import IMessageSMTP
 from zope.interface import implementer
 
 from smtprelay.interfaces import Incoming
-from smtprelay.model.message import Client, Refused, Reply
-from smtprelay.policy.avatar import EnvelopeDelivery
+from smtprelay.model.message import Refused, Reply
 
 #: Maximum number of bytes of lines that are gathered before they are passed on.
 _CHUNK = 64 * 1024
 
 
-@implementer(IMessageDelivery)
-@define(eq=False)
-class StockDelivery:
+@contextmanager
+def refusing(error: str, *about: object, words: Callable[[Reply], object] | None = None) -> Iterator[None]:
+    """Raise a refusal as ``error`` of that server, with our code and ``words``; by default text."""
+    try:
+        yield
+    except Refused as refused:
+        from twisted.mail import smtp  # noqa: PLC0415 -- installs the reactor
+
+        reply = refused.reply
+        raise getattr(smtp, error)(*about, reply.code, (words or _words)(reply)) from refused
+
+
+def messages(begin: Callable[[], tuple[Incoming, object]]) -> Iterator[IMessageSMTP]:
     """
-    An :class:`EnvelopeDelivery` as the stock protocol wants it.
+    Give a message for each recipient of a transaction.
 
-    That protocol does not tell about TLS, so a listener that requires it admits no client here.
+    :param begin: gives where the content goes, or raises :class:`Refused`. When more may be written is of no
+        use here: that server cannot be asked to pause.
     """
-
-    _avatar: EnvelopeDelivery
-    _carried: bool = field(init=False, default=False)
-
-    def validateFrom(self, helo: tuple[bytes | None, bytes], origin: Address) -> Address:
-        """Begin a transaction; :exc:`SMTPBadSender` has the policy's reply."""
-        name, address = helo
-        client = Client(
-            address=address.decode("ascii", "replace"),
-            helo=(name or b"").decode("ascii", "replace"),
-            protocol="ESMTP",
-        )
-        self._avatar.client_is(client)
-        self._carried = False
-        try:
-            self._avatar.mail(_text(origin), {})
-        except Refused as refused:
-            raise SMTPBadSender(origin, refused.reply.code, _words(refused.reply)) from refused
-        return origin
-
-    def validateTo(self, user: User) -> Callable[[], IMessage]:
-        """Add a recipient; :exc:`SMTPBadRcpt` has the policy's reply."""
-        try:
-            self._avatar.rcpt(_text(user.dest), {})
-        except Refused as refused:
-            raise SMTPBadRcpt(user, refused.reply.code, _words(refused.reply)) from refused
-        return self._message
-
-    def receivedHeader(self, helo: object, origin: object, recipients: object) -> bytes:  # noqa: ARG002
-        """Return nothing: the avatar writes the header itself, once."""
-        return b""
-
-    def _message(self) -> IMessage:
-        if self._carried:
-            return _LaterRecipient()
-        try:
-            # The stock protocol cannot be asked to pause.
-            incoming, _ = self._avatar.begin()
-        except Refused as refused:
-            reply = refused.reply
-            raise SMTPServerError(reply.code, _words(reply).encode("ascii")) from refused
-        self._carried = True
-        return _FirstRecipient(incoming)
+    # The words of this error alone must be bytes.
+    with refusing("SMTPServerError", words=lambda reply: _words(reply).encode("ascii")):
+        incoming, _ = begin()
+    yield _FirstRecipient(incoming)
+    while True:
+        yield _LaterRecipient()
 
 
-@implementer(IMessage)
+@implementer(IMessageSMTP)
 @define(eq=False)
 class _FirstRecipient:
     """The message itself, at its first recipient."""
@@ -112,11 +78,12 @@ class _FirstRecipient:
 
     async def _finish(self) -> None:
         reply = await self._incoming.finish()
-        if reply.code >= 400:  # noqa: PLR2004 -- RFC 5321 §4.2.1
-            raise SMTPServerError(reply.code, _words(reply))
+        with refusing("SMTPServerError"):
+            if reply.code >= 400:  # noqa: PLR2004 -- RFC 5321 §4.2.1
+                raise Refused(reply)
 
 
-@implementer(IMessage)
+@implementer(IMessageSMTP)
 class _LaterRecipient:
     """The same message at a later recipient: it gets the result of the first."""
 
@@ -130,11 +97,6 @@ class _LaterRecipient:
         pass
 
 
-def _text(address: Address) -> str:
-    # What is no text becomes surrogates, which the rules refuse.
-    return bytes(address).decode("utf-8", "surrogateescape")
-
-
 def _words(reply: Reply) -> str:
-    text = f"{reply.enhanced} {reply.text}".strip()
-    return text.encode("ascii", "backslashreplace").decode("ascii")
+    words = f"{reply.enhanced} {reply.text}".strip()
+    return words.encode("ascii", "backslashreplace").decode("ascii")

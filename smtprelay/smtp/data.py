@@ -26,6 +26,7 @@ from attrs import field, frozen
 
 from smtprelay.model.message import Reply
 from smtprelay.smtp import reply
+from smtprelay.smtp.events import END_OF_DATA
 from smtprelay.smtp.header_limits import HeaderCheck
 from smtprelay.smtp.settings import ListenerSettings
 
@@ -66,11 +67,14 @@ class BodyDecoder:
 
     :param bare: the client's lines end with a bare LF.
     :ivar ended: the end of data was seen.
+    :ivar ends: what that ends, as :attr:`smtprelay.smtp.events.Content.end` says it.
     :ivar rest: what came behind it; it is for the session.
     :ivar size: octets decoded so far, stored or not.
     :ivar refusal: what must be answered at the end of data instead of storing it, as far as is known yet;
         when several things are wrong it is the same one however the octets were cut.
     """
+
+    ends = END_OF_DATA
 
     def __init__(self, settings: ListenerSettings, *, bare: bool = False) -> None:
         self._limit = settings.size

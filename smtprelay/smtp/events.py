@@ -14,6 +14,7 @@ from smtprelay.smtp.command import Command
 
 #: The "verbs" of what is no command but is answered like one, where replies are counted.
 END_OF_DATA: Final = "END-OF-DATA"
+END_OF_CHUNK: Final = "END-OF-CHUNK"
 RESPONSE: Final = "AUTH-RESPONSE"
 UNKNOWN: Final = "UNKNOWN"
 
@@ -29,15 +30,16 @@ class Answered:
 @frozen
 class Content:
     """
-    Content of a message. ``Session.proceed`` asks for more; if it ended, it wants a reply.
+    Content of a message. ``Session.proceed`` asks for more; at an end it wants a reply.
 
-    :ivar chunk: to be stored; ``b""`` if there is nothing new, or it is refused.
-    :ivar ended: this was the end of data.
+    :ivar data: to be stored; ``b""`` if there is nothing new, or it is refused.
+    :ivar end: :data:`END_OF_DATA`, the message's; :data:`END_OF_CHUNK`: more of it may follow after other
+        commands; ``""``: none.
     :ivar refusal: why the message cannot be stored, or ``None``.
     """
 
-    chunk: bytes = field(repr=False)
-    ended: bool
+    data: bytes = field(repr=False)
+    end: str
     refusal: Reply | None
 
 

@@ -24,8 +24,7 @@ class ESMTPFactory(ServerFactory):
     One listener: makes a session for each client and knows those that are there.
 
     :ivar portal: where sessions log in, for ``IEnvelopeDelivery``, ``IMessageDeliveryFactory``
-        or ``IMessageDelivery``, with :class:`smtprelay.model.credentials.AnonymousClient` or
-        :class:`smtprelay.model.credentials.PasswordClient`.
+        or ``IMessageDelivery``, with the credentials of :mod:`smtprelay.model.credentials`.
     :ivar settings: taken by each session when it begins; it may be replaced, as may ``portal``.
     :param memory: counts the connections of all workers at the same listener; the limits are of all together.
     :param refusals: of all listeners, and stopped by whoever made it; by default of this one.

@@ -12,12 +12,13 @@ from attrs import frozen
 from twisted.cred.credentials import Anonymous, ICredentials
 from twisted.cred.error import UnhandledCredentials
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 
 from smtprelay.interfaces import IEnvelopeDelivery
-from smtprelay.model.credentials import AnonymousClient, PasswordClient
+from smtprelay.model.credentials import AnonymousClient, IVerifiers, PasswordClient, ProofClient
 from smtprelay.model.message import Client
+from smtprelay.smtp.sasl import ClaimedLogin
 
 
 @frozen
@@ -25,7 +26,7 @@ class PortalLogin:
     """
     An avatar.
 
-    :ivar delivery: provides :class:`IEnvelopeDelivery`; its ``client_is`` has not been called yet.
+    :ivar delivery: has the methods that :class:`IEnvelopeDelivery` adds; ``client_is`` was not called yet.
     :ivar logout: ends its use; called once.
     """
 
@@ -46,15 +47,22 @@ async def admit_anonymous(portal: Portal, client: Client) -> PortalLogin:
         return await _admit(portal, Anonymous())
 
 
-async def admit_user(
-    portal: Portal, client: Client, username: str, password: bytes, lost: Deferred[None]
-) -> PortalLogin:
-    """
-    Log ``username`` in; raises like :func:`admit_anonymous`.
+async def request_verifier(portal: Portal, username: str, mechanism: str) -> bytes:
+    """Return a user's verifier; raises what the checker does, and ``LookupError`` where none has any."""
+    checkers: Any = portal.checkers.values()
+    for checker in filter(IVerifiers.providedBy, checkers):
+        return bytes(await maybeDeferred(checker.verifier, username.encode(), mechanism))
+    raise LookupError("no checker has verifiers")
 
-    :param lost: fires when the client is gone.
-    """
-    return await _admit(portal, PasswordClient(client, username.encode(), password, lost))
+
+async def admit_user(
+    portal: Portal, client: Client, login: ClaimedLogin, lost: Deferred[None]
+) -> PortalLogin:
+    """Log a user in; raises like :func:`admit_anonymous`. ``lost`` fires when the client is gone."""
+    name, secret, proves = login.username.encode(), login.password, login.proves
+    if proves is None:
+        return await _admit(portal, PasswordClient(client, name, secret, lost))
+    return await _admit(portal, ProofClient(client, name, login.mechanism, secret, proves, lost))
 
 
 async def _admit(portal: Portal, credentials: ICredentials) -> PortalLogin:

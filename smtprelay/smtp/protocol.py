@@ -207,12 +207,11 @@ class ESMTP(Protocol):
         elif self._session.input.octets:
             # Else it was no more than the transport reads at once.
             self._budget.left -= CONTENT
-        verb = END_OF_DATA
         answer: Deferred[Reply] | Deferred[Reply | None] | Reply | None
         if isinstance(event, Command):
             verb, answer = event.verb, self._responder.answer(event)
         elif isinstance(event, Content):
-            answer = self._responder.take(event)
+            verb, answer = event.end, self._responder.handle_content(event)
         elif isinstance(event, Answered):
             verb, answer = event.verb, event.reply
         else:

@@ -23,7 +23,7 @@ from smtprelay.model.message import Client, Reply
 from smtprelay.model.network import counted_as
 from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, Key, RefusalFilter, RefusalRow
 from smtprelay.smtp.command import command_shown, printable
-from smtprelay.smtp.events import END_OF_DATA, RESPONSE, UNKNOWN
+from smtprelay.smtp.events import END_OF_CHUNK, END_OF_DATA, RESPONSE, UNKNOWN
 
 if TYPE_CHECKING:
     from smtprelay.smtp.responder import Responder
@@ -53,6 +53,7 @@ _STAGES: Final = {
     "MAIL": "mail",
     "RCPT": "rcpt",
     "DATA": "data",
+    END_OF_CHUNK: "content",
     END_OF_DATA: "content",
 }
 

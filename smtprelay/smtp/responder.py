@@ -6,6 +6,7 @@ neither a coroutine nor a Deferred is made, which keeps a message cheap.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from attrs import evolve
@@ -18,10 +19,10 @@ from smtprelay.model.address import is_domain
 from smtprelay.model.message import Client, Refused, Reply
 from smtprelay.smtp import extensions, reply
 from smtprelay.smtp.command import Command, printable
-from smtprelay.smtp.events import RESPONSE, Content
-from smtprelay.smtp.portal_login import PortalLogin, admit_anonymous, admit_user
+from smtprelay.smtp.events import END_OF_CHUNK, RESPONSE, Content
+from smtprelay.smtp.portal_login import PortalLogin, admit_anonymous, admit_user, request_verifier
 from smtprelay.smtp.refusals import LONGEST_USER, FailedLogin
-from smtprelay.smtp.sasl import ClaimedLogin, SaslExchange
+from smtprelay.smtp.sasl import Result, SaslExchange, VerifierRequest
 from smtprelay.smtp.settings import ListenerSettings
 
 #: What a client is called whose EHLO has no name that could be one.
@@ -55,26 +56,25 @@ class Responder:
         """Answer a command that came in order. It never raises, and the Deferred never fails."""
         return self._verbs[command.verb](self, command)
 
-    def take(self, content: Content) -> Deferred[Reply | None] | Reply | None:
+    def handle_content(self, content: Content) -> Deferred[Reply | None] | Reply | None:
         """
         Take content of the message.
 
-        ``None``: go on. A Deferred: go on when it fires. A reply: the message has ended, this is its answer.
+        ``None``: go on. A Deferred: go on when it fires. A reply: an end has come, this is its answer.
         """
         if content.refusal is not None:
             self.abort()
-            return content.refusal if content.ended else None
         if self._incoming is None:  # it failed; the rest is read all the same
-            return reply.LOCAL_ERROR if content.ended else None
+            return (content.refusal or reply.LOCAL_ERROR) if content.end else None
         try:
-            waiting = self._incoming.write(content.chunk) if content.chunk else None
+            waiting = self._incoming.write(content.data) if content.data else None
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             self._failed(error)
             self.abort()
-            return reply.LOCAL_ERROR if content.ended else None
-        if waiting is None and not content.ended:
+            return reply.LOCAL_ERROR if content.end else None
+        if waiting is None and not content.end:
             return None
-        return Deferred.fromCoroutine(self._later(waiting, ended=content.ended))
+        return Deferred.fromCoroutine(self._later(waiting, content.end))
 
     def failed_login(self) -> FailedLogin | None:
         """Return what the last answer refused, if that was a login; once."""
@@ -119,7 +119,8 @@ class Responder:
 
     # --- verbs -----------------------------------------------------------------------------
 
-    def _hello(self, command: Command) -> ReplyOrDeferred:
+    def _handle_ehlo(self, command: Command) -> ReplyOrDeferred:
+        self.abort()
         self._introduce(helo=self._name(command.argument), extended=command.verb == "EHLO")
         greeting = extensions.greeting(self._settings, command.verb, secure=bool(self.client.tls))
         if self._admission is None:
@@ -133,55 +134,52 @@ class Responder:
         self._tell("session.helo", helo=said)
         return UNNAMED
 
-    def _mail(self, command: Command) -> ReplyOrDeferred:
+    def _handle_rset(self, _command: Command) -> ReplyOrDeferred:
+        self.abort()  # the avatar forgets its transaction at the next MAIL
+        return reply.OK
+
+    def _handle_mail(self, command: Command) -> ReplyOrDeferred:
         self.sender = command.argument
         if self._admission is None:
             return Deferred.fromCoroutine(self._first_mail(command))
         return self._ask(reply.SENDER_OK, self._admission.delivery.mail, command.argument, command.parameters)
 
-    def _rcpt(self, command: Command) -> ReplyOrDeferred:
+    def _handle_rcpt(self, command: Command) -> ReplyOrDeferred:
         assert self._admission is not None
         delivery = self._admission.delivery
         return self._ask(reply.RECIPIENT_OK, delivery.rcpt, command.argument, command.parameters)
 
-    def _data(self, _command: Command) -> ReplyOrDeferred:
+    def _handle_data(self, _command: Command) -> ReplyOrDeferred:
         assert self._admission is not None
         return self._ask(reply.START_MAIL, self._admission.delivery.data)
 
-    def _starttls(self, _command: Command) -> ReplyOrDeferred:
+    def _handle_starttls(self, _command: Command) -> ReplyOrDeferred:
         return reply.READY_FOR_TLS
 
-    def _auth(self, command: Command) -> ReplyOrDeferred:
+    def _handle_auth(self, command: Command) -> ReplyOrDeferred:
         if self.client.user:
             return reply.LOGGED_IN_ALREADY
         try:
             exchange = self._exchange = SaslExchange(command.argument, self._settings.mechanisms)
         except Refused as refused:
             return refused.reply
-        return self._step(exchange, exchange.start)
+        return Deferred.fromCoroutine(self._log_in(exchange, exchange.start))
 
-    def _response(self, command: Command) -> ReplyOrDeferred:
-        assert self._exchange is not None
-        return self._step(self._exchange, self._exchange.respond, command.argument)
-
-    def _step(
-        self, exchange: SaslExchange, step: Callable[..., Reply | ClaimedLogin], *values: str
-    ) -> ReplyOrDeferred:
-        try:
-            result = step(*values)
-        except Refused as refused:
-            return self._not_logged_in(exchange.mechanism, exchange.claimed, refused.reply)
-        return Deferred.fromCoroutine(self._log_in(result)) if isinstance(result, ClaimedLogin) else result
+    def _handle_response(self, command: Command) -> ReplyOrDeferred:
+        exchange = self._exchange
+        assert exchange is not None
+        return Deferred.fromCoroutine(self._log_in(exchange, partial(exchange.respond, command.argument)))
 
     _verbs: ClassVar = {
-        "EHLO": _hello,
-        "HELO": _hello,
-        "MAIL": _mail,
-        "RCPT": _rcpt,
-        "DATA": _data,
-        "AUTH": _auth,
-        RESPONSE: _response,
-        "STARTTLS": _starttls,
+        "EHLO": _handle_ehlo,
+        "HELO": _handle_ehlo,
+        "STARTTLS": _handle_starttls,
+        "AUTH": _handle_auth,
+        RESPONSE: _handle_response,
+        "MAIL": _handle_mail,
+        "RCPT": _handle_rcpt,
+        "DATA": _handle_data,
+        "RSET": _handle_rset,
     }
 
     # --- asking ----------------------------------------------------------------------------
@@ -217,27 +215,31 @@ class Responder:
             return self._name_wanted()
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             return self._turned_down(error)
-        answer = self._mail(command)
+        answer = self._handle_mail(command)
         return answer if isinstance(answer, Reply) else await answer
 
-    async def _log_in(self, login: ClaimedLogin) -> Reply:
+    async def _log_in(self, exchange: SaslExchange, step: Callable[[], Result]) -> Reply:
         try:
-            admission = await admit_user(
-                self._portal, self.client, login.username, login.password, self._lost
-            )
+            result = step()
+            while isinstance(result, VerifierRequest):
+                verifier = await request_verifier(self._portal, result.username, exchange.mechanism)
+                result = exchange.resume(result, verifier)
+            if isinstance(result, Reply):
+                return result
+            admission = await admit_user(self._portal, self.client, result, self._lost)
             self.leave()
-            self._introduce(user=login.username)
+            self._introduce(user=result.username)
             self._admission = admission
             admission.delivery.client_is(self.client)
         except LoginFailed as error:
             refusal = evolve(reply.LOGIN_FAILED, rule=getattr(error, "rule", reply.LOGIN_FAILED.rule))
-            return self._not_logged_in(login.mechanism, login.username, refusal)
+            return self._not_logged_in(exchange, refusal)
         except Refused as refused:
-            return self._not_logged_in(login.mechanism, login.username, refused.reply)
+            return self._not_logged_in(exchange, refused.reply)
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             self._failed(error)
-            return self._not_logged_in(login.mechanism, login.username, reply.LOGIN_UNAVAILABLE)
-        self._tell("auth.ok", user=login.username, mechanism=login.mechanism)
+            return self._not_logged_in(exchange, reply.LOGIN_UNAVAILABLE)
+        self._tell("auth.ok", user=result.username, mechanism=exchange.mechanism)
         return reply.LOGGED_IN
 
     def _name_wanted(self) -> Reply:
@@ -247,12 +249,14 @@ class Responder:
         offered = extensions.offers_login(self._settings, secure=secure)
         return reply.LOGIN_FIRST if offered else reply.LOGIN_IN_TLS
 
-    async def _later(self, waiting: Deferred[None] | None, *, ended: bool) -> Reply | None:
+    async def _later(self, waiting: Deferred[None] | None, end: str) -> Reply | None:
         try:
             if waiting is not None:
                 await waiting
-            if not ended:
+            if not end:
                 return None
+            if end == END_OF_CHUNK:
+                return reply.OK
             incoming, self._incoming = self._incoming, None
             if incoming is None:  # the client left while we waited
                 return reply.LOCAL_ERROR
@@ -260,7 +264,7 @@ class Responder:
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             self._failed(error)
             self.abort()
-            return reply.LOCAL_ERROR if ended else None
+            return reply.LOCAL_ERROR if end else None
 
     def _introduce(self, *, helo: str = "", extended: bool | None = None, user: str = "") -> None:
         """Update ``client``, and the protocol that its mail is received with (RFC 3848)."""
@@ -276,8 +280,8 @@ class Responder:
         self._failed(error)
         return reply.LOCAL_ERROR
 
-    def _not_logged_in(self, mechanism: str, user: str, refusal: Reply) -> Reply:
-        self._failed_login = FailedLogin(mechanism, printable(user, LONGEST_USER))
+    def _not_logged_in(self, exchange: SaslExchange, refusal: Reply) -> Reply:
+        self._failed_login = FailedLogin(exchange.mechanism, printable(exchange.claimed, LONGEST_USER))
         return refusal
 
     def _failed(self, error: Exception) -> None:

@@ -1,14 +1,14 @@
 """
-The exchanges of AUTH (RFC 4954, RFC 4616): from what the client sends to a name and a password.
+The exchanges of AUTH (RFC 4954, RFC 4422): from what the client sends to a login that checkers can judge.
 
-A mechanism is a generator: it yields challenges, is sent responses, and returns name and password, or
-``None`` if they make none. Pure.
+A mechanism is an object for one exchange. Each step tells what comes next: a challenge, the user whose
+verifier it must know first, or the login. Pure.
 """
 
 import base64
 import binascii
-from collections.abc import Callable, Generator, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
 
 from attrs import field, frozen
 
@@ -18,31 +18,71 @@ from smtprelay.smtp import reply
 
 @frozen
 class ClaimedLogin:
-    """A login as the client claims it; not checked yet."""
+    """
+    A login as the client claims it; not checked yet.
+
+    :ivar proves: tells whether ``password`` is a proof that fits a verifier; ``None``: it is the password.
+    """
 
     mechanism: str
     username: str
     password: bytes = field(repr=False)
+    proves: Callable[[bytes], bool] | None = None
 
 
-Mechanism = Generator[bytes, bytes, tuple[bytes, bytes] | None]
+@frozen
+class VerifierRequest:
+    """A mechanism must know the verifier of a user; ``then`` takes it, and tells what comes next."""
+
+    username: str
+    then: "Callable[[bytes], Step]"
 
 
-def _plain() -> Mechanism:
-    parts = (yield b"").split(b"\0")
-    if len(parts) != 3:  # noqa: PLR2004 -- authzid NUL authcid NUL passwd
-        return None
-    # The first is the authorization identity: no user may act for another, and devices write anything there.
-    return parts[1], parts[2]
+#: What comes next for a mechanism, whose challenges are ``bytes``; and in its exchange.
+Step = bytes | VerifierRequest | ClaimedLogin
+Result = Reply | VerifierRequest | ClaimedLogin
 
 
-def _login() -> Mechanism:
-    username = yield b"Username:"
-    password = yield b"Password:"
-    return username, password
+class Mechanism(Protocol):
+    """One exchange; its methods may raise :class:`Refused`."""
+
+    def start(self) -> Step:
+        """Tell what comes first, if the client has sent nothing with the command."""
+
+    def step(self, response: bytes) -> Step:
+        """Take a response."""
 
 
-MECHANISMS: Final[Mapping[str, Callable[[], Mechanism]]] = {"PLAIN": _plain, "LOGIN": _login}
+#: Of a name what is no text becomes surrogates, which are not printable.
+_TEXT: Final = ("utf-8", "surrogateescape")
+
+
+class _Plain:
+    def start(self) -> Step:
+        return b""
+
+    def step(self, response: bytes) -> Step:
+        parts = response.split(b"\0")
+        if len(parts) != 3:  # noqa: PLR2004 -- authzid NUL authcid NUL passwd
+            raise Refused(reply.LOGIN_FAILED)
+        # First the authorization identity: no user may act for another, and devices write anything there.
+        return ClaimedLogin("PLAIN", parts[1].decode(*_TEXT), parts[2])
+
+
+class _Login:
+    _username: bytes | None = None
+
+    def start(self) -> Step:
+        return b"Username:"
+
+    def step(self, response: bytes) -> Step:
+        if self._username is not None:
+            return ClaimedLogin("LOGIN", self._username.decode(*_TEXT), response)
+        self._username = response
+        return b"Password:"
+
+
+MECHANISMS: Final[Mapping[str, Callable[[], Mechanism]]] = {"PLAIN": _Plain, "LOGIN": _Login}
 
 
 class SaslExchange:
@@ -68,40 +108,34 @@ class SaslExchange:
             raise Refused(reply.UNKNOWN_MECHANISM)
         self._steps = MECHANISMS[self.mechanism]()
 
-    def start(self) -> Reply | ClaimedLogin:
-        """Return the first challenge, or the login if the initial response was enough."""
-        first = next(self._steps)
-        return self.respond(self._initial) if self._initial else _challenge(first)
+    def start(self) -> Result:
+        """Return what comes first: the first challenge, or what follows from the initial response."""
+        first = self._steps.start()
+        return self.respond(self._initial) if self._initial else self._answer(first)
 
-    def respond(self, line: str) -> Reply | ClaimedLogin:
+    def respond(self, line: str) -> Result:
         """
-        Take a response in base64, padded or not; return the next challenge, or the login.
+        Take a response in base64, padded or not; return what comes next.
 
         :raises Refused: when the client cancels, sends no base64, or no login.
         """
         if line == "*":
             raise Refused(reply.LOGIN_CANCELLED)
-        try:
-            return _challenge(self._steps.send(_decoded(line)))
-        except StopIteration as end:
-            return self._login(end.value)
+        return self._answer(self._steps.step(_decoded(line)))
 
-    def _login(self, claimed: tuple[bytes, bytes] | None) -> ClaimedLogin:
-        username, password = claimed or (b"", b"")
+    def resume(self, request: VerifierRequest, verifier: bytes) -> Result:
+        """Take the verifier that was asked for; as :meth:`respond`."""
+        return self._answer(request.then(verifier))
+
+    def _answer(self, step: Step) -> Result:
+        if isinstance(step, bytes):
+            return reply.challenge(base64.b64encode(step).decode("ascii"))
         # A name with a NUL in it is a whole login of PLAIN in the wrong place: behind the NUL is a password.
-        self.claimed = "" if b"\0" in username else username.decode("utf-8", "replace")
-        try:
-            name = username.decode("utf-8")
-        except UnicodeDecodeError:
-            name = ""
+        self.claimed = "" if "\0" in step.username else step.username
         # The name goes into logs and headers.
-        if not name or not name.isprintable():
+        if not step.username or not step.username.isprintable():
             raise Refused(reply.LOGIN_FAILED)
-        return ClaimedLogin(self.mechanism, name, password)
-
-
-def _challenge(octets: bytes) -> Reply:
-    return reply.challenge(base64.b64encode(octets).decode("ascii"))
+        return step
 
 
 def _decoded(line: str) -> bytes:

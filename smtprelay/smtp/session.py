@@ -10,13 +10,13 @@ Pure.
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Final
+from typing import ClassVar, Final
 
 from smtprelay.model.message import Refused, Reply
-from smtprelay.smtp import dsn, extensions, reply, sniff
+from smtprelay.smtp import dsn, events, extensions, reply, sniff
 from smtprelay.smtp.command import VERBS, Command, split, understand
 from smtprelay.smtp.data import BodyDecoder
-from smtprelay.smtp.events import END_OF_DATA, RESPONSE, UNKNOWN, Answered, Content, Event, Foreign, Signal
+from smtprelay.smtp.events import Answered, Content, Event, Foreign, Signal
 from smtprelay.smtp.line_buffer import LineBuffer
 from smtprelay.smtp.settings import ListenerSettings
 
@@ -28,7 +28,8 @@ class State(Enum):
     SENDER = "the first RCPT"
     RECIPIENTS = "RCPT or DATA"
     CHALLENGED = "a response of AUTH"
-    CONTENT = "CRLF.CRLF"
+    CONTENT = "content of a message, to the end of it or of a chunk"
+    CHUNKS = "the next chunk of a message"
     UPGRADING = "the TLS handshake"
     CLOSING = "our closing of the connection"
     CLOSED = "nothing"
@@ -37,28 +38,29 @@ class State(Enum):
     __hash__ = object.__hash__
 
 
-_HELLO: Final = {"EHLO": State.READY, "HELO": State.READY, "STARTTLS": State.UPGRADING}
-_RESET: Final = {"RSET": State.READY}
+_ANEW: Final = {**dict.fromkeys(("EHLO", "HELO", "RSET"), State.READY), "STARTTLS": State.UPGRADING}
 
 #: Which commands may come in a state, and where their success leads.
 TRANSITIONS: Final[Mapping[State, Mapping[str, State]]] = {
-    State.READY: {**_HELLO, "AUTH": State.READY, "MAIL": State.SENDER},
-    State.SENDER: {**_HELLO, **_RESET, "RCPT": State.RECIPIENTS},
-    State.RECIPIENTS: {**_HELLO, **_RESET, "RCPT": State.RECIPIENTS, "DATA": State.CONTENT},
-    State.CHALLENGED: {RESPONSE: State.READY},
-    State.CONTENT: {END_OF_DATA: State.READY},
+    State.READY: {**_ANEW, "AUTH": State.READY, "MAIL": State.SENDER},
+    State.SENDER: {**_ANEW, "RCPT": State.RECIPIENTS},
+    State.RECIPIENTS: {**_ANEW, "RCPT": State.RECIPIENTS, "DATA": State.CONTENT},
+    State.CHALLENGED: {events.RESPONSE: State.READY},
+    State.CONTENT: {events.END_OF_CHUNK: State.CHUNKS, events.END_OF_DATA: State.READY},
+    State.CHUNKS: _ANEW,
 }
 
 #: Where a refusal leads, for the few that lead anywhere. Who refuses DATA closes the transaction.
-AFTER_REFUSAL: Final = {"DATA": State.READY, RESPONSE: State.READY, END_OF_DATA: State.READY}
+AFTER_REFUSAL: Final = dict.fromkeys(
+    ("DATA", events.RESPONSE, events.END_OF_CHUNK, events.END_OF_DATA), State.READY
+)
 
 #: Where an intermediate reply (3xx) leads.
-HALF_WAY: Final = {"DATA": State.CONTENT, "AUTH": State.CHALLENGED, RESPONSE: State.CHALLENGED}
+HALF_WAY: Final = {"DATA": State.CONTENT, "AUTH": State.CHALLENGED, events.RESPONSE: State.CHALLENGED}
 
 #: Commands that are allowed at any time and that the session answers itself.
 _SIMPLE: Final[Mapping[str, Reply]] = {
     "NOOP": reply.OK,
-    "RSET": reply.OK,
     "HELP": reply.HELP,
     "VRFY": reply.CANNOT_VERIFY,
     "QUIT": reply.BYE,
@@ -75,9 +77,6 @@ SEGMENT: Final = 64 * 1024
 
 #: What a client without TLS may say where TLS is required for everything (RFC 3207 §4).
 _BEFORE_TLS: Final = frozenset({"EHLO", "HELO", "NOOP", "STARTTLS", "QUIT"})
-
-#: Commands that not every listener offers.
-_OFFERED: Final = frozenset({"STARTTLS", "AUTH"})
 
 #: Maximum number of errors in a session: commands that should not have come, and failed logins.
 _ERRORS: Final = frozenset({454, 500, 501, 502, 503, 504, 535, 538, 555})
@@ -128,7 +127,7 @@ class Session:
     @property
     def concludes(self) -> bool:
         """The end of a message has come, and waits for its answer."""
-        return self.pending == END_OF_DATA and self.decoder is None
+        return self.pending == events.END_OF_DATA
 
     def receive(self, octets: bytes) -> None:
         """Take what the client sent. Nothing is looked at before :meth:`next_event`."""
@@ -139,14 +138,14 @@ class Session:
         Return the next event; it never raises.
 
         :class:`Command`, :class:`Answered`: give its reply to :meth:`answer`. :class:`Content`: give a reply
-        if it ended, else :meth:`proceed`. :class:`Foreign`, ``CLOSE``: close. ``UPGRADE``: start TLS and
+        at an end, else :meth:`proceed`. :class:`Foreign`, ``CLOSE``: close. ``UPGRADE``: start TLS and
         :meth:`proceed`. ``PAUSED``: the event before is not answered yet, or the session is closed.
         ``NEED_DATA``: nothing complete is here, and less than a line is kept.
         """
         state = self._state
         if self.pending or self.closed:
             return Signal.PAUSED
-        if self.decoder is not None:
+        if state is State.CONTENT and self.decoder is not None:
             return self._content(self.decoder)
         if state is State.CLOSING:
             return self._end(Signal.CLOSE)
@@ -166,16 +165,22 @@ class Session:
         # RFC 5321 §3.8: 421 announces the end.
         if code == _GOODBYE or verb == "QUIT":
             self._state = State.CLOSING
-            self.decoder = None
         elif code < _INTERMEDIATE:
             self._after_success(verb)
         elif code < _NEGATIVE:
             self._state = HALF_WAY[verb]
             if verb == "DATA":
-                self.decoder = BodyDecoder(self._settings, bare=self.input.bare)
+                self.begin_content(BodyDecoder(self._settings, bare=self.input.bare))
         else:
             self._after_refusal(verb, code)
+        if self._state is not State.CONTENT and self._state is not State.CHUNKS:
+            self.decoder = None
         return reply.render(response)
+
+    def begin_content(self, decoder: BodyDecoder) -> None:
+        """Read content from now on, to the end that ``decoder`` finds."""
+        self._state = State.CONTENT
+        self.decoder = decoder
 
     def proceed(self) -> None:
         """Go on after ``UPGRADE``, or after content that has not ended."""
@@ -214,17 +219,18 @@ class Session:
     def _content(self, decoder: BodyDecoder) -> Event:
         if not self.input.octets:
             return Signal.NEED_DATA
-        chunk = decoder.feed(self.input.take(SEGMENT))
-        self.pending = END_OF_DATA
-        if decoder.ended:
-            if decoder.rest:
-                self.input.put_back(decoder.rest)
+        data = decoder.feed(self.input.take(SEGMENT))
+        end = decoder.ends if decoder.ended else ""
+        self.pending = end or "CONTENT"
+        if end and decoder.rest:
+            self.input.put_back(decoder.rest)
+        if end == events.END_OF_DATA:
             self.decoder = None
-        return Content(chunk, decoder.ended, decoder.refusal)
+        return Content(data, end, decoder.refusal)
 
     def _line(self) -> Event:
         if self._farewell is not None:
-            return self._own(UNKNOWN, self._farewell)
+            return self._own(events.UNKNOWN, self._farewell)
         if not self.input.octets:
             return Signal.NEED_DATA
         if self._fresh and (other := sniff.recognised(self.input)):
@@ -235,7 +241,7 @@ class Session:
         except Refused as refused:
             self._fresh = False
             self.said = b"AUTH" if challenged else self.input.latest
-            return self._own(RESPONSE if challenged else UNKNOWN, refused.reply)
+            return self._own(events.RESPONSE if challenged else events.UNKNOWN, refused.reply)
         if line is None:
             return Signal.NEED_DATA
         self._fresh = False
@@ -251,16 +257,16 @@ class Session:
     def _understand(self, line: bytes) -> Event:
         self._commands += 1
         if self._settings.commands is not None and self._commands > self._settings.commands:
-            return self._own(UNKNOWN, reply.TOO_MANY_COMMANDS)
+            return self._own(events.UNKNOWN, reply.TOO_MANY_COMMANDS)
         if self._state is State.CHALLENGED:
-            self.pending = RESPONSE
-            return Command(RESPONSE, line.decode("latin-1"))
+            self.pending = events.RESPONSE
+            return Command(events.RESPONSE, line.decode("latin-1"))
         try:
             command = understand(line)
             own = self._check(command)
         except Refused as refused:
             verb, _ = split(line)
-            return self._own(verb if verb in VERBS else UNKNOWN, refused.reply)
+            return self._own(verb if verb in VERBS else events.UNKNOWN, refused.reply)
         if own is not None:
             return self._own(command.verb, own)
         self.pending = command.verb
@@ -271,37 +277,42 @@ class Session:
         return Answered(verb, response)
 
     def _check(self, command: Command) -> Reply | None:
-        """Return our own reply to ``command``, or ``None`` if the responder answers."""
+        """Return our own reply to ``command``, or ``None`` if the responder answers; raise to refuse it."""
         verb = command.verb
-        if verb in _OFFERED or self._settings.tls_require == "always":
-            self._check_offered(verb)
+        if self._settings.tls_require == "always" and not self._secure and verb not in _BEFORE_TLS:
+            raise Refused(reply.TLS_FIRST)
         if verb in _SIMPLE:
             return _SIMPLE[verb]
-        if verb not in TRANSITIONS[self._state]:
-            return self._out_of_order(verb)
-        if verb == "MAIL":
-            if command.parameters:
-                self._check_mail(command.parameters)
-        elif verb == "RCPT":
-            for name, value in command.parameters.items():
-                self._check_wish(dsn.RCPT, name, value)
-            if self._recipients >= self._settings.recipients:
-                return reply.too_many_recipients(self._settings.recipients)
+        self._checks.get(verb, Session._check_order)(self, command)
         return None
 
-    def _check_offered(self, verb: str) -> None:
+    def _check_order(self, command: Command) -> None:
+        verb, state = command.verb, self._state
+        if verb in TRANSITIONS[state]:
+            return
+        if verb == "MAIL":
+            raise Refused(reply.NESTED_MAIL)
+        if verb == "DATA" and state is State.SENDER:
+            raise Refused(reply.NO_VALID_RECIPIENTS if self._refused else reply.RECIPIENT_FIRST)
+        raise Refused(reply.MAIL_FIRST if state is State.READY else reply.NOT_NOW)
+
+    def _check_starttls(self, command: Command) -> None:
+        if not extensions.offers_tls(self._settings, secure=self._secure):
+            raise Refused(reply.NOT_NOW if self._secure else reply.NOT_OFFERED)
+        self._check_order(command)
+
+    def _check_auth(self, command: Command) -> None:
         settings, secure = self._settings, self._secure
-        if settings.tls_require == "always" and not secure and verb not in _BEFORE_TLS:
-            raise Refused(reply.TLS_FIRST)
-        if verb == "STARTTLS" and not extensions.offers_tls(settings, secure=secure):
-            raise Refused(reply.NOT_NOW if secure else reply.NOT_OFFERED)
-        if verb == "AUTH" and not extensions.offers_login(settings, secure=secure):
-            if not settings.mechanisms:
-                raise Refused(reply.LOGIN_NOT_OFFERED)
+        if not settings.mechanisms:
+            raise Refused(reply.LOGIN_NOT_OFFERED)
+        if not extensions.offers_login(settings, secure=secure):
             offered = extensions.offers_tls(settings, secure=secure)
             raise Refused(reply.TLS_FOR_LOGIN if offered else reply.NO_TLS_FOR_LOGIN)
+        self._check_order(command)
 
-    def _check_mail(self, parameters: Mapping[str, str]) -> None:
+    def _check_mail(self, command: Command) -> None:
+        self._check_order(command)
+        parameters = command.parameters
         for name, value in parameters.items():
             if name not in _MAIL_PARAMETERS:
                 self._check_wish(dsn.MAIL, name, value)
@@ -313,6 +324,20 @@ class Session:
         if len(size) > _LONGEST_SIZE or int(size or 0) > self._settings.size:
             raise Refused(reply.too_large(self._settings.size, self._settings.size_of))
 
+    def _check_rcpt(self, command: Command) -> None:
+        self._check_order(command)
+        for name, value in command.parameters.items():
+            self._check_wish(dsn.RCPT, name, value)
+        if self._recipients >= self._settings.recipients:
+            raise Refused(reply.too_many_recipients(self._settings.recipients))
+
+    _checks: ClassVar[Mapping[str, Callable[["Session", Command], None]]] = {
+        "STARTTLS": _check_starttls,
+        "AUTH": _check_auth,
+        "MAIL": _check_mail,
+        "RCPT": _check_rcpt,
+    }
+
     def _check_wish(self, known: Mapping[str, Callable[[str], bool]], name: str, value: str) -> None:
         """Check a parameter of RFC 3461; after HELO there are none."""
         if not (self._extended and self._settings.dsn) or name not in known:
@@ -320,21 +345,14 @@ class Session:
         if not known[name](value):
             raise Refused(reply.SYNTAX)
 
-    def _out_of_order(self, verb: str) -> Reply:
-        if verb == "MAIL":
-            return reply.NESTED_MAIL
-        if verb == "DATA" and self._state is State.SENDER:
-            return reply.NO_VALID_RECIPIENTS if self._refused else reply.RECIPIENT_FIRST
-        return reply.MAIL_FIRST if verb in ("RCPT", "DATA") else reply.NOT_NOW
-
     def _after_success(self, verb: str) -> None:
         if verb == "RCPT":
             self._recipients += 1
         elif verb in ("MAIL", "RSET", "EHLO", "HELO"):
             self._recipients = self._refused = 0
-            if verb in _HELLO:
+            if verb in ("EHLO", "HELO"):
                 self._extended = verb == "EHLO"
-        elif verb == END_OF_DATA:
+        elif verb == events.END_OF_DATA:
             self._errors, self._junk = 0, 0.0
         elif verb == "STARTTLS":
             # RFC 3207 §4.2: nothing that came before TLS counts after it, least of all what was injected

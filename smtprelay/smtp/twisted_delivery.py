@@ -1,5 +1,5 @@
 """
-Adapts any ``IMessageDelivery`` to :class:`IEnvelopeDelivery`.
+Adapts any ``IMessageDelivery`` to what our server asks of an :class:`IEnvelopeDelivery`.
 
 The calls have the order of the stock server (``validateFrom``, ``validateTo``, ``receivedHeader``, then one
 ``IMessage`` a recipient), but a 4xx at the end of data stays one, so no temporary failure becomes a bounce.
@@ -7,32 +7,22 @@ Importing ``twisted.mail.smtp`` installs the reactor; import this module late.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, Final
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.mail.smtp import Address, AddressError, SMTPServerError, User
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from smtprelay.interfaces import IEnvelopeDelivery
 from smtprelay.model.message import Client, Refused, Reply
 from smtprelay.smtp import reply
 
 _TEMPORARY: Final = range(400, 500)
 
 
-@frozen
-class Peer:
-    """What a stock ``User`` knows of its protocol."""
-
-    host: bytes
-
-
-@implementer(IEnvelopeDelivery)
 class TwistedDelivery:
     """
-    Drives stock deliveries.
+    Drives stock deliveries; it has the methods that :class:`IEnvelopeDelivery` adds to theirs.
 
     :param delivery: gives the ``IMessageDelivery`` for a message; asked at each MAIL.
     """
@@ -48,11 +38,11 @@ class TwistedDelivery:
         """Remember who speaks, for the calls that want to know."""
         self._client = client
 
-    def mail(self, sender: str, parameters: Mapping[str, str]) -> Deferred[None]:  # type: ignore[override] # noqa: ARG002
+    def mail(self, sender: str, parameters: Mapping[str, str]) -> Deferred[None]:  # noqa: ARG002
         """Ask ``validateFrom``; it may give another address than it was asked about."""
         return Deferred.fromCoroutine(self._mail(sender))
 
-    def rcpt(self, recipient: str, parameters: Mapping[str, str]) -> Deferred[None]:  # type: ignore[override] # noqa: ARG002
+    def rcpt(self, recipient: str, parameters: Mapping[str, str]) -> Deferred[None]:  # noqa: ARG002
         """Ask ``validateTo``; keep what it gives to make the message with."""
         return Deferred.fromCoroutine(self._rcpt(recipient))
 
@@ -79,7 +69,7 @@ class TwistedDelivery:
         self._origin = await _translating(self._delivery.validateFrom, self._helo(), origin)
 
     async def _rcpt(self, recipient: str) -> None:
-        peer = Peer(self._client.address.encode("ascii"))
+        peer = SimpleNamespace(host=self._client.address.encode("ascii"))  # what it wants of its protocol
         user = _parsed(lambda: User(recipient.encode("ascii"), self._helo(), peer, self._origin))
         self._recipients.append((user, await _translating(self._delivery.validateTo, user)))
 
@@ -136,11 +126,9 @@ class Lines:
         _disconnect(messages)
 
     def _line(self, line: bytes) -> None:
-        if not self._begun and line:
-            self._begun = True
-            # Without headers of its own the body must not become part of ours.
-            if b":" not in line:
-                self._tell(b"")
+        # Without headers of its own the body must not become part of ours.
+        if not self._begun and line and b":" not in line:
+            self._tell(b"")
         self._begun = True
         self._tell(line)
 

@@ -74,9 +74,16 @@ class RealmTests(SynchronousTestCase):
         self.assertEqual(self.assertRaises(Refused, avatar.rcpt, "x@y.org", {}).reply.code, 503)
 
     def test_no_reactor(self):
-        """Our own protocol's way imports nothing that installs the reactor."""
-        script = (
-            f"import sys; sys.path[:] = {sys.path}; import smtprelay.service.build.listeners;"
-            "print('twisted.internet.reactor' in sys.modules)"
-        )
-        self.assertEqual(subprocess.check_output([sys.executable, "-c", script]), b"False\n")
+        """Neither our own protocol's way nor Twisted's interfaces import what installs the reactor."""
+        for module in ("smtprelay.service.build.listeners", "twisted.mail.interfaces"):
+            script = (
+                f"import sys; sys.path[:] = {sys.path}; import {module};"
+                "print({'twisted.internet.reactor', 'twisted.mail.smtp'} & set(sys.modules))"
+            )
+            self.assertEqual(subprocess.check_output([sys.executable, "-c", script]), b"set()\n", module)
+
+    def test_one_avatar_for_both(self):
+        """What Twisted's own server gets is our avatar itself, and so are both interfaces one."""
+        self.assertTrue(IEnvelopeDelivery.extends(IMessageDelivery))
+        _, avatar, _ = self.realm.requestAvatar(ANONYMOUS, None, IMessageDelivery)
+        self.assertTrue(IEnvelopeDelivery.providedBy(avatar))

@@ -9,7 +9,6 @@ from smtprelay.model.message import Reply
 from smtprelay.policy.avatar import EnvelopeDelivery
 from smtprelay.policy.networks import Patterns
 from smtprelay.policy.settings import Identity
-from smtprelay.policy.stock_server import StockDelivery
 from tests.policy.doubles import Store, make_desk
 
 HELO = (b"printer", b"127.0.0.1")
@@ -19,10 +18,10 @@ class StockTests(SynchronousTestCase):
     def setUp(self):
         self.store = Store()
 
-    def delivery(self, user: str = "", **listener: object) -> StockDelivery:
-        return StockDelivery(EnvelopeDelivery(make_desk(self.store, **listener), Identity(name=user)))
+    def delivery(self, user: str = "", **listener: object) -> EnvelopeDelivery:
+        return EnvelopeDelivery(make_desk(self.store, **listener), Identity(name=user))
 
-    def to(self, delivery: StockDelivery, *recipients: bytes) -> list[IMessage]:
+    def to(self, delivery: EnvelopeDelivery, *recipients: bytes) -> list[IMessage]:
         """Begin a message and return what the protocol got for each recipient."""
         origin = delivery.validateFrom(HELO, Address(b"a@b.org"))
         users = [StockUser(each, HELO, None, origin) for each in recipients]

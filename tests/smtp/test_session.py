@@ -7,8 +7,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.model.message import Reply
 from smtprelay.smtp import reply
 from smtprelay.smtp.command import Command
-from smtprelay.smtp.events import Answered, Content, Foreign, Signal
-from smtprelay.smtp.session import HALF_WAY, TRANSITIONS, Session
+from smtprelay.smtp.data import BodyDecoder
+from smtprelay.smtp.events import END_OF_CHUNK, END_OF_DATA, Answered, Content, Foreign, Signal
+from smtprelay.smtp.session import HALF_WAY, TRANSITIONS, Session, State
 from smtprelay.smtp.settings import ListenerSettings
 
 
@@ -54,8 +55,8 @@ class Talk:
         return reply.START_MAIL if verb == "DATA" else reply.OK
 
     def _content(self, content: Content) -> None:
-        self.stored.append(content.chunk)
-        if not content.ended:
+        self.stored.append(content.data)
+        if not content.end:
             self.session.proceed()
             return
         self.stored.append(b"|")
@@ -250,6 +251,80 @@ class BareNewlines(SynchronousTestCase):
         """The lines of AUTH end as all others do."""
         talk = Talk(bare=True, mechanisms=("PLAIN",), auth_allow_plaintext=True)
         self.assertEqual(talk.say(b"EHLO x\nAUTH PLAIN AGEAYg==\n"), "250 250")
+
+
+class Counted(BodyDecoder):
+    """Content whose chunks end after so many octets, as those of BDAT do (RFC 3030)."""
+
+    ends = END_OF_CHUNK
+
+    def expect(self, octets: int, *, last: bool = False) -> BodyDecoder:
+        self.left, self.ended = octets, False
+        self.ends = END_OF_DATA if last else END_OF_CHUNK
+        return self
+
+    def feed(self, segment: bytes) -> bytes:
+        data, self.rest = segment[: self.left], segment[self.left :]
+        self.left -= len(data)
+        self.size += len(data)
+        self.ended = not self.left
+        return data
+
+
+class Chunks(SynchronousTestCase):
+    """Content that ends a chunk, through the seam that DATA uses: there is no BDAT yet."""
+
+    def setUp(self):
+        self.talk = Talk()
+        self.talk.say(b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\n")
+        self.decoder = Counted(ListenerSettings())
+        self.chunk(b"one", b"NOOP\r\n")
+
+    def chunk(self, octets: bytes, behind: bytes = b"", *, last: bool = False) -> None:
+        """Send a chunk in two segments, with a command behind it."""
+        self.talk.session.begin_content(self.decoder.expect(len(octets), last=last))
+        codes = "550" if "." in self.talk.refuse else "250"
+        self.assertEqual(self.talk.say(octets[:1], octets[1:] + behind), codes + " 250" * bool(behind))
+
+    def test_the_message_stays_open(self):
+        """Behind a chunk come commands, and its message is still the one that is received."""
+        self.assertIs(self.talk.session.decoder, self.decoder)
+        self.chunk(b"two")
+        self.chunk(b"three", last=True)
+        self.assertEqual(b"".join(self.talk.stored), b"one|two|three|")
+        self.assertIsNone(self.talk.session.decoder)
+        self.assertEqual(self.talk.say(b"MAIL FROM:<>\r\n"), "250")
+
+    def test_no_other_message_within_it(self):
+        """While it is open, neither another message nor other recipients are taken."""
+        said = b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nDATA\r\nAUTH PLAIN\r\n"
+        self.assertEqual(self.talk.say(said), "503 503 503 502")
+        self.assertNotIn(b"MAIL first", self.talk.sent)
+
+    def test_forgotten(self):
+        """RSET and EHLO end it, and a refused chunk does."""
+        for said in (b"RSET\r\n", b"EHLO x\r\n", b""):
+            self.setUp()
+            if not said:
+                self.talk.refuse = (".",)
+                self.chunk(b"two")
+            self.talk.say(said)
+            self.assertIsNone(self.talk.session.decoder)
+            self.assertEqual(self.talk.say(b"MAIL FROM:<>\r\n"), "250", said)
+
+    def test_only_the_end_of_the_message_concludes(self):
+        """A message whose chunk waits for its answer was not received completely."""
+        for last in (False, True):
+            self.talk.session.begin_content(self.decoder.expect(1, last=last))
+            self.talk.session.receive(b"x")
+            self.assertEqual(self.talk.session.next_event(), Content(b"x", self.decoder.ends, None))
+            self.assertEqual(self.talk.session.concludes, last)
+            self.talk.session.answer(reply.OK)
+
+    def test_where_it_leads(self):
+        """The table says so: from content back to commands, of which none begins a message."""
+        self.assertIs(TRANSITIONS[State.CONTENT][END_OF_CHUNK], State.CHUNKS)
+        self.assertFalse({"MAIL", "RCPT", "DATA"} & set(TRANSITIONS[State.CHUNKS]))
 
 
 class Ends(SynchronousTestCase):

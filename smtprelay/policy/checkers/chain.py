@@ -2,7 +2,9 @@
 The checkers of a listener, asked in their order, and what makes guessing slow for all of them.
 """
 
+import hmac
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -11,6 +13,7 @@ from twisted.cred.error import LoginFailed, UnauthorizedLogin
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from zope.interface import implementer
 
+from smtprelay.model.credentials import IProofClient, IVerifiers
 from smtprelay.model.message import Client, Refused
 from smtprelay.policy.login_throttle import LoginThrottle
 
@@ -36,7 +39,7 @@ class UnknownUser(UnauthorizedLogin):
         self.rule = rule
 
 
-@implementer(ICredentialsChecker)
+@implementer(ICredentialsChecker, IVerifiers)
 class CheckerChain:
     """
     Asks one checker after the other, until one says that the name is its own.
@@ -46,7 +49,7 @@ class CheckerChain:
     the throttle, but for a temporary one and for a bug: they tell nothing of the password.
     """
 
-    credentialInterfaces = (IUsernamePassword,)
+    credentialInterfaces = (IUsernamePassword, IProofClient)
 
     def __init__(self, checkers: Sequence[Any], throttle: LoginThrottle) -> None:
         self._checkers = checkers
@@ -56,12 +59,19 @@ class CheckerChain:
         """Fire with what a checker found; fail with :exc:`UnauthorizedLogin`, or as a checker does."""
         return Deferred.fromCoroutine(self._authenticate(credentials))
 
+    async def verifier(self, username: bytes, mechanism: str) -> bytes:  # type: ignore[override]
+        """Return a user's verifier; without one a fake, always the same, by which no client learns that."""
+        for checker in filter(IVerifiers.providedBy, self._checkers):
+            with suppress(LoginFailed):
+                return bytes(await maybeDeferred(checker.verifier, username, mechanism))
+        return hmac.digest(self._throttle.key, f"{mechanism}:".encode() + username, "sha256")
+
     async def _authenticate(self, credentials: Any) -> Any:
         client = getattr(credentials, "client", None) or Client(address="")
         attempt = await self._throttle.begin(
             client.address,
             credentials.username,
-            credentials.password,
+            credentials.proof if IProofClient.providedBy(credentials) else credentials.password,
             lost=getattr(credentials, "lost", None),
         )
         try:
@@ -81,10 +91,12 @@ class CheckerChain:
     async def _ask(self, credentials: Any) -> Any:
         strangers: list[UnknownUser] = []
         for checker in self._checkers:
+            if not any(each.providedBy(credentials) for each in checker.credentialInterfaces):
+                continue
             try:
                 return await maybeDeferred(checker.requestAvatarId, credentials)
             except UnknownUser as unknown:
                 strangers.append(unknown)
         for stranger in strangers:
             await stranger.pretend()
-        raise strangers[-1]
+        raise strangers[-1] if strangers else UnknownUser

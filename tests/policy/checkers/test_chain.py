@@ -171,6 +171,22 @@ class ThrottleTests(ChainTests):
                 self.login("eve", f"guess{n}").addErrback(lambda _: None)
             self.assertTrue(self.waits(), error)
 
+    def test_an_outage_is_no_guess_behind_guesses(self) -> None:
+        """What could not be verified does not make the next login wait again, as a guess does."""
+        wrong, right = Scripted(failing(UnauthorizedLogin)), Scripted(lambda: succeed(Identity(name="eve")))
+        away = Scripted(failing(Refused(Reply(code=454, enhanced="4.7.0", text="away"))))
+        for between, waits in ((away, False), (wrong, True)):
+            self.setUp()
+            self.use(wrong)
+            for n in range(3):
+                self.failureResultOf(self.login("eve", f"guess{n}"))
+            self.clock.advance(1)
+            self.chain._checkers = [between]
+            self.failureResultOf(self.login("eve", "another"))
+            self.chain._checkers = [right]
+            self.assertEqual(not self.login("eve").called, waits)
+            self.clock.advance(60)
+
     def test_what_is_no_guess(self) -> None:
         """An outage and a bug tell nothing of a password, and a login that succeeds is none."""
         outage = Refused(Reply(code=454, enhanced="4.7.0", text="away"))

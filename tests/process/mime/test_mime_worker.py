@@ -147,7 +147,7 @@ class BoundTests(WorkerCase, TestCase):
 
     async def test_deadline(self):
         """A task that does not end although it does not compute is ended by the clock."""
-        self.worker = self.make(bounds=Bounds(wall=(2.0, 0.0)))
+        self.worker = self.make(bounds=Bounds(wall=(4.0, 0.0)))
         slow, waiting = self.running(tasks.wait), self.running(tasks.repeat)
         await self.assertFailure(slow, MimeWorkerTimeout)
         await waiting

@@ -38,7 +38,7 @@ class CheckTests(SpoolStories, SynchronousTestCase):
             ("UPDATE lane SET due = 9e9", "but a delivery is due"),
             ("UPDATE delivery SET due = NULL WHERE state = 'deferred'", "contradict its state"),
             ("UPDATE recipient SET state = 'open'", "a recipient contradicts its delivery"),
-            ("UPDATE recipient SET state = 'delivered'", "nobody to go to"),
+            ("UPDATE recipient SET state = 'delivered'", "has no recipients"),
             ("UPDATE attempt SET ended = NULL", "without its delivery"),
             ("UPDATE attempt SET ended = 1", "without its attempt"),
             ("DELETE FROM delivery", "a message has no delivery"),

@@ -44,7 +44,7 @@ class CheckTests(SpoolStories, SynchronousTestCase):
             ("DELETE FROM delivery", "a message has no delivery"),
             ("UPDATE message SET finished = 1", "a message is finished before its deliveries"),
             ("UPDATE chunk SET content = x'00'", "a body is not whole"),
-            ("INSERT INTO chunk SELECT id, 1, x'00' FROM message WHERE finished > 0", "nobody needs it"),
+            ("INSERT INTO chunk SELECT id, 1, x'00' FROM message WHERE finished > 0", "is not needed"),
             ("UPDATE recipient SET state = 'deleted'", "a recipient contradicts its delivery"),
             ("UPDATE delivery SET state = 'deleted' WHERE state = 'queued'", "contradict its state"),
             ("UPDATE delivery SET state = 'deleted' WHERE state = 'delivered'", "no recipient without"),

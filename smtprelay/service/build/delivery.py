@@ -34,7 +34,7 @@ def build_context(
         lanes=LaneStates(events),
         clock=clock,
         events=events,
-        jitter=random.random,  # noqa: S311 -- no secret; a system call for each attempt costs more
+        jitter=random.random,
     )
 
 

@@ -19,9 +19,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Body, DeferToThread, Events
 from smtprelay.model.message import Delivery, Envelope
+from smtprelay.model.network import is_loopback
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Results
 from smtprelay.model.route import Limits
-from smtprelay.net.tls_client import is_loopback
 from smtprelay.providers.classify import WEBHOOK, by_status, outcome, retry_after, words
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.http.client import Http, NoAnswerError, Response

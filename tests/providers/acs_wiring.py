@@ -15,7 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Delivery, Envelope, Recipient
 from smtprelay.providers.acs.api import AcsApi
-from smtprelay.providers.acs.provider import Acs, AcsOptions, Credentials
+from smtprelay.providers.acs.provider import Acs, AcsOptions
+from smtprelay.providers.acs.signature import Credentials
 from smtprelay.testing.acs import FakeAcs
 from smtprelay.testing.mime import InlineMimeWorker
 from tests.providers.http_wiring import JoinedHttp

@@ -23,17 +23,12 @@ from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.acs.api import AcsApi, NoCredentialsError, content, operation_url, refusal
 from smtprelay.providers.acs.errors import NOTHING_SAID, ApiError, Sent, field_named, results_of
+from smtprelay.providers.acs.kind import ACS_LIMITS
 from smtprelay.providers.acs.operation import OperationStatus, get_operation, wait_for_operation
 from smtprelay.providers.acs.request import encoded_size, largest_mail, map_mail, measure
-from smtprelay.providers.acs.signature import Credentials
 from smtprelay.providers.classify import acs_refusal, retry_after
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.http.client import AnswerLost, NotSent, Response
-
-__all__ = ["ACS_LIMITS", "Acs", "AcsOptions", "Credentials", "single_id"]
-
-#: Limits that the service documents; the size is that of the whole request, after base64.
-ACS_LIMITS: Final = Limits(request=10_000_000, recipients=50)
 
 _ACCEPTED: Final = 202
 _BAD: Final = 400

@@ -14,9 +14,9 @@ from smtprelay.interfaces import Provider
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.model.route import RateLimit
+from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.http.client import open_http
 from smtprelay.providers.webhook import DEFAULT, Webhook, WebhookTarget
-from smtprelay.service.build.providers import ProviderContext
 
 #: Events are small, and so are their receivers; one that hangs must not delay the others.
 RATE_LIMIT: Final = RateLimit(concurrency=10, per_lane=4)

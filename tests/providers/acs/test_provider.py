@@ -12,8 +12,9 @@ from smtprelay.interfaces import MailTooCostly, MimeWorkerTimeout, MimeWorkerUna
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
 from smtprelay.model.route import Limits
 from smtprelay.providers.acs.api import AcsApi
-from smtprelay.providers.acs.provider import Credentials, single_id
+from smtprelay.providers.acs.provider import single_id
 from smtprelay.providers.acs.request import map_mail
+from smtprelay.providers.acs.signature import Credentials
 from smtprelay.providers.http.client import AnswerLost, Response
 from smtprelay.testing.acs import Answers, Babbles, Drops, FakeAcs, Hangs
 from tests.providers.acs_wiring import (

@@ -6,10 +6,12 @@ from attrs import evolve
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.providers.acs.provider import ACS_LIMITS, Acs
-from smtprelay.providers.capture import Capture
+from smtprelay.providers.acs.kind import ACS_LIMITS, credentials_of
+from smtprelay.providers.acs.provider import Acs
+from smtprelay.providers.capture.provider import Capture
+from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.outgoing import OutgoingProvider
-from smtprelay.service.build.providers import ProviderContext, build_providers, credentials_of
+from smtprelay.service.build.providers import build_providers
 from smtprelay.testing.mime import InlineMimeWorker
 from tests.config.loading import load_text
 from tests.recording import Recording

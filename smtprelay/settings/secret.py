@@ -16,7 +16,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from smtprelay.config.tree import unfit
+from smtprelay.settings.values import unfit
 
 _MAXIMUM_BYTES: Final = 1 << 16
 
@@ -45,6 +45,13 @@ class Secret:
         was a value.
         """
         return self._read()
+
+    def text(self) -> str:
+        """Return the value without blanks around it, ``""`` if there is none."""
+        try:
+            return self.reveal().strip()
+        except ValueError:
+            return ""
 
     def warnings(self) -> Sequence[str]:
         """Return warnings about the place of the secret, each as a sentence."""

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.outcome import Blocked, Delivered
 from smtprelay.model.outcome import Deferred as Later
-from smtprelay.providers.capture import Capture
+from smtprelay.providers.capture.provider import Capture
 from tests.behaviours.provider import (
     BOB,
     CY,

@@ -88,7 +88,7 @@ PURE = (
     "smtprelay.smtp.data",
     "smtprelay.smtp.session",
     "smtprelay.dispatch.retry",
-    "smtprelay.providers.classify",
+    "smtprelay.providers.outcomes",
 )
 IMPURE = ("twisted", "time", "random", "os")
 

@@ -2,14 +2,18 @@
 What the relay gives a provider to work with.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from attrs import field, frozen
 
 from smtprelay.interfaces import DeferToThread, Events, MimeWorker
 from smtprelay.net.reachability import Reachability
-from smtprelay.providers.http.client import Http, open_http
-from smtprelay.settings.provider import HttpProviderSettings
+from smtprelay.providers.call import Caller
+from smtprelay.providers.http.client import open_http
+from smtprelay.settings.provider import RemoteProviderSettings
+
+C = TypeVar("C")
 
 
 @frozen(kw_only=True)
@@ -34,12 +38,22 @@ class ProviderContext:
         """Return what notes whether ``provider`` can be reached."""
         return self.reachabilities.setdefault(provider, Reachability(provider, self.reactor.seconds))
 
-    def http(self, provider: str, settings: HttpProviderSettings) -> Http:
-        """Return the HTTP client of ``provider``."""
-        return open_http(
+    def caller(
+        self, provider: str, settings: RemoteProviderSettings, read_credentials: Callable[[], C]
+    ) -> Caller[C]:
+        """Return what sends the requests of ``provider``; its ``read_credentials`` is called in a thread."""
+        http = open_http(
             self.reactor,
             concurrency=settings.concurrency,
             timeout=settings.timeout,
             ca=settings.ca or "",
             reachability=self.reachability(provider),
+        )
+        return Caller(
+            provider,
+            http,
+            read_credentials,
+            clock=self.reactor,
+            events=self.events,
+            defer_to_thread=self.defer_to_thread,
         )

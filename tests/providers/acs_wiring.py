@@ -17,6 +17,7 @@ from smtprelay.model.message import Delivery, Envelope, Recipient
 from smtprelay.providers.acs.api import AcsApi
 from smtprelay.providers.acs.provider import Acs, AcsOptions
 from smtprelay.providers.acs.signature import Credentials
+from smtprelay.providers.call import Caller
 from smtprelay.testing.acs import FakeAcs
 from smtprelay.testing.mime import InlineMimeWorker
 from tests.providers.http_wiring import JoinedHttp
@@ -69,7 +70,7 @@ class JoinedAcs:
         self.threads = 0
         self.released = 0
         given = {"sender": "DoNotReply@mail.example.com", "sender_domains": ["Mail.Example.com"], **options}
-        api = AcsApi(
+        caller = Caller(
             "acs",
             self.joined.http,
             self._read,
@@ -78,7 +79,7 @@ class JoinedAcs:
             defer_to_thread=self._aside,
         )
         self.provider = Acs(
-            api, AcsOptions(**given), worker=self.worker, clock=self.clock, events=self.events
+            AcsApi(caller), AcsOptions(**given), worker=self.worker, clock=self.clock, events=self.events
         )
 
     def start(self, item: Delivery | None = None, body: bytes = MAIL) -> "Deferred[Any]":

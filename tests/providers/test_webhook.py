@@ -14,7 +14,8 @@ from twisted.web.server import Request
 
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome
-from smtprelay.providers.webhook import Webhook, WebhookTarget, checked, key_of
+from smtprelay.providers.call import Caller
+from smtprelay.providers.webhook import Webhook, checked, key_of
 from tests.dispatch.stage import MORNING, make_delivery
 from tests.providers.http_wiring import JoinedHttp
 from tests.recording import Recording
@@ -54,8 +55,15 @@ class WebhookTests(SynchronousTestCase):
         self.joined = JoinedHttp.to(self.receiver, clock)
         self.url, self.secret = "http://127.0.0.1/hook?token=x", ""
         self.events = Recording()
-        hook = WebhookTarget(self.joined.http, lambda: self.url, lambda: self.secret)
-        self.webhook = Webhook({"printers": hook}, clock=clock, events=self.events, defer_to_thread=execute)
+        hook = Caller(
+            "webhook",
+            self.joined.http,
+            lambda: (checked(self.url), key_of(self.secret)),
+            clock=clock,
+            events=self.events,
+            defer_to_thread=execute,
+        )
+        self.webhook = Webhook({"printers": hook}, clock)
 
     def deliver(self, lane: str = "printers") -> Outcome:
         delivery: Any = make_delivery(lane, provider="webhook", lane=lane)

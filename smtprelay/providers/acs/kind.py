@@ -125,14 +125,7 @@ def build(name: str, settings: AcsSettings, context: "ProviderContext") -> "Prov
     from smtprelay.providers.acs.api import AcsApi  # noqa: PLC0415
     from smtprelay.providers.acs.provider import Acs, AcsOptions  # noqa: PLC0415
 
-    api = AcsApi(
-        name,
-        context.http(name, settings),
-        lambda: credentials_of(settings),
-        clock=context.reactor,
-        events=context.events,
-        defer_to_thread=context.defer_to_thread,
-    )
+    api = AcsApi(context.caller(name, settings, lambda: credentials_of(settings)))
     options = AcsOptions(
         sender=settings.sender,
         sender_domains=settings.sender_domains,

@@ -19,8 +19,8 @@ from smtprelay.providers.acs.provider import Acs, AcsOptions
 from smtprelay.providers.acs.signature import Credentials
 from smtprelay.providers.call import Caller
 from smtprelay.testing.acs import FakeAcs
+from smtprelay.testing.memory_http import MemoryHttp
 from smtprelay.testing.mime import InlineMimeWorker
-from tests.providers.http_wiring import JoinedHttp
 from tests.recording import Recording
 
 NOW = 1_800_000_000.0
@@ -63,7 +63,7 @@ class JoinedAcs:
         if clock is None:
             self.clock.advance(NOW)
         self.fake = fake(self.clock) if fake else FakeAcs(self.clock, KEYS[:2])
-        self.joined = JoinedHttp.to(self.fake, self.clock)
+        self.joined = MemoryHttp.to(self.fake, self.clock)
         self.events = Recording()
         self.secrets: Credentials | Exception = Credentials(ENDPOINT, KEYS[:2])
         self.worker = InlineMimeWorker()

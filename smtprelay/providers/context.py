@@ -10,7 +10,7 @@ from attrs import field, frozen
 from smtprelay.interfaces import DeferToThread, Events, MimeWorker
 from smtprelay.net.reachability import Reachability
 from smtprelay.providers.call import Caller
-from smtprelay.providers.http.client import open_http
+from smtprelay.providers.http.client import Http, open_http
 from smtprelay.settings.provider import RemoteProviderSettings
 
 C = TypeVar("C")
@@ -24,6 +24,7 @@ class ProviderContext:
     :ivar defer_to_thread: runs a function on one of the relay's threads.
     :ivar mime: works on the content of mail.
     :ivar hostname: the relay's.
+    :ivar open_http: makes the HTTP client of a provider.
     :ivar reachabilities: by the provider's name: whether it can be reached.
     """
 
@@ -32,6 +33,7 @@ class ProviderContext:
     defer_to_thread: DeferToThread
     mime: MimeWorker
     hostname: str
+    open_http: Callable[..., Http] = open_http
     reachabilities: dict[str, Reachability] = field(factory=dict)
 
     def reachability(self, provider: str) -> Reachability:
@@ -42,7 +44,7 @@ class ProviderContext:
         self, provider: str, settings: RemoteProviderSettings, read_credentials: Callable[[], C]
     ) -> Caller[C]:
         """Return what sends the requests of ``provider``; its ``read_credentials`` is called in a thread."""
-        http = open_http(
+        http = self.open_http(
             self.reactor,
             concurrency=settings.concurrency,
             timeout=settings.timeout,

@@ -2,8 +2,8 @@
 An HTTP client that is joined in memory with a fake service, by the agent that the relay uses.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
@@ -15,11 +15,10 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from smtprelay.providers.call import Caller
+from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.http.client import Http
 from smtprelay.providers.http.pool import LiteralAgent
-
-C = TypeVar("C")
+from smtprelay.testing.mime import InlineMimeWorker
 
 
 class MemoryTransport(FakeTransport):
@@ -106,16 +105,17 @@ class MemoryHttp:
             found[0].raiseException()
         return found[0]
 
-    def caller(self, name: str, read_credentials: Callable[[], C]) -> Caller[C]:
-        """Return what sends the requests of a provider called ``name`` to the server."""
-        return Caller(
-            name,
-            self.http,
-            read_credentials,
-            clock=self.clock,
-            events=lambda _event, /, **_fields: None,
-            defer_to_thread=execute,
-        )
+    def context(self, **more: Any) -> ProviderContext:
+        """Return what a provider is built with, whose requests go to the server; ``more`` replaces parts."""
+        given = {
+            "reactor": self.clock,
+            "events": lambda _event, /, **_fields: None,
+            "defer_to_thread": execute,
+            "mime": InlineMimeWorker(),
+            "hostname": "relay.example.com",
+            "open_http": lambda *_, **__: self.http,
+        }
+        return ProviderContext(**{**given, **more})
 
     def leftovers(self) -> Sequence[object]:
         """Return the delayed calls and the open connections."""

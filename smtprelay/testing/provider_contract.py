@@ -191,6 +191,10 @@ class IdempotentContract(Contract):
         self.assert_all(self.deliver(delivery(BOB)), Delivered)
         self.assertEqual(list(self.at.recipients()), [BOB])
 
+
+class ResolveContract(Contract):
+    """Providers that can be asked what became of a delivery."""
+
     def test_resolved(self) -> None:
         """``resolve`` finds what was delivered, and ``None`` for what never was; it sends nothing."""
         self.assertIsNone(self.at.run(self.at.provider.resolve(delivery(BOB))))

@@ -17,7 +17,7 @@ from smtprelay.model.message import Delivery, Envelope, Recipient
 from smtprelay.providers.acs.api import AcsApi
 from smtprelay.providers.acs.provider import Acs, AcsOptions
 from smtprelay.providers.acs.signature import Credentials
-from smtprelay.providers.call import Caller
+from smtprelay.settings.provider import RemoteProviderSettings
 from smtprelay.testing.acs import FakeAcs
 from smtprelay.testing.memory_http import MemoryHttp
 from smtprelay.testing.mime import InlineMimeWorker
@@ -70,14 +70,8 @@ class JoinedAcs:
         self.threads = 0
         self.released = 0
         given = {"sender": "DoNotReply@mail.example.com", "sender_domains": ["Mail.Example.com"], **options}
-        caller = Caller(
-            "acs",
-            self.joined.http,
-            self._read,
-            clock=self.clock,
-            events=self.events,
-            defer_to_thread=self._aside,
-        )
+        context = self.joined.context(events=self.events, defer_to_thread=self._aside)
+        caller = context.caller("acs", RemoteProviderSettings(type="acs"), self._read)
         self.provider = Acs(
             AcsApi(caller), AcsOptions(**given), worker=self.worker, clock=self.clock, events=self.events
         )

@@ -12,6 +12,7 @@ from smtprelay.testing.provider_contract import (
     FakedProvider,
     IdempotentContract,
     LostAnswerContract,
+    ResolveContract,
 )
 from tests.providers.acs_wiring import joined_acs
 
@@ -52,6 +53,7 @@ class FakedAcsProvider(FakedProvider):
 class AcsContractTests(
     DeliveryContract,
     IdempotentContract,
+    ResolveContract,
     DeferredContract,
     FailedContract,
     CredentialsContract,

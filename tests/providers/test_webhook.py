@@ -14,6 +14,7 @@ from twisted.web.server import Request
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome
 from smtprelay.providers.webhook import Webhook, checked, key_of
+from smtprelay.settings.provider import RemoteProviderSettings
 from smtprelay.testing.memory_http import MemoryHttp
 from tests.dispatch.stage import MORNING, make_delivery
 
@@ -51,7 +52,10 @@ class WebhookTests(SynchronousTestCase):
         clock.advance(MORNING)
         self.joined = MemoryHttp.to(self.receiver, clock)
         self.url, self.secret = "http://127.0.0.1/hook?token=x", ""
-        hook = self.joined.caller("webhook", lambda: (checked(self.url), key_of(self.secret)))
+        settings = RemoteProviderSettings(type="webhook")
+        hook = self.joined.context().caller(
+            "webhook", settings, lambda: (checked(self.url), key_of(self.secret))
+        )
         self.webhook = Webhook({"printers": hook}, clock)
 
     def deliver(self, lane: str = "printers") -> Outcome:

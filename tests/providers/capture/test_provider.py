@@ -21,6 +21,7 @@ from smtprelay.testing.provider_contract import (
     DeliveryContract,
     FakedProvider,
     IdempotentContract,
+    ResolveContract,
     delivery,
 )
 
@@ -59,7 +60,9 @@ class FakedCapture(FakedProvider):
         return list((self.path / "tmp").glob("*"))
 
 
-class CaptureContractTests(DeliveryContract, IdempotentContract, DeferredContract, SynchronousTestCase):
+class CaptureContractTests(
+    DeliveryContract, IdempotentContract, ResolveContract, DeferredContract, SynchronousTestCase
+):
     def faked(self) -> FakedProvider:
         return FakedCapture(self)
 

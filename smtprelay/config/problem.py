@@ -11,9 +11,10 @@ from typing import Final
 
 from attrs import field, frozen
 
-from smtprelay.config.masking import LONGEST, is_secret, masked
+from smtprelay.config.masking import LONGEST, masked
 from smtprelay.config.tree import Items, Mark, Node, Scalar, Table
 from smtprelay.settings.complaint import below, did_you_mean
+from smtprelay.settings.secret import is_secret
 
 #: The keys to an old name, and the new name of its last key; ``*`` is every entry of a map or list.
 RENAMED: Final[Mapping[str, str]] = {

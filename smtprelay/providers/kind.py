@@ -8,11 +8,12 @@ It is imported with the configuration, by every command, so nothing slow is impo
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from attrs import field, fields_dict, frozen
+from attrs import field, fields, fields_dict, frozen
 
 from smtprelay.model.route import Limits
 from smtprelay.settings.complaint import Complaint, Path
 from smtprelay.settings.provider import ProviderSettings
+from smtprelay.settings.secret import SECRET_WORDS, is_secret
 
 if TYPE_CHECKING:
     from smtprelay.interfaces import Provider
@@ -38,13 +39,20 @@ class ProviderKind:
     :ivar raw: it sends mail as MIME, so each mail is finished before the provider gets it.
     """
 
-    settings: type[ProviderSettings]
+    settings: type[ProviderSettings] = field()
     build: "Callable[[str, Any, ProviderContext], Provider]"
     limits: Limits = UNLIMITED
     checks: Sequence[Check] = ()
     outside_checks: Sequence[Check] = ()
     raw: bool = False
     name: str = field(init=False)
+
+    @settings.validator
+    def _names(self, _: object, settings: type[ProviderSettings]) -> None:
+        """In a quoted line of the file a secret is known, and hidden, by the name of its key."""
+        for each in fields(settings):
+            if "Secret" in str(each.type) and not is_secret(each.name):
+                raise ValueError(f"{each.name}: the name of a secret has one of {', '.join(SECRET_WORDS)}")
 
     @name.default
     def _name(self) -> str:

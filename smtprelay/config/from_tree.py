@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, partial
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
-from attrs import fields, fields_dict, has
+from attrs import fields_dict, has
 from cattrs import Converter
 from cattrs.errors import ClassValidationError
 from cattrs.gen import make_dict_structure_fn, override
@@ -35,7 +35,7 @@ from smtprelay.model.units import Misspelt
 from smtprelay.providers.registry import kinds
 from smtprelay.settings import values
 from smtprelay.settings.complaint import below, did_you_mean
-from smtprelay.settings.provider import ProviderSettings
+from smtprelay.settings.provider import ProviderSettings, type_word
 
 #: A hook of cattrs: takes a node and its type.
 Hook = Callable[[Node, Any], Any]
@@ -126,12 +126,6 @@ def _type_hook(classes_for: Callable[[str], Mapping[str, Any]], converter: Conve
         return hook_of(classes[expect_one_of(word, classes, "type", culprit=node)])(node, None)
 
     return hook
-
-
-def type_word(cls: Any) -> str:
-    """Return the word of the key "type" that stands for a class, ``""`` if it has no such key."""
-    kind = next((each.type for each in fields(cls) if each.name == "type"), None)
-    return str(get_args(kind)[0]) if kind is not None else ""
 
 
 def _list_hook(element: Any, converter: Converter) -> Hook:

@@ -16,7 +16,7 @@ from attrs import NOTHING, Attribute, Factory, evolve, fields, frozen, has
 
 from smtprelay.config.endpoint import Endpoint
 from smtprelay.config.example import example_of
-from smtprelay.config.from_tree import UNITS, type_word
+from smtprelay.config.from_tree import UNITS
 from smtprelay.config.listeners import PasswordHash
 from smtprelay.config.model import Config
 from smtprelay.config.problem import RENAMED, renamed
@@ -25,7 +25,7 @@ from smtprelay.model.route import Window
 from smtprelay.providers.registry import all_kinds
 from smtprelay.settings import values
 from smtprelay.settings.complaint import below, did_you_mean
-from smtprelay.settings.provider import ProviderSettings
+from smtprelay.settings.provider import ProviderSettings, type_word
 from smtprelay.settings.secret import Secret
 
 #: The types in words.

@@ -6,13 +6,13 @@ It is imported with the configuration, by every command, so nothing slow is impo
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any
 
-from attrs import field, fields, fields_dict, frozen
+from attrs import field, fields, frozen
 
 from smtprelay.model.route import Limits
 from smtprelay.settings.complaint import Complaint, Path
-from smtprelay.settings.provider import ProviderSettings
+from smtprelay.settings.provider import ProviderSettings, type_word
 from smtprelay.settings.secret import SECRET_WORDS, is_secret
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 #: Gives what is wrong with the settings of one provider; they are at ``path`` of the configuration.
 Check = Callable[[Any, Path], Iterable[Complaint]]
-
-#: A provider has no limits that are known.
-UNLIMITED: Final = Limits()
 
 
 @frozen(kw_only=True)
@@ -41,7 +38,7 @@ class ProviderKind:
 
     settings: type[ProviderSettings] = field()
     build: "Callable[[str, Any, ProviderContext], Provider]"
-    limits: Limits = UNLIMITED
+    limits: Limits = field(factory=Limits)
     checks: Sequence[Check] = ()
     outside_checks: Sequence[Check] = ()
     raw: bool = False
@@ -56,5 +53,4 @@ class ProviderKind:
 
     @name.default
     def _name(self) -> str:
-        (word,) = get_args(fields_dict(self.settings)["type"].type)
-        return str(word)
+        return type_word(self.settings)

@@ -2,9 +2,9 @@
 The settings that providers have in common; each type of provider adds its own.
 """
 
-from typing import Self
+from typing import Any, Self, get_args
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 from smtprelay.model.route import Limits, RateLimit
 from smtprelay.settings import values
@@ -66,3 +66,9 @@ class HttpProviderSettings(RemoteProviderSettings):
     """
 
     endpoint: values.Url | None = None
+
+
+def type_word(cls: Any) -> str:
+    """Return the word of the key "type" that stands for a class, ``""`` if it has no such key."""
+    kind = next((each.type for each in fields(cls) if each.name == "type"), None)
+    return str(get_args(kind)[0]) if kind is not None else ""

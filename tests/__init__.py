@@ -6,7 +6,7 @@ A warning is an error: trial keeps those of a test, and issues them again after 
 
 import warnings
 
-from hypothesis import HealthCheck, settings
+import hypothesis
 
 warnings.simplefilter("error")
 # The package that carries PostgreSQL asks where this is when it is imported, and needs no answer.
@@ -19,5 +19,7 @@ warnings.filterwarnings(
 warnings.filterwarnings("ignore", r"ssl\.TLSVersion\.TLSv1(_1)? is deprecated", DeprecationWarning)
 
 # How long something takes depends on the machine, and what else it does.
-settings.register_profile("smtprelay", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("smtprelay")
+hypothesis.settings.register_profile(
+    "smtprelay", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("smtprelay")

@@ -18,10 +18,13 @@ ROOT = Path(__file__).parents[1]
 
 #: The stations of a mail's way; they meet in plain top-level modules and in the folders they share.
 STATIONS = ("smtp", "policy", "spool", "dispatch", "providers")
-SHARED = ("interfaces", "mime", "model", "net", "telemetry")
+SHARED = ("interfaces", "mime", "model", "net", "settings", "telemetry")
 
 #: Where the relay begins.
 ENTRIES = ("demo", "entry", "__main__")
+
+#: The folders of providers.
+PROVIDERS = ("acs", "capture", "smarthost")
 
 #: Who may import what is not for everybody, with all that lies in it.
 IMPORTERS = {
@@ -33,6 +36,22 @@ IMPORTERS = {
         "smtprelay.demo",
         "smtprelay.entry",
     ),
+    # Values reach the stations; settings are for who reads them, and for providers, which bring their own.
+    "smtprelay.settings": (
+        "smtprelay.settings",
+        "smtprelay.config",
+        "smtprelay.service",
+        "smtprelay.providers.context",
+        "smtprelay.providers.kind",
+        "smtprelay.providers.registry",
+        *(f"smtprelay.providers.{provider}.kind" for provider in PROVIDERS),
+    ),
+    # A provider is known by its kind: its name stands in its folder and in the registry.
+    "smtprelay.providers.registry": ("smtprelay.config", "smtprelay.service"),
+    **{
+        f"smtprelay.providers.{provider}": (f"smtprelay.providers.{provider}", "smtprelay.providers.registry")
+        for provider in PROVIDERS
+    },
     "smtprelay.demo": ("smtprelay.demo", "smtprelay.cli.commands.run"),
     "smtprelay.cli": ("smtprelay.cli", "smtprelay.__main__"),
     "smtprelay.testing": ("smtprelay.testing", "smtprelay.demo"),
@@ -66,7 +85,7 @@ PURE = (
     "smtprelay.smtp.data",
     "smtprelay.smtp.session",
     "smtprelay.dispatch.retry",
-    "smtprelay.providers.classify",
+    "smtprelay.providers.outcomes",
 )
 IMPURE = ("twisted", "time", "random", "os")
 
@@ -76,7 +95,7 @@ LONGEST = 400
 MOST_PARAMETERS = 7
 
 #: Values lie in these folders, have one of these endings, or consist of these types and of other values.
-VALUE_FOLDERS = ("smtprelay.config", "smtprelay.model", "smtprelay.testing")
+VALUE_FOLDERS = ("smtprelay.config", "smtprelay.model", "smtprelay.settings", "smtprelay.testing")
 VALUE_ENDING = "Settings"
 PLAIN = frozenset(
     "bool bytes float frozenset int list dict str tuple Literal Mapping None Pattern Sequence re set".split()  # noqa: SIM905

@@ -2,10 +2,9 @@
 From a YAML file to a frozen :class:`Config`, or to a list of all problems.
 
 The way of a setting: :mod:`.yaml_source` (YAML to a tree that knows its places) → :mod:`.environment`
-(variables and ``--set`` over it) → :mod:`.from_tree` (the classes of :mod:`.model`, :mod:`.listeners` and
-:mod:`.provider_settings`) → :mod:`.defaults` (those that depend on others) → :mod:`.checks`. Unknown keys:
-:mod:`.problem`; settings that the roadmap promises: :mod:`.unavailable`. Back to text, and what a key
-means:
+(variables and ``--set`` over it) → :mod:`.from_tree` (the classes of :mod:`.model` and :mod:`.listeners`, and
+those of the providers) → :mod:`.defaults` (those that depend on others) → :mod:`.checks`. Unknown keys:
+:mod:`.problem`; settings that the roadmap promises: :mod:`.unavailable`. Back to text, and what a key means:
 :mod:`.reference`, :mod:`.json_schema`, :mod:`.example`.
 """
 

@@ -13,17 +13,12 @@ from attrs import asdict, evolve
 
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config, RouteSettings, SpoolSettings, Supervise
-from smtprelay.config.provider_settings import AnyProviderSettings, SmarthostSettings
-from smtprelay.model.route import Limits
-
-#: The limits of one message that providers document.
-_LIMITS: Final[Mapping[str, Limits]] = {"acs": Limits(request=10_000_000, recipients=50)}
+from smtprelay.providers.registry import kind_of
+from smtprelay.settings.provider import ProviderSettings
 
 #: The folder of the control socket without a spool's folder, if the user may write there; the CLI looks
 #: there.
 RUNTIME: Final = "/run/smtprelay"
-
-_PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
 
 
 def complete(config: Config, environ: Mapping[str, str]) -> Config:
@@ -77,13 +72,10 @@ def _listener(listener: Listener, config: Config) -> Listener:
     return evolve(listener, name=listener.name or listener.endpoint, auth=auth)
 
 
-def _provider(provider: AnyProviderSettings, hostname: str) -> AnyProviderSettings:
-    known, given = _LIMITS.get(provider.type, Limits()), provider.limits
-    filled = {name: value for name, value in asdict(given).items() if value is not None}
-    provider = evolve(provider, limits=evolve(known, **filled))
-    if isinstance(provider, SmarthostSettings):
-        return evolve(provider, port=provider.port or _PORTS[provider.tls], helo=provider.helo or hostname)
-    return provider
+def _provider(provider: ProviderSettings, hostname: str) -> ProviderSettings:
+    given = asdict(provider.limits, filter=lambda _, value: value is not None)
+    limits = evolve(kind_of(provider).limits, **given)
+    return evolve(provider.completed(hostname), limits=limits)
 
 
 def _routes(config: Config) -> tuple[RouteSettings, ...]:

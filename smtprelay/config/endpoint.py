@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Final
-from urllib.parse import urlsplit
+
+from smtprelay.model.network import is_loopback
 
 #: The longest path of a UNIX socket on Linux, bytes; the zero byte at its end is not counted.
 LONGEST_SOCKET: Final = 107
@@ -114,20 +115,6 @@ def reached_at(endpoint: str) -> tuple[str, int] | None:
 def is_encrypted(endpoint: str) -> bool:
     """Return whether the endpoint itself uses TLS."""
     return _split(endpoint)[0] in {"ssl", "tls"}
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether ``host`` is a loopback name or address."""
-    return host in {"localhost", "::1"} or bool(re.fullmatch(r"127(?:\.[0-9]{1,3}){3}", host))
-
-
-def is_plain_remote(url: str) -> bool:
-    """Return whether ``url`` sends secrets in clear text to another machine."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme.lower() == "http" and not is_loopback((parts.hostname or "").lower())
-    except ValueError:
-        return True
 
 
 def _unescaped(endpoint: str) -> str:

@@ -12,8 +12,10 @@ from typing import Any, Final
 from attrs import fields_dict
 
 from smtprelay.config.model import Config
-from smtprelay.config.problem import Problem, did_you_mean, make_problem, renamed
-from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Node, Scalar, Table, below, child, unfit
+from smtprelay.config.problem import Problem, make_problem, renamed
+from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Node, Scalar, Table, child
+from smtprelay.settings.complaint import below, did_you_mean
+from smtprelay.settings.values import unfit
 
 PREFIX: Final = "SMTPRELAY_"
 

@@ -7,21 +7,19 @@ the rest can be checked as a whole.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
-from attrs import fields, fields_dict, has
+from attrs import fields_dict, has
 from cattrs import Converter
 from cattrs.errors import ClassValidationError
 from cattrs.gen import make_dict_structure_fn, override
 
-from smtprelay.config import values
 from smtprelay.config.listeners import Checker
 from smtprelay.config.model import Config
 from smtprelay.config.problem import (
     Finding,
     Invalid,
-    did_you_mean,
     expect_items,
     expect_one_of,
     expect_table,
@@ -30,11 +28,14 @@ from smtprelay.config.problem import (
     words_of,
     wrong,
 )
-from smtprelay.config.provider_settings import AnyProviderSettings
-from smtprelay.config.tree import Node, Scalar, Table, below, without
+from smtprelay.config.tree import Node, Scalar, Table, without
 from smtprelay.config.unavailable import unavailable
 from smtprelay.model import route as model_route
 from smtprelay.model.units import Misspelt
+from smtprelay.providers.registry import kinds
+from smtprelay.settings import values
+from smtprelay.settings.complaint import below, did_you_mean
+from smtprelay.settings.provider import ProviderSettings, type_word
 
 #: A hook of cattrs: takes a node and its type.
 Hook = Callable[[Node, Any], Any]
@@ -69,14 +70,17 @@ def structure(root: Node, converter: Converter) -> tuple[Config, Table, list[Fin
 def make_converter(hooks: Mapping[Any, Hook]) -> Converter:
     """Return the converter of trees; ``hooks`` are for the types that depend on the environment."""
     converter = Converter(detailed_validation=True)
-    by_type = (AnyProviderSettings, Checker)
+    by_type: Mapping[Any, Callable[[str], Mapping[str, Any]]] = {
+        ProviderSettings: lambda word: {name: kind.settings for name, kind in kinds(word).items()},
+        Checker: lambda _: {type_word(cls): cls for cls in get_args(Checker) or (Checker,)},
+    }
 
     def hook_of(kind: Any) -> Hook:
         origin, parts = get_origin(kind), get_args(kind)
         if kind in hooks:
             return hooks[kind]
         if kind in by_type:
-            return _type_hook(kind, converter)
+            return _type_hook(by_type[kind], converter)
         if origin is Literal:
             return lambda node, _: expect_one_of(node, parts)
         if origin is Annotated:
@@ -110,16 +114,16 @@ def word_hook(parse: Callable[[str], Any]) -> Hook:
     return hook
 
 
-def _type_hook(kind: Any, converter: Converter) -> Hook:
-    """Return the hook that makes one of the classes in ``kind``, by the key "type"."""
-    classes = {get_args(fields(cls).type.type)[0]: cls for cls in get_args(kind) or (kind,)}
-    hooks = {word: _table_hook(cls, converter) for word, cls in classes.items()}
+def _type_hook(classes_for: Callable[[str], Mapping[str, Any]], converter: Converter) -> Hook:
+    """Return the hook that makes one of the classes for the word of the key "type", by these words."""
+    hook_of = cache(partial(_table_hook, converter=converter))
 
     def hook(node: Node, _: Any) -> Any:
         word = expect_table(node).get("type")
+        classes = classes_for(word.text if isinstance(word, Scalar) else "")
         if word is None:
             raise wrong(node, f'"type" is missing: expected {" or ".join(classes)}', "CFG-MISSING")
-        return hooks[expect_one_of(word, classes, "type", culprit=node)](node, None)
+        return hook_of(classes[expect_one_of(word, classes, "type", culprit=node)])(node, None)
 
     return hook
 

@@ -7,10 +7,10 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 from attrs import NOTHING, fields, has
 
-from smtprelay.config import values
 from smtprelay.config.model import Config
-from smtprelay.config.reference import WORDS, default_of, help_of, key_of, kind_of, summary_of
-from smtprelay.config.secret import Secret
+from smtprelay.config.reference import WORDS, classes_of, default_of, help_of, key_of, kind_of, summary_of
+from smtprelay.settings import values
+from smtprelay.settings.secret import Secret
 
 #: The types that YAML has for these values.
 _NUMBERS: Final = {values.Count: "integer", values.Port: "integer", values.Factor: "number"}
@@ -49,7 +49,8 @@ def _type(kind: Any) -> dict[str, Any]:
     if kind in WORDS:
         return _word(kind)
     if has(kind):
-        return _section(kind)
+        sections = [_section(cls) for cls in classes_of(kind)]
+        return sections[0] if len(sections) == 1 else {"anyOf": sections}
     if origin is Literal:
         # For an editor a word of digits is a number.
         numbers = (int(word) for word in parts if str(word).isdecimal())

@@ -3,17 +3,27 @@ Settings of listeners, users and checkers.
 """
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from attrs import field, frozen
 
-from smtprelay.config import values
 from smtprelay.config.endpoint import Endpoint
+from smtprelay.policy.password_hash import parse_hash
+from smtprelay.settings import values
 
 #: The checker of the users in the configuration.
 USERS: Final = "users"
 
 LOOPBACK: Final[tuple[IPv4Network | IPv6Network, ...]] = (ip_network("127.0.0.0/8"), ip_network("::1"))
+
+
+def parse_password_hash(text: str) -> str:
+    """The output of ``smtprelay hash-password``; the error does not repeat it."""
+    parse_hash(text)
+    return text
+
+
+PasswordHash = Annotated[str, parse_password_hash]
 
 
 @frozen(kw_only=True)
@@ -122,7 +132,7 @@ class UserSettings:
     """
 
     name: values.Name
-    password_hash: values.PasswordHash = field(repr=False)
+    password_hash: PasswordHash = field(repr=False)
     senders: tuple[values.Pattern, ...] = ()
     recipients: tuple[values.Pattern, ...] = ()
     force_from: values.Address | None = None

@@ -14,9 +14,9 @@ from smtprelay.config.from_tree import make_converter, structure
 from smtprelay.config.model import Config
 from smtprelay.config.problem import ConfigError, Problem, make_problem
 from smtprelay.config.references import outside_hooks
-from smtprelay.config.secret import complaint
 from smtprelay.config.tree import Mark, Node, Table, without
 from smtprelay.config.yaml_source import MAXIMUM_BYTES, parse
+from smtprelay.settings.secret import complaint
 
 #: Where a configuration is looked for if none is named.
 PLACES: Final = ("smtprelay.yaml", "/etc/smtprelay/smtprelay.yaml")

@@ -11,17 +11,13 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Final
 
+from smtprelay.settings.secret import SECRET_WORDS, is_secret
+
 #: The most characters of a line that are shown.
 LONGEST: Final = 300
 
 #: The most lines above that are searched for the key that a line belongs to.
 _FAR: Final = 100
-
-#: A key with one of these words, also misspelt, has a secret.
-_SECRETS: Final = (
-    *("password", "passphrase", "secret", "token", "hash", "key", "keys", "sas", "url"),
-    "connection_string",
-)
 
 #: Keys of users, tokens and secrets. Any other key there may be a user name in front of a password.
 _WITHIN: Final = (
@@ -81,14 +77,7 @@ def _is_name(key: str, holder: str) -> bool:
     return within and not get_close_matches(key.lower(), _WITHIN, cutoff=0.8)
 
 
-def is_secret(key: str) -> bool:
-    """Return whether a key of this name has a secret."""
-    whole = key.lower().replace("-", "_")
-    words = (*whole.split("_"), whole)
-    return any(get_close_matches(word, _SECRETS, cutoff=0.87) for word in words)
-
-
-def _owner(lines: Sequence[str], number: int, far: str = _SECRETS[0]) -> tuple[str, int]:
+def _owner(lines: Sequence[str], number: int, far: str = SECRET_WORDS[0]) -> tuple[str, int]:
     """Return the key that a line belongs to, and its line; ``""`` for none, ``far`` if it is too far up."""
     depth, item = _depth(lines[number]), _is_item(lines[number])
     for place in range(number - 1, max(-1, number - _FAR), -1):

@@ -10,12 +10,12 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from smtprelay.config import values
 from smtprelay.config.endpoint import Endpoint
-from smtprelay.config.listeners import Checker, Listener, UserSettings
-from smtprelay.config.provider_settings import AnyProviderSettings
-from smtprelay.config.secret import Secret
+from smtprelay.config.listeners import Checker, Listener, PasswordHash, UserSettings
 from smtprelay.model import route as model_route
+from smtprelay.settings import values
+from smtprelay.settings.provider import ProviderSettings
+from smtprelay.settings.secret import Secret
 
 Failure = Literal["bounce", "hold", "discard", "webhook"]
 Level = Literal["debug", "info", "warn", "error", "critical"]
@@ -189,7 +189,7 @@ class TokenSettings:
     """
 
     name: values.Name
-    hash: values.PasswordHash = field(repr=False)
+    hash: PasswordHash = field(repr=False)
     role: Literal["viewer", "operator"] = "viewer"
 
 
@@ -272,7 +272,7 @@ class Config:
     listeners: tuple[Listener, ...] = ()
     users: tuple[UserSettings, ...] = ()
     checkers: Mapping[values.Name, Checker] = field(factory=dict)
-    providers: Mapping[values.Name, AnyProviderSettings] = field(factory=dict)
+    providers: Mapping[values.Name, ProviderSettings] = field(factory=dict)
     routes: tuple[RouteSettings, ...] = ()
     bounces: Bounces = Bounces()
     webhook: WebhookSettings | None = None

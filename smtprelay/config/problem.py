@@ -7,13 +7,14 @@ be removed for the rest to be usable; so all mistakes are found in one pass.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Final
 
 from attrs import field, frozen
 
-from smtprelay.config.masking import LONGEST, is_secret, masked
-from smtprelay.config.tree import Items, Mark, Node, Scalar, Table, below
+from smtprelay.config.masking import LONGEST, masked
+from smtprelay.config.tree import Items, Mark, Node, Scalar, Table
+from smtprelay.settings.complaint import below, did_you_mean
+from smtprelay.settings.secret import is_secret
 
 #: The keys to an old name, and the new name of its last key; ``*`` is every entry of a map or list.
 RENAMED: Final[Mapping[str, str]] = {
@@ -94,13 +95,6 @@ def make_problem(mark: Mark, text: str, code: str, lines: Sequence[str], severit
 def render(problem: Problem) -> str:
     """Return the sentence of ``problem``, and its snippet if there is one."""
     return f"{problem}\n{problem.snippet}" if problem.snippet else str(problem)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``' - did you mean "x"?'`` for the one of ``known`` that is close to ``word``, or ``""``."""
-    by_fold = {name.casefold(): name for name in known}
-    close = get_close_matches(word.casefold(), by_fold, n=1)
-    return f' - did you mean "{by_fold[close[0]]}"?' if close else ""
 
 
 def _snippet(mark: Mark, lines: Sequence[str]) -> str:

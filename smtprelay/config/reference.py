@@ -14,17 +14,19 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from attrs import NOTHING, Attribute, Factory, evolve, fields, frozen, has
 
-from smtprelay.config import values
 from smtprelay.config.endpoint import Endpoint
 from smtprelay.config.example import example_of
 from smtprelay.config.from_tree import UNITS
+from smtprelay.config.listeners import PasswordHash
 from smtprelay.config.model import Config
-from smtprelay.config.problem import RENAMED, did_you_mean, renamed
-from smtprelay.config.secret import Secret
-from smtprelay.config.tree import below
+from smtprelay.config.problem import RENAMED, renamed
 from smtprelay.config.unavailable import why_unknown
-from smtprelay.config.values import FilePath
 from smtprelay.model.route import Window
+from smtprelay.providers.registry import all_kinds
+from smtprelay.settings import values
+from smtprelay.settings.complaint import below, did_you_mean
+from smtprelay.settings.provider import ProviderSettings, type_word
+from smtprelay.settings.secret import Secret
 
 #: The types in words.
 WORDS: Final[Mapping[Any, str]] = {
@@ -46,10 +48,11 @@ WORDS: Final[Mapping[Any, str]] = {
     values.Domain: "host or domain name",
     values.Host: "host name or IP address",
     values.Name: "name without spaces",
-    values.PasswordHash: 'hash by "smtprelay hash-password"',
+    PasswordHash: 'hash by "smtprelay hash-password"',
     values.Url: "URL",
     values.Text: "text",
-    FilePath: "path of a file",
+    values.FilePath: "path of a file",
+    values.FolderPath: "path of a folder",
     Endpoint: "endpoint (tcp:2525:interface=127.0.0.1)",
     Secret: "secret ({file: path}, {env: NAME}, {credential: name})",
 }
@@ -103,12 +106,12 @@ def explain(key: str) -> Setting:
         if hits and not (_entries(kind) and following and _is_entry(hits, following)):
             where = below(f"{where}.*" if _entries(kind) else where, word)
             found = hits[0]
-            types |= {_type_word(cls) for cls, _ in hits} - {""}
+            types |= {type_word(cls) for cls, _ in hits} - {""}
             kind = kind_of(*hits[0])
             classes = classes_of(kind)
         elif _entries(kind):
             where, kind = f"{where}.*", None
-            classes = [cls for cls in classes if _type_word(cls) == word] or classes
+            classes = [cls for cls in classes if type_word(cls) == word] or classes
         else:
             raise _unknown(where, word, classes)
     assert found is not None
@@ -120,6 +123,8 @@ def classes_of(kind: Any) -> list[Any]:
     """Return the settings classes in ``kind``, also those of a union, list or map."""
     if kind is Secret:
         return []
+    if kind is ProviderSettings:
+        return [each.settings for each in all_kinds().values()]
     if has(kind):
         return [kind]
     parts = () if get_origin(kind) in {Annotated, Literal} else get_args(kind)
@@ -188,7 +193,7 @@ def _setting(key: str, cls: Any, attribute: "Attribute[Any]") -> Setting:
     parts = classes_of(kind)
     keys = {key_of(each): help_of(part, each) for part in parts for each in fields(part)}
     if "type" in keys:
-        keys["type"] = " or ".join(sorted(map(_type_word, parts)))
+        keys["type"] = " or ".join(sorted(map(type_word, parts)))
     return Setting(
         key=key,
         help=help_of(cls, attribute),
@@ -210,12 +215,6 @@ def _is_entry(hits: Iterable[tuple[Any, Any]], following: str) -> bool:
 def _entries(kind: Any) -> bool:
     """Return whether ``kind`` is a list or a map."""
     return get_origin(kind) in {tuple, Mapping}
-
-
-def _type_word(cls: Any) -> str:
-    """Return the ``type:`` of a class of providers or checkers, or ``""``."""
-    kind = next((each.type for each in fields(cls) if each.name == "type"), None)
-    return str(get_args(kind)[0]) if kind is not None else ""
 
 
 def _unknown(where: str, word: str, classes: Iterable[Any]) -> LookupError:

@@ -11,15 +11,15 @@ from typing import Any, Final
 
 from smtprelay.config.from_tree import Hook, word_hook
 from smtprelay.config.problem import Finding, Invalid, expect_word, unknown_keys, wrong
-from smtprelay.config.secret import Secret, fixed, flaw, in_file, in_variable, missing
 from smtprelay.config.tree import Node, Scalar, Table
-from smtprelay.config.values import FilePath, resolve
+from smtprelay.settings.secret import Secret, fixed, flaw, in_file, in_variable, missing
+from smtprelay.settings.values import FilePath, FolderPath, resolve
 
 _KINDS: Final = ("file", "env", "credential")
 
 
 def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook]:
-    """Return the hooks for :class:`Secret` and ``FilePath``; ``folder`` is that of the file."""
+    """Return the hooks for :class:`Secret` and paths; ``folder`` is that of the file."""
     makers: dict[str, Callable[[str, date | None], Secret]] = {
         "file": lambda text, expires: in_file(path := resolve(text, folder), f"file {path}", expires),
         "env": lambda text, expires: _variable(text, environ, expires),
@@ -34,7 +34,8 @@ def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook
             raise wrong(node, why)
         return fixed(text, "inline" if isinstance(node, Scalar) and node.literal else "environment")
 
-    return {Secret: secret, FilePath: word_hook(lambda text: resolve(text, folder))}
+    path = word_hook(lambda text: resolve(text, folder))
+    return {Secret: secret, FilePath: path, FolderPath: path}
 
 
 def _from_table(node: Table, makers: Mapping[str, Callable[[str, date | None], Secret]]) -> Secret:

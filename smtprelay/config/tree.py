@@ -6,17 +6,15 @@ and
 ``0123`` keeps its zero in a name.
 """
 
-import re
 from collections.abc import Collection
 from typing import Final
 
 from attrs import frozen
 
+from smtprelay.settings.complaint import Path
+
 #: Deeper than any setting, and far from Python's recursion limit.
 MAXIMUM_DEPTH: Final = 32
-
-#: Characters that no setting needs and that must not get into a log, a path or SMTP.
-CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 @frozen
@@ -81,33 +79,6 @@ class Items(list["Node"]):
 
 
 Node = Scalar | Table | Items
-
-#: The path of a node from the root: keys and positions.
-Path = tuple[str | int, ...]
-
-
-def below(where: str, key: str | int) -> str:
-    """Return the name, for people, of ``key`` within ``where``."""
-    if isinstance(key, int):
-        return f"{where}[{key}]"
-    return f"{where}.{key}" if where else key
-
-
-def spelled(path: Path) -> str:
-    """Return ``path`` for people: ``listeners[0].endpoint``."""
-    where = ""
-    for key in path:
-        where = below(where, key)
-    return where
-
-
-def unfit(text: str) -> str:
-    """Return a clause that says why no setting can be ``text``, or ``""``."""
-    found = CONTROL.search(text)
-    if found is None:
-        return ""
-    code = ord(found[0])
-    return "is not UTF-8" if code > 0x7F else f"has the control character \\x{code:02x}"  # noqa: PLR2004
 
 
 def child(node: "Node | None", key: str | int) -> "Node | None":

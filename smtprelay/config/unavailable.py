@@ -10,14 +10,15 @@ from typing import Final, NamedTuple
 
 from smtprelay.config.problem import Finding
 from smtprelay.config.tree import Items, Node, Scalar, Table, nearest
-from smtprelay.config.tree import Path as Place
+from smtprelay.providers.registry import PLANNED
+from smtprelay.settings.complaint import Path as Place
 
 
 class UnavailableSetting(NamedTuple):
     """
     One setting, or one value of it.
 
-    :ivar setting: its key; ``*`` is every entry of a map or list, ``*=acs`` every one of that type.
+    :ivar setting: its key; ``*`` is every entry of a map or list.
     :ivar what: what is not available.
     :ivar word: the value that is not available; ``""`` is every value.
     """
@@ -28,10 +29,8 @@ class UnavailableSetting(NamedTuple):
 
 
 ROWS: Final = (
-    UnavailableSetting("providers.*.type", "the provider type", "graph"),
-    UnavailableSetting("providers.*.type", "the provider type", "ses"),
+    *(UnavailableSetting("providers.*.type", "the provider type", word) for word in PLANNED),
     UnavailableSetting("providers.*.proxy", "a proxy"),
-    UnavailableSetting("providers.*=capture.timeout", "the timeout of a folder"),
     UnavailableSetting("checkers.*.type", "the checker", "entra"),
     UnavailableSetting("checkers.*.type", "the checker", "azure_table"),
     UnavailableSetting("listeners.*.proxy_trust", "the PROXY protocol"),
@@ -93,8 +92,6 @@ def _select(node: Node, keys: list[str], path: Place) -> Iterator[tuple[Place, N
         entries += node.items()
     elif isinstance(node, Items):
         entries += enumerate(node)
-    wanted, _, kind = keys[0].partition("=")
     for key, value in entries:
-        found = _text(value.get("type")) if isinstance(value, Table) else ""
-        if wanted in {"*", str(key)} and kind in {"", found}:
+        if keys[0] in {"*", str(key)}:
             yield from _select(value, keys[1:], (*path, key))

@@ -7,9 +7,9 @@ from typing import Any
 from attrs import evolve
 
 from smtprelay.config.model import Config
-from smtprelay.config.provider_settings import AnyProviderSettings
 from smtprelay.config.reference import effective
 from smtprelay.model.route import Window
+from smtprelay.settings.provider import ProviderSettings
 
 
 def worker_share(config: Config, number: int) -> Config:
@@ -45,7 +45,7 @@ def shares(config: Config) -> dict[str, Any]:
     }
 
 
-def _part(provider: AnyProviderSettings, config: Config, number: int) -> AnyProviderSettings:
+def _part(provider: ProviderSettings, config: Config, number: int) -> ProviderSettings:
     least, rest = divmod(provider.concurrency, config.workers)
     windows = (Window(count=each.count, seconds=each.seconds * config.workers) for each in provider.rate)
     return evolve(provider, concurrency=least + (number <= rest), rate=tuple(windows))

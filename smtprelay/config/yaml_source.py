@@ -20,7 +20,9 @@ from smtprelay.config.environment import interpolate
 from smtprelay.config.masking import masked
 from smtprelay.config.model import Config
 from smtprelay.config.problem import NO_SETTINGS, Problem, make_problem
-from smtprelay.config.tree import CONTROL, MAXIMUM_DEPTH, Items, Mark, Node, Scalar, Table, below, unfit
+from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Node, Scalar, Table
+from smtprelay.settings.complaint import below
+from smtprelay.settings.values import CONTROL, unfit
 
 #: The largest file that is read.
 MAXIMUM_BYTES: Final = 1 << 20

@@ -1,5 +1,5 @@
 """
-IP addresses: as whom a client is counted, and which networks have strangers in them.
+IP addresses: as whom a client is counted, which networks have strangers in them, and what this machine is.
 
 Whoever has one IPv6 address has its whole /64, so that is one client; but where a /64 has all of IPv4 in it,
 each address is one. IPv4 within IPv6 is IPv4. Pure.
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_address
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -35,6 +36,25 @@ _PRIVATE_IPV6: Final = (IPv6Network("fc00::/7"), IPv6Network("fe80::/10"))
 _WIDEST: Final = {IPv4Network: 1 << 25, IPv6Network: 1 << 113}
 #: An IPv6 network that is no wider than this holds strangers only if it holds those of IPv4.
 _NARROW: Final = 16
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether ``host``, a name or an address without brackets, is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_plain_remote(url: str) -> bool:
+    """Tell whether ``url`` sends secrets in clear text to another machine."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme.lower() == "http" and not is_loopback((parts.hostname or "").lower())
+    except ValueError:
+        return True
 
 
 def host_and_port(host: str, port: int) -> str:

@@ -6,7 +6,6 @@ would look like an answer lost after the request was sent.
 """
 
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Any, Final, cast
 
 from OpenSSL.SSL import Error as TLSError
@@ -31,6 +30,7 @@ from twisted.web.error import SchemeNotSupported
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
+from smtprelay.model.network import is_loopback
 from smtprelay.net.reachability import connection_end, silence
 from smtprelay.net.trust import trust_root
 
@@ -71,16 +71,6 @@ def tls_words(reason: Failure) -> str:
     if isinstance(error, VerificationError):
         return "the certificate is not for this host"
     return connection_end(error)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether ``host``, a name or an address without brackets, is this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def connect_by_name(reactor: Any, *, timeout: float, ca: str = "") -> Connect:

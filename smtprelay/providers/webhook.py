@@ -14,64 +14,54 @@ from hashlib import sha256
 from typing import Final
 from urllib.parse import urlsplit
 
-from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.interfaces import Body, DeferToThread, Events
+from smtprelay.interfaces import Body
 from smtprelay.model.message import Delivery, Envelope
+from smtprelay.model.network import is_loopback
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Results
 from smtprelay.model.route import Limits
-from smtprelay.net.tls_client import is_loopback
-from smtprelay.providers.classify import WEBHOOK, by_status, outcome, retry_after, words
+from smtprelay.providers.call import Caller, NoCredentialsError
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.http.client import Http, NoAnswerError, Response
+from smtprelay.providers.http.client import NoAnswerError
+from smtprelay.providers.outcomes import HTTP, Classification, Statuses
 
 #: The recipient of an event for the relay's own webhook; that of a route's own one is the route's name.
 DEFAULT: Final = "webhook"
 
 _SUCCESS: Final = range(200, 300)
 _PREFIX: Final = "whsec_"
-#: Maximum length of an answer in a reason.
-_REPEATED: Final = 200
 
+#: A webhook. What its owner must mend stops it and keeps the events; it knows a repetition by its id, so
+#: that a lost answer is none to worry about. Redirects are not followed.
+_STATUSES: Final[Statuses] = {
+    **HTTP,
+    **dict.fromkeys(
+        (300, 301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 407, 410), Classification.BLOCKED
+    ),
+    **dict.fromkeys((400, 406, 411, 413, 415, 422), Classification.FAILED),
+    502: Classification.DEFERRED,
+    504: Classification.DEFERRED,
+}
 
-@frozen
-class WebhookTarget:
-    """
-    Where events go. Both may read a file; they raise ``ValueError`` if they cannot.
-
-    :ivar url: gives ``https://…``, or ``http://`` on loopback.
-    :ivar secret: gives what requests are signed with, ``""`` for none.
-    """
-
-    http: Http
-    url: Callable[[], str] = field(repr=False)
-    secret: Callable[[], str] = field(default=lambda: "", repr=False)
+#: The URL, and the key that requests are signed with; ``b""`` for none.
+WebhookTarget = tuple[str, bytes]
 
 
 class Webhook(ProviderDefaults):
     """
     A :class:`smtprelay.interfaces.Provider` of events.
 
-    :param targets: by the recipient: a route's name, or :data:`DEFAULT`.
+    :param targets: by the recipient: a route's name, or :data:`DEFAULT`. They are read for each event.
     """
 
     name = "webhook"
     idempotent = True
     limits = Limits()
 
-    def __init__(
-        self,
-        targets: Mapping[str, WebhookTarget],
-        *,
-        clock: IReactorTime,
-        events: Events,
-        defer_to_thread: DeferToThread,
-    ) -> None:
+    def __init__(self, targets: Mapping[str, Caller[WebhookTarget]], clock: IReactorTime) -> None:
         self._targets = targets
         self._clock = clock
-        self._events = events
-        self._defer_to_thread = defer_to_thread
 
     def lane(self, envelope: Envelope) -> str:
         """Return one lane for each webhook: a broken one holds up no other."""
@@ -85,36 +75,24 @@ class Webhook(ProviderDefaults):
     async def close(self) -> None:
         """Close the connections."""
         for hook in self._targets.values():
-            await hook.http.close()
+            await hook.close()
 
     async def _send(self, delivery: Delivery, event: bytes) -> Outcome:
         hook = self._targets.get(delivery.lane)
         if hook is None:
             return Blocked("the configuration has no such webhook any more", delivery.lane)
         try:
-            url, secret = await self._defer_to_thread(lambda: (checked(hook.url()), key_of(hook.secret())))
-        except ValueError as exc:
+            url, secret = await hook.read()
+            headers = signed(delivery.operation_id, int(self._clock.seconds()), event, secret)
+            answer = await hook.request("post", "POST", url, headers, event)
+        except NoCredentialsError as exc:
             return Blocked(str(exc), delivery.lane)
-        headers = signed(delivery.operation_id, int(self._clock.seconds()), event, secret)
-        begun = self._clock.seconds()
-        code: int | str = "no answer"
-        try:
-            answer = await hook.http.request("POST", url, headers, event)
-            code = answer.status
         except NoAnswerError as exc:
             return Deferred(str(exc))
-        finally:
-            seconds = self._clock.seconds() - begun
-            self._events("provider.request", provider=self.name, operation="post", code=code, seconds=seconds)
-        return self._classify(delivery, answer)
-
-    def _classify(self, delivery: Delivery, answer: Response) -> Outcome:
         if answer.status in _SUCCESS:
             return Delivered(why=str(answer.status))
-        why = words(answer.status, "", answer.body[:_REPEATED].decode("utf-8", "replace"))
-        wait = retry_after(answer.header("Retry-After"), self._clock.seconds())
-        result = outcome(by_status(WEBHOOK, answer.status), why, retry_after=wait)
-        return Blocked(why, delivery.lane) if isinstance(result, Blocked) else result
+        result = hook.refused(answer, _STATUSES)
+        return Blocked(result.why, delivery.lane) if isinstance(result, Blocked) else result
 
 
 def checked(url: str) -> str:

@@ -6,6 +6,7 @@ relay, but on a reactor that never runs, so nothing is connected.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.task import Clock
 
@@ -16,10 +17,11 @@ from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.model.message_id import id_maker
 from smtprelay.policy.router import Router
+from smtprelay.providers.context import ProviderContext
 from smtprelay.service.build.bounces import OwnMessages, bounce_settings
 from smtprelay.service.build.delivery import build_context
 from smtprelay.service.build.listeners import route_match
-from smtprelay.service.build.providers import ProviderContext, build_providers
+from smtprelay.service.build.providers import build_providers
 
 
 def build_operator(
@@ -46,5 +48,5 @@ def _silence(_event: str, /, **_fields: object) -> None:
     """Ignore an event."""
 
 
-def _nowhere(function: object, *_arguments: object) -> None:
+def _nowhere(function: object, *_arguments: object) -> Any:
     raise AssertionError(f"{function}: the relay does not run")

@@ -35,6 +35,7 @@ from smtprelay.net.buffer_budget import MOST, Budget
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.router import Router
+from smtprelay.providers.context import ProviderContext
 from smtprelay.service.build.bounces import OwnMessages
 from smtprelay.service.build.delivery import build_context, build_delays, build_notices, build_synchronous
 from smtprelay.service.build.http import control_site, http_sites
@@ -45,7 +46,7 @@ from smtprelay.service.build.listeners import (
     policy_user,
     route_match,
 )
-from smtprelay.service.build.providers import ProviderContext, build_providers
+from smtprelay.service.build.providers import build_providers
 from smtprelay.service.build.webhook import build_notifier, build_webhook
 from smtprelay.service.drain import Drain, why_draining
 from smtprelay.service.errors import StartFailed, explain, tell_failed

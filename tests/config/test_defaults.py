@@ -7,8 +7,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config import defaults, load
-from smtprelay.config.provider_settings import SmarthostSettings
 from smtprelay.model.route import Limits
+from smtprelay.providers.smarthost.kind import SmarthostSettings
 from tests.config.loading import HASH, SMALL, load_text, with_provider
 
 

@@ -4,10 +4,10 @@ from smtprelay.config.endpoint import (
     complaint,
     is_encrypted,
     is_local,
-    is_plain_remote,
     parse_endpoint,
     reached_at,
 )
+from smtprelay.model.network import is_plain_remote
 
 
 class EndpointTests(SynchronousTestCase):

@@ -2,7 +2,8 @@ from ipaddress import ip_network
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.provider_settings import AcsSettings, SmarthostSettings
+from smtprelay.providers.acs.kind import AcsSettings
+from smtprelay.providers.smarthost.kind import SmarthostSettings
 from tests.config.loading import SMALL, codes, load_text, problems_of
 
 

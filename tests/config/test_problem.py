@@ -1,7 +1,8 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.problem import ConfigError, did_you_mean, make_problem, render
+from smtprelay.config.problem import ConfigError, make_problem, render
 from smtprelay.config.tree import Mark
+from smtprelay.settings.complaint import did_you_mean
 
 
 class ProblemTests(SynchronousTestCase):

@@ -16,7 +16,6 @@ class UnavailableTests(SynchronousTestCase):
         cases = {
             with_provider("type: ses, region: eu-west-1"): "the provider type ses",
             SMALL + "routes: [{via: [local], rewrite: {from: a@b}}]\n": "rewriting",
-            SMALL.replace("captured}", "captured, timeout: 9s}"): "the timeout of a folder",
             SMALL + "privacy: {subjects: False}\n": "privacy.subjects: false",
         }
         for text, what in cases.items():
@@ -27,15 +26,6 @@ class UnavailableTests(SynchronousTestCase):
         text = SMALL.replace("name: lan", "delivery: spool, proxy_trust: ~, auth: {mechanisms: [PLAIN]}")
         text = text.replace("path: spool", "path: spool, retention: {bodies: 0}")
         self.assertEqual(unavailable(text), [])
-
-    def test_only_of_some_types(self) -> None:
-        """A setting that works for one type of provider may do nothing for another."""
-        host = "type: smarthost, host: h, timeout: 9s"
-        self.assertEqual(unavailable(with_provider(host)), [])
-        folder = "type: capture, path: p, timeout: 9s"
-        self.assertEqual(
-            unavailable(with_provider(folder)), ["the timeout of a folder is not available in this version"]
-        )
 
     def test_nothing_asked_for(self) -> None:
         """What is empty asks for nothing and is no error."""

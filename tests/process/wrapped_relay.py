@@ -29,7 +29,7 @@ from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
 from smtprelay.model.outcome import Deferred, Failed
 from smtprelay.providers.acs.api import AcsApi
 from smtprelay.providers.acs.provider import Acs
-from smtprelay.providers.capture import Capture
+from smtprelay.providers.capture.provider import Capture
 from smtprelay.service import relay, signals
 from smtprelay.service.workers import heartbeat
 from smtprelay.spool.engines.postgres import PostgresEngine

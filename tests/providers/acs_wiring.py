@@ -15,10 +15,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Delivery, Envelope, Recipient
 from smtprelay.providers.acs.api import AcsApi
-from smtprelay.providers.acs.provider import Acs, AcsOptions, Credentials
+from smtprelay.providers.acs.provider import Acs, AcsOptions
+from smtprelay.providers.acs.signature import Credentials
+from smtprelay.settings.provider import RemoteProviderSettings
 from smtprelay.testing.acs import FakeAcs
+from smtprelay.testing.memory_http import MemoryHttp
 from smtprelay.testing.mime import InlineMimeWorker
-from tests.providers.http_wiring import JoinedHttp
 from tests.recording import Recording
 
 NOW = 1_800_000_000.0
@@ -61,23 +63,17 @@ class JoinedAcs:
         if clock is None:
             self.clock.advance(NOW)
         self.fake = fake(self.clock) if fake else FakeAcs(self.clock, KEYS[:2])
-        self.joined = JoinedHttp.to(self.fake, self.clock)
+        self.joined = MemoryHttp.to(self.fake, self.clock)
         self.events = Recording()
         self.secrets: Credentials | Exception = Credentials(ENDPOINT, KEYS[:2])
         self.worker = InlineMimeWorker()
         self.threads = 0
         self.released = 0
         given = {"sender": "DoNotReply@mail.example.com", "sender_domains": ["Mail.Example.com"], **options}
-        api = AcsApi(
-            "acs",
-            self.joined.http,
-            self._read,
-            clock=self.clock,
-            events=self.events,
-            defer_to_thread=self._aside,
-        )
+        context = self.joined.context(events=self.events, defer_to_thread=self._aside)
+        caller = context.caller("acs", RemoteProviderSettings(type="acs"), self._read)
         self.provider = Acs(
-            api, AcsOptions(**given), worker=self.worker, clock=self.clock, events=self.events
+            AcsApi(caller), AcsOptions(**given), worker=self.worker, clock=self.clock, events=self.events
         )
 
     def start(self, item: Delivery | None = None, body: bytes = MAIL) -> "Deferred[Any]":

@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from smtprelay.model.message import Delivery, Envelope, Recipient
-from smtprelay.providers.smarthost.provider import ServerSettings, Smarthost
+from smtprelay.providers.smarthost.handshake import ServerSettings
+from smtprelay.providers.smarthost.provider import Smarthost
 from smtprelay.testing.smtp import SmtpSink
 from tests.recording import Recording
 

@@ -4,32 +4,28 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.testing.acs import Answers, Drops
-from tests.behaviours.provider import (
+from smtprelay.testing.provider_contract import (
     CredentialsContract,
+    DeferredContract,
     DeliveryContract,
+    FailedContract,
+    FakedProvider,
+    IdempotentContract,
     LostAnswerContract,
-    PermanentContract,
-    RepeatContract,
-    Stage,
-    TransientContract,
+    ResolveContract,
 )
 from tests.providers.acs_wiring import joined_acs
 
 
-class AcsStage(Stage):
+class FakedAcsProvider(FakedProvider):
     words = "the sender is not known"
 
-    def __init__(self, test: SynchronousTestCase) -> None:
-        self.test = test
+    def __init__(self) -> None:
         self.joined = joined_acs()
         self.provider = self.joined.provider
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        deferred = self.joined.joined.run(coroutine)
-        for _ in range(10):
-            if not deferred.called:
-                self.joined.joined.advance(5)
-        return self.test.successResultOf(deferred)
+        return self.joined.joined.result(coroutine, *[5.0] * 10)
 
     def play(self, scene: str) -> None:
         fake = self.joined.fake
@@ -51,18 +47,18 @@ class AcsStage(Stage):
         ]
 
     def leftovers(self) -> Sequence[object]:
-        clients = [pump.client for pump in self.joined.joined.wire.pumps if not pump.clientIO.disconnecting]
-        return [*self.joined.clock.getDelayedCalls(), *clients]
+        return self.joined.joined.leftovers()
 
 
 class AcsContractTests(
     DeliveryContract,
-    RepeatContract,
-    TransientContract,
-    PermanentContract,
+    IdempotentContract,
+    ResolveContract,
+    DeferredContract,
+    FailedContract,
     CredentialsContract,
     LostAnswerContract,
     SynchronousTestCase,
 ):
-    def stage(self) -> Stage:
-        return AcsStage(self)
+    def faked(self) -> FakedProvider:
+        return FakedAcsProvider()

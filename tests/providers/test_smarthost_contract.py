@@ -6,19 +6,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.testing.mime import InlineMimeWorker
-from smtprelay.testing.smtp import CUT, SmtpSink
-from tests.behaviours.provider import (
+from smtprelay.testing.provider_contract import (
     CredentialsContract,
+    DeferredContract,
     DeliveryContract,
+    FailedContract,
+    FakedProvider,
     LostAnswerContract,
-    PermanentContract,
-    Stage,
-    TransientContract,
 )
+from smtprelay.testing.smtp import CUT, SmtpSink
 from tests.providers.smarthost_wiring import Joined
 
 
-class SmarthostStage(Stage):
+class FakedSmarthost(FakedProvider):
     words = "554 5.7.1 we do not like this"
 
     def __init__(self, test: SynchronousTestCase, *, pipelining: bool, finishing: bool = False) -> None:
@@ -60,34 +60,34 @@ class SmarthostStage(Stage):
 
 class PipeliningTests(
     DeliveryContract,
-    TransientContract,
-    PermanentContract,
+    DeferredContract,
+    FailedContract,
     CredentialsContract,
     LostAnswerContract,
     SynchronousTestCase,
 ):
     """A server that offers much."""
 
-    def stage(self) -> Stage:
-        return SmarthostStage(self, pipelining=True)
+    def faked(self) -> FakedProvider:
+        return FakedSmarthost(self, pipelining=True)
 
 
 class PlainTests(PipeliningTests):
     """A server that offers nothing."""
 
-    def stage(self) -> Stage:
-        return SmarthostStage(self, pipelining=False)
+    def faked(self) -> FakedProvider:
+        return FakedSmarthost(self, pipelining=False)
 
 
 class FinishingTests(PipeliningTests):
     """As it is built by the relay: mail is finished first."""
 
-    def stage(self) -> Stage:
-        return SmarthostStage(self, pipelining=True, finishing=True)
+    def faked(self) -> FakedProvider:
+        return FakedSmarthost(self, pipelining=True, finishing=True)
 
 
 class PlainFinishingTests(PipeliningTests):
     """So, for a server that offers nothing."""
 
-    def stage(self) -> Stage:
-        return SmarthostStage(self, pipelining=False, finishing=True)
+    def faked(self) -> FakedProvider:
+        return FakedSmarthost(self, pipelining=False, finishing=True)

@@ -3,7 +3,8 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome
-from smtprelay.providers.smarthost.provider import ServerSettings, Smarthost
+from smtprelay.providers.smarthost.handshake import ServerSettings
+from smtprelay.providers.smarthost.provider import Smarthost
 from smtprelay.testing.certificates import make_certificate
 from smtprelay.testing.smtp import CUT, SmtpSink
 from tests.providers.smarthost_wiring import Stored, delivery

@@ -5,7 +5,6 @@ import hmac
 from hashlib import sha256
 from typing import Any
 
-from twisted.internet.defer import execute
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,10 +13,10 @@ from twisted.web.server import Request
 
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome
-from smtprelay.providers.webhook import Webhook, WebhookTarget, checked, key_of
+from smtprelay.providers.webhook import Webhook, checked, key_of
+from smtprelay.settings.provider import RemoteProviderSettings
+from smtprelay.testing.memory_http import MemoryHttp
 from tests.dispatch.stage import MORNING, make_delivery
-from tests.providers.http_wiring import JoinedHttp
-from tests.recording import Recording
 
 EVENT = b'{"type": "delivery.ended"}'
 
@@ -51,11 +50,13 @@ class WebhookTests(SynchronousTestCase):
         self.receiver = Receiver()
         clock = Clock()
         clock.advance(MORNING)
-        self.joined = JoinedHttp.to(self.receiver, clock)
+        self.joined = MemoryHttp.to(self.receiver, clock)
         self.url, self.secret = "http://127.0.0.1/hook?token=x", ""
-        self.events = Recording()
-        hook = WebhookTarget(self.joined.http, lambda: self.url, lambda: self.secret)
-        self.webhook = Webhook({"printers": hook}, clock=clock, events=self.events, defer_to_thread=execute)
+        settings = RemoteProviderSettings(type="webhook")
+        hook = self.joined.context().caller(
+            "webhook", settings, lambda: (checked(self.url), key_of(self.secret))
+        )
+        self.webhook = Webhook({"printers": hook}, clock)
 
     def deliver(self, lane: str = "printers") -> Outcome:
         delivery: Any = make_delivery(lane, provider="webhook", lane=lane)

@@ -17,7 +17,8 @@ from smtprelay.providers.acs.signature import content_hash, signed_headers
 from smtprelay.providers.http.client import NoAnswerError, Response
 from smtprelay.testing.acs import MAX_SIZE, Answers, Babbles, Drops, Ends, FakeAcs, Hangs
 from smtprelay.testing.acs_schema import SchemaError, check_send
-from tests.providers.http_wiring import JoinedHttp, Server
+from smtprelay.testing.memory_http import MemoryHttp
+from tests.providers.http_wiring import Server
 
 KEY = base64.b64encode(b"k" * 32).decode()
 HOST = "127.0.0.1:8443"
@@ -39,7 +40,7 @@ class Case(SynchronousTestCase):
 
     def use(self, fake: FakeAcs) -> None:
         self.fake = fake
-        self.joined = JoinedHttp.to(fake, self.clock)
+        self.joined = MemoryHttp.to(fake, self.clock)
 
     def start(
         self, method: str, target: str, body: bytes = b"", *, key: str = KEY, date: str = DATE, **extra: str

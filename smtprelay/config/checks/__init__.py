@@ -13,17 +13,8 @@ from typing import Any
 from attrs import Attribute, fields, frozen, has
 
 from smtprelay.config.model import Config
-from smtprelay.config.tree import Mark, Path, Table, nearest
-
-
-@frozen
-class Complaint:
-    """An error or warning at a path of the configuration."""
-
-    path: Path
-    text: str
-    code: str
-    severity: str = "error"
+from smtprelay.config.tree import Mark, Table, nearest
+from smtprelay.settings.complaint import Path
 
 
 @frozen

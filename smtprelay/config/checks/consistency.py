@@ -8,18 +8,14 @@ from typing import Final
 from attrs import fields
 
 from smtprelay.config import endpoint
-from smtprelay.config.checks import CheckedConfig, Complaint
+from smtprelay.config.checks import CheckedConfig
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Match, RouteSettings
-from smtprelay.config.problem import did_you_mean
-from smtprelay.config.provider_settings import AcsSettings, SmarthostSettings
-from smtprelay.config.tree import Path
+from smtprelay.providers.registry import kind_of
+from smtprelay.settings.complaint import Complaint, Path, did_you_mean
 
 #: Seconds for which a client waits for the reply to the end of data (RFC 5321 §4.5.3.2.6).
 _PATIENCE: Final = 600
-
-#: By the port of a smarthost.
-_USUAL_TLS: Final = {25: "starttls", 465: "implicit", 587: "starttls"}
 
 #: The name of the built-in provider, and route, of events for webhooks.
 WEBHOOK: Final = "webhook"
@@ -140,13 +136,11 @@ def check_webhooks(view: CheckedConfig) -> Iterator[Complaint]:
 
 
 def check_providers(view: CheckedConfig) -> Iterator[Complaint]:
-    """A provider needs one way to log in."""
+    """What each provider's own checks find."""
     for name, provider in view.config.providers.items():
         if view.whole("providers", name):
-            if isinstance(provider, AcsSettings):
-                yield from _acs(provider, ("providers", name))
-            elif isinstance(provider, SmarthostSettings):
-                yield from _smarthost(provider, ("providers", name))
+            for check in kind_of(provider).checks:
+                yield from check(provider, ("providers", name))
 
 
 def check_spool(view: CheckedConfig) -> Iterator[Complaint]:
@@ -264,51 +258,3 @@ def _twice(named: Iterable[tuple[Path, str]], what: str) -> Iterator[Complaint]:
         if name in seen:
             yield Complaint(path, f'{what} "{name}" is given twice', "CFG-DUPLICATE")
         seen.add(name)
-
-
-def _acs(provider: AcsSettings, path: Path) -> Iterator[Complaint]:
-    keys = len(provider.access_keys)
-    if provider.connection_string and provider.endpoint:
-        text = "connection_string names the endpoint: leave one of them out"
-        yield Complaint((*path, "endpoint"), text, "CFG-VALUE")
-    if provider.connection_string and keys:
-        text = "connection_string and access_keys exclude each other"
-        yield Complaint((*path, "access_keys"), text, "CFG-VALUE")
-    elif not provider.connection_string and not (provider.endpoint and keys):
-        yield Complaint(path, "connection_string is missing, or endpoint and access_keys", "CFG-MISSING")
-    elif keys > 2:  # noqa: PLR2004 -- Azure has a primary and a secondary key
-        yield Complaint((*path, "access_keys"), "expected one or two keys", "CFG-VALUE")
-    yield from _blind(provider, path)
-
-
-def _blind(provider: AcsSettings, path: Path) -> Iterator[Complaint]:
-    if provider.blind == "together" and provider.blind_to is None:
-        yield Complaint(
-            path, '"blind_to" is missing: with blind: together it is the address in To', "CFG-MISSING"
-        )
-    if provider.blind == "single" and provider.blind_to is not None:
-        text = "blind_to is only used with blind: together"
-        yield Complaint((*path, "blind_to"), text, "CFG-VALUE", "warning")
-    elif provider.blind_to is not None and not _is_sendable(provider.blind_to):
-        text = "expected an address that the service accepts: name@host.example"
-        yield Complaint((*path, "blind_to"), text, "CFG-VALUE")
-    if provider.blind == "together" and provider.limits.recipients == 1:
-        text = "recipients is 1: with blind_to in To there is no room for a recipient"
-        yield Complaint((*path, "limits", "recipients"), text, "CFG-VALUE")
-
-
-def _is_sendable(address: str) -> bool:
-    from smtprelay.providers.acs.request_fields import sendable  # noqa: PLC0415
-
-    return bool(sendable(address))
-
-
-def _smarthost(provider: SmarthostSettings, path: Path) -> Iterator[Complaint]:
-    if (provider.username is None) != (provider.password is None):
-        missing = "username" if provider.username is None else "password"
-        text = f'"{missing}" is missing: username and password belong together'
-        yield Complaint(path, text, "CFG-MISSING")
-    usual = _USUAL_TLS.get(provider.port or 0, provider.tls)
-    if usual != provider.tls and "implicit" in {usual, provider.tls}:
-        text = f"servers usually expect tls: {usual} at port {provider.port}"
-        yield Complaint((*path, "port"), text, "CFG-TLS", "warning")

@@ -11,13 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from attrs import fields
+
 from smtprelay.config import endpoint
-from smtprelay.config.checks import CheckedConfig, Complaint, walk
+from smtprelay.config.checks import CheckedConfig, walk
 from smtprelay.config.listeners import TlsSettings
 from smtprelay.config.model import WebhookSettings
-from smtprelay.config.provider_settings import CaptureSettings, ProviderSettings
-from smtprelay.config.secret import complaint
-from smtprelay.config.tree import Path as Place
+from smtprelay.settings import values
+from smtprelay.settings.complaint import Complaint
+from smtprelay.settings.complaint import Path as Place
+from smtprelay.settings.provider import ProviderSettings
+from smtprelay.settings.secret import complaint
 from smtprelay.spool.engines.filesystem import file_system_of
 
 #: File systems of the kernel, in which no files can be created.
@@ -52,13 +56,14 @@ def check_authorities(view: CheckedConfig) -> Iterator[Complaint]:
 
 
 def check_folders(view: CheckedConfig) -> Iterator[Complaint]:
-    """The folders of the spool and of captured mail must be writable, or can be created."""
+    """The folders of the spool and of providers must be writable, or can be created."""
     config = view.config
     if config.spool is not None and config.spool.engine == "sqlite":
         yield from _can_be_made(config.spool.path, ("spool", "path"), "CFG-SPOOL")
     for name, provider in config.providers.items():
-        if isinstance(provider, CaptureSettings):
-            yield from _can_be_made(provider.path, ("providers", name, "path"), "CFG-FILE")
+        folders = [each.name for each in fields(type(provider)) if each.type == values.FolderPath]
+        for key in folders:
+            yield from _can_be_made(getattr(provider, key), ("providers", name, key), "CFG-FILE")
 
 
 def check_log(view: CheckedConfig) -> Iterator[Complaint]:

@@ -5,12 +5,12 @@ What could be abused: open relays, passwords and mail in clear text.
 from collections.abc import Iterator
 from typing import Final
 
-from smtprelay.config.checks import CheckedConfig, Complaint
-from smtprelay.config.endpoint import is_encrypted, is_local, is_loopback, is_plain_remote
+from smtprelay.config.checks import CheckedConfig
+from smtprelay.config.endpoint import is_encrypted, is_local
 from smtprelay.config.listeners import AnyChecker, Listener
-from smtprelay.config.provider_settings import HttpProviderSettings, SmarthostSettings
-from smtprelay.config.tree import Path
-from smtprelay.model.network import strangers
+from smtprelay.model.network import is_plain_remote, strangers
+from smtprelay.settings.complaint import Complaint, Path
+from smtprelay.settings.provider import HttpProviderSettings
 
 
 def check_listeners(view: CheckedConfig) -> Iterator[Complaint]:
@@ -44,14 +44,6 @@ def check_clear_text(view: CheckedConfig) -> Iterator[Complaint]:
         ):
             text = "http:// is for loopback only: use https://"
             yield Complaint(("providers", name, "endpoint"), text, "CFG-CLEAR-TEXT")
-        if not isinstance(provider, SmarthostSettings):
-            continue
-        if provider.tls == "none" and provider.password and not is_loopback(provider.host.lower()):
-            text = "the password crosses the network in clear text"
-            yield Complaint(("providers", name, "tls"), text, "CFG-CLEAR-TEXT", "warning")
-        if not provider.verify:
-            text = "the server's certificate is not verified: anyone in between can read the mail"
-            yield Complaint(("providers", name, "verify"), text, "CFG-NO-VERIFY", "warning")
 
 
 CHECKS: Final = (check_listeners, check_sites, check_clear_text)

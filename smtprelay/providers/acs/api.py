@@ -1,25 +1,24 @@
 """
 The two calls of Azure Communication Services, signed with a key that works.
 
-A key that is refused is not the mail's fault: the other key is tried, then the secrets are read again,
-because they may just have been replaced. After a call without an answer the next one reads them, too.
+A key that is refused is not the mail's fault: the other key is tried, before :mod:`smtprelay.providers.call`
+reads the secrets again.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from email.utils import formatdate, parsedate_to_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
 from attrs import evolve, field, frozen
-from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.interfaces import DeferToThread, Events
 from smtprelay.providers.acs.errors import ApiError, refusal_of
 from smtprelay.providers.acs.signature import USUAL_PORTS, Credentials, content_hash, signed_headers
-from smtprelay.providers.http.client import Http, NoAnswerError, Response
+from smtprelay.providers.call import Caller
+from smtprelay.providers.http.client import Response
 
 API_VERSION: Final = "2025-09-01"
 SEND: Final = f"/emails:send?api-version={API_VERSION}"
@@ -28,52 +27,32 @@ _TOLERATED: Final = 300.0
 _URL: Final = re.compile(r"https?://[!-.0-~]+/[!-~]*")
 
 
-class NoCredentialsError(Exception):
-    """The secrets cannot be read or make no sense; ``str()`` says why."""
-
-
 class AcsApi:
     """
     Signed calls to one resource.
 
-    :param name: the provider's, for the events.
-    :param read_credentials: reads the secrets; called in a thread, at first, after a 401 and after no answer.
-        Raises ``ValueError`` or ``OSError``.
     """
 
-    def __init__(
-        self,
-        name: str,
-        http: Http,
-        read_credentials: Callable[[], Credentials],
-        *,
-        clock: IReactorTime,
-        events: Events,
-        defer_to_thread: DeferToThread,
-    ) -> None:
-        self.name = name
-        self._http = http
-        self._read_credentials = read_credentials
-        self._clock = clock
-        self._events = events
-        self._defer_to_thread = defer_to_thread
-        self._credentials: Credentials | None = None
-        self._stale = False
+    def __init__(self, caller: Caller[Credentials]) -> None:
+        self.name = caller.name
+        self.close = caller.close
+        self._caller = caller
         self._preferred = 0
 
     async def send(self, body: bytes, digest: str, operation_id: str) -> Response:
         """
         Ask to send the mail in ``body``, whose :func:`content_hash` is ``digest``.
 
-        :raises NoAnswerError: :class:`NotSent` or :class:`AnswerLost`; so :meth:`status`.
-        :raises NoCredentialsError: nothing was sent.
+        :raises NoAnswerError: its ``outcome`` is what that means for the mail; so :meth:`status`.
         """
         headers = {"Content-Type": "application/json", "Operation-Id": operation_id}
-        return await self._call(_Call("send", "POST", SEND, headers, body, digest))
+        return await self._caller.call(
+            partial(self._by_any_key, _Call("send", "POST", SEND, headers, body, digest))
+        )
 
     async def status(self, target: str) -> Response:
         """Ask what became of the operation at ``target``, of :meth:`target_of` or :func:`operation_url`."""
-        return await self._call(_Call("status", "GET", target))
+        return await self._caller.call(partial(self._by_any_key, _Call("status", "GET", target)))
 
     def target_of(self, answer: Response, operation_id: str) -> str:
         """
@@ -83,39 +62,12 @@ class AcsApi:
         endpoint: signed requests go nowhere else.
         """
         location = answer.header("Operation-Location")
-        if self._credentials is None or origin(location) != self._credentials.endpoint:
+        known = self._caller.credentials
+        if known is None or origin(location) != known.endpoint:
             return operation_url(operation_id)
         return "/" + location.split("/", 3)[3]
 
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._http.close()
-
-    async def _call(self, call: "_Call") -> Response:
-        used = self._credentials
-        if used is None or self._stale:
-            used = await self._read()
-        try:
-            answer = await self._by_any_key(used, call)
-        except NoAnswerError:
-            # The endpoint may be wrong: the next call reads it again.
-            self._stale = True
-            raise
-        if answer.status == _UNAUTHORIZED:
-            fresh = await self._read()
-            if fresh != used:
-                answer = await self._by_any_key(fresh, call)
-        return answer
-
-    async def _read(self) -> Credentials:
-        try:
-            self._credentials = await self._defer_to_thread(self._read_credentials)
-        except (ValueError, OSError) as exc:
-            raise NoCredentialsError(f"the connection string cannot be used: {exc}") from exc
-        self._stale = False
-        return self._credentials
-
-    async def _by_any_key(self, credentials: Credentials, call: "_Call") -> Response:
+    async def _by_any_key(self, call: "_Call", credentials: Credentials) -> Response:
         """Return the answer to the first key that is not refused, or the last refusal."""
         count = len(credentials.keys)
         for number in range(self._preferred, self._preferred + count):
@@ -126,23 +78,12 @@ class AcsApi:
         return answer
 
     async def _request(self, credentials: Credentials, key: str, call: "_Call") -> Response:
-        began = self._clock.seconds()
-        date = _http_date(int(began))
+        date = _http_date(int(self._caller.seconds()))
         signed = signed_headers(
             key, call.method, call.target, host=credentials.host, date=date, digest=call.digest
         )
-        code: int | str = "no answer"
-        try:
-            answer = await self._http.request(
-                call.method, credentials.endpoint + call.target, {**call.headers, **signed}, call.body
-            )
-            code = answer.status
-        finally:
-            seconds = self._clock.seconds() - began
-            self._events(
-                "provider.request", provider=self.name, operation=call.operation, code=code, seconds=seconds
-            )
-        return answer
+        url, headers = credentials.endpoint + call.target, {**call.headers, **signed}
+        return await self._caller.request(call.operation, call.method, url, headers, call.body)
 
 
 @frozen

@@ -1,5 +1,5 @@
 """
-Which recipient or field an error of Azure Communication Services is about.
+What an error of Azure Communication Services means, and which recipient or field it is about.
 
 The service takes or refuses a request as a whole. Its answer may name the recipient at fault, by address or
 by place in the request, or an optional field, or nothing. One recipient's fault must not cost the others
@@ -14,6 +14,45 @@ from attrs import evolve, frozen
 
 from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Results
 from smtprelay.providers.acs.request import OPTIONAL
+from smtprelay.providers.outcomes import HTTP, Classification, Statuses, by_status, outcome, words
+
+#: ``POST /emails:send`` of Azure Communication Services.
+_STATUSES: Final[Statuses] = {
+    **HTTP,
+    400: Classification.FAILED,
+    404: Classification.BLOCKED,
+    422: Classification.FAILED,
+}
+
+#: Error codes that say more than their status does. Whose fault an unknown sender is
+#: depends on who chose it; see :func:`acs_refusal`.
+_BY_CODE: Final[Mapping[str, Classification]] = {
+    "DomainNotLinked": Classification.BLOCKED,
+    "EmailServiceNotLinked": Classification.BLOCKED,
+    "TooManyRequests": Classification.THROTTLED,
+}
+
+#: Codes that refuse the sender's address.
+_SENDER_CODES: Final = frozenset({"InvalidSenderUserName", "InvalidSender"})
+
+#: Enhanced status codes (RFC 3463) for the bounce, by error code or HTTP status.
+_ENHANCED: Final[Mapping[str | int, str]] = {
+    "EmailDroppedAllRecipientsSuppressed": "5.7.1",
+    "InvalidEmailAddress": "5.1.3",
+    "InvalidSender": "5.1.8",
+    "InvalidSenderUserName": "5.1.8",
+    "TooManyRecipients": "5.5.3",
+    400: "5.6.0",
+    413: "5.3.4",
+    422: "5.6.0",
+}
+
+#: What an operator can do, by status; added to the provider's words.
+_ADVICE: Final[Mapping[int, str]] = {
+    401: "check the access key and this machine's clock",
+    403: "check the permissions and the linked domains of the resource",
+    404: "check the endpoint: this resource or its domain does not exist",
+}
 
 #: Codes that are about a recipient, whichever it is.
 _RECIPIENT_CODES: Final = frozenset(
@@ -73,6 +112,35 @@ class Sent:
     def addresses(self) -> Sequence[str]:
         """All of them."""
         return (*self.to, *self.cc, *self.bcc)
+
+
+def acs_refusal(
+    status: int, code: str, message: str, *, wait: float | None = None, own_sender: bool = True
+) -> Outcome:
+    """
+    Return what a refusal of ``emails:send`` means for the mail.
+
+    :param code: ``error.code``, or ``x-ms-error-code``; ``""`` if there is none.
+    :param message: ``error.message``, as it came.
+    :param wait: seconds of ``Retry-After``, for what is deferred.
+    :param own_sender: the refused sender is the configured default. Then all mail
+        stops until the operator mends it; else only the mail that named it fails.
+    """
+    if code in _SENDER_CODES:
+        verdict = Classification.BLOCKED if own_sender else Classification.FAILED
+    else:
+        verdict = _BY_CODE.get(code) or by_status(_STATUSES, status)
+    why = words(status, code, message)
+    if verdict is Classification.BLOCKED and status in _ADVICE:
+        why = f"{why} ({_ADVICE[status]})"
+    enhanced = _ENHANCED.get(code) or _ENHANCED.get(status, "5.0.0")
+    return outcome(verdict, why, code=enhanced, retry_after=wait)
+
+
+def acs_failed(code: str, message: str) -> Outcome:
+    """Return what an operation that ended ``Failed`` means for the mail."""
+    why = words("operation failed:", code, message)
+    return outcome(_BY_CODE.get(code, Classification.FAILED), why, code=_ENHANCED.get(code, "5.0.0"))
 
 
 def refusal_of(error: Mapping[str, Any], code: str = "", message: str = "") -> ApiError:

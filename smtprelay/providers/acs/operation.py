@@ -12,10 +12,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Uncertain
-from smtprelay.providers.acs.api import AcsApi, NoCredentialsError, content, refusal
-from smtprelay.providers.acs.errors import NOTHING_SAID, ApiError, refusal_of
-from smtprelay.providers.classify import acs_failed, acs_refusal, retry_after, words
+from smtprelay.providers.acs.api import AcsApi, content, refusal
+from smtprelay.providers.acs.errors import NOTHING_SAID, ApiError, acs_failed, acs_refusal, refusal_of
+from smtprelay.providers.call import NoCredentialsError
 from smtprelay.providers.http.client import NoAnswerError, Response
+from smtprelay.providers.outcomes import retry_after, words
 
 #: The first pause where the service names none, and the longest that doubling leads to; seconds.
 FIRST_PAUSE: Final = 5.0

@@ -21,19 +21,14 @@ from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Results, Uncertain
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
-from smtprelay.providers.acs.api import AcsApi, NoCredentialsError, content, operation_url, refusal
-from smtprelay.providers.acs.errors import NOTHING_SAID, ApiError, Sent, field_named, results_of
+from smtprelay.providers.acs.api import AcsApi, content, operation_url, refusal
+from smtprelay.providers.acs.errors import NOTHING_SAID, ApiError, Sent, acs_refusal, field_named, results_of
+from smtprelay.providers.acs.kind import ACS_LIMITS
 from smtprelay.providers.acs.operation import OperationStatus, get_operation, wait_for_operation
 from smtprelay.providers.acs.request import encoded_size, largest_mail, map_mail, measure
-from smtprelay.providers.acs.signature import Credentials
-from smtprelay.providers.classify import acs_refusal, retry_after
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.http.client import AnswerLost, NotSent, Response
-
-__all__ = ["ACS_LIMITS", "Acs", "AcsOptions", "Credentials", "single_id"]
-
-#: Limits that the service documents; the size is that of the whole request, after base64.
-ACS_LIMITS: Final = Limits(request=10_000_000, recipients=50)
+from smtprelay.providers.http.client import NoAnswerError, Response
+from smtprelay.providers.outcomes import retry_after
 
 _ACCEPTED: Final = 202
 _BAD: Final = 400
@@ -281,12 +276,8 @@ class Acs(ProviderDefaults):
         body = b"".join((mapped.octets, request.recipients.encode(), b"}"))
         try:
             answer = await self._api.send(body, request.digest, request.operation_id)
-        except NoCredentialsError as exc:
-            return _Refused(Blocked(str(exc)))
-        except NotSent as exc:
-            return _Refused(Deferred(str(exc)))
-        except AnswerLost as exc:
-            return _Refused(Uncertain(str(exc)))
+        except NoAnswerError as error:
+            return _Refused(error.outcome)
         return await self._classify(answer, request, own_sender=mapped.sender == self._parameters["sender"])
 
     async def _classify(

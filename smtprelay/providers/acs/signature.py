@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
-from smtprelay.net.tls_client import is_loopback
+from smtprelay.model.network import is_loopback
 
 _SIGNED: Final = "x-ms-date;host;x-ms-content-sha256"
 #: What a ``Host`` header leaves out, by scheme.

@@ -25,6 +25,7 @@ from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
 
+from smtprelay.model import outcome
 from smtprelay.net.deadline import Deadlines
 from smtprelay.net.reachability import Contact, Reachability, silence
 from smtprelay.net.tls_client import connect_by_name, unreached
@@ -51,6 +52,11 @@ _NETWORK = (
 class NoAnswerError(Exception):
     """There is no answer; ``str()`` says why, in one line."""
 
+    @property
+    def outcome(self) -> outcome.Outcome:
+        """What that means for the mail."""
+        return outcome.Deferred(str(self))
+
 
 class NotSent(NoAnswerError):  # noqa: N818 -- a fact about the request, not an error of ours
     """The request did not leave whole, so that nothing can have been done with it."""
@@ -58,6 +64,11 @@ class NotSent(NoAnswerError):  # noqa: N818 -- a fact about the request, not an 
 
 class AnswerLost(NoAnswerError):  # noqa: N818
     """The whole request was handed to the connection, and no answer to it came back."""
+
+    @property
+    def outcome(self) -> outcome.Outcome:
+        """The provider may have acted on it."""
+        return outcome.Uncertain(str(self))
 
 
 @frozen

@@ -5,7 +5,6 @@ SMTP itself is in the modules beside this one; here is which connection a messag
 """
 
 from collections.abc import Callable
-from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
@@ -28,12 +27,9 @@ from smtprelay.providers.smarthost.commands import hello
 from smtprelay.providers.smarthost.connection import Channel, Lost
 from smtprelay.providers.smarthost.errors import NotAccepted
 from smtprelay.providers.smarthost.handshake import ServerSettings, begin
+from smtprelay.providers.smarthost.kind import PORTS
 from smtprelay.providers.smarthost.session import SmarthostSession
 from smtprelay.providers.smarthost.tls import tls_creator
-
-__all__ = ["ServerSettings", "Smarthost"]
-
-PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
 
 
 class Smarthost(ProviderDefaults):

@@ -9,7 +9,6 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.config.model import Config
-from smtprelay.config.provider_settings import SmarthostSettings
 from smtprelay.dispatch.dsn.render import LARGEST_RETURN, BounceSettings
 from smtprelay.interfaces import Provider, Unmeasured
 from smtprelay.mime.head import Head
@@ -90,7 +89,5 @@ def bounce_settings(config: Config, providers: Mapping[str, Provider]) -> Bounce
         to=bounces.to,
         copy=bounces.copy or "",
         largest=max(0, min(LARGEST_RETURN, *(size - _AROUND for size in sizes))) if sizes else LARGEST_RETURN,
-        remotes={
-            name: each.host for name, each in config.providers.items() if isinstance(each, SmarthostSettings)
-        },
+        remotes={name: each.remote for name, each in config.providers.items() if each.remote},
     )

@@ -14,9 +14,10 @@ from smtprelay.interfaces import Provider
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.model.route import RateLimit
-from smtprelay.providers.http.client import open_http
-from smtprelay.providers.webhook import DEFAULT, Webhook, WebhookTarget
-from smtprelay.service.build.providers import ProviderContext
+from smtprelay.providers.call import Caller
+from smtprelay.providers.context import ProviderContext
+from smtprelay.providers.webhook import DEFAULT, Webhook, WebhookTarget, checked, key_of
+from smtprelay.settings.provider import RemoteProviderSettings
 
 #: Events are small, and so are their receivers; one that hangs must not delay the others.
 RATE_LIMIT: Final = RateLimit(concurrency=10, per_lane=4)
@@ -38,13 +39,8 @@ def build_webhook(config: Config, context: ProviderContext) -> dict[str, Provide
     """Return the built-in provider, by its name; nothing if no route needs it."""
     if not is_used(config):
         return {}
-    provider = Webhook(
-        {name: _target(each, context) for name, each in _settings(config).items()},
-        clock=context.reactor,
-        events=context.events,
-        defer_to_thread=context.defer_to_thread,
-    )
-    return {NAME: provider}
+    targets = {name: _target(each, context) for name, each in _settings(config).items()}
+    return {NAME: Webhook(targets, context.reactor)}
 
 
 def build_notifier(config: Config, new_id: Callable[[], str], clock: IReactorTime) -> WebhookNotifier | None:
@@ -72,13 +68,10 @@ def _settings(config: Config) -> dict[str, Settings]:
     return own if config.webhook is None else {**own, DEFAULT: config.webhook}
 
 
-def _target(settings: Settings, context: ProviderContext) -> WebhookTarget:
+def _target(settings: Settings, context: ProviderContext) -> Caller[WebhookTarget]:
     assert RATE_LIMIT.per_lane is not None
-    http = open_http(
-        context.reactor,
-        concurrency=RATE_LIMIT.per_lane,
-        timeout=settings.timeout,
-        ca=settings.ca or "",
-        reachability=context.reachability(NAME),
+    client = RemoteProviderSettings(
+        type=NAME, concurrency=RATE_LIMIT.per_lane, timeout=settings.timeout, ca=settings.ca
     )
-    return WebhookTarget(http, settings.url.reveal, settings.secret.reveal if settings.secret else lambda: "")
+    secret = settings.secret.reveal if settings.secret else lambda: ""
+    return context.caller(NAME, client, lambda: (checked(settings.url.reveal()), key_of(secret())))

@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.config.loading import HASH, SMALL, codes, load_text, problems_of, told, with_provider
+from tests.config.loading import HASH, SMALL, codes, load_text, problems_of, told
 
 SPOOL = "spool: {path: spool}\n"
 SHARED = "spool: {engine: postgres, url: {env: URL}}"
@@ -108,32 +108,6 @@ class WorkersTests(SynchronousTestCase):
         self.assertEqual((problem.line, problem.code, problem.text), (2, "CFG-WORKERS", expected))
         shared = few + SHARED + "\nworkers: 4\n"
         self.assertEqual(problems_of(shared, {"URL": "postgresql://db"}), [])
-
-
-class BlindTests(SynchronousTestCase):
-    def told(self, more: str) -> list[str]:
-        text = "providers: {acs: {type: acs, sender: a@b.example, connection_string: {env: C}" + more + "}}\n"
-        listeners = SMALL[: SMALL.index("providers:")]
-        problems = problems_of(listeners + text + SPOOL, {"C": "endpoint=https://x.example;accesskey=a2V5"})
-        return [f"{each.code} {each.text}" for each in problems]
-
-    def test_together(self) -> None:
-        """Blind recipients together need an address that the service takes, and room beside it."""
-        together = ", blind: together"
-        for more, expected in {
-            "": [],
-            ", blind: single": [],
-            f"{together}, blind_to: list@b.example": [],
-            together: ['CFG-MISSING "blind_to" is missing: with blind: together it is the address in To'],
-            f"{together}, blind_to: list@nas": [
-                "CFG-VALUE expected an address that the service accepts: name@host.example"
-            ],
-            f"{together}, blind_to: list@b.example, limits: {{recipients: 1}}": [
-                "CFG-VALUE recipients is 1: with blind_to in To there is no room for a recipient"
-            ],
-            ", blind_to: list@b.example": ["CFG-VALUE blind_to is only used with blind: together"],
-        }.items():
-            self.assertEqual(self.told(more), expected)
 
 
 class WebhookTests(SynchronousTestCase):
@@ -278,44 +252,6 @@ class RoutesTests(SynchronousTestCase):
         }.items():
             [problem] = problems_of(SMALL + f"routes: [{{via: [local], retry: {{{retry}}}}}]\n")
             self.assertEqual((problem.code, problem.text), ("CFG-VALUE", expected))
-
-
-class ProvidersTests(SynchronousTestCase):
-    def test_acs_needs_one_way_to_log_in(self) -> None:
-        """A connection string, or an endpoint with one or two keys; not both and not neither."""
-        string = "connection_string: {env: C}"
-        environ = {"C": "endpoint=https://x.example;accesskey=a2V5", "K": "a2V5"}
-        cases = {
-            string: [],
-            "endpoint: 'https://x', access_keys: [{env: K}]": [],
-            "access_keys: [{env: K}]": ["CFG-MISSING"],
-            "endpoint: 'https://x'": ["CFG-MISSING"],
-            string + ", endpoint: 'https://x'": ["CFG-VALUE"],
-            string + ", access_keys: [{env: K}]": ["CFG-VALUE"],
-            "endpoint: 'https://x', access_keys: [{env: K}, {env: K}, {env: K}]": ["CFG-VALUE"],
-        }
-        for settings, expected in cases.items():
-            text = with_provider("type: acs, sender: a@b, " + settings)
-            self.assertEqual(codes(problems_of(text, environ)), expected, settings)
-
-    def test_the_usual_tls_of_a_port(self) -> None:
-        """A port whose servers expect TLS at once, or never do, is told; any other may have what it wants."""
-        for setting, expected in {
-            "port: 465": ["CFG-TLS?"],
-            "port: 587, tls: implicit": ["CFG-TLS?"],
-            "port: 465, tls: implicit": [],
-            "port: 2465, tls: implicit": [],
-            "port: 25": [],
-            "port: 587, tls: none": [],
-        }.items():
-            found = codes(problems_of(with_provider(f"type: smarthost, host: h, {setting}")))
-            self.assertEqual(found, expected, setting)
-
-    def test_smarthost_login(self) -> None:
-        """A user name needs a password, and a password a user name."""
-        for setting, missing in {"username: u": "password", "password: {env: P}": "username"}.items():
-            [problem] = problems_of(with_provider(f"type: smarthost, host: h, {setting}"), {"P": "x"})
-            self.assertIn(f'"{missing}" is missing', problem.text)
 
 
 class DeadlineTests(SynchronousTestCase):

@@ -167,18 +167,3 @@ class ClearTextTests(SynchronousTestCase):
         }
         for settings, expected in cases.items():
             self.assertEqual(codes(problems_of(with_provider(acs + settings), environ)), expected, settings)
-
-    def test_smarthost(self) -> None:
-        """A password in clear text and a certificate that is not verified are warnings."""
-        login = "username: u, password: {env: P}"
-        for settings, expected in {
-            f"tls: none, {login}": ["CFG-CLEAR-TEXT?"],
-            f"verify: false, {login}": ["CFG-NO-VERIFY?"],
-            f"tls: implicit, {login}": [],
-            "tls: none": [],
-        }.items():
-            text = with_provider(f"type: smarthost, host: h, {settings}")
-            self.assertEqual(codes(problems_of(text, {"P": "x"})), expected)
-        for host in ("127.0.0.1", "localhost"):
-            text = with_provider(f"type: smarthost, host: {host}, tls: none, {login}")
-            self.assertEqual(problems_of(text, {"P": "x"}), [], host)

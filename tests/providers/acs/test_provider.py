@@ -12,8 +12,10 @@ from smtprelay.interfaces import MailTooCostly, MimeWorkerTimeout, MimeWorkerUna
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
 from smtprelay.model.route import Limits
 from smtprelay.providers.acs.api import AcsApi
-from smtprelay.providers.acs.provider import Credentials, single_id
+from smtprelay.providers.acs.provider import single_id
 from smtprelay.providers.acs.request import map_mail
+from smtprelay.providers.acs.signature import Credentials
+from smtprelay.providers.call import Caller
 from smtprelay.providers.http.client import AnswerLost, Response
 from smtprelay.testing.acs import Answers, Babbles, Drops, FakeAcs, Hangs
 from tests.providers.acs_wiring import (
@@ -289,7 +291,9 @@ class KeyTests(Case):
         http = SimpleNamespace(request=lambda *_: waiting[len(calls)])
         read = partial(Credentials, ENDPOINT, KEYS[:2])
         clock, calls = Clock(), []
-        api = AcsApi("acs", http, read, clock=clock, events=Recording(), defer_to_thread=maybeDeferred)
+        api = AcsApi(
+            Caller("acs", http, read, clock=clock, events=Recording(), defer_to_thread=maybeDeferred)
+        )
         calls.append(Later.fromCoroutine(api.send(b"", "", "a")))
         calls.append(Later.fromCoroutine(api.send(b"", "", "b")))
         waiting[1].errback(AnswerLost("gone"))

@@ -18,7 +18,7 @@ from smtprelay.providers.http.client import MAX_ANSWER, AnswerLost, Http, NotSen
 from smtprelay.providers.http.connection import MAX_HEAD
 from smtprelay.providers.http.pool import LiteralAgent
 from smtprelay.providers.http.upload import PIECE, Upload
-from tests.providers.http_wiring import JoinedHttp
+from smtprelay.testing.memory_http import MemoryHttp
 
 URL = "https://acs.example.com/emails:send"
 OK = b"HTTP/1.1 200 Ok\r\nContent-Length: 2\r\n\r\nok"
@@ -41,10 +41,10 @@ class Server(Protocol):
 
 
 class Case(SynchronousTestCase):
-    def join(self, *script: object) -> JoinedHttp:
+    def join(self, *script: object) -> MemoryHttp:
         self.server = Factory.forProtocol(Server)
         self.server.script, self.server.connections, self.server.received = list(script), [], []
-        self.joined = JoinedHttp(self.server)
+        self.joined = MemoryHttp(self.server)
         return self.joined
 
     def start(self, method: str = "POST", body: bytes = b"x") -> "Deferred[Response]":

@@ -1,15 +1,15 @@
 """What the configuration says of a provider arrives at the provider."""
 
-from pathlib import Path
-
 from attrs import evolve
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.providers.acs.provider import ACS_LIMITS, Acs
-from smtprelay.providers.capture import Capture
+from smtprelay.providers.acs.kind import ACS_LIMITS
+from smtprelay.providers.acs.provider import Acs
+from smtprelay.providers.capture.provider import Capture
+from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.outgoing import OutgoingProvider
-from smtprelay.service.build.providers import ProviderContext, build_providers, credentials_of
+from smtprelay.service.build.providers import build_providers
 from smtprelay.testing.mime import InlineMimeWorker
 from tests.config.loading import load_text
 from tests.recording import Recording
@@ -59,21 +59,3 @@ class BuildTests(SynchronousTestCase):
         for more, recipients in (("", 50), (", blind: together, blind_to: list@x.org", 49)):
             provider = self.build(f"  p: {{{common}{more}}}\n")
             self.assertEqual(provider.limits.recipients, recipients)
-
-    def test_secrets_are_read_anew(self):
-        """A key file that an operator corrected is what the next request signs with."""
-        path = Path(self.mktemp()).absolute()
-        path.write_text(f"endpoint=https://x.test/;accesskey={_KEY}\n")
-        settings = _config(f"  p: {{type: acs, connection_string: {{file: {path}}}, sender: a@x.org}}\n")
-        before = credentials_of(settings.providers["p"])
-        path.write_text("endpoint=https://x.test/;accesskey=BBBBBBBBBBBB\n")
-        after = credentials_of(settings.providers["p"])
-        self.assertEqual(((_KEY,), ("BBBBBBBBBBBB",)), (before.keys, after.keys))
-
-    def test_two_keys(self):
-        """``endpoint`` with two access keys gives both, in their order."""
-        settings = _config(
-            "  p: {type: acs, endpoint: https://x.test, sender: a@x.org,"
-            f" access_keys: [{_KEY}, BBBBBBBB]}}\n"
-        )
-        self.assertEqual((_KEY, "BBBBBBBB"), tuple(credentials_of(settings.providers["p"]).keys))

@@ -11,14 +11,22 @@ import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
 from attrs import field, frozen
 
-from smtprelay.config.tree import unfit
+from smtprelay.settings.values import unfit
 
 _MAXIMUM_BYTES: Final = 1 << 16
+
+
+#: A key with one of these words, also misspelt, has a secret.
+SECRET_WORDS: Final = (
+    *("password", "passphrase", "secret", "token", "hash", "key", "keys", "sas", "url"),
+    "connection_string",
+)
 
 
 @frozen
@@ -46,9 +54,23 @@ class Secret:
         """
         return self._read()
 
+    def text(self) -> str:
+        """Return the value without blanks around it, ``""`` if there is none."""
+        try:
+            return self.reveal().strip()
+        except ValueError:
+            return ""
+
     def warnings(self) -> Sequence[str]:
         """Return warnings about the place of the secret, each as a sentence."""
         return self._warn()
+
+
+def is_secret(key: str) -> bool:
+    """Return whether a key of this name has a secret."""
+    whole = key.lower().replace("-", "_")
+    words = (*whole.split("_"), whole)
+    return any(get_close_matches(word, SECRET_WORDS, cutoff=0.87) for word in words)
 
 
 def in_file(path: str, place: str, expires: date | None = None) -> Secret:

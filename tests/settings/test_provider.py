@@ -2,8 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.provider_settings import SmarthostSettings
 from smtprelay.model.route import RateLimit, Window
+from smtprelay.providers.smarthost.kind import SmarthostSettings
 
 SECOND = Window(count=14, seconds=1.0)
 

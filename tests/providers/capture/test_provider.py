@@ -11,21 +11,22 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.outcome import Blocked, Delivered
 from smtprelay.model.outcome import Deferred as Later
-from smtprelay.providers.capture import Capture
-from tests.behaviours.provider import (
+from smtprelay.providers.capture.provider import Capture
+from smtprelay.testing.provider_contract import (
     BOB,
     CY,
     MAIL,
+    BodyInPieces,
+    DeferredContract,
     DeliveryContract,
-    RepeatContract,
-    Stage,
-    TransientContract,
-    Whole,
+    FakedProvider,
+    IdempotentContract,
+    ResolveContract,
     delivery,
 )
 
 
-class CaptureStage(Stage):
+class FakedCapture(FakedProvider):
     def __init__(self, test: SynchronousTestCase) -> None:
         self.test = test
         self.path = Path(test.mktemp()) / "captured"
@@ -59,19 +60,21 @@ class CaptureStage(Stage):
         return list((self.path / "tmp").glob("*"))
 
 
-class CaptureContractTests(DeliveryContract, RepeatContract, TransientContract, SynchronousTestCase):
-    def stage(self) -> Stage:
-        return CaptureStage(self)
+class CaptureContractTests(
+    DeliveryContract, IdempotentContract, ResolveContract, DeferredContract, SynchronousTestCase
+):
+    def faked(self) -> FakedProvider:
+        return FakedCapture(self)
 
 
 class CaptureTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.at = CaptureStage(self)
+        self.at = FakedCapture(self)
 
     def deliver(self, **changes: Any) -> Any:
         """Deliver to two recipients."""
         item = delivery(BOB, CY, **changes)
-        return self.at.run(self.at.provider.deliver(item, Whole(MAIL), lambda: None))
+        return self.at.run(self.at.provider.deliver(item, BodyInPieces(MAIL), lambda: None))
 
     def test_content(self) -> None:
         """The file is the mail as it was received, below its envelope."""
@@ -143,6 +146,6 @@ class CaptureTests(SynchronousTestCase):
         self.at.in_thread = lambda *_: Deferred()
         provider = Capture("local", str(self.at.path / "other"), self.at.in_thread)
         self.assertNoResult(
-            Deferred.fromCoroutine(provider.deliver(delivery(BOB), Whole(MAIL), lambda: None))
+            Deferred.fromCoroutine(provider.deliver(delivery(BOB), BodyInPieces(MAIL), lambda: None))
         )
         self.assertFalse((self.at.path / "other").exists())

@@ -13,11 +13,10 @@ from typing import Annotated, Final
 
 from attrs import frozen
 
-from smtprelay.config.problem import did_you_mean
 from smtprelay.model import units
 from smtprelay.model.route import Window
 from smtprelay.model.units import shortened
-from smtprelay.policy.password_hash import parse_hash
+from smtprelay.settings.complaint import did_you_mean
 
 _RATE: Final = re.compile(r"([0-9]{1,9}) ?/ ?([0-9]{0,9}) ?(s|m|min|h|d)")
 #: As people write it who have not read the documentation.
@@ -32,6 +31,8 @@ _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 #: A host within a URL or an address.
 _AROUND: Final = re.compile(r"(?:\w+://)?(?:[^\s/@]*@)?\[?([\w.-]+)\]?(?::([0-9]+))?(?:/.*)?")
 _NAME: Final = re.compile(r"[^\s\x00-\x1f\x7f]{1,100}")
+#: Characters that no setting needs and that must not get into a log, a path or SMTP.
+CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _URL: Final = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
 
 
@@ -44,6 +45,15 @@ class SizeRange:
 
     def __contains__(self, size: int) -> bool:
         return (self.smallest or 0) <= size and (self.largest is None or size <= self.largest)
+
+
+def unfit(text: str) -> str:
+    """Return a clause that says why no setting can be ``text``, or ``""``."""
+    found = CONTROL.search(text)
+    if found is None:
+        return ""
+    code = ord(found[0])
+    return "is not UTF-8" if code > 0x7F else f"has the control character \\x{code:02x}"  # noqa: PLR2004
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
@@ -192,12 +202,6 @@ def parse_host(text: str) -> str:
         return parse_domain(text)
 
 
-def parse_password_hash(text: str) -> str:
-    """The output of ``smtprelay hash-password``; the error does not repeat it."""
-    parse_hash(text)
-    return text
-
-
 def parse_url(text: str) -> str:
     """``https://host/…`` or ``http://host/…``."""
     if not _URL.fullmatch(text):
@@ -243,9 +247,10 @@ Domain = Annotated[str, parse_domain]
 Host = Annotated[str, parse_host]
 #: A name in other settings, the log and the metrics.
 Name = Annotated[str, parse_name]
-PasswordHash = Annotated[str, parse_password_hash]
 Url = Annotated[str, parse_url]
 #: Any text.
 Text = Annotated[str, str]
 #: An absolute path; the file may be missing.
 FilePath = Annotated[str, "the path of a file"]
+#: The same for a folder, which is created if it is missing.
+FolderPath = Annotated[str, "the path of a folder"]

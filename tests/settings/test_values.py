@@ -6,10 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config import explain, values
-from smtprelay.config.values import SizeRange
+from smtprelay.config import explain
+from smtprelay.config.listeners import parse_password_hash
 from smtprelay.model import units
 from smtprelay.model.route import Window
+from smtprelay.settings import values
+from smtprelay.settings.values import SizeRange
 from tests.config.loading import SMALL, problems_of
 
 GOOD: list[tuple[Callable[[str], Any], dict[str, Any]]] = [
@@ -79,7 +81,7 @@ BAD: list[tuple[Callable[[str], Any], list[str]]] = [
     (values.parse_pattern, ["", "example.com", "@example.com", "a@", "a b@c", "a@b,c@d"]),
     (values.parse_domain, ["", ".", "a..b", "-a.b", "a b", "a" * 64, "a." * 200 + "b", "a/b"]),
     (values.parse_name, ["", "a b", "a\n", "x" * 101]),
-    (values.parse_password_hash, ["", "secret", "$scrypt$", "$scrypt$ln=x,r=8,p=1$a$b", "$2b$12$abc"]),
+    (parse_password_hash, ["", "secret", "$scrypt$", "$scrypt$ln=x,r=8,p=1$a$b", "$2b$12$abc"]),
     (values.parse_url, ["", "example.com", "ftp://x", "https://", "https:// x"]),
 ]
 
@@ -178,8 +180,8 @@ class ValuesTests(SynchronousTestCase):
     def test_password_hash(self) -> None:
         """What is no hash, and so perhaps a password, is not repeated."""
         good = "$scrypt$ln=15,r=8,p=1$c2FsdHNhbHRzYWx0c2FsdA==$cSU1qI1mD0cmzGzCkZk1nQ=="
-        self.assertEqual(values.parse_password_hash(good), good)
-        error = self.assertRaises(ValueError, values.parse_password_hash, "hunter2")
+        self.assertEqual(parse_password_hash(good), good)
+        error = self.assertRaises(ValueError, parse_password_hash, "hunter2")
         self.assertNotIn("hunter2", str(error))
 
     def test_a_word_or_an_address(self) -> None:

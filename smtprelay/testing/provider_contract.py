@@ -1,21 +1,29 @@
 """
 What every provider promises, to be run against a fake of what is behind it.
 
-A test module makes a :class:`Stage` and joins it with the contracts that its
-provider can be brought to break: a folder has no password to be wrong::
+A test module makes a :class:`FakedProvider` and joins it with the contracts that its provider can be brought
+to break: a folder has no password to be wrong::
 
     class AcsDelivers(DeliveryContract, SynchronousTestCase):
-        def stage(self): return AcsStage()
+        def faked(self): return FakedAcs()
 """
 
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from smtprelay.interfaces import Provider
 from smtprelay.model.message import Delivery, Envelope, Recipient
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Results, Uncertain
+
+if TYPE_CHECKING:
+    from twisted.trial.unittest import SynchronousTestCase as _TestCase
+else:
+    # A contract alone is no test.
+    _TestCase = object
+
+T = TypeVar("T")
 
 MAIL = (
     b"From: Ann <ann@mail.example.com>\r\n"
@@ -29,7 +37,7 @@ MAIL = (
 )
 
 
-class Whole:
+class BodyInPieces:
     """A body in memory, as the spool gives it."""
 
     def __init__(self, content: bytes) -> None:
@@ -46,7 +54,7 @@ class Whole:
         return self.content
 
 
-class Stage(ABC):
+class FakedProvider(ABC):
     """
     A provider, and the fake behind it.
 
@@ -97,25 +105,27 @@ def delivery(*addresses: str, sender: str = "ann@mail.example.com") -> Delivery:
 BOB, CY = "bob@example.net", "cy@example.net"
 
 
-class Contract:
+class Contract(_TestCase):
     """The tools of all contracts; mixed into a ``SynchronousTestCase``."""
 
-    def stage(self) -> Stage:
-        """Make a new stage."""
-        raise AssertionError("a stage is made by the test module")
+    def faked(self) -> FakedProvider:
+        """Make a new provider."""
+        raise AssertionError("it is made by the test module")
 
     def setUp(self) -> None:
-        self.at = self.stage()
+        """Begin with a new provider."""
+        self.at = self.faked()
 
     def deliver(self, item: Delivery, body: bytes = MAIL) -> Results:
         """Deliver once, and check that exactly the envelope's recipients have an outcome."""
-        results = self.at.run(self.at.provider.deliver(item, Whole(body), lambda: None))
+        results: Results = self.at.run(self.at.provider.deliver(item, BodyInPieces(body), lambda: None))
         self.assertEqual(set(results), set(item.envelope.addresses))
         return results
 
-    def assert_all(self, results: Results, kind: type) -> None:
-        """Check that everybody's outcome is of one kind."""
+    def assert_all(self, results: Results, kind: type[T]) -> list[T]:
+        """Check that everybody's outcome is of one kind, and return the outcomes."""
         self.assertEqual({type(outcome) for outcome in results.values()}, {kind}, results)
+        return [outcome for outcome in results.values() if isinstance(outcome, kind)]
 
 
 class DeliveryContract(Contract):
@@ -141,12 +151,12 @@ class DeliveryContract(Contract):
             b": x\r\nTo: \xc3\x28\r\n\r\nx",
         ):
             self.deliver(delivery(BOB), body)
-            self.at = self.stage()
+            self.at = self.faked()
 
     def test_strange_addresses(self) -> None:
         """An address that could smuggle something harms nobody but itself."""
         for bad in ("x@y\r\nRCPT TO:<evil@example.org>", "x> <evil@example.org", "ü@ü", "\0", "@"):
-            self.at = self.stage()
+            self.at = self.faked()
             self.deliver(delivery(bad, BOB))
             self.assertNotIn("evil@example.org", self.at.recipients())
             self.deliver(delivery(BOB, sender=bad))
@@ -171,7 +181,7 @@ class DeliveryContract(Contract):
         self.assertEqual(list(self.at.leftovers()), [])
 
 
-class RepeatContract(Contract):
+class IdempotentContract(Contract):
     """Providers that say they are idempotent."""
 
     def test_repeated(self) -> None:
@@ -181,6 +191,10 @@ class RepeatContract(Contract):
         self.assert_all(self.deliver(delivery(BOB)), Delivered)
         self.assertEqual(list(self.at.recipients()), [BOB])
 
+
+class ResolveContract(Contract):
+    """Providers that can be asked what became of a delivery."""
+
     def test_resolved(self) -> None:
         """``resolve`` finds what was delivered, and ``None`` for what never was; it sends nothing."""
         self.assertIsNone(self.at.run(self.at.provider.resolve(delivery(BOB))))
@@ -189,7 +203,7 @@ class RepeatContract(Contract):
         self.assertEqual(list(self.at.recipients()), [BOB])
 
 
-class TransientContract(Contract):
+class DeferredContract(Contract):
     """Providers that can fail for a while."""
 
     def test_deferred(self) -> None:
@@ -203,16 +217,16 @@ class TransientContract(Contract):
         self.assertEqual(list(self.at.recipients()), [BOB])
 
 
-class PermanentContract(Contract):
+class FailedContract(Contract):
     """Providers that can refuse a mail."""
 
     def test_failed(self) -> None:
         """A permanent refusal is ``Failed``, in the provider's words and with a permanent code."""
         self.at.play("permanent")
         results = self.deliver(delivery(BOB))
-        self.assert_all(results, Failed)
-        self.assertIn(self.at.words, results[BOB].why)
-        self.assertRegex(results[BOB].code, r"\A5\.\d{1,3}\.\d{1,3}\Z")
+        [outcome] = self.assert_all(results, Failed)
+        self.assertIn(self.at.words, outcome.why)
+        self.assertRegex(outcome.code, r"\A5\.\d{1,3}\.\d{1,3}\Z")
 
 
 class CredentialsContract(Contract):
@@ -221,9 +235,8 @@ class CredentialsContract(Contract):
     def test_blocked(self) -> None:
         """Refused credentials are ``Blocked``, never the mail's fault; a probe says the same."""
         self.at.play("credentials")
-        results = self.deliver(delivery(BOB))
-        self.assert_all(results, Blocked)
-        self.assertIn(results[BOB].lane, {"", self.at.provider.lane(delivery(BOB).envelope)})
+        [outcome] = self.assert_all(self.deliver(delivery(BOB)), Blocked)
+        self.assertIn(outcome.lane, {"", self.at.provider.lane(delivery(BOB).envelope)})
         self.assertIsInstance(self.at.run(self.at.provider.probe("")), Blocked)
         self.assertEqual(list(self.at.recipients()), [])
 

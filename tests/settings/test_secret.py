@@ -5,8 +5,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.provider_settings import AcsSettings, SmarthostSettings
-from smtprelay.config.secret import Secret, complaint, fixed, in_file
+from smtprelay.providers.acs.kind import AcsSettings
+from smtprelay.providers.smarthost.kind import SmarthostSettings
+from smtprelay.settings.secret import Secret, complaint, fixed, in_file
 from tests.config.loading import SMALL, codes, load_text, problems_of, with_provider
 
 

@@ -1,0 +1,1 @@
+Other packages can add types of provider, by an entry point of the group ``smtprelay.providers`` or as a Twisted plugin; their settings are checked, explained and masked as ours are. ``docs/writing-a-provider.rst`` shows how, and ``smtprelay.testing.provider_contract`` has the tests that every provider must pass.

@@ -1,0 +1,124 @@
+"""
+One request of a provider with an HTTP API: timed, with credentials that may be replaced while the relay runs.
+
+What an operator has just mended must work at once: after a 401 the secrets are read again, and if they have
+changed the request is repeated. After a request without an answer the next one reads them, too: the endpoint
+may be among them.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Generic, TypeVar
+
+from twisted.internet.interfaces import IReactorTime
+
+from smtprelay.interfaces import DeferToThread, Events
+from smtprelay.model.outcome import Blocked, Outcome
+from smtprelay.providers.http.client import Http, NoAnswerError, Response
+from smtprelay.providers.outcomes import Statuses, by_status, outcome, retry_after, words
+
+C = TypeVar("C")
+
+_UNAUTHORIZED: Final = 401
+#: Maximum length of an answer in a reason.
+_REPEATED: Final = 200
+
+
+class NoCredentialsError(NoAnswerError):
+    """The secrets cannot be read or make no sense, so nothing was sent."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """The lane waits for its operator."""
+        return Blocked(str(self))
+
+
+class Caller(Generic[C]):
+    """
+    Sends the requests of one provider.
+
+    :param read_credentials: reads the secrets; called in a thread. Raises ``ValueError`` or ``OSError``.
+    :ivar name: the provider's.
+    :ivar credentials: those that were read last.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        http: Http,
+        read_credentials: Callable[[], C],
+        *,
+        clock: IReactorTime,
+        events: Events,
+        defer_to_thread: DeferToThread,
+    ) -> None:
+        self.name = name
+        self.credentials: C | None = None
+        self._http = http
+        self._read_credentials = read_credentials
+        self._clock = clock
+        self._events = events
+        self._defer_to_thread = defer_to_thread
+        self._stale = False
+
+    def seconds(self) -> float:
+        """Return the time since the epoch."""
+        return self._clock.seconds()
+
+    async def call(self, send: Callable[[C], Awaitable[Response]]) -> Response:
+        """
+        Return the answer to ``send``, which gets the credentials; after a 401 once more, with new ones.
+
+        :raises NoAnswerError: its ``outcome`` is what that means for the mail.
+        """
+        used = self.credentials
+        if used is None or self._stale:
+            used = await self.read()
+        try:
+            answer = await send(used)
+        except NoAnswerError:
+            self._stale = True
+            raise
+        if answer.status == _UNAUTHORIZED:
+            fresh = await self.read()
+            if fresh != used:
+                answer = await send(fresh)
+        return answer
+
+    async def read(self) -> C:
+        """Read the credentials again; raises :class:`NoCredentialsError`."""
+        try:
+            self.credentials = await self._defer_to_thread(self._read_credentials)
+        except (ValueError, OSError) as exc:
+            raise NoCredentialsError(str(exc)) from exc
+        self._stale = False
+        return self.credentials
+
+    async def request(
+        self, operation: str, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> Response:
+        """
+        Send one request, and tell how long it took; see :meth:`Http.request`.
+
+        :param operation: what it is for, in the event ``provider.request``.
+        """
+        began = self.seconds()
+        code: int | str = "no answer"
+        try:
+            answer = await self._http.request(method, url, headers, body)
+            code = answer.status
+        finally:
+            seconds = self.seconds() - began
+            self._events(
+                "provider.request", provider=self.name, operation=operation, code=code, seconds=seconds
+            )
+        return answer
+
+    def refused(self, answer: Response, statuses: Statuses) -> Outcome:
+        """Return what an answer that is no success means by ``statuses``, in its own words."""
+        why = words(answer.status, "", answer.body[:_REPEATED].decode("utf-8", "replace"))
+        wait = retry_after(answer.header("Retry-After"), self.seconds())
+        return outcome(by_status(statuses, answer.status), why, retry_after=wait)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.close()

@@ -1,0 +1,61 @@
+"""
+What the relay gives a provider to work with.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from attrs import field, frozen
+
+from smtprelay.interfaces import DeferToThread, Events, MimeWorker
+from smtprelay.net.reachability import Reachability
+from smtprelay.providers.call import Caller
+from smtprelay.providers.http.client import Http, open_http
+from smtprelay.settings.provider import RemoteProviderSettings
+
+C = TypeVar("C")
+
+
+@frozen(kw_only=True)
+class ProviderContext:
+    """
+    What providers are built with.
+
+    :ivar defer_to_thread: runs a function on one of the relay's threads.
+    :ivar mime: works on the content of mail.
+    :ivar hostname: the relay's.
+    :ivar open_http: makes the HTTP client of a provider.
+    :ivar reachabilities: by the provider's name: whether it can be reached.
+    """
+
+    reactor: Any
+    events: Events
+    defer_to_thread: DeferToThread
+    mime: MimeWorker
+    hostname: str
+    open_http: Callable[..., Http] = open_http
+    reachabilities: dict[str, Reachability] = field(factory=dict)
+
+    def reachability(self, provider: str) -> Reachability:
+        """Return what notes whether ``provider`` can be reached."""
+        return self.reachabilities.setdefault(provider, Reachability(provider, self.reactor.seconds))
+
+    def caller(
+        self, provider: str, settings: RemoteProviderSettings, read_credentials: Callable[[], C]
+    ) -> Caller[C]:
+        """Return what sends the requests of ``provider``; its ``read_credentials`` is called in a thread."""
+        http = self.open_http(
+            self.reactor,
+            concurrency=settings.concurrency,
+            timeout=settings.timeout,
+            ca=settings.ca or "",
+            reachability=self.reachability(provider),
+        )
+        return Caller(
+            provider,
+            http,
+            read_credentials,
+            clock=self.reactor,
+            events=self.events,
+            defer_to_thread=self.defer_to_thread,
+        )

@@ -1,0 +1,86 @@
+"""
+From a provider's answer to an outcome, by tables.
+
+What an answer means decides whether a person's mail waits, bounces or stops a whole lane, so it is written
+down as data that can be read and tested without a network. An operator's mistake must never become a bounce:
+what a table does not know is deferred.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Final
+
+from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Uncertain
+
+
+class Classification(Enum):
+    """What an answer says of the mail; each names one class of outcome."""
+
+    DEFERRED = "deferred"
+    THROTTLED = "throttled"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    UNCERTAIN = "uncertain"
+
+
+Statuses = Mapping[int, Classification]
+
+#: What HTTP itself says (RFC 9110 §15, RFC 6585 §4), the same for all providers.
+#: A gateway that gave up (502, 504) may have passed the request on before. 503 is an overload or a
+#: pause, so that asking less is right in both cases.
+HTTP: Final[Statuses] = {
+    401: Classification.BLOCKED,
+    403: Classification.BLOCKED,
+    413: Classification.FAILED,
+    429: Classification.THROTTLED,
+    502: Classification.UNCERTAIN,
+    503: Classification.THROTTLED,
+    504: Classification.UNCERTAIN,
+}
+
+
+def outcome(
+    verdict: Classification, why: str, *, code: str = "5.0.0", retry_after: float | None = None
+) -> Outcome:
+    """Return the outcome that ``verdict`` names."""
+    match verdict:
+        case Classification.FAILED:
+            return Failed(why, code)
+        case Classification.BLOCKED:
+            return Blocked(why)
+        case Classification.UNCERTAIN:
+            return Uncertain(why)
+        case Classification.DEFERRED | Classification.THROTTLED:
+            return Deferred(why, retry_after, throttled=verdict is Classification.THROTTLED)
+
+
+def by_status(statuses: Statuses, status: int) -> Classification:
+    """Return what ``statuses`` says of ``status``; ``DEFERRED`` for what it does not know."""
+    return statuses.get(status, Classification.DEFERRED)
+
+
+def retry_after(value: str, now: float) -> float | None:
+    """
+    Return the seconds that a ``Retry-After`` header asks to wait (RFC 9110 §10.2.3).
+
+    :param value: seconds or an HTTP-date; anything else, ``""`` too, is ``None``.
+    :param now: seconds since the epoch.
+    """
+    if not value:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+        # One of the three formats names no zone; it is always UTC.
+        return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+def words(status: int | str, code: str, message: str) -> str:
+    """Return a provider's answer in one line: ``400 InvalidEmailAddress: Invalid format …``."""
+    said = ": ".join(" ".join(part.split()) for part in (code, message) if part.strip())
+    return f"{status} {said}".rstrip()

@@ -1,0 +1,74 @@
+"""
+The settings that providers have in common; each type of provider adds its own.
+"""
+
+from typing import Any, Self, get_args
+
+from attrs import field, fields, frozen
+
+from smtprelay.model.route import Limits, RateLimit
+from smtprelay.settings import values
+
+
+@frozen(kw_only=True)
+class ProviderSettings:
+    """
+    Settings of all providers.
+
+    In a provider's own class ``type`` is a :class:`~typing.Literal` of one word.
+
+    :ivar type: the kind of provider; it decides which other settings there are.
+    :ivar rate: most requests (a smarthost: mails) per time; with several rates, all of them
+        apply.
+    :ivar concurrency: most requests, or connections, at once.
+    :ivar limits: limits of one message. Default: those that the provider documents.
+    """
+
+    type: str
+    rate: tuple[values.Rate, ...] = ()
+    concurrency: values.Count = 10
+    limits: Limits = field(factory=Limits)
+
+    @property
+    def rate_limit(self) -> RateLimit:
+        """``rate`` and ``concurrency`` as the spool uses them."""
+        return RateLimit(concurrency=self.concurrency, windows=self.rate)
+
+    @property
+    def remote(self) -> str:
+        """The name of the server in reports to senders (``Remote-MTA``); ``""`` if it is no mail server."""
+        return ""
+
+    def completed(self, hostname: str) -> Self:  # noqa: ARG002 -- for those that override it
+        """Return these settings with the defaults that depend on others; ``hostname`` is the relay's."""
+        return self
+
+
+@frozen(kw_only=True)
+class RemoteProviderSettings(ProviderSettings):
+    """
+    Settings of all providers behind a network.
+
+    :ivar timeout: time limit for each step of a request: connect, wait for the answer, read it.
+    :ivar ca: PEM file with certificates to trust in addition to those of the system.
+    """
+
+    timeout: values.TimeLimit = 30.0
+    ca: values.FilePath | None = None
+
+
+@frozen(kw_only=True)
+class HttpProviderSettings(RemoteProviderSettings):
+    """
+    Settings of all providers with an HTTP API.
+
+    :ivar endpoint: URL of the API. Default: the provider's own. ``http://`` only on loopback.
+    """
+
+    endpoint: values.Url | None = None
+
+
+def type_word(cls: Any) -> str:
+    """Return the word of the key "type" that stands for a class, ``""`` if it has no such key."""
+    kind = next((each.type for each in fields(cls) if each.name == "type"), None)
+    return str(get_args(kind)[0]) if kind is not None else ""

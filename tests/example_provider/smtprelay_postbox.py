@@ -1,0 +1,82 @@
+"""Delivery by Postbox, which takes a mail with its recipients as one JSON request."""
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Literal
+
+from attrs import frozen
+
+from smtprelay.interfaces import Body
+from smtprelay.model.message import Delivery
+from smtprelay.model.outcome import Delivered, Outcome, Results
+from smtprelay.model.route import Limits
+from smtprelay.providers.context import ProviderContext
+from smtprelay.providers.defaults import ProviderDefaults
+from smtprelay.providers.http.client import NoAnswerError, Response
+from smtprelay.providers.kind import ProviderKind
+from smtprelay.providers.outcomes import HTTP, Classification
+from smtprelay.settings.provider import HttpProviderSettings
+from smtprelay.settings.secret import Secret
+
+#: What its answers mean; any other is ``Deferred``.
+STATUSES = {**HTTP, 400: Classification.FAILED, 422: Classification.FAILED}
+
+
+@frozen(kw_only=True)
+class PostboxSettings(HttpProviderSettings):
+    """
+    Postbox.
+
+    :ivar api_key: the key of the account.
+    :ivar stream: what kind of mail it is; Postbox counts each apart.
+    """
+
+    type: Literal["postbox"]
+    api_key: Secret
+    stream: Literal["alerts", "bulk"] = "alerts"
+
+
+class Postbox(ProviderDefaults):
+    """A :class:`smtprelay.interfaces.Provider`: one request for all recipients."""
+
+    idempotent = True  # Postbox remembers the Idempotency-Key of each request
+
+    def __init__(self, name: str, settings: PostboxSettings, context: ProviderContext) -> None:
+        self.name = name
+        self.limits = settings.limits
+        self._url = settings.endpoint or "https://api.postbox.example"
+        self._stream = settings.stream
+        self._caller = context.caller(name, settings, settings.api_key.reveal)
+
+    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:
+        """Send the mail; the envelope says to whom, whatever its header says."""
+        addresses = delivery.envelope.addresses
+        mail = base64.b64encode(await body.whole()).decode()
+        request = {"from": delivery.envelope.sender, "to": addresses, "stream": self._stream, "mail": mail}
+        octets = json.dumps(request).encode()
+        return dict.fromkeys(addresses, await self._ask("POST", "/send", octets, delivery.operation_id))
+
+    async def probe(self, lane: str) -> Outcome | None:
+        """Ask for the account: that works if the key does."""
+        return await self._ask("GET", "/account")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._caller.close()
+
+    async def _ask(self, method: str, path: str, body: bytes = b"", key: str = "") -> Outcome:
+        async def send(api_key: str) -> Response:
+            headers = {"Authorization": f"Bearer {api_key}", "Idempotency-Key": key}
+            return await self._caller.request(path[1:], method, self._url + path, headers, body)
+
+        try:
+            answer = await self._caller.call(send)
+        except NoAnswerError as error:
+            return error.outcome
+        if answer.status == 200:
+            return Delivered(answer.header("X-Postbox-Id"))
+        return self._caller.refused(answer, STATUSES)
+
+
+POSTBOX = ProviderKind(settings=PostboxSettings, build=Postbox, limits=Limits(recipients=50), raw=True)

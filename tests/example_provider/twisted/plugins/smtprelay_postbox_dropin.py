@@ -1,0 +1,5 @@
+from smtprelay_postbox import POSTBOX
+
+from smtprelay.providers.plugin import ProviderPlugin
+
+postbox = ProviderPlugin(POSTBOX)

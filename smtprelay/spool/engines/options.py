@@ -2,7 +2,6 @@
 What a spool is opened with, whatever engine keeps it.
 """
 
-
 from attrs import field, frozen
 
 from smtprelay.interfaces import Events

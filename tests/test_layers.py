@@ -24,7 +24,7 @@ SHARED = ("interfaces", "mime", "model", "net", "settings", "telemetry")
 ENTRIES = ("demo", "entry", "__main__")
 
 #: The folders of providers.
-PROVIDERS = ("acs", "capture", "smarthost")
+PROVIDERS = tuple(sorted(path.parent.name for path in (ROOT / "smtprelay" / "providers").glob("*/kind.py")))
 
 #: Who may import what is not for everybody, with all that lies in it.
 IMPORTERS = {

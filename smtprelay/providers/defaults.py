@@ -9,6 +9,8 @@ from smtprelay.model.shape import Shape
 class ProviderDefaults:
     """The parts of a :class:`smtprelay.interfaces.Provider` that few of them need to write."""
 
+    idempotent = False
+
     def lane(self, envelope: Envelope) -> str:  # noqa: ARG002 -- the seam's signature
         """Return the provider's own lane."""
         return ""

@@ -6,7 +6,7 @@ entry point of the group ``smtprelay.providers`` that has the name of its type. 
 configuration names a type that is not built in, and where all settings are shown.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Final
@@ -34,6 +34,11 @@ GROUP: Final = "smtprelay.providers"
 def kind_of(settings: ProviderSettings) -> ProviderKind:
     """Return the kind that ``settings`` are for."""
     return kinds(settings.type)[settings.type]
+
+
+def task_places(settings: Iterable[ProviderSettings]) -> list[str]:
+    """Return the packages of ``settings`` beside ours: tasks of the MIME worker may be there."""
+    return sorted({type(each).__module__.partition(".")[0] for each in settings} - {"smtprelay"})
 
 
 def kinds(name: str) -> Mapping[str, ProviderKind]:

@@ -36,6 +36,7 @@ from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.router import Router
 from smtprelay.providers.context import ProviderContext
+from smtprelay.providers.registry import task_places
 from smtprelay.service.build.bounces import OwnMessages
 from smtprelay.service.build.delivery import build_context, build_delays, build_notices, build_synchronous
 from smtprelay.service.build.http import control_site, http_sites
@@ -126,7 +127,7 @@ class Relay(Service):
         self._inherited = inherited
         self._ports = Ports(reactor, inherited)
         self._threads = Threads(reactor)
-        self._mime = ProcessMimeWorker(reactor, self._events)
+        self._mime = ProcessMimeWorker(reactor, self._events, prefixes=task_places(config.providers.values()))
         self._every = partial(every, reactor, self._events)
         self._retry = DatabaseRetry(reactor, self._events, self._open_sites)
         self._providers: Mapping[str, Provider] = {}

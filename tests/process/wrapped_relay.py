@@ -144,7 +144,8 @@ def wrap_capture(seconds: float) -> None:
     build = ProcessMimeWorker.__init__
 
     def built(self: ProcessMimeWorker, *arguments: Any, **keywords: Any) -> None:
-        build(self, *arguments, bounds=Bounds(cpu=(seconds, 0.0)), prefixes=["tests."], **keywords)
+        keywords |= {"bounds": Bounds(cpu=(seconds, 0.0)), "prefixes": ["tests."]}
+        build(self, *arguments, **keywords)
         workers.append(self)
 
     async def deliver(self: Capture, delivery: Any, body: Any, release_slot: Any) -> Any:

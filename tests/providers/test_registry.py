@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.providers.acs.kind import ACS
 from smtprelay.providers.kind import ProviderKind
-from smtprelay.providers.registry import BUILT_IN, GROUP, by_entry_point, kind_of, kinds
+from smtprelay.providers.registry import BUILT_IN, GROUP, by_entry_point, kind_of, kinds, task_places
 from smtprelay.settings.provider import ProviderSettings
 from smtprelay.settings.secret import Secret
 from tests.config.loading import SMALL, codes, problems_of, with_provider
@@ -83,6 +83,19 @@ class BuiltInTests(SynchronousTestCase):
             type: str = "unknown"
 
         self.assertRaises(LookupError, kind_of, Unknown())
+
+    def test_where_tasks_are(self) -> None:
+        """The package of a kind may define tasks of the MIME worker, if a provider of it is configured."""
+
+        @frozen(kw_only=True)
+        class Other(ProviderSettings):
+            type: str = "other"
+
+        Other.__module__ = "other_package.kind"
+        ours = ProviderSettings(type="x")
+        self.assertEqual(
+            (task_places([ours]), task_places([ours, Other(), Other()])), ([], ["other_package"])
+        )
 
     def test_broken(self) -> None:
         """A package that cannot be imported is warned of, and keeps no other away."""

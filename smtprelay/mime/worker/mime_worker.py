@@ -26,7 +26,7 @@ from smtprelay.interfaces import (
 from smtprelay.mime.parse import TooComplexError
 from smtprelay.mime.worker.inline_budget import SMALL_TEXT, InlineBudget, is_small
 from smtprelay.mime.worker.process import TaskFailedError, WorkerProcess
-from smtprelay.mime.worker.task import failure, name_of
+from smtprelay.mime.worker.task import PREFIXES, check_place, failure, name_of
 
 #: Seconds after which a process that has nothing to do is ended.
 IDLE: Final = 300.0
@@ -120,6 +120,7 @@ class ProcessMimeWorker:
             await room
         began = self._seconds()
         try:
+            check_place(task.__module__, (*PREFIXES, *self._prefixes))
             return task(octets, parameters)
         except Exception as error:  # noqa: BLE001 -- as from the process
             self._raise(failure(error))

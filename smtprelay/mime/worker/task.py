@@ -34,10 +34,17 @@ def named(name: str, prefixes: Collection[str] = PREFIXES) -> MimeTask:
     :raises ValueError: it is none: it does not lie where tasks may, or is no function of a module.
     """
     module, _, function = name.partition(":")
-    if not function.isidentifier() or not module.startswith(tuple(prefixes)):
+    check_place(module, prefixes)
+    if not function.isidentifier():
         raise ValueError(f"{name} is no task")
     task: MimeTask = getattr(importlib.import_module(module), function)
     return task
+
+
+def check_place(module: str, prefixes: Collection[str]) -> None:
+    """Raise ``ValueError`` if no task may be defined in ``module``."""
+    if not module.startswith(tuple(prefixes)):
+        raise ValueError(f"a function of {module} is no task")
 
 
 def failure(error: BaseException) -> dict[str, str]:

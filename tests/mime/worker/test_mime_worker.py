@@ -1,5 +1,6 @@
 """Small mail at once, large mail in a process, in order, within bounds; nobody pays for another's mail."""
 
+import json
 import os
 import signal
 import traceback
@@ -83,6 +84,11 @@ class SmallTests(WorkerCase):
         done = self.run_on(b"x", task=tasks.refuse, text="many parts")
         self.assertEqual(self.failureResultOf(done, TooComplexError).getErrorMessage(), "many parts")
         self.failureResultOf(self.run_on(b"x", task=tasks.gulp, octets=1 << 60), MailTooCostly)
+
+    def test_no_task(self):
+        """What the process would not do is not done here: it is seen with the first small mail."""
+        error = self.failureResultOf(self.run_on(b"x", task=json.dumps), MimeTaskError).value
+        self.assertIn("a function of json is no task", str(error))
 
     def test_short_traceback(self):
         """An endless recursion makes a few lines in the log, which say where it was."""

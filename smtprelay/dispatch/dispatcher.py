@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from smtprelay.dispatch import events as report
+from smtprelay.dispatch import events as delivery_events
 from smtprelay.dispatch.attempt import Attempt, AttemptEnd, prepare
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.decision import Decision, DecisionInput, decide, returned
@@ -94,7 +94,7 @@ class Dispatcher:
     def clock_stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the system clock was changed; then ask the spool."""
         self._context.lanes.clock_stepped(seconds)
-        self._watch("step", self._spool.clock_stepped(seconds))
+        self._watch("clock_stepped", self._spool.clock_stepped(seconds))
         self.lanes_changed()
 
     def lanes_changed(self) -> None:
@@ -129,7 +129,9 @@ class Dispatcher:
     async def _attempt(self, claim: Claim) -> None:
         """Carry out one attempt: prepare, deliver, decide, record."""
         attempt = prepare(self._context, claim)
-        end = await deliver(self._context, attempt, lambda: self._watch("taken", self._release_slot(claim)))
+        end = await deliver(
+            self._context, attempt, lambda: self._watch("release_slot", self._release_slot(claim))
+        )
         try:
             deciding = partial(self._decide, attempt, end)
             decision = await with_sizes(deciding, claim.delivery.envelope, attempt.body)
@@ -177,7 +179,9 @@ class Dispatcher:
         self._ended(None, running)
         if not self.given_up:
             trace = failure.getTraceback()
-            self._events("attempt.crashed", attempt=claim.attempt, exc=trace, **report.about(claim.delivery))
+            self._events(
+                "attempt.crashed", attempt=claim.attempt, exc=trace, **delivery_events.about(claim.delivery)
+            )
         self._wake()
 
     async def _release_slot(self, claim: Claim) -> None:
@@ -224,7 +228,7 @@ class Dispatcher:
                     if self._claiming and lane not in self._tasks:
                         self._watch("block", self._probe(*lane), lane)
                 for lane in (*work.stopped, *gone):
-                    self._watch("move", self._reroute(*lane))
+                    self._watch("reroute", self._reroute(*lane))
         finally:
             self._asking -= 1
 

@@ -27,7 +27,7 @@ _REMOVED: Final = "5.7.0"
 @define(eq=False)
 class OperatorActions:
     """
-    Implements :class:`smtprelay.model.queue_admin.Operator`.
+    Implements :class:`smtprelay.interfaces.Operator`.
 
     :param dispatcher: notified of changes; ``None`` while no relay runs, as ``watch``.
     :param watch: probes providers that cannot be reached.

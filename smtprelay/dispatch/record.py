@@ -5,7 +5,7 @@ from typing import Final
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
-from smtprelay.dispatch import events as report
+from smtprelay.dispatch import events as delivery_events
 from smtprelay.dispatch.attempt import Attempt
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.decision import Decision, in_a_line
@@ -16,13 +16,13 @@ _MIDDLE: Final = 0.5
 
 async def record(context: DispatchContext, attempt: Attempt, decision: Decision) -> bool:
     """
-    Settle, however often the spool fails: to send the mail again is what must not happen instead.
+    Record the settlement; retry while the spool fails, because without it the mail would be sent again.
 
     ``False``: the claim was not ours any more, and nothing but the block of its lane was recorded.
     """
     claim, settlement, failures = attempt.claim, decision.settlement, 0
     if decision.error is not None:
-        report.crashed(context.events, claim, decision.error)
+        delivery_events.crashed(context.events, claim, decision.error)
     while True:
         try:
             ours = await context.spool.settle(claim, settlement)
@@ -37,7 +37,7 @@ async def record(context: DispatchContext, attempt: Attempt, decision: Decision)
         failures += 1
     now = context.clock.seconds()
     if ours:
-        report.tell(context.events, claim, decision, now, now - attempt.begun)
+        delivery_events.tell(context.events, claim, decision, now, now - attempt.begun)
     else:
         what = f"attempt {claim.attempt} at {claim.delivery.provider} ended ({decision.outcome})"
         text = f"{claim.delivery.id}: {what} after its claim had been lost; nothing was recorded"

@@ -144,4 +144,4 @@ class ReachabilityWatch:
 
     def _not_probed(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
-            self._events("spool.failed", operation="reach", reason=failure.getErrorMessage())
+            self._events("spool.failed", operation="note_reachability", reason=failure.getErrorMessage())

@@ -186,7 +186,7 @@ class Provider(Protocol):
         Attempt the delivery once; return an outcome for each of its recipients.
 
         It raises nothing that the provider or the network does to it: that is what the outcomes are for.
-        ``release_slot`` may be called once, when the provider has the body and only its verdict is
+        ``release_slot`` may be called once, when the provider has the body and only its result is
         outstanding.
         """
 

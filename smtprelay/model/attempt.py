@@ -11,7 +11,7 @@ from smtprelay.model.outcome import Results
 @frozen(kw_only=True)
 class Claim:
     """
-    The right, and the duty, to attempt one delivery once: its intent is already durable.
+    The durable record that an attempt of one delivery begins.
 
     :ivar attempt: unique within the delivery; with ``node`` it fences :meth:`WorkQueue.settle`.
     :ivar tries: attempts that ended ``Deferred`` before this one, on this provider.
@@ -47,7 +47,7 @@ class ClaimBatch:
 
     :ivar claims: to be attempted now, by us.
     :ivar probes: (provider, lane) that are blocked and whose time to be tried has come.
-    :ivar stopped: (provider, lane) that are blocked while mail in them is due: it may take a detour.
+    :ivar stopped: (provider, lane) that are blocked while mail in them is due: it may be rerouted.
     :ivar suspended: (provider, lane) that an operator has suspended.
     :ivar waiting: something is due and waits for a slot: ask again when an attempt has ended.
     :ivar due: when something may be claimed or probed next, seconds since the epoch;

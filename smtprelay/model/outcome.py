@@ -25,7 +25,7 @@ class Deferred:
 
     :ivar retry_after: seconds that the provider asked for, if it did.
     :ivar closed: the provider has ended this operation; the next attempt is a new one to it.
-    :ivar throttled: it says nothing of the mail, but that we ask for too much: the lane slows down.
+    :ivar throttled: rate limited; does not count as an attempt, and the lane slows down.
     :ivar again: the request was refused for other recipients, which are :class:`Failed`: this one goes
         again at once, as a new operation, and this attempt does not count.
     """

@@ -15,7 +15,7 @@ from smtprelay.model.queue import Summary
 #: Maximum number of deliveries that one search examines.
 MOST_SEARCHED: Final = 100_000
 
-#: A rule or a suspension that ends later is a slip of the hand; seconds from now.
+#: A rule or a suspension that ends later is refused as a mistake; seconds from now.
 LONGEST: Final = 100 * 365 * 86400.0
 
 

@@ -115,7 +115,7 @@ class Deadline:
             self._call.reset(seconds)
 
     def stop(self) -> None:
-        """Never reach it."""
+        """Cancel the deadline."""
         if self._call is not None:
             self._call.cancel()
             self._call = None

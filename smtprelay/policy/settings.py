@@ -21,7 +21,7 @@ class ListenerPolicy:
     :ivar tls_required: mail in plain text is refused.
     :ivar auth_required: ``allow_from`` is not enough, one must log in.
     :ivar has_logins: whether a client that is not in ``allow_from`` can log in.
-    :ivar one_delivery: a transaction must be one delivery, for its client waits for the provider's verdict.
+    :ivar one_delivery: a transaction must be one delivery, for its client waits for the provider's result.
     :ivar size: bytes of the largest message that is taken, as announced by SIZE; see
         :meth:`smtprelay.policy.router.Router.largest`. ``None`` is no limit.
     """

@@ -42,10 +42,10 @@ HTTP: Final[Statuses] = {
 
 
 def outcome(
-    verdict: Classification, why: str, *, code: str = "5.0.0", retry_after: float | None = None
+    classification: Classification, why: str, *, code: str = "5.0.0", retry_after: float | None = None
 ) -> Outcome:
-    """Return the outcome that ``verdict`` names."""
-    match verdict:
+    """Return the outcome that ``classification`` names."""
+    match classification:
         case Classification.FAILED:
             return Failed(why, code)
         case Classification.BLOCKED:
@@ -53,7 +53,7 @@ def outcome(
         case Classification.UNCERTAIN:
             return Uncertain(why)
         case Classification.DEFERRED | Classification.THROTTLED:
-            return Deferred(why, retry_after, throttled=verdict is Classification.THROTTLED)
+            return Deferred(why, retry_after, throttled=classification is Classification.THROTTLED)
 
 
 def by_status(statuses: Statuses, status: int) -> Classification:

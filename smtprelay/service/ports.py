@@ -103,12 +103,12 @@ class Ports:
         """Who makes the SMTP sessions, of all listeners."""
         return [factory for _, factory, _ in self._listeners.values()]
 
-    def end_sessions(self, bound: float, verdicts: float) -> Deferred[Any]:
+    def end_sessions(self, bound: float, outcomes_bound: float) -> Deferred[Any]:
         """
         Refuse new clients; fires when all sessions are gone.
 
-        That is after ``bound`` seconds at the latest; after ``verdicts`` seconds if a client has sent its
-        message and waits for what becomes of it.
+        That is after ``bound`` seconds at the latest; after ``outcomes_bound`` seconds if a client has sent
+        its message and waits for what becomes of it.
 
         The ports stay open: a 421 tells a client more than a closed port.
         """
@@ -121,7 +121,7 @@ class Ports:
 
         aborts = [
             self._reactor.callLater(bound, abort, concluding=False),
-            self._reactor.callLater(verdicts, abort, concluding=True),
+            self._reactor.callLater(outcomes_bound, abort, concluding=True),
         ]
 
         def ended(result: object) -> object:

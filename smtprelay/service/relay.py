@@ -24,7 +24,7 @@ from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.dsn.delay_notice import Delays
 from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.operator import OperatorActions
-from smtprelay.dispatch.synchronous.incoming import Synchronous
+from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
 from smtprelay.dispatch.unreachable import CHECK_EVERY, ReachabilityWatch
 from smtprelay.interfaces import Events, Provider
 from smtprelay.interfaces.spool import Spool
@@ -70,8 +70,8 @@ __all__ = ["Relay", "StartFailed"]
 SESSIONS_BOUND: Final = 7.0
 #: Seconds that attempts have to finish.
 ATTEMPTS_BOUND: Final = 25.0
-#: The same for a client that waits for the provider's verdict, with a second to tell it.
-VERDICTS_BOUND: Final = ATTEMPTS_BOUND + 1.0
+#: The same for a client that waits for the provider's result, with a second to tell it.
+OUTCOMES_BOUND: Final = ATTEMPTS_BOUND + 1.0
 #: Seconds that the spool has to release what was given up and to close.
 CLOSING_BOUND: Final = 5.0
 
@@ -135,7 +135,7 @@ class Relay(Service):
         self._dispatcher: Dispatcher | None = None
         self._operator: OperatorActions | None = None
         self._drain: Drain | None = None
-        self._synchronous: Synchronous | None = None
+        self._synchronous: SynchronousDeliveries | None = None
         self._clocks: list[LoopingCall] = []
         self._long_tasks: list[Retention | Delays] = []
         self._stopping = False
@@ -263,7 +263,7 @@ class Relay(Service):
         assert self._dispatcher is not None
         self._refusals.store = context.spool.refusals
         tasks: list[PeriodicTask] = [
-            ("reach", CHECK_EVERY, self._reachability.check_providers),
+            ("reachability", CHECK_EVERY, self._reachability.check_providers),
             ("log", CHECK_EVERY, self._log.check),
         ]
         if self.spool is not None and self.config.spool is not None:
@@ -360,13 +360,13 @@ class Relay(Service):
         for task in self._long_tasks:
             task.stopping = True
         self._throttle.stop()
-        verdicts = SESSIONS_BOUND if self._synchronous is None else VERDICTS_BOUND
-        landing = [self._ports.end_sessions(SESSIONS_BOUND, verdicts)]
+        outcomes_bound = SESSIONS_BOUND if self._synchronous is None else OUTCOMES_BOUND
+        stopping = [self._ports.end_sessions(SESSIONS_BOUND, outcomes_bound)]
         if self._synchronous is not None:
-            landing.append(self._synchronous.stop(ATTEMPTS_BOUND))
+            stopping.append(self._synchronous.stop(ATTEMPTS_BOUND))
         if self._dispatcher is not None:
-            landing.append(self._dispatcher.stop(ATTEMPTS_BOUND))
-        await DeferredList(landing)
+            stopping.append(self._dispatcher.stop(ATTEMPTS_BOUND))
+        await DeferredList(stopping)
         await self._ports.close()
         self._refusals.stop()
         for provider in self._providers.values():

@@ -65,7 +65,7 @@ class Retention:
             ("sweep", SWEEP_EVERY, self.sweep),
             ("shrink", SHRINK_EVERY, self.shrink),
             ("reclaim", self._lease / 2, self._reclaim),
-            ("look", CHECK_EVERY, self._spool.check_health),
+            ("check_health", CHECK_EVERY, self._spool.check_health),
         ]
 
     async def sweep(self) -> None:

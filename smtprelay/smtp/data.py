@@ -101,7 +101,7 @@ class BodyDecoder:
         if self._utf_16 or (self._mark and self._nul):
             return reply.UTF_16
         if self._bare and not self._fix:
-            return reply.BARE_LINE_ENDS
+            return reply.BARE_NEWLINES
         if self._header.refusal is None and self.size > self._limit:
             return reply.too_large(self._limit, self._size_of, self.size)
         return self._header.refusal

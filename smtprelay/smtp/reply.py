@@ -41,10 +41,10 @@ LOGIN_NOT_OFFERED: Final = _reply(502, "5.5.1", "Command not available here", "a
 CONTROL_CHARACTER: Final = _reply(500, "5.5.2", "Control character in command", "syntax")
 LINE_TOO_LONG: Final = _reply(500, "5.5.2", "Line too long", "line-length")
 BARE_LINE_FEED: Final = _reply(
-    500, "5.5.2", "Command lines end with CRLF, not with LF alone", "command-line-ends"
+    500, "5.5.2", "Command lines end with CRLF, not with LF alone", "command-bare-newlines"
 )
 MIXED_LINE_ENDS: Final = _reply(
-    500, "5.5.2", "Your lines ended with LF alone; this one does not", "mixed-line-ends"
+    500, "5.5.2", "Your lines ended with LF alone; this one does not", "mixed-newlines"
 )
 SYNTAX: Final = _reply(501, "5.5.4", "Syntax error in arguments", "syntax")
 UNKNOWN_PARAMETER: Final = _reply(555, "5.5.4", "Parameter not recognized", "parameter")  # RFC 5321 §4.1.1.11
@@ -107,7 +107,7 @@ NUL_IN_CONTENT: Final = _reply(554, "5.6.0", "NUL in the message", "nul")
 UTF_16: Final = _reply(
     554, "5.6.0", "The message is text in UTF-16, which mail does not carry; send it as UTF-8", "utf-16"
 )
-BARE_LINE_ENDS: Final = _reply(554, "5.6.0", "Bare CR or LF in the message", "line-ends")
+BARE_NEWLINES: Final = _reply(554, "5.6.0", "Bare CR or LF in the message", "bare-newlines")
 
 
 def header_too_large(limit: int) -> Reply:

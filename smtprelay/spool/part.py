@@ -1,8 +1,8 @@
 """
 The parts of an open spool: what they share, and how they ask the database.
 
-What goes to the database's threads is a function of a module with its values; it sees nothing of the
-reactor's side.
+What goes to the database's threads is a function of a module with its values, or a method of the engine or
+its reserve; it calls nothing of the reactor's side.
 """
 
 from collections.abc import Callable, Coroutine, Sequence

@@ -87,7 +87,7 @@ class Metrics:
         self._in_flight: dict[tuple[object, object], Fields] = {}
         self._blocked: dict[str, set[str]] = {}
         self._failing: set[str] = set()
-        self._landed = self._families["provider_in_flight"].counting(-1)
+        self._count_ended = self._families["provider_in_flight"].counting(-1)
         self._handlers: dict[str, list[_Handler]] = {event: [] for event in EVENTS}
         for event, metric, by, labels in _ADDED:
             self._handlers[event].append(self._families[metric].counting(by, **labels))
@@ -201,7 +201,7 @@ class Metrics:
         """An attempt that crashed also ends: it is counted down once."""
         started = self._in_flight.pop((fields.get("delivery"), fields.get("attempt")), None)
         if started is not None:
-            self._landed(started)
+            self._count_ended(started)
 
     def _delivered(self, fields: Fields) -> None:
         self._set("provider_last_success_timestamp_seconds", self._seconds(), fields.get("provider", ""))

@@ -28,7 +28,7 @@ class ScriptedProvider(ProviderDefaults):
     :ivar verdicts: so for ``probe``; when it is empty, ``None``.
     :ivar calls: what was asked, in order: ``("deliver", id)``, ``("resolve", id)``, ``("probe", lane)``.
     :ivar sent: (delivery, body) of each ``deliver``.
-    :ivar takes: call ``release_slot`` in each ``deliver``, as a provider does that is polled for its verdict.
+    :ivar takes: call ``release_slot`` in each ``deliver``, as a provider does that is polled for its result.
     """
 
     def __init__(

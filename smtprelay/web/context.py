@@ -162,7 +162,7 @@ class Sources:
         except Exception as error:  # noqa: BLE001 -- whatever the engine raises
             told.silent = str(error) or type(error).__name__
         if told.silent:
-            self.events("spool.failed", operation="stock", reason=told.silent)
+            self.events("spool.failed", operation="stats", reason=told.silent)
         return told
 
     async def _ask_spool(self, told: SpoolState, since: float | None) -> None:

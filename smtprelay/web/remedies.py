@@ -169,13 +169,13 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "one-delivery": (_SPOOL, _REST),
     "synchronous": (_SPOOL, ""),
     "provider": (_SPOOL, "or see what the provider says: with a spool its refusal becomes a bounce"),
-    "line-ends": (_FIX, ""),
+    "bare-newlines": (_FIX, ""),
     "nul": (_FIX, ""),
-    "command-line-ends": (
+    "command-bare-newlines": (
         "listeners[{listener}].bare_newlines: set accept",
         "or have the client end its lines with CRLF; the setting is for clients in allow_from",
     ),
-    "mixed-line-ends": ("", "no setting helps: the client must end all its lines in one way"),
+    "mixed-newlines": ("", "no setting helps: the client must end all its lines in one way"),
     "utf-16": ("", "no setting helps: the client must send text as UTF-8"),
     "header-size": ("", "no setting helps: the client must send a shorter header"),
     "measure": ("", "no setting helps: the message cannot be converted for its provider"),

@@ -155,7 +155,7 @@ class BlockedLaneTests(DispatcherTestCase):
         answer.callback(Blocked("401"))
         stage.clock.advance(2)
         self.assertEqual((stage.waiting(), len(two.sent)), ([], 2))
-        self.assertEqual(stage.events.of("spool.failed")[0]["operation"], "move")
+        self.assertEqual(stage.events.of("spool.failed")[0]["operation"], "reroute")
 
     def test_what_comes_in_meanwhile_is_not_forgotten(self) -> None:
         """Mail that is accepted while a step is under way is looked for when that has ended."""

@@ -167,7 +167,9 @@ class ReachWatchTests(SynchronousTestCase):
         self.pass_time(25)
         self.far.mended, self.far.says = True, Blocked("401 wrong key")
         self.pass_time(16)
-        self.assertEqual(self.events.of("spool.failed"), [{"operation": "reach", "reason": "no disk"}])
+        self.assertEqual(
+            self.events.of("spool.failed"), [{"operation": "note_reachability", "reason": "no disk"}]
+        )
         self.assertEqual(self.failing(), [])
 
     def test_a_single_failure(self) -> None:
@@ -211,7 +213,7 @@ class ReachWatchTests(SynchronousTestCase):
         self.refuse()
         self.pass_time(25)
         self.assertEqual(self.events.of("provider.failing"), [])
-        self.assertEqual(self.events.of("spool.failed")[0]["operation"], "reach")
+        self.assertEqual(self.events.of("spool.failed")[0]["operation"], "note_reachability")
         self.spool._writer.do = write
         self.pass_time(1)
         self.assertEqual(len(self.events.of("provider.failing")), 1)

@@ -46,7 +46,7 @@ POINTS = (
     "accept uncommitted",
     "accept committed",  # and the client has not heard of it
     "claimed",  # and nothing is sent
-    "requested",  # and the provider's verdict is outstanding
+    "requested",  # and the provider's result is outstanding
     "judged",  # and the outcome is not recorded
     "settle uncommitted",
     "settle committed",  # and nobody here knows

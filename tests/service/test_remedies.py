@@ -214,11 +214,11 @@ STORIES = (
         },
     ),
     Story(
-        rule="line-ends",
+        rule="bare-newlines",
         listener={"bare_newlines": "refuse"},
         said=("EHLO c", MAIL, RCPT, "DATA", "Subject: x\n\r\n\r\nhello\r\n."),
     ),
-    Story(rule="command-line-ends", line_end=b"\n"),
+    Story(rule="command-bare-newlines", line_end=b"\n"),
     Story(
         rule="nul",
         listener={"bare_newlines": "refuse"},

@@ -1,1 +1,1 @@
-"""Synchronous listeners: the client waits for the provider's verdict, and nothing is spooled."""
+"""Synchronous listeners: the client waits for the provider's result, and nothing is spooled."""

@@ -1,7 +1,7 @@
 """
 One delivery while its client waits: at the providers of its route, one after the other.
 
-It respects blocks and rates (``admission``), and leaves no trace but events. No request begins after the
+It respects blocks and rates (``permits``), and leaves no trace but events. No request begins after the
 client's deadline; a request that has begun is finished.
 
 A request that is refused for some of its recipients goes again in parts. Each part is an operation of its
@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from smtprelay.dispatch import decision
-from smtprelay.dispatch import events as report
+from smtprelay.dispatch import events as delivery_events
 from smtprelay.dispatch.failover import TOO_LARGE, Failover
 from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
 from smtprelay.dispatch.synchronous.permits import ClientPatience, NoPermit, Slot, SynchronousPermits
@@ -51,7 +51,7 @@ class SynchronousDelivery:
 
     providers: Mapping[str, Provider]
     routes: Mapping[str, Route]
-    admission: SynchronousPermits
+    permits: SynchronousPermits
     clock: IReactorTime
     events: Events
 
@@ -92,7 +92,7 @@ class SynchronousDelivery:
             return None
         narrowed = _narrowed(delivery, rest)
         failover = Failover(narrowed, self.routes[delivery.route].via, self.providers)
-        ask = partial(failover.next_provider, self.admission.stopped)
+        ask = partial(failover.next_provider, self.permits.stopped)
         place = await with_sizes(ask, narrowed.envelope, body)
         if place is None or place.wraps:
             return None
@@ -108,16 +108,16 @@ class SynchronousDelivery:
         try:
             return await self._attempt(delivery, attempt, body, slot, patience)
         finally:
-            self.admission.end(slot)
+            self.permits.end(slot)
 
     async def _enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> Slot | NoPermit:
         """If the spool fails no request is permitted: its counts would be wrong."""
         try:
-            return await self.admission.enter(delivery, attempt, patience)
+            return await self.permits.enter(delivery, attempt, patience)
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- whatever it is, the client must have an answer
-            self.events("spool.failed", operation="borrow", reason=f"{type(exc).__name__}: {exc}")
+            self.events("spool.failed", operation="acquire", reason=f"{type(exc).__name__}: {exc}")
             return NoPermit(ProvidersBusy("local error in processing, try again later"), final=True)
 
     async def _attempt(
@@ -125,22 +125,22 @@ class SynchronousDelivery:
     ) -> tuple[Results, bool]:
         claim = Claim(delivery=delivery, node="", attempt=attempt)
         begun = self.clock.seconds()
-        self.events("attempt.started", attempt=attempt, **report.about(delivery))
+        self.events("attempt.started", attempt=attempt, **delivery_events.about(delivery))
         try:
-            release = partial(self.admission.release, slot)
+            release = partial(self.permits.release, slot)
             results = await self.providers[delivery.provider].deliver(delivery, body, release)
             released = slot.released
-            self.admission.learn(slot, results.values())
+            self.permits.learn(slot, results.values())
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- whatever it is, the client must have an answer
             released, results = True, _all(delivery, Uncertain(f"unexpected error: {type(exc).__name__}"))
-            report.crashed(self.events, claim, exc)
+            delivery_events.crashed(self.events, claim, exc)
         results = await self._resolved(claim, results, slot, patience)
-        verdict = self._verdict(claim, results)
+        decided = self._decide(claim, results)
         now = self.clock.seconds()
-        report.tell(self.events, claim, verdict, now, now - begun)
-        outcomes = verdict.settlement.outcomes
+        delivery_events.tell(self.events, claim, decided, now, now - begun)
+        outcomes = decided.settlement.outcomes
         return outcomes, released or _uncertain(delivery, outcomes) != ()
 
     async def _resolved(
@@ -157,7 +157,7 @@ class SynchronousDelivery:
             known = await self._ask(evolve(claim, delivery=_narrowed(delivery, lost)))
             if known is None:
                 break
-            self.admission.learn(slot, known.values())
+            self.permits.learn(slot, known.values())
             results = {**results, **known}
             requests += 1
         return results
@@ -168,10 +168,10 @@ class SynchronousDelivery:
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- what is known of the other recipients must not be lost
-            report.crashed(self.events, claim, exc)
+            delivery_events.crashed(self.events, claim, exc)
             return None
 
-    def _verdict(self, claim: Claim, results: Results) -> decision.Decision:
+    def _decide(self, claim: Claim, results: Results) -> decision.Decision:
         case = decision.DecisionInput(
             claim=claim, route=_ONCE, now=self.clock.seconds(), chance=_MIDDLE, elsewhere=lambda: None
         )

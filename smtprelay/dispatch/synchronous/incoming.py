@@ -1,9 +1,9 @@
 """
-Answer the client with the provider's verdict, and spool nothing.
+Answer the client with the provider's result, and spool nothing.
 
 Each message is delivered while its client waits for the reply to the end of data. When the listener's
-deadline comes before the verdict, the client gets 451 and will try again; what was under way is brought to
-its end, so that such a mail can arrive twice. That is the price of having no spool.
+deadline comes before the result, the client gets 451 and will try again; a request that has begun is
+finished, so such a mail may arrive twice.
 """
 
 import errno
@@ -29,7 +29,7 @@ from smtprelay.model.outcome import Delivered, Results
 from smtprelay.model.shape import shape_of
 from smtprelay.net.buffer_budget import Budget
 
-#: Nothing is begun so shortly before the deadline, seconds: its verdict would hardly come in time, and the
+#: Nothing is begun so shortly before the deadline, seconds: its result would hardly come in time, and the
 #: client would send again what has arrived. Of a short deadline it is a quarter.
 _RESERVE: Final = 5.0
 
@@ -40,7 +40,7 @@ _FULL_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @define(eq=False)
-class Synchronous:
+class SynchronousDeliveries:
     """
     The synchronous deliveries of all listeners.
 
@@ -54,9 +54,9 @@ class Synchronous:
     events: Events = field(kw_only=True)
     defer_to_thread: DeferToThread = field(kw_only=True)
     budget: Budget = field(factory=Budget, kw_only=True)
-    _flights: dict[Deferred[Any], ClientPatience] = field(factory=dict, init=False)
+    _running: dict[Deferred[Any], ClientPatience] = field(factory=dict, init=False)
     _closing: float | None = field(default=None, init=False)
-    _landed: Deferred[None] | None = field(default=None, init=False)
+    _stopped: Deferred[None] | None = field(default=None, init=False)
 
     def within(self, seconds: float) -> Receive:
         """Return what receives the messages of a listener that answers ``seconds`` after the end of data."""
@@ -73,9 +73,9 @@ class Synchronous:
         What comes in meanwhile is still delivered, if it can be within that time.
         """
         self._closing = self.clock.seconds() + bound
-        landed = self._landed = Deferred()
-        self._see_whether_landed()
-        return landed.addTimeout(bound, self.clock, self._give_up)
+        stopped = self._stopped = Deferred()
+        self._check_stopped()
+        return stopped.addTimeout(bound, self.clock, self._give_up)
 
     def clock_stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the system clock was changed."""
@@ -90,9 +90,9 @@ class Synchronous:
 
     def begin(self, work: "Coroutine[Deferred[Any], Any, None]", patience: ClientPatience) -> None:
         """Run ``work`` and count it as under way until it ends; it raises only ``CancelledError``."""
-        flight = Deferred.fromCoroutine(work)
-        self._flights[flight] = patience
-        flight.addErrback(self._broken).addBoth(self._ended, flight)
+        running = Deferred.fromCoroutine(work)
+        self._running[running] = patience
+        running.addErrback(self._broken).addBoth(self._ended, running)
 
     def send(self, message: NewMessage) -> None:
         """Deliver a message of our own, once; no client waits."""
@@ -113,19 +113,19 @@ class Synchronous:
         if not failure.check(CancelledError):
             self.events("session.failed", listener="", client="", exc=failure.getTraceback())
 
-    def _ended(self, _: object, flight: Deferred[Any]) -> None:
-        del self._flights[flight]
-        self._see_whether_landed()
+    def _ended(self, _: object, running: Deferred[Any]) -> None:
+        del self._running[running]
+        self._check_stopped()
 
-    def _see_whether_landed(self) -> None:
-        if self._landed is not None and not self._flights:
-            landed, self._landed = self._landed, None
-            landed.callback(None)
+    def _check_stopped(self) -> None:
+        if self._stopped is not None and not self._running:
+            stopped, self._stopped = self._stopped, None
+            stopped.callback(None)
 
     def _give_up(self, _failure: Failure | None, _seconds: float) -> None:
-        for flight, patience in list(self._flights.items()):
+        for running, patience in list(self._running.items()):
             patience.end()
-            flight.cancel()
+            running.cancel()
 
 
 class SynchronousIncoming:
@@ -135,11 +135,13 @@ class SynchronousIncoming:
     A delivery that has begun is finished even if the client disconnects.
     """
 
-    def __init__(self, draft: Draft, plan: Planner, synchronous: Synchronous, seconds: float) -> None:
+    def __init__(
+        self, draft: Draft, plan: Planner, synchronous: SynchronousDeliveries, seconds: float
+    ) -> None:
         self.id = draft.id
         self._draft = draft
         self._plan = plan
-        self._all = synchronous
+        self._synchronous = synchronous
         self._seconds = seconds
         self._body = BodyBuffer(synchronous.defer_to_thread, synchronous.budget)
         self._reply: Deferred[Reply] = Deferred()
@@ -155,11 +157,11 @@ class SynchronousIncoming:
 
     async def finish(self) -> Reply:
         """Deliver the message and return the provider's reply; the deadline runs from here."""
-        clock = self._all.clock
-        seconds = self._all.allowed(self._seconds)
+        clock = self._synchronous.clock
+        seconds = self._synchronous.allowed(self._seconds)
         patience = ClientPatience(clock, seconds - min(_RESERVE, seconds / 4))
         self._deadline = clock.callLater(seconds, self._answer, answer.LATE)
-        self._all.begin(self._conclude(patience), patience)
+        self._synchronous.begin(self._conclude(patience), patience)
         return await self._reply
 
     async def _conclude(self, patience: ClientPatience) -> None:
@@ -174,14 +176,16 @@ class SynchronousIncoming:
             raise
         except Exception as exc:  # noqa: BLE001 -- a bug here or in an extension; the client must have an answer
             client = self._draft.client
-            self._all.events("session.failed", listener=client.listener, client=client.address, exc=exc)
+            self._synchronous.events(
+                "session.failed", listener=client.listener, client=client.address, exc=exc
+            )
             self._answer(answer.BROKEN)
         finally:
             self._body.close()
 
     async def _deliver(self, patience: ClientPatience) -> None:
         delivery = await self._planned()
-        results, last = await self._all.delivery.deliver(delivery, self._body, patience)
+        results, last = await self._synchronous.delivery.deliver(delivery, self._body, patience)
         if self._reply.called:
             self._tell_late(results)
         elif _refused(results) and _delivered(results):
@@ -189,14 +193,14 @@ class SynchronousIncoming:
         else:
             self._answer(answer.reply(self.id, results))
             if not _refused(results):
-                self._send(await self._all.partial_success.confirm(delivery, results, self._body))
+                self._send(await self._synchronous.partial_success.confirm(delivery, results, self._body))
 
     async def _planned(self) -> Delivery:
         """Return the one delivery that the message is; raises :class:`Refused`."""
         try:
             await self._body.complete()
         except OSError as exc:
-            self._all.events("spool.failed", operation="hold", reason=str(exc), message=self.id)
+            self._synchronous.events("spool.failed", operation="buffer", reason=str(exc), message=self.id)
             full = exc.errno in _FULL_DISK
             raise Refused(answer.FULL if full else answer.NOT_STORED) from exc
         shape = self._body.shape
@@ -209,14 +213,14 @@ class SynchronousIncoming:
         """Answer 250 when the recipients who do not have the mail are provided for."""
         # Of those who have it no deadline makes it undone.
         self._forget_deadline()
-        partial_success = self._all.partial_success
+        partial_success = self._synchronous.partial_success
         if not await partial_success.keep(self._draft, delivery, results, self._body, last):
             self._send(await partial_success.report(delivery, results, self._body))
         self._answer(answer.partly(self.id, results))
 
     def _send(self, report: NewMessage | None) -> None:
         if report is not None:
-            self._all.send(report)
+            self._synchronous.send(report)
 
     def _answer(self, reply: Reply) -> None:
         """Answer once; after the deadline the client has its answer."""
@@ -231,7 +235,7 @@ class SynchronousIncoming:
     def _tell_late(self, results: Results) -> None:
         if _delivered(results):
             text = f"{self.id}: delivered after its client had been told to try again; it may arrive twice"
-            self._all.events("relay.warning", text=text)
+            self._synchronous.events("relay.warning", text=text)
 
 
 def _delivered(results: Results) -> bool:

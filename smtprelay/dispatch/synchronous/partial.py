@@ -11,7 +11,7 @@ from functools import partial
 
 from attrs import evolve, frozen
 
-from smtprelay.dispatch import events as report
+from smtprelay.dispatch import events as delivery_events
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.decision import Decision, DecisionInput, settle
 from smtprelay.dispatch.failover import Failover
@@ -27,7 +27,7 @@ from smtprelay.model.outcome import Deferred, Delivered, Failed, Results
 
 
 class NotKept(Exception):  # noqa: N818 -- a plain fact, for the one caller
-    """The rest has no place."""
+    """The spool did not accept the message."""
 
 
 @frozen(kw_only=True)
@@ -36,12 +36,12 @@ class PartialSuccess:
     Takes over what is left of a message.
 
     :ivar spool: ``None`` where all listeners are synchronous.
-    :ivar admission: knows which lanes are stopped.
+    :ivar permits: knows which lanes are stopped.
     """
 
     spool: Spool | None
     context: DispatchContext
-    admission: SynchronousPermits
+    permits: SynchronousPermits
     notices: EndNotices
 
     async def keep(
@@ -64,7 +64,7 @@ class PartialSuccess:
         if settlement.uncertain:
             settlement = evolve(settlement, provider=last.provider, lane=last.lane)
         await self._accept(self.spool, draft, delivery, body, settlement)
-        report.tell_end(self.context.events, delivery, settlement, self.context.clock.seconds(), 0.0)
+        delivery_events.tell_end(self.context.events, delivery, settlement, self.context.clock.seconds(), 0.0)
         return True
 
     async def _settlement(self, claim: Claim, results: Results, body: Body) -> Settlement:
@@ -83,7 +83,7 @@ class PartialSuccess:
                 route=route,
                 now=context.clock.seconds(),
                 chance=context.jitter(),
-                elsewhere=partial(failover.next_provider, self.admission.stopped, sizes),
+                elsewhere=partial(failover.next_provider, self.permits.stopped, sizes),
             )
             return settle(case, said)
 
@@ -105,7 +105,7 @@ class PartialSuccess:
         # Before any attempt that a spool counts.
         notice = await self.notices.bounce(Claim(delivery=delivery, node="", attempt=0), ended, body)
         if notice is not None:
-            report.notified(self.context.events, delivery, notice)
+            delivery_events.notified(self.context.events, delivery, notice)
         return notice
 
     async def confirm(self, delivery: Delivery, results: Results, body: Body) -> NewMessage | None:

@@ -196,7 +196,7 @@ class SynchronousPermits:
 
     def _not_given_back(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
-            self._events("spool.failed", operation="give back", reason=failure.getErrorMessage())
+            self._events("spool.failed", operation="give_back", reason=failure.getErrorMessage())
 
 
 def _busy(provider: str) -> NoPermit:

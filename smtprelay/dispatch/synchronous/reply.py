@@ -1,5 +1,5 @@
 """
-What a client of a synchronous listener reads: the provider's verdict as one SMTP reply.
+What a client of a synchronous listener reads: the provider's result as one SMTP reply.
 
 A temporary refusal of any recipient beats a final one as long as no recipient has the mail; once one has it,
 nothing but 250 keeps the client from sending it again. Pure.
@@ -33,7 +33,7 @@ def _temporary(code: int, enhanced: str, text: str) -> Reply:
     return Reply(code=code, enhanced=enhanced, text=text, rule="synchronous")
 
 
-#: The verdict did not come within the listener's deadline (RFC 3463 §3.5: bad connection).
+#: The result did not come within the listener's deadline (RFC 3463 §3.5: bad connection).
 LATE: Final = _temporary(451, "4.4.2", "The provider did not answer in time, try again later")
 #: RFC 3463 §3.4: system not accepting network messages.
 STOPPING: Final = _temporary(451, "4.3.2", "Shutting down, try again later")

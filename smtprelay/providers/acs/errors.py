@@ -127,14 +127,14 @@ def acs_refusal(
         stops until the operator mends it; else only the mail that named it fails.
     """
     if code in _SENDER_CODES:
-        verdict = Classification.BLOCKED if own_sender else Classification.FAILED
+        classification = Classification.BLOCKED if own_sender else Classification.FAILED
     else:
-        verdict = _BY_CODE.get(code) or by_status(_STATUSES, status)
+        classification = _BY_CODE.get(code) or by_status(_STATUSES, status)
     why = words(status, code, message)
-    if verdict is Classification.BLOCKED and status in _ADVICE:
+    if classification is Classification.BLOCKED and status in _ADVICE:
         why = f"{why} ({_ADVICE[status]})"
     enhanced = _ENHANCED.get(code) or _ENHANCED.get(status, "5.0.0")
-    return outcome(verdict, why, code=enhanced, retry_after=wait)
+    return outcome(classification, why, code=enhanced, retry_after=wait)
 
 
 def acs_failed(code: str, message: str) -> Outcome:

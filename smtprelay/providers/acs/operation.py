@@ -63,8 +63,8 @@ async def get_operation(api: AcsApi, clock: IReactorTime, operation_id: str, tar
     why = words(answer.status, said.code, said.message)
     if answer.status == _UNKNOWN:
         return OperationStatus(None, why, known=False, pause=pause)
-    verdict = acs_refusal(answer.status, said.code, said.message)
-    return OperationStatus(verdict if isinstance(verdict, Blocked) else None, why, pause=pause)
+    outcome = acs_refusal(answer.status, said.code, said.message)
+    return OperationStatus(outcome if isinstance(outcome, Blocked) else None, why, pause=pause)
 
 
 def _of_operation(answer: Response, operation_id: str, pause: float | None) -> OperationStatus:
@@ -108,4 +108,4 @@ async def wait_for_operation(
         if seen.outcome is not None:
             return seen.outcome, seen.refusal
         wait = max(seen.pause or 0.0, min(2 * wait, MAX_PAUSE))
-    return Uncertain(f"taken by the service, but its verdict is not known: {why}"), NOTHING_SAID
+    return Uncertain(f"taken by the service, but its outcome is not known: {why}"), NOTHING_SAID

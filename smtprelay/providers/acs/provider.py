@@ -96,7 +96,7 @@ class AcsOptions:
 
     :ivar sender: the address that sends when the mail's own is not in ``sender_domains``.
     :ivar blind_to: the To address of one request for all blind recipients; ``""``: each gets a request.
-    :ivar accept_on: ``"succeeded"`` waits for the service's verdict, ``"202"`` does not.
+    :ivar accept_on: ``"succeeded"`` waits for the service's result, ``"202"`` does not.
     """
 
     sender: str
@@ -162,7 +162,7 @@ class Acs(ProviderDefaults):
         ``blind_to`` is set; their outcomes may differ.
         """
         results, pending = await self._send_all(delivery, body)
-        return {**results, **await self._verdicts(pending, release_slot)}
+        return {**results, **await self._outcomes(pending, release_slot)}
 
     async def resolve(self, delivery: Delivery) -> Results | None:
         """
@@ -299,7 +299,7 @@ class Acs(ProviderDefaults):
         outcome = acs_refusal(answer.status, said.code, said.message, wait=pause, own_sender=own_sender)
         return _Refused(outcome, said, field_named(said) if answer.status == _BAD else "")
 
-    async def _verdicts(self, pending: Sequence[_Accepted], release_slot: Callable[[], None]) -> Results:
+    async def _outcomes(self, pending: Sequence[_Accepted], release_slot: Callable[[], None]) -> Results:
         if not self._wait:
             return {
                 address: Delivered(one.request.operation_id)

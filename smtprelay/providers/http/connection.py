@@ -119,7 +119,7 @@ class HttpConnection(Protocol):
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Tell whoever waits."""
+        """Fail the pending request."""
         self._home.gone(self)
         self._break_off(reason.value)
         if self._closed is not None:

@@ -168,8 +168,9 @@ class Smarthost(ProviderDefaults):
         """
         Begin a session.
 
-        :raises NotSent: the server, or our settings, will not have it.
-        :raises Lost: the server went away, or was silent; what is to be mended first is NotSent, too.
+        :raises NotAccepted: the server refuses, or our settings are wrong.
+        :raises Lost: the connection ended, or the server did not answer in time. A TLS failure that an
+            operator must correct is NotAccepted.
         """
         began = self._clock.seconds()
         channel = session = None

@@ -13,7 +13,7 @@ from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.synchronous.delivery import SynchronousDelivery
-from smtprelay.dispatch.synchronous.incoming import Synchronous
+from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
 from smtprelay.dispatch.synchronous.partial import PartialSuccess
 from smtprelay.dispatch.synchronous.permits import SynchronousPermits
 from smtprelay.dispatch.webhook import WebhookNotifier
@@ -52,7 +52,7 @@ def build_synchronous(
     spool: Spool | None,
     defer_to_thread: Callable[..., Any],
     budget: Budget,
-) -> Synchronous:
+) -> SynchronousDeliveries:
     """
     Return what delivers for synchronous listeners.
 
@@ -60,16 +60,16 @@ def build_synchronous(
     :param spool: if there is one: takes what is left of a mail that a provider took for some recipients only.
     """
     clock, events = context.clock, context.events
-    admission = SynchronousPermits(context.spool.permits, context.lanes, clock, events)
+    permits = SynchronousPermits(context.spool.permits, context.lanes, clock, events)
     delivery = SynchronousDelivery(
         providers=context.providers,
         routes=context.routes,
-        admission=admission,
+        permits=permits,
         clock=clock,
         events=events,
     )
-    partial_success = PartialSuccess(spool=spool, context=context, admission=admission, notices=notices)
-    return Synchronous(
+    partial_success = PartialSuccess(spool=spool, context=context, permits=permits, notices=notices)
+    return SynchronousDeliveries(
         delivery, partial_success, clock=clock, events=events, defer_to_thread=defer_to_thread, budget=budget
     )
 

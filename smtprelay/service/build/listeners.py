@@ -11,7 +11,7 @@ from twisted.cred.portal import Portal
 
 from smtprelay.config import listeners
 from smtprelay.config.model import Config, RouteSettings
-from smtprelay.dispatch.synchronous.incoming import Synchronous
+from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
 from smtprelay.interfaces import Events, Receive
 from smtprelay.interfaces.spool import Spool
 from smtprelay.model.message import Reply
@@ -44,7 +44,7 @@ class Receiver:
     """
 
     spool: Spool | None
-    synchronous: Synchronous | None
+    synchronous: SynchronousDeliveries | None
     budget: Budget
 
     def receive(self, listener: listeners.Listener) -> Receive:

@@ -45,6 +45,6 @@ class Heartbeat:
         beating.start(BEAT_EVERY)
 
     def say(self, what: bytes) -> None:
-        """Say one thing."""
+        """Write one of :data:`ALIVE`, :data:`WAITING`, :data:`READY` to the pipe."""
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(self._descriptor, what)

@@ -28,7 +28,7 @@ from smtprelay.service.drain import why_draining
 from smtprelay.service.errors import StartFailed, explain, tell_failed
 from smtprelay.service.periodic import LogWatch, every
 from smtprelay.service.ports import Ports
-from smtprelay.service.relay import CLOSING_BOUND, VERDICTS_BOUND
+from smtprelay.service.relay import CLOSING_BOUND, OUTCOMES_BOUND
 from smtprelay.service.threads import Threads
 from smtprelay.service.workers.api_proxy import SHORT_PATIENCE, ApiProxy, RemoteRefusals, control_of
 from smtprelay.service.workers.monitor import Monitor, Worker, command
@@ -41,7 +41,7 @@ from smtprelay.telemetry.metrics import Metrics, watch_lag
 from smtprelay.web.context import Sources
 
 #: Seconds that a worker has to stop before it is killed.
-PATIENCE: Final = VERDICTS_BOUND + CLOSING_BOUND + 10.0
+PATIENCE: Final = OUTCOMES_BOUND + CLOSING_BOUND + 10.0
 
 #: Seconds between two checks of the log, and two requests for the metrics of the workers.
 TASKS_EVERY: Final = 2.0

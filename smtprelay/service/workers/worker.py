@@ -1,7 +1,7 @@
 """
 A worker: a relay without HTTP sites of its own, as a child of the process that opened the sockets.
 
-:mod:`.process` starts it by ``python -m smtprelay.entry``. It stops in order at SIGTERM, and when its parent
+:mod:`.monitor` starts it by ``python -m smtprelay.entry``. It stops in order at SIGTERM, and when its parent
 is gone. It ignores SIGINT, which a terminal sends to all processes; the parent passes SIGHUP on.
 """
 

@@ -36,8 +36,8 @@ class InlineReader:
         return succeed(None)
 
 
-def open_memory(terms: SpoolOptions, *, clock: IReactorTime) -> QueueSpool:
+def open_memory(options: SpoolOptions, *, clock: IReactorTime) -> QueueSpool:
     """Return an empty spool in memory; all its coroutines finish without waiting."""
-    engine = SqliteEngine(database=":memory:", node=terms.node, seconds=clock.seconds)
+    engine = SqliteEngine(database=":memory:", node=options.node, seconds=clock.seconds)
     writer = InlineWriter(engine)
-    return QueueSpool(writer, InlineReader(writer.connection), terms, engine)
+    return QueueSpool(writer, InlineReader(writer.connection), options, engine)

@@ -102,7 +102,8 @@ class PostgresEngine(Engine):
     :ivar node: this process among those that share the spool.
     :ivar time: gives what the time of a transaction is in SQL.
     :ivar clock: set to the database's time at each answer, on the thread that writes.
-    :ivar tables: sees to the tables within the first transaction; ``SpoolFault``: they will not do.
+    :ivar tables: creates or checks the tables in the first transaction; raises ``SpoolFault`` if they cannot
+        be used.
     :ivar plenty: below this size in bytes the used part is not estimated.
     :ivar refuse: called with the reason when a commit's answer was lost and is looked for long: what waits
         behind it shall wait no longer.
@@ -305,7 +306,7 @@ def _can_notify(connection: PostgresConnection) -> bool:
 
 async def open_postgres(
     url: UrlSource,
-    terms: SpoolOptions,
+    options: SpoolOptions,
     *,
     reactor: Any,
     clock: Callable[[], str] = database_clock,
@@ -315,7 +316,7 @@ async def open_postgres(
     Open the spool in the database at ``url``; its tables are made if they are missing.
 
     :param url: gives a connection string of libpq, as URL or as ``key=value`` pairs.
-    :param terms: its ``floors`` do not mind the disk: what it has to spare is for those who run it to know.
+    :param options: its ``floors`` do not mind the disk: what it has to spare is for those who run it to know.
     :param reactor: to which results come back.
     :param clock: gives what the time is in SQL: the database's, unless a test has one.
     :param listening: hear at once of what other nodes have put into the spool.
@@ -324,19 +325,19 @@ async def open_postgres(
     """
     engine = PostgresEngine(
         url=url,
-        node=new_node(terms.node),
+        node=new_node(options.node),
         time=clock,
         clock=DatabaseClock(reactor),
-        plenty=terms.floors.bytes / 2,
+        plenty=options.floors.bytes / 2,
     )
-    writer = ThreadWriter(engine, reactor, terms.events, "spool-writer")
+    writer = ThreadWriter(engine, reactor, options.events, "spool-writer")
     engine.refuse = writer.refuse_waiting
     try:
         await writer.start()
     except Exception:
         await writer.abandon()
         raise
-    spool = QueueSpool(writer, ThreadReader(engine, reactor, threads=2), terms, engine)
+    spool = QueueSpool(writer, ThreadReader(engine, reactor, threads=2), options, engine)
     if listening:
         wake = partial(reactor.callFromThread, spool.wake)
         engine.listener = NotificationListener(url, CHANNEL, engine.node.name, wake)

@@ -15,7 +15,7 @@ from psycopg import Error
 
 from smtprelay.spool.engines.postgres_connection import UrlSource, connect
 
-#: How often to ring without a reason: where notifications come, and where there are none, seconds.
+#: How often to wake without a reason: where notifications come, and where there are none, seconds.
 _SELDOM: Final = 10.0
 _OFTEN: Final = 1.0
 
@@ -25,18 +25,18 @@ _SHORT: Final = 0.5
 
 class NotificationListener:
     """
-    Calls ``ring`` on each notification, and periodically.
+    Calls ``wake`` on each notification, and periodically.
 
-    :param ring: called on a thread of ours.
+    :param wake: called on a thread of ours.
     """
 
-    def __init__(self, url: UrlSource, channel: str, node: str, ring: Callable[[], object]) -> None:
+    def __init__(self, url: UrlSource, channel: str, node: str, wake: Callable[[], object]) -> None:
         self._url = url
         self._channel = channel
         self._node = node
-        self._ring = ring
+        self._wake = wake
         self._stopped = Event()
-        self._thread = Thread(target=self._run, name="spool-bell", daemon=True)
+        self._thread = Thread(target=self._run, name="spool-listener", daemon=True)
 
     def start(self) -> None:
         """Listen from now on."""
@@ -69,8 +69,8 @@ class NotificationListener:
             waited += _SHORT
             if waited >= _SELDOM or any(node != self._node for node in said):
                 waited = 0.0
-                self._ring()
+                self._wake()
 
     def _pause(self) -> None:
-        self._ring()
+        self._wake()
         self._stopped.wait(_OFTEN)

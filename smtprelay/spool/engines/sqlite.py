@@ -269,7 +269,7 @@ def prepare_folder(path: str) -> Path:
     return folder
 
 
-async def open_sqlite(path: str, terms: SpoolOptions, *, reactor: Any, reserve: int = 0) -> QueueSpool:
+async def open_sqlite(path: str, options: SpoolOptions, *, reactor: Any, reserve: int = 0) -> QueueSpool:
     """
     Open the spool in the folder ``path``, made if it is missing.
 
@@ -284,14 +284,14 @@ async def open_sqlite(path: str, terms: SpoolOptions, *, reactor: Any, reserve: 
     kept = _reserve(folder, reserve)
     engine = SqliteEngine(
         database=str(folder / DATABASE),
-        node=terms.node,
+        node=options.node,
         seconds=reactor.seconds,
         # What it holds must find room in the reserve, and itself may grow by as much.
         log=LOG if kept is None else min(LOG, kept.size // 2),
         reserve=kept,
         lock=lock,
     )
-    writer = ThreadWriter(engine, reactor, terms.events, "spool-writer")
+    writer = ThreadWriter(engine, reactor, options.events, "spool-writer")
     try:
         await writer.start()
     except Exception:
@@ -299,7 +299,7 @@ async def open_sqlite(path: str, terms: SpoolOptions, *, reactor: Any, reserve: 
         lock.release()
         raise
     # One of the threads may be at a long question.
-    return QueueSpool(writer, ThreadReader(engine, reactor, threads=2), terms, engine)
+    return QueueSpool(writer, ThreadReader(engine, reactor, threads=2), options, engine)
 
 
 def _reserve(folder: Path, largest: int) -> Reserve | None:

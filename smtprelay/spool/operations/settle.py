@@ -176,24 +176,24 @@ def _record(tx: Transaction, claim: Claim, settlement: Settlement) -> None:
         "UPDATE attempt SET ended = ?, outcome = ?, reason = ? WHERE message = ? AND n = ? AND number = ?",
         (tx.now, "+".join(names) or settlement.state, storable(settlement.reason), *where, claim.attempt),
     )
-    verdicts = {address: _verdict(settlement, address) for address in delivery.envelope.addresses}
-    if len(set(verdicts.values())) == 1:
-        verdict = next(iter(verdicts.values()))
+    rows = {address: _recipient_row(settlement, address) for address in delivery.envelope.addresses}
+    if len(set(rows.values())) == 1:
+        row = next(iter(rows.values()))
         tx.connection.execute(
             "UPDATE recipient SET state = ?, reason = ?, provider_id = ?"
             " WHERE message = ? AND n = ? AND state = 'open'",
-            (*verdict, *where),
+            (*row, *where),
         )
         return
-    for address, verdict in verdicts.items():
+    for address, row in rows.items():
         tx.connection.execute(
             "UPDATE recipient SET state = ?, reason = ?, provider_id = ?"
             " WHERE message = ? AND n = ? AND address = ? AND state = 'open'",
-            (*verdict, *where, address),
+            (*row, *where, address),
         )
 
 
-def _verdict(settlement: Settlement, address: str) -> tuple[str, str, str]:
+def _recipient_row(settlement: Settlement, address: str) -> tuple[str, str, str]:
     """Return a recipient's state, reason and provider id."""
     outcome: Outcome | None = settlement.outcomes.get(address)
     state = settlement.closed.get(address, "open")

@@ -1,4 +1,4 @@
-"""A client waits for the provider's verdict: what it hears, when, and what becomes of the rest."""
+"""A client waits for the provider's result: what it hears, when, and what becomes of the rest."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.synchronous.delivery import SynchronousDelivery
-from smtprelay.dispatch.synchronous.incoming import Synchronous
+from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
 from smtprelay.dispatch.synchronous.partial import PartialSuccess
 from smtprelay.dispatch.synchronous.permits import SynchronousPermits
 from smtprelay.interfaces import Incoming, MimeWorkerUnavailable, Unmeasured
@@ -82,7 +82,7 @@ class Counter:
             admission=self.admission,
             notices=make_notices(self.context, self._post),
         )
-        self.synchronous = Synchronous(
+        self.synchronous = SynchronousDeliveries(
             delivery,
             partial_success,
             clock=self.clock,
@@ -601,7 +601,7 @@ class RestTests(CounterTestCase):
         verdict.callback({"a@x.org": Delivered(), "b@x.org": Later("busy")})
         self.assertReply(answer, 451, "4.3.0", "could not be stored")
         operations = [each["operation"] for each in counter.events.of("spool.failed")]
-        self.assertEqual(operations, ["give back", "accept"])
+        self.assertEqual(operations, ["give_back", "accept"])
 
     def test_a_spool_that_fails_admits_nobody(self) -> None:
         """What it counts would not be true any more: the client shall come again."""

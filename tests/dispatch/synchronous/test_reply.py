@@ -1,4 +1,4 @@
-"""What a client hears of the provider's verdict."""
+"""What a client hears of the provider's result."""
 
 from twisted.trial.unittest import SynchronousTestCase
 

@@ -1,5 +1,5 @@
 """
-Several workers whose clients wait for the provider's verdict: they need no spool, and no PostgreSQL.
+Several workers whose clients wait for the provider's result: they need no spool, and no PostgreSQL.
 """
 
 import os

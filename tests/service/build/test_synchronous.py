@@ -1,4 +1,4 @@
-"""Relays whose clients wait for the provider's verdict, over real sockets."""
+"""Relays whose clients wait for the provider's result, over real sockets."""
 
 import os
 import socket

@@ -68,7 +68,7 @@ class ReachWatchTests(SynchronousTestCase):
             lanes=self.lanes,
         )
         done(watch.begin())
-        self.looking = every(self.clock, self.events, "reach", CHECK_EVERY, watch.check_providers)
+        self.looking = every(self.clock, self.events, "reachability", CHECK_EVERY, watch.check_providers)
         return watch
 
     def pass_time(self, seconds: int) -> None:
@@ -213,7 +213,7 @@ class ReachWatchTests(SynchronousTestCase):
         self.refuse()
         self.pass_time(25)
         self.assertEqual(self.events.of("provider.failing"), [])
-        self.assertEqual(self.events.of("spool.failed")[0]["operation"], "note_reachability")
+        self.assertEqual(self.events.of("spool.failed")[0]["operation"], "reachability")
         self.spool._writer.do = write
         self.pass_time(1)
         self.assertEqual(len(self.events.of("provider.failing")), 1)

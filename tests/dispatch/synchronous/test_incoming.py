@@ -60,11 +60,11 @@ class Counter:
         self.to_thread: Callable[..., Deferred[Any]] = execute
         self._count = 0
         self.lanes = LaneStates(self.events)
-        self.admission = SynchronousPermits(self.permits.permits, self.lanes, self.clock, self.events)
+        self.client_permits = SynchronousPermits(self.permits.permits, self.lanes, self.clock, self.events)
         delivery = SynchronousDelivery(
             providers=self.providers,
             routes=self.routes,
-            admission=self.admission,
+            permits=self.client_permits,
             clock=self.clock,
             events=self.events,
         )
@@ -79,7 +79,7 @@ class Counter:
         partial_success = PartialSuccess(
             spool=self.spool,
             context=self.context,
-            admission=self.admission,
+            permits=self.client_permits,
             notices=make_notices(self.context, self._post),
         )
         self.synchronous = SynchronousDeliveries(

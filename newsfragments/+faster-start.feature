@@ -1,0 +1,1 @@
+The relay and its commands start faster: no garbage is looked for while they are imported.

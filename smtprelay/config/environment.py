@@ -12,8 +12,9 @@ from typing import Any, Final
 from attrs import fields_dict
 
 from smtprelay.config.model import Config
-from smtprelay.config.problem import Problem, make_problem, renamed
+from smtprelay.config.problem import Problem, make_problem
 from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Node, Scalar, Table, child
+from smtprelay.config.unknown_keys import renamed
 from smtprelay.settings.complaint import below, did_you_mean
 from smtprelay.settings.values import unfit
 

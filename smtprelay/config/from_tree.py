@@ -24,12 +24,12 @@ from smtprelay.config.problem import (
     expect_one_of,
     expect_table,
     expect_word,
-    unknown_keys,
     words_of,
     wrong,
 )
 from smtprelay.config.tree import Node, Scalar, Table, without
 from smtprelay.config.unavailable import unavailable
+from smtprelay.config.unknown_keys import unknown_keys
 from smtprelay.model import route as model_route
 from smtprelay.model.units import Misspelt
 from smtprelay.providers.registry import kinds

@@ -19,8 +19,8 @@ from smtprelay.config.example import example_of
 from smtprelay.config.from_tree import UNITS
 from smtprelay.config.listeners import PasswordHash
 from smtprelay.config.model import Config
-from smtprelay.config.problem import RENAMED, renamed
 from smtprelay.config.unavailable import why_unknown
+from smtprelay.config.unknown_keys import RENAMED, renamed
 from smtprelay.model.route import Window
 from smtprelay.providers.registry import all_kinds
 from smtprelay.settings import values

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from smtprelay.config.from_tree import Hook, word_hook
-from smtprelay.config.problem import Finding, Invalid, expect_word, unknown_keys, wrong
+from smtprelay.config.problem import Finding, Invalid, expect_word, wrong
 from smtprelay.config.tree import Node, Scalar, Table
+from smtprelay.config.unknown_keys import unknown_keys
 from smtprelay.settings.secret import Secret, fixed, flaw, in_file, in_variable, missing
 from smtprelay.settings.values import FilePath, FolderPath, resolve
 

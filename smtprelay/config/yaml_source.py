@@ -19,8 +19,9 @@ from attrs import field, fields, frozen
 from smtprelay.config.environment import interpolate
 from smtprelay.config.masking import masked
 from smtprelay.config.model import Config
-from smtprelay.config.problem import NO_SETTINGS, Problem, make_problem
+from smtprelay.config.problem import Problem, make_problem
 from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Node, Scalar, Table
+from smtprelay.config.unknown_keys import NO_SETTINGS
 from smtprelay.settings.complaint import below
 from smtprelay.settings.values import CONTROL, unfit
 

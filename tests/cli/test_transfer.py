@@ -14,8 +14,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.cli.archive_files import tar as archive
-from smtprelay.cli.archive_files.tar import Item
+from smtprelay.cli.archive_files import archive_tar as archive
+from smtprelay.cli.archive_files.archive_tar import Item
 from smtprelay.cli.commands import export as export_command
 from smtprelay.cli.commands import import_
 from smtprelay.model.route import RateLimit

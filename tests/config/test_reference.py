@@ -6,8 +6,8 @@ from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config import Config, effective, explain
-from smtprelay.config.problem import RENAMED
 from smtprelay.config.reference import classes_of, key_of, kind_of
+from smtprelay.config.unknown_keys import RENAMED
 from tests.config.loading import SMALL, load_text
 
 

@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.problem import RENAMED
+from smtprelay.config.unknown_keys import RENAMED
 from tests.config.loading import SMALL, problems_of, told, with_provider
 
 LISTENER = 'endpoint: "tcp:2525:interface=127.0.0.1"'

@@ -19,7 +19,7 @@ from typing import IO, Any, BinaryIO, Final
 import click
 
 from smtprelay.cli import output
-from smtprelay.cli.archive_files.tar import ArchiveWriter
+from smtprelay.cli.archive_files.archive_tar import ArchiveWriter
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import CANNOT_USE, FAILED, PERMISSION, TEMPFAIL, USAGE, CliError
 from smtprelay.cli.options import RelayCommand

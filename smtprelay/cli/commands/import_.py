@@ -17,8 +17,8 @@ from typing import IO, Any, Final
 import click
 
 from smtprelay.cli import output
-from smtprelay.cli.archive_files import tar
-from smtprelay.cli.archive_files.tar import Item
+from smtprelay.cli.archive_files import archive_tar
+from smtprelay.cli.archive_files.archive_tar import Item
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import CANNOT_USE, FAILED, USAGE, CliError
 from smtprelay.cli.options import RelayCommand
@@ -98,7 +98,7 @@ class _ImportCounts:
         if values is None:
             self._refuse(item.name, item.fault)
             return
-        if item.name == tar.SETTINGS:
+        if item.name == archive_tar.SETTINGS:
             self._apply(values)
             return
         self._number_anew(values)
@@ -124,7 +124,7 @@ class _ImportCounts:
         except CliError as error:
             if error.status != FAILED:
                 raise
-            self._refuse(tar.SETTINGS, str(error))
+            self._refuse(archive_tar.SETTINGS, str(error))
             return
         self._numbers = applied["numbers"]
         self.settings = {name: len(applied[name]) for name in ("holds", "suspended")}
@@ -181,14 +181,14 @@ class _ImportCounts:
 def _items(place: str) -> Iterator[Iterator[Item]]:
     """Give the messages of a file, a folder, or stdin."""
     if place == "-":
-        yield _begun(tar.read(sys.stdin.buffer))
+        yield _begun(archive_tar.read(sys.stdin.buffer))
     elif Path(place).is_dir():
-        from smtprelay.cli.archive_files import smtprelay_json  # noqa: PLC0415 -- slow to import
+        from smtprelay.cli.archive_files import foreign_json  # noqa: PLC0415 -- slow to import
 
         if next(Path(place).glob("*.json"), None) is None:
             text = "neither an archive of queue export, nor a folder with a JSON file for each message"
             raise CliError(CANNOT_USE, f"{place}: {text}")
-        yield smtprelay_json.read(Path(place))
+        yield foreign_json.read(Path(place))
     else:
         try:
             stream = Path(place).open("rb")  # noqa: SIM115 -- only what opening it raises is meant
@@ -196,7 +196,7 @@ def _items(place: str) -> Iterator[Iterator[Item]]:
             wanted = "name an archive of queue export, a folder of mail, or - for the standard input"
             raise CliError(CANNOT_USE, f"{place}: {(error.strerror or '').lower()}: {wanted}") from None
         with stream:
-            yield _begun(tar.read(stream))
+            yield _begun(archive_tar.read(stream))
 
 
 def _begun(items: Iterator[Item]) -> Iterator[Item]:

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from smtprelay.cli.archive_files.tar import Item
+from smtprelay.cli.archive_files.archive_tar import Item
 from smtprelay.mime.head import head_of, message_id_of, subject_of
 
 #: What that relay keeps beside the messages.

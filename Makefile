@@ -8,7 +8,7 @@ JOBS ?= 4
 BIN := $(VENV)/bin
 STYLED := $(wildcard smtprelay tests bench twisted setup.py .ci/lowest)
 # The long forms, and what needs system packages, have targets of their own.
-APART := interop crash faults fuzz __pycache__
+APART := interop crash faults fuzz example_provider __pycache__
 SUITES := $(filter-out $(APART),$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
 MODULES := $(patsubst tests/%.py,%,$(wildcard tests/test_*.py))
 # What starts no relay: the libraries and the language show there.

@@ -45,12 +45,12 @@ class BodyInPieces:
         self.size = len(content)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Give it in two pieces."""
+        """Yield the content in two pieces."""
         yield self.content[:100]
         yield self.content[100:]
 
     async def whole(self) -> bytes:
-        """Give all."""
+        """Return the content."""
         return self.content
 
 

@@ -43,7 +43,7 @@ class NotificationListener:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ring no more; the thread ends soon."""
+        """Stop calling ``wake``; the thread ends within half a second, unless it is connecting."""
         self._stopped.set()
 
     def _run(self) -> None:

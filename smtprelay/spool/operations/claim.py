@@ -121,7 +121,7 @@ def renew(tx: Transaction, claims: Sequence[Claim]) -> None:
 
 
 def recheck(tx: Transaction, provider: str) -> None:
-    """See what may go now: ``provider`` has another rate."""
+    """Compute when the lanes of ``provider`` go on: its rate has changed."""
     tx.lanes.recheck(provider)
 
 

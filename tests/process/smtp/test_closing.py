@@ -38,7 +38,7 @@ def close(client: socket.socket) -> None:
 
 
 def reset(client: socket.socket) -> None:
-    """So, on purpose."""
+    """Close with a reset instead of an orderly end."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
 

@@ -5,7 +5,7 @@ Which database it is, and on which threads, is the engine's business (:mod:`smtp
 :mod:`smtprelay.spool.engines.memory`); what an operation does is said in the modules of that name.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -17,7 +17,7 @@ from smtprelay.model.attempt import Claim, ClaimBatch, NewMessage, Settlement
 from smtprelay.model.message import Delivery, Draft, Planned
 from smtprelay.model.permit import Feedback, Permit
 from smtprelay.model.queue import FINAL
-from smtprelay.model.route import Window
+from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.archive import SpoolArchive
 from smtprelay.spool.body import with_bodies
 from smtprelay.spool.engines.engine import Engine
@@ -122,6 +122,11 @@ class QueueSpool(QueuePart):
         limits = self._context.options.rate_limits
         limits[provider] = evolve(limits[provider], windows=windows)
         await self._writer.do(partial(claim.recheck, provider=provider))
+        self.wake()
+
+    async def reconfigure(self, rate_limits: Mapping[str, RateLimit]) -> None:
+        """Let this node ask these providers from now on, and no others."""
+        await self._writer.do(partial(recover.reconfigure, rate_limits=dict(rate_limits)))
         self.wake()
 
     async def clock_stepped(self, seconds: float) -> None:

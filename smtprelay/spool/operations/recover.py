@@ -6,13 +6,14 @@ does. If its node died, this delivery may have caused it: it is a suspect
 (:mod:`smtprelay.spool.operations.suspects`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from attrs import frozen
 
 from smtprelay.interfaces import Events
 from smtprelay.model.queue import ASKED_TO_WAIT, SUSPENDED
+from smtprelay.model.route import RateLimit
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import permits, suspects
 from smtprelay.spool.operations.lane_capacity import release
@@ -90,11 +91,24 @@ def recover(tx: Transaction) -> PutBack:
     found = _from_dead(tx, tx.node.name, _DIED)
     permits.forget(tx, "node = ?", (tx.node.name,))
     _forget_uploads(tx, tx.node.name)
+    _try_lanes(tx)
+    return found
+
+
+def reconfigure(tx: Transaction, rate_limits: Mapping[str, RateLimit]) -> None:
+    """Claim by ``rate_limits`` from now on, and see whether the new configuration opens lanes."""
+    # In place, and never empty meanwhile: readers on other threads look up single providers.
+    tx.node.rate_limits.update(rate_limits)
+    for name in tx.node.rate_limits.keys() - rate_limits.keys():
+        del tx.node.rate_limits[name]
+    _try_lanes(tx)
+
+
+def _try_lanes(tx: Transaction) -> None:
     tx.lanes.take(tx.node.rate_limits)
     for provider in tx.node.rate_limits:
         _probe_soon(tx, provider)
         tx.lanes.recheck(provider)
-    return found
 
 
 def put_back_own(tx: Transaction) -> PutBack:

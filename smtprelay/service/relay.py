@@ -62,7 +62,7 @@ from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics, watch_lag
-from smtprelay.web.captured_mail import Mailbox
+from smtprelay.web.captured_mail import CapturedMail
 from smtprelay.web.context import Operations, Sources
 
 __all__ = ["Relay", "StartFailed"]
@@ -83,7 +83,7 @@ class Relay(Service):
     :param config: what :func:`smtprelay.config.load` gives.
     :param reactor: for its ports, connections and timers.
     :param events: get what happens, in addition to the metrics; default: Twisted's log.
-    :param mailbox: shown on the page, if there is one.
+    :param captured: mail shown on the page, if there is any.
     :param inherited: in a worker, the sockets where the relay listens; its control socket then takes requests
         that were admitted elsewhere.
     :ivar metrics: with a registry of its own.
@@ -100,7 +100,7 @@ class Relay(Service):
         reactor: Any,
         *,
         events: Sequence[Events] = (),
-        mailbox: Mailbox | None = None,
+        captured: CapturedMail | None = None,
         inherited: Inherited | None = None,
     ) -> None:
         self.config = config
@@ -117,7 +117,7 @@ class Relay(Service):
         self._reactor = reactor
         #: Of the mail and of all that waits; the nodes of a spool share its clock.
         self._clock = reactor
-        self._mailbox = mailbox
+        self._captured = captured
         self._memory = None if inherited is None else inherited.memory
         self._budget = Budget(MOST if self._memory is None else MOST // self._memory.workers)
         self._throttle = LoginThrottle(reactor, self._memory)
@@ -298,7 +298,7 @@ class Relay(Service):
                 draining=self._drain,
                 targets=RoutingTargets.of(self.config),
             ),
-            mailbox=self._mailbox,
+            captured=self._captured,
         )
 
     def listeners(self) -> Sequence[Mapping[str, Any]]:

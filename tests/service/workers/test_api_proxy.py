@@ -137,7 +137,7 @@ class AllAsOneTests(RoutesCase):
         """What needs a person at any worker is told, once; what the front knows better is its own."""
         answering = self.request("GET /api/v1/status")
         blocked = {"kind": "blocked", "about": "out", "text": "out is blocked"}
-        common = {"version": "1", "stock": None, "ready": {"ok": False}, "listeners": []}
+        common = {"version": "1", "stats": None, "ready": {"ok": False}, "listeners": []}
         self.answer(self.one, {**common, "attention": [], "refused": 1})
         self.answer(self.two, {**common, "attention": [blocked], "refused": 2})
         told = self.told(answering)

@@ -24,8 +24,8 @@ from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.dsn.delay_notice import Delays
 from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.operator import OperatorActions
+from smtprelay.dispatch.reachability_watch import CHECK_EVERY, ReachabilityWatch
 from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
-from smtprelay.dispatch.unreachable import CHECK_EVERY, ReachabilityWatch
 from smtprelay.interfaces import Events, Provider
 from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker

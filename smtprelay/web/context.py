@@ -74,7 +74,7 @@ class SpoolState:
 
 class RelayStatus(Protocol):
     """
-    What a relay, or the front of its workers, says of itself.
+    What a relay, or its supervisor, says of itself.
 
     :ivar since: when it was started, by the clock of the :class:`Sources`.
     """

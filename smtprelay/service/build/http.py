@@ -41,11 +41,11 @@ def control_site(config: Config, sources: Sources, parts: Parts = PARTS, *, work
     """
     Return the control socket, which serves everything to each user who may open the file.
 
-    :param worker: only the process in front uses it, and says who asks.
+    :param worker: only the supervisor uses it, and says who asks.
     """
     mode = 600 if worker else 660
     if worker:
-        parts = {**parts, "front": lambda sources: [record_route(sources.refusals)]}
+        parts = {**parts, "refusals": lambda sources: [record_route(sources.refusals)]}
     # Twisted's own lock holds a process id: a container that was killed comes back with the same one.
     quoted = config.control_socket.replace("\\", "\\\\").replace(":", "\\:")
     return HttpPort(

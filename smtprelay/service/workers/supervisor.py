@@ -1,5 +1,5 @@
 """
-The process in front of the workers: it opens what they listen on, starts them, and answers for all of them.
+The supervisor of the workers: it opens what they listen on, starts them, and answers for all of them.
 
 No mail passes through it: workers accept from the sockets that it opened, and each uses the spool by itself.
 It serves the HTTP sites and the control socket: it is ready while one worker is, adds up the metrics of all,

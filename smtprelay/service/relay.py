@@ -39,7 +39,7 @@ from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.registry import task_places
 from smtprelay.service.build.bounces import OwnMessages
 from smtprelay.service.build.delivery import build_context, build_delays, build_notices, build_synchronous
-from smtprelay.service.build.http import control_site, http_sites
+from smtprelay.service.build.http import Sites
 from smtprelay.service.build.listeners import (
     ListenerFactory,
     PortalFactory,
@@ -129,7 +129,6 @@ class Relay(Service):
         self._threads = Threads(reactor)
         self._mime = ProcessMimeWorker(reactor, self._events, prefixes=task_places(config.providers.values()))
         self._every = partial(every, reactor, self._events)
-        self._retry = DatabaseRetry(reactor, self._events, self._open_sites)
         self._providers: Mapping[str, Provider] = {}
         self._reachability: ReachabilityWatch | None = None
         self._dispatcher: Dispatcher | None = None
@@ -139,6 +138,8 @@ class Relay(Service):
         self._clocks: list[LoopingCall] = []
         self._long_tasks: list[Retention | Delays] = []
         self._stopping = False
+        self._sites = Sites(config, self._ports, self._threads.login, inherited is not None)
+        self._retry = DatabaseRetry(reactor, self._events, self._sites, self.sources())
 
     @property
     def addresses(self) -> Mapping[str, Any]:
@@ -205,7 +206,7 @@ class Relay(Service):
         if spool is not None:
             await opener.recover(spool)
         await reachability.begin()
-        await self._open_sites()
+        await self._sites.show(self.sources())
         for listener, factory in factories:
             await self._ports.open_listener(listener, factory)
         self._begin(context, notices)
@@ -276,13 +277,6 @@ class Relay(Service):
                 self._long_tasks.append(delays)
         self._clocks = [watch_lag(self._reactor, self.metrics), *(self._every(*each) for each in tasks)]
         self._dispatcher.start()
-
-    async def _open_sites(self) -> None:
-        """Show on all sites what there is now."""
-        sources, parts = self.sources(), self._retry.parts
-        control = control_site(self.config, sources, parts, worker=self._inherited is not None)
-        for site in [*http_sites(self.config, sources, self._threads.login, parts), control]:
-            await self._ports.open_site(site)
 
     def sources(self) -> Sources:
         """Return what the sites show."""

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from smtprelay.config.tree import Items, Node, Scalar, Table
+from smtprelay.config.tree import Items, Scalar, Table, TreeNode
 from smtprelay.config.yaml_source import parse
 
 #: The beginning of the part with every setting.
@@ -27,19 +27,19 @@ def reference() -> str:
 
 def example_of(key: str) -> str:
     """Return the example of ``key`` (``listeners.*.auth``) on one line, or ``""``."""
-    found: list[Node] = [parse(reference().encode(), "example.yaml", {}).root]
+    found: list[TreeNode] = [parse(reference().encode(), "example.yaml", {}).root]
     for word in key.split("."):
         found = [node for each in found for node in _children(each, word)]
     return _flow(found[0]) if found else ""
 
 
-def _children(node: Node, word: str) -> list[Node]:
+def _children(node: TreeNode, word: str) -> list[TreeNode]:
     if isinstance(node, Table):
         return list(node.values()) if word == "*" else [node[word]] if word in node else []
     return list(node) if isinstance(node, Items) else []
 
 
-def _flow(node: Node) -> str:
+def _flow(node: TreeNode) -> str:
     if isinstance(node, Table):
         return "{" + ", ".join(f"{key}: {_flow(value)}" for key, value in node.items()) + "}"
     if isinstance(node, Items):

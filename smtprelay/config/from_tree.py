@@ -27,7 +27,7 @@ from smtprelay.config.problem import (
     words_of,
     wrong,
 )
-from smtprelay.config.tree import Node, Scalar, Table, without
+from smtprelay.config.tree import Scalar, Table, TreeNode, without
 from smtprelay.config.unavailable import unavailable
 from smtprelay.config.unknown_keys import unknown_keys
 from smtprelay.model import route as model_route
@@ -38,7 +38,7 @@ from smtprelay.settings.complaint import below, did_you_mean
 from smtprelay.settings.provider import ProviderSettings, type_word
 
 #: A hook of cattrs: takes a node and its type.
-Hook = Callable[[Node, Any], Any]
+Hook = Callable[[TreeNode, Any], Any]
 
 #: Values of smtprelay.model are float and int; in the file they have units.
 UNITS: Final[Mapping[Any, Mapping[str, Any]]] = {
@@ -53,7 +53,7 @@ UNITS: Final[Mapping[Any, Mapping[str, Any]]] = {
 }
 
 
-def structure(root: Node, converter: Converter) -> tuple[Config, Table, list[Finding]]:
+def structure(root: TreeNode, converter: Converter) -> tuple[Config, Table, list[Finding]]:
     """Return the configuration of what is right in ``root``, that part of ``root``, and what is wrong."""
     root = expect_table(root)
     new: Sequence[Finding] = unavailable(root)
@@ -104,7 +104,7 @@ def make_converter(hooks: Mapping[Any, Hook]) -> Converter:
 def word_hook(parse: Callable[[str], Any]) -> Hook:
     """Return the hook of a type that is one value; ``parse`` may raise ``ValueError``."""
 
-    def hook(node: Node, _: Any) -> Any:
+    def hook(node: TreeNode, _: Any) -> Any:
         text = expect_word(node)
         try:
             return parse(text)
@@ -118,7 +118,7 @@ def _type_hook(classes_for: Callable[[str], Mapping[str, Any]], converter: Conve
     """Return the hook that makes one of the classes for the word of the key "type", by these words."""
     hook_of = cache(partial(_table_hook, converter=converter))
 
-    def hook(node: Node, _: Any) -> Any:
+    def hook(node: TreeNode, _: Any) -> Any:
         word = expect_table(node).get("type")
         classes = classes_for(word.text if isinstance(word, Scalar) else "")
         if word is None:
@@ -129,7 +129,7 @@ def _type_hook(classes_for: Callable[[str], Mapping[str, Any]], converter: Conve
 
 
 def _list_hook(element: Any, converter: Converter) -> Hook:
-    def hook(node: Node, _: Any) -> tuple[Any, ...]:
+    def hook(node: TreeNode, _: Any) -> tuple[Any, ...]:
         findings: list[Finding] = []
         made = []
         bracketed = isinstance(node, Scalar) and node.text.startswith("[")
@@ -166,7 +166,7 @@ def _expect_good_words(node: Scalar, parse: Callable[[str], Any]) -> None:
 def _map_hook(key_kind: Any, element: Any, converter: Converter) -> Hook:
     parse_key = get_args(key_kind)[1]
 
-    def hook(node: Node, _: Any) -> dict[Any, Any]:
+    def hook(node: TreeNode, _: Any) -> dict[Any, Any]:
         findings: list[Finding] = []
         made = {}
         entries = expect_table(node)
@@ -196,7 +196,7 @@ def _table_hook(cls: Any, converter: Converter) -> Hook:
     # The overrides are by name; what else it takes has other types.
     make = make_dict_structure_fn(cls, converter, **overrides)  # type: ignore[arg-type]
 
-    def hook(node: Node, _: Any) -> Any:
+    def hook(node: TreeNode, _: Any) -> Any:
         entries = expect_table(node)
         findings = unknown_keys(entries, keys.values(), partial(_home, cls, entries.where))
         # For null the default applies.

@@ -14,7 +14,7 @@ from smtprelay.config.from_tree import make_converter, structure
 from smtprelay.config.model import Config
 from smtprelay.config.problem import ConfigError, Problem, make_problem
 from smtprelay.config.references import outside_hooks
-from smtprelay.config.tree import Mark, Node, Table, without
+from smtprelay.config.tree import Mark, Table, TreeNode, without
 from smtprelay.config.yaml_source import MAXIMUM_BYTES, parse
 from smtprelay.settings.secret import complaint
 
@@ -77,7 +77,7 @@ def load(
     return Loaded(config, tuple(problems), file)
 
 
-def _place(root: Table) -> Node:
+def _place(root: Table) -> TreeNode:
     """Return the settings that say where the relay is; without a spool its listeners are among them."""
     place = {"control_socket", "spool" if isinstance(root.get("spool"), Table) else "listeners"}
     return without(root, {id(node) for key, node in root.items() if key in SECTIONS - place})

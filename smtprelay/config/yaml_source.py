@@ -20,7 +20,7 @@ from smtprelay.config.environment import interpolate
 from smtprelay.config.masking import masked
 from smtprelay.config.model import Config
 from smtprelay.config.problem import Problem, make_problem
-from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Node, Scalar, Table
+from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Scalar, Table, TreeNode
 from smtprelay.config.unknown_keys import NO_SETTINGS
 from smtprelay.settings.complaint import below
 from smtprelay.settings.values import CONTROL, unfit
@@ -154,7 +154,7 @@ class _YamlReader:
     def _mark(self, node: yaml.Node) -> Mark:
         return Mark(self.name, node.start_mark.line + 1, node.start_mark.column + 1)
 
-    def _node(self, node: yaml.Node, where: str) -> Node:
+    def _node(self, node: yaml.Node, where: str) -> TreeNode:
         if isinstance(node, yaml.MappingNode):
             return self._table(node, where)
         if isinstance(node, yaml.SequenceNode):

@@ -59,7 +59,7 @@ class Decision:
         ``+``.
     :ivar groups: the outcomes by kind. A deferral that came too late is ``expired``; ``again``, ``halved``
         and ``oversize`` are refusals of the request that are not the end of the mail.
-    :ivar report: the closed recipients that a DSN may report on.
+    :ivar reported: the closed recipients that a DSN may report on.
     :ivar announced: the recipients that the webhook reports, by how they ended: ``failed`` or ``expired``.
     :ivar error: the unexpected exception, if there was one.
     """
@@ -67,7 +67,7 @@ class Decision:
     settlement: Settlement
     outcome: str
     groups: Mapping[str, Results] = field(factory=dict)
-    report: Results = field(factory=dict)
+    reported: Results = field(factory=dict)
     announced: Mapping[str, Results] = field(factory=dict)
     error: Exception | None = None
 
@@ -88,16 +88,18 @@ def delivered(delivery: Delivery, results: Results) -> Decision | None:
     """Return the decision if every recipient is delivered, which is the usual case; else ``None``."""
     if len(results) != len(delivery.envelope.recipients):
         return None
-    closed, report = {}, {}
+    closed, reported = {}, {}
     for recipient in delivery.envelope.recipients:
         address = recipient.address
         if not isinstance(results.get(address), Delivered):
             return None
         closed[address] = "delivered"
         if recipient.notify:
-            report[address] = results[address]
+            reported[address] = results[address]
     settlement = Settlement(state="delivered", outcomes=results, closed=closed)
-    return Decision(settlement=settlement, outcome="delivered", groups={"delivered": results}, report=report)
+    return Decision(
+        settlement=settlement, outcome="delivered", groups={"delivered": results}, reported=reported
+    )
 
 
 def settle(case: DecisionInput, results: Results) -> Decision:
@@ -117,7 +119,7 @@ def settle(case: DecisionInput, results: Results) -> Decision:
         for address in group
     }
     wishes = {each.address for each in recipients if each.notify}
-    report = {
+    reported = {
         address: outcome
         for kind, group in ended.items()
         for address, outcome in group.items()
@@ -136,7 +138,7 @@ def settle(case: DecisionInput, results: Results) -> Decision:
         settlement=evolve(onward, outcomes=outcomes, closed=closed, reason=said, block=block),
         outcome="+".join(sorted(words)),
         groups=groups,
-        report=report,
+        reported=reported,
         announced={kind: group for kind, group in ended.items() if ends[kind] == "webhook"},
     )
 

@@ -146,7 +146,7 @@ class Dispatcher:
         try:
             deciding = partial(self._decide, attempt, end)
             decision = await with_sizes(deciding, claim.delivery.envelope, attempt.body)
-            if decision.report or decision.announced:
+            if decision.reported or decision.announced:
                 decision = await notices.added(claim, decision, attempt.body)
         except Exception as exc:  # noqa: BLE001 -- whatever measuring or reading the mail raises
             end = evolve(end, fault=attempt.body.fault, error=exc)

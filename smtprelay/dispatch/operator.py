@@ -13,7 +13,7 @@ from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.failover import fits
-from smtprelay.dispatch.unreachable import ReachabilityWatch
+from smtprelay.dispatch.reachability_watch import ReachabilityWatch
 from smtprelay.model.attempt import Block, Claim, NewMessage
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Failed

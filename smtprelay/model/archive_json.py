@@ -51,8 +51,8 @@ def _with_deletions(archived: ArchivedMessage) -> ArchivedMessage:
 
 def _was_deleted(delivery: ArchivedDelivery) -> bool:
     """Tell whether an operator deleted a delivery that is exported as failed."""
-    acts = (each.outcome for each in delivery.attempts if each.number == delivery.attempt)
-    return delivery.state == "failed" and "delete" in acts
+    outcomes = (each.outcome for each in delivery.attempts if each.number == delivery.attempt)
+    return delivery.state == "failed" and "delete" in outcomes
 
 
 def _deleted(delivery: ArchivedDelivery) -> ArchivedDelivery:

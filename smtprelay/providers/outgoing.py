@@ -8,13 +8,12 @@ enough, and made while it is sent. The MIME worker does what more than a glance 
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import format_datetime
-from functools import lru_cache, partial
+from functools import partial
 from typing import Final
 
 from smtprelay.interfaces import Body, MailTooCostly, MimeWorker, MimeWorkerUnavailable, Provider
 from smtprelay.mime import outgoing
+from smtprelay.mime.date import date
 from smtprelay.mime.head import MAX_HEADER
 from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
 from smtprelay.model.memory_body import MemoryBody
@@ -218,7 +217,7 @@ class OutgoingProvider:
     def _additions(self, delivery: Delivery) -> Additions:
         return Additions(
             message_id=f"<{delivery.message}@{self._hostname}>",
-            date=_date(int(delivery.received)),
+            date=date(delivery.received),
             sender=_sender(delivery.envelope.sender) or self._bounces_from,
         )
 
@@ -252,11 +251,6 @@ async def _counted(body: Body) -> Shape:
     async for chunk in body.chunks():
         counter.feed(chunk)
     return counter.shape()
-
-
-@lru_cache(maxsize=2)
-def _date(second: int) -> str:
-    return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
 def _sender(address: str) -> str:

@@ -24,8 +24,8 @@ from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.dsn.delay_notice import Delays
 from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.operator import OperatorActions
+from smtprelay.dispatch.reachability_watch import CHECK_EVERY, ReachabilityWatch
 from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
-from smtprelay.dispatch.unreachable import CHECK_EVERY, ReachabilityWatch
 from smtprelay.interfaces import Events, Provider
 from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
@@ -39,7 +39,7 @@ from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.registry import task_places
 from smtprelay.service.build.bounces import OwnMessages
 from smtprelay.service.build.delivery import build_context, build_delays, build_notices, build_synchronous
-from smtprelay.service.build.http import control_site, http_sites
+from smtprelay.service.build.http import Sites
 from smtprelay.service.build.listeners import (
     ListenerFactory,
     PortalFactory,
@@ -62,7 +62,7 @@ from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics, watch_lag
-from smtprelay.web.captured_mail import Mailbox
+from smtprelay.web.captured_mail import CapturedMail
 from smtprelay.web.context import Operations, Sources
 
 __all__ = ["Relay", "StartFailed"]
@@ -83,7 +83,7 @@ class Relay(Service):
     :param config: what :func:`smtprelay.config.load` gives.
     :param reactor: for its ports, connections and timers.
     :param events: get what happens, in addition to the metrics; default: Twisted's log.
-    :param mailbox: shown on the page, if there is one.
+    :param captured: mail shown on the page, if there is any.
     :param inherited: in a worker, the sockets where the relay listens; its control socket then takes requests
         that were admitted elsewhere.
     :ivar metrics: with a registry of its own.
@@ -100,7 +100,7 @@ class Relay(Service):
         reactor: Any,
         *,
         events: Sequence[Events] = (),
-        mailbox: Mailbox | None = None,
+        captured: CapturedMail | None = None,
         inherited: Inherited | None = None,
     ) -> None:
         self.config = config
@@ -117,7 +117,7 @@ class Relay(Service):
         self._reactor = reactor
         #: Of the mail and of all that waits; the nodes of a spool share its clock.
         self._clock = reactor
-        self._mailbox = mailbox
+        self._captured = captured
         self._memory = None if inherited is None else inherited.memory
         self._budget = Budget(MOST if self._memory is None else MOST // self._memory.workers)
         self._throttle = LoginThrottle(reactor, self._memory)
@@ -129,7 +129,6 @@ class Relay(Service):
         self._threads = Threads(reactor)
         self._mime = ProcessMimeWorker(reactor, self._events, prefixes=task_places(config.providers.values()))
         self._every = partial(every, reactor, self._events)
-        self._retry = DatabaseRetry(reactor, self._events, self._open_sites)
         self._providers: Mapping[str, Provider] = {}
         self._reachability: ReachabilityWatch | None = None
         self._dispatcher: Dispatcher | None = None
@@ -139,6 +138,8 @@ class Relay(Service):
         self._clocks: list[LoopingCall] = []
         self._long_tasks: list[Retention | Delays] = []
         self._stopping = False
+        self._sites = Sites(config, self._ports, self._threads.login, inherited is not None)
+        self._retry = DatabaseRetry(reactor, self._events, self._sites, self.sources())
 
     @property
     def addresses(self) -> Mapping[str, Any]:
@@ -205,7 +206,7 @@ class Relay(Service):
         if spool is not None:
             await opener.recover(spool)
         await reachability.begin()
-        await self._open_sites()
+        await self._sites.show(self.sources())
         for listener, factory in factories:
             await self._ports.open_listener(listener, factory)
         self._begin(context, notices)
@@ -277,13 +278,6 @@ class Relay(Service):
         self._clocks = [watch_lag(self._reactor, self.metrics), *(self._every(*each) for each in tasks)]
         self._dispatcher.start()
 
-    async def _open_sites(self) -> None:
-        """Show on all sites what there is now."""
-        sources, parts = self.sources(), self._retry.parts
-        control = control_site(self.config, sources, parts, worker=self._inherited is not None)
-        for site in [*http_sites(self.config, sources, self._threads.login, parts), control]:
-            await self._ports.open_site(site)
-
     def sources(self) -> Sources:
         """Return what the sites show."""
         return Sources(
@@ -298,7 +292,7 @@ class Relay(Service):
                 draining=self._drain,
                 targets=RoutingTargets.of(self.config),
             ),
-            mailbox=self._mailbox,
+            captured=self._captured,
         )
 
     def listeners(self) -> Sequence[Mapping[str, Any]]:

@@ -16,6 +16,7 @@ from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import Spool
 from smtprelay.net.buffer_budget import Budget
+from smtprelay.service.build.http import Sites
 from smtprelay.service.build.webhook import webhook_rate_limits
 from smtprelay.service.errors import CONFIG, StartFailed
 from smtprelay.service.threads import Threads
@@ -31,7 +32,7 @@ from smtprelay.web.api import api_routes
 from smtprelay.web.context import Operations, Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
 from smtprelay.web.router import ApiRoute
-from smtprelay.web.site import PARTS, Parts
+from smtprelay.web.site import PARTS
 
 T = TypeVar("T")
 
@@ -45,19 +46,16 @@ class DatabaseRetry:
     """
     Tries again what needs a database, until that can be reached.
 
-    :param waits: called before each wait; :attr:`complaint` says why.
+    :param sites: where it shows that it waits.
+    :param sources: what they serve meanwhile: the API answers 503 where it would need the spool.
     :ivar complaint: why it waits; ``""`` if it does not.
     """
 
     _clock: Any
     _events: Events
-    _waits: Callable[[], Awaitable[object]]
+    _sites: Sites
+    _sources: Sources
     complaint: str = field(default="", init=False)
-
-    @property
-    def parts(self) -> Parts:
-        """What the sites serve now: while it waits the API says so where it would need the spool."""
-        return {**PARTS, "api": self._routes} if self.complaint else PARTS
 
     def _routes(self, sources: Sources) -> Sequence[ApiRoute]:
         async def away(_request: ApiRequest) -> ApiResponse:
@@ -83,7 +81,7 @@ class DatabaseRetry:
                 self.complaint = ""
                 return result
             self._events("spool.unavailable", reason=self.complaint, seconds=delay)
-            await self._waits()
+            await self._sites.show(self._sources, {**PARTS, "api": self._routes})
             await deferLater(self._clock, delay)
             delay = min(2 * delay, _LONGEST)
 

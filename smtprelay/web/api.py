@@ -14,7 +14,7 @@ from smtprelay.version import VERSION
 from smtprelay.web.archive import archive_routes, check_routes
 from smtprelay.web.attention import attention
 from smtprelay.web.auth import COOKIE
-from smtprelay.web.captured_mail import mailbox_routes
+from smtprelay.web.captured_mail import captured_mail_routes
 from smtprelay.web.context import Draining, Sources
 from smtprelay.web.messages import ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, signed
@@ -53,8 +53,8 @@ def api_routes(sources: Sources) -> Sequence[ApiRoute]:
         routes += provider_routes(operations.lanes, operations.operator)
     if operations.draining is not None:
         routes += _drain_routes(operations.draining)
-    if sources.mailbox is not None:
-        routes += mailbox_routes(sources.mailbox)
+    if sources.captured is not None:
+        routes += captured_mail_routes(sources.captured)
     return routes
 
 
@@ -85,11 +85,11 @@ async def _status(sources: Sources, request: ApiRequest) -> ApiResponse:
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
             "attention": attention(told.stats, sources.relay.log_trouble(), told.silent),
-            "stock": None if sources.spool is None else plain(told.stats),
+            "stats": None if sources.spool is None else plain(told.stats),
             "nodes": plain(told.nodes),
             "refused": told.refused,
             "listeners": [dict(listener) for listener in sources.relay.listeners()],
-            "mailbox": sources.mailbox is not None,
+            "captured": sources.captured is not None,
             "who": request.who,
             "role": request.role,
         }

@@ -41,8 +41,8 @@ def archive_routes(
         ("POST", "/export", partial(_export, archive)),
         ("POST", "/exported", partial(_exported, archive)),
         ("POST", "/import", partial(_import, archive, targets)),
-        ("GET", "/orders", partial(_settings, archive)),
-        ("POST", "/orders", partial(_apply_settings, archive, targets, operator)),
+        ("GET", "/operator-settings", partial(_settings, archive)),
+        ("POST", "/operator-settings", partial(_apply_settings, archive, targets, operator)),
         ("GET", "/{id}/pieces/{n}", partial(_piece, archive)),
         ("POST", "/{id}/pieces/{n}", partial(_put_piece, archive)),
     )
@@ -108,9 +108,9 @@ async def _settings(archive: Archive, _request: ApiRequest) -> ApiResponse:
 async def _apply_settings(
     archive: Archive, targets: RoutingTargets, operator: Operator | None, request: ApiRequest
 ) -> ApiResponse:
-    wanted = checked(request.json(), {"orders": OBJECT, "who": NOTE})
+    wanted = checked(request.json(), {"settings": OBJECT, "who": NOTE})
     try:
-        given = operator_settings.read(wanted.get("orders"), targets)
+        given = operator_settings.read(wanted.get("settings"), targets)
         applied = await archive.apply_settings(given, _who(request, wanted))
     except ValueError as error:
         raise ApiProblem(400, str(error)) from None

@@ -16,7 +16,7 @@ from smtprelay.model.queue import Node, QueueStats
 from smtprelay.model.refusal import RefusalFilter
 from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics
-from smtprelay.web.captured_mail import Mailbox
+from smtprelay.web.captured_mail import CapturedMail
 
 #: Each check by name, with the reason why the relay is not ready, or ``None``.
 Checks = Mapping[str, str | None]
@@ -74,7 +74,7 @@ class SpoolState:
 
 class RelayStatus(Protocol):
     """
-    What a relay, or the front of its workers, says of itself.
+    What a relay, or its supervisor, says of itself.
 
     :ivar since: when it was started, by the clock of the :class:`Sources`.
     """
@@ -124,7 +124,7 @@ class Sources:
     :ivar clock: seconds since the epoch, as a reactor counts them.
     :ivar spool: ``None`` in a relay whose listeners are all synchronous.
     :ivar refusals: refused mail.
-    :ivar mailbox: the mail that the demo's provider has accepted.
+    :ivar captured: the mail that the demo's provider has accepted.
     """
 
     relay: RelayStatus
@@ -133,7 +133,7 @@ class Sources:
     spool: Spool | None
     refusals: RefusedMail
     operations: Operations = field(factory=Operations)
-    mailbox: Mailbox | None = None
+    captured: CapturedMail | None = None
 
     async def exposition(self) -> CollectorRegistry:
         """Return the current metrics."""

@@ -112,7 +112,7 @@ class OneRecipientTests(SynchronousTestCase):
             ("hold", "held", []),
         ):
             verdict = self.judge(Failed("no such user", "5.1.1"), on_failed=policy)
-            self.assertEqual((verdict.settlement.state, list(verdict.report)), (state, report))
+            self.assertEqual((verdict.settlement.state, list(verdict.reported)), (state, report))
             self.assertEqual(dict(verdict.settlement.closed), {} if policy == "hold" else {A: "failed"})
 
     def test_expiry_follows_the_route(self) -> None:
@@ -124,7 +124,7 @@ class OneRecipientTests(SynchronousTestCase):
             ("hold", "held", []),
         ):
             verdict = self.judge(Deferred("busy"), old, TWO, on_expired=policy)
-            self.assertEqual((verdict.settlement.state, list(verdict.report)), (state, report))
+            self.assertEqual((verdict.settlement.state, list(verdict.reported)), (state, report))
             self.assertEqual(list(verdict.groups), ["expired"])
 
     def test_mail_of_a_mailbox_that_is_gone_expires(self) -> None:
@@ -132,7 +132,7 @@ class OneRecipientTests(SynchronousTestCase):
         old, gone = make_claim(A, age=1e9), Blocked("no such mailbox", "box")
         verdict = self.judge(gone, old)
         self.assertEqual((verdict.settlement.state, list(verdict.groups)), ("failed", ["expired"]))
-        self.assertEqual(dict(verdict.report), {A: gone})
+        self.assertEqual(dict(verdict.reported), {A: gone})
         for outcome, claim, place, route in (
             (gone, make_claim(A, age=60.0), None, {}),
             (gone, old, TWO, {}),
@@ -152,7 +152,7 @@ class OneRecipientTests(SynchronousTestCase):
         old = make_claim(A, age=3 * 86400.0, uncertain=True, attempt=9)
         verdict = self.judge(Uncertain("cut"), old)
         self.assertEqual((verdict.settlement.state, verdict.settlement.uncertain), ("held", True))
-        self.assertEqual((verdict.report, verdict.settlement.reason), ({}, "cut"))
+        self.assertEqual((verdict.reported, verdict.settlement.reason), ({}, "cut"))
         self.assertEqual(self.judge(Uncertain("cut"), old, expire=None).settlement.state, "deferred")
 
     def test_never_is_never(self) -> None:
@@ -173,7 +173,7 @@ class OneRecipientTests(SynchronousTestCase):
     def test_one_attempt_is_one(self) -> None:
         """``attempts: 1``: the first deferral ends it, though another provider could be asked."""
         verdict = self.judge(Deferred("busy"), place=TWO, retry=Schedule(attempts=1), failover_after=1)
-        self.assertEqual((verdict.settlement.state, list(verdict.report)), ("failed", [A]))
+        self.assertEqual((verdict.settlement.state, list(verdict.reported)), ("failed", [A]))
 
     def test_attempts_are_those_of_all_providers(self) -> None:
         """The tries of a provider begin anew after a failover; the attempts of the route do not."""
@@ -261,7 +261,7 @@ class MixedTests(SynchronousTestCase):
         """Only the deferred recipient stays open; the failed one is reported now."""
         verdict = self.judge(a=Delivered("1"), b=Failed("no"), c=Deferred("busy"))
         self.assertEqual(dict(verdict.settlement.closed), {A: "delivered", B: "failed"})
-        self.assertEqual((verdict.settlement.state, list(verdict.report)), ("deferred", [B]))
+        self.assertEqual((verdict.settlement.state, list(verdict.reported)), ("deferred", [B]))
         self.assertEqual(verdict.outcome, "deferred+delivered+failed")
 
     def test_a_delivery_with_a_failed_recipient_ends_failed(self) -> None:
@@ -286,7 +286,7 @@ class MixedTests(SynchronousTestCase):
         """The blocked one waits on: its time does not count."""
         verdict = self.judge(claim=make_claim(A, B, age=1e9), a=Deferred("busy"), b=Blocked("x"))
         self.assertEqual(dict(verdict.settlement.closed), {A: "failed"})
-        self.assertEqual((verdict.settlement.state, list(verdict.report)), ("queued", [A]))
+        self.assertEqual((verdict.settlement.state, list(verdict.reported)), ("queued", [A]))
 
     def test_silence_is_a_deferral(self) -> None:
         """A recipient that the provider left out is neither lost nor failed."""
@@ -335,7 +335,7 @@ class OtherEndsTests(SynchronousTestCase):
         verdict = unreadable(case, {A: Delivered("1"), B: Failed("empty")}, LookupError("gone"))
         settlement = verdict.settlement
         self.assertEqual((settlement.state, settlement.due, settlement.tries), ("held", None, 2))
-        self.assertEqual((dict(settlement.closed), verdict.report), ({A: "delivered"}, {}))
+        self.assertEqual((dict(settlement.closed), verdict.reported), ({A: "delivered"}, {}))
         self.assertEqual(settlement.reason, "the body cannot be read: LookupError: gone")
 
     def test_a_body_that_cannot_be_read_is_tried_again(self) -> None:

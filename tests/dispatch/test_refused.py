@@ -64,7 +64,7 @@ class SettlementTests(SynchronousTestCase):
         self.assertEqual((settlement.state, settlement.due, settlement.provider), ("queued", MORNING, ""))
         self.assertEqual((settlement.tries, settlement.counts, settlement.split), (1, False, ()))
         self.assertEqual(settlement.closed, {B: "failed"})
-        self.assertEqual(list(verdict.report), [B])
+        self.assertEqual(list(verdict.reported), [B])
 
     def test_again_though_it_is_old(self) -> None:
         """Nobody has refused it: it does not expire of that."""
@@ -93,7 +93,7 @@ class SettlementTests(SynchronousTestCase):
                 self.assertEqual(
                     (settlement.tries, settlement.counts, dict(settlement.closed)), (1, False, {})
                 )
-                self.assertEqual((dict(verdict.report), dict(verdict.announced)), ({}, {}))
+                self.assertEqual((dict(verdict.reported), dict(verdict.announced)), ({}, {}))
 
     def test_halves_end_at_one(self) -> None:
         """For one alone a refusal of the whole is his own."""

@@ -122,7 +122,7 @@ class _ExportCounts:
 
     def take_settings(self) -> None:
         """Write the hold rules and suspended providers, if there are any."""
-        settings = self._relay.get(f"{ARCHIVE}/orders")
+        settings = self._relay.get(f"{ARCHIVE}/operator-settings")
         self.settings = {name: len(settings[name]) for name in ("holds", "suspended")}
         if any(self.settings.values()):
             self._writer.put_settings(settings)

@@ -6,9 +6,6 @@ What a provider said, what a client put into ENVID: nothing of it may end a line
 
 import binascii
 import re
-from datetime import UTC, datetime
-from email.utils import format_datetime
-from functools import lru_cache
 from typing import Final
 
 #: Maximum length of a provider's reason; it may have answered with a web page.
@@ -23,12 +20,6 @@ _encoded_octets: Final = re.compile(r"(?:\+[0-9A-F]{2})+").sub
 def lines(*text: str) -> bytes:
     """Join with CRLF; an empty last line ends the one before it."""
     return "\r\n".join(text).encode("utf-8", "replace")
-
-
-@lru_cache(maxsize=16)
-def date(seconds: float) -> str:
-    """Return a moment as RFC 5322 writes it, in UTC."""
-    return format_datetime(datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=0))
 
 
 def clean(text: str) -> str:

@@ -32,7 +32,7 @@ _CLASSES: Final = {FAILED: "45", DELAYED: "4", RELAYED: "2"}
 
 
 @frozen(kw_only=True)
-class Report:
+class ReportedRecipient:
     """
     What became of one recipient.
 
@@ -55,7 +55,7 @@ class Report:
 
 
 @frozen(kw_only=True)
-class Notice:
+class Report:
     """
     All that one report says. Times are seconds since the epoch.
 
@@ -80,14 +80,14 @@ class Notice:
     attempted: float | None = None
     until: float | None = None
     waits: str = ""
-    reports: Sequence[Report]
+    recipients: Sequence[ReportedRecipient]
     envelope_id: str = ""
     original: Original = field(default=NOTHING, repr=False)
 
     @property
     def actions(self) -> Sequence[str]:
         """What it tells, the worst first."""
-        told = {report.action for report in self.reports}
+        told = {reported.action for reported in self.recipients}
         return [action for action in ACTIONS if action in told]
 
     @property

@@ -217,12 +217,12 @@ class SynchronousIncoming:
         self._forget_deadline()
         partial_success = self._synchronous.partial_success
         if not await partial_success.keep(self._draft, delivery, results, self._body, last):
-            self._send(await partial_success.report(delivery, results, self._body))
+            self._send(await partial_success.bounce(delivery, results, self._body))
         self._answer(answer.partly(self.id, results))
 
-    def _send(self, report: NewMessage | None) -> None:
-        if report is not None:
-            self._synchronous.send(report)
+    def _send(self, bounce: NewMessage | None) -> None:
+        if bounce is not None:
+            self._synchronous.send(bounce)
 
     def _answer(self, reply: Reply) -> None:
         """Answer once; after the deadline the client has its answer."""

@@ -25,7 +25,7 @@ from smtprelay.interfaces import (
 )
 from smtprelay.mime.parse import TooComplexError
 from smtprelay.mime.worker.inline_budget import SMALL_TEXT, InlineBudget, is_small
-from smtprelay.mime.worker.process import TaskFailedError, WorkerProcess
+from smtprelay.mime.worker.process import MimeProcess, TaskFailedError
 from smtprelay.mime.worker.task import PREFIXES, check_place, failure, name_of
 
 #: Seconds after which a process that has nothing to do is ended.
@@ -100,8 +100,8 @@ class ProcessMimeWorker:
         self._seconds = seconds
         self._budget = InlineBudget(reactor)
         self._lock = DeferredLock()
-        self._process: WorkerProcess | None = None
-        self._living: set[WorkerProcess] = set()
+        self._process: MimeProcess | None = None
+        self._living: set[MimeProcess] = set()
         self._idling: Any = None
         self._no_start_before: float | None = None
         self._stopped = False
@@ -199,12 +199,12 @@ class ProcessMimeWorker:
 
     # --- the process
 
-    def _started(self) -> WorkerProcess:
+    def _started(self) -> MimeProcess:
         if self._stopped:
             raise MimeWorkerUnavailable("the MIME worker: the relay is stopping")
         if self._no_start_before is not None and self._reactor.seconds() < self._no_start_before:
             raise MimeWorkerUnavailable("the MIME worker would not start a moment ago")
-        process = WorkerProcess(self._reactor, self._prefixes)
+        process = MimeProcess(self._reactor, self._prefixes)
         try:
             process.start(self._executable)
         except (OSError, ValueError) as error:
@@ -224,7 +224,7 @@ class ProcessMimeWorker:
         if process is not None:
             process.kill()
 
-    def _has_ended(self, _: None, process: WorkerProcess) -> None:
+    def _has_ended(self, _: None, process: MimeProcess) -> None:
         self._living.discard(process)
         if process is not self._process:
             return

@@ -57,9 +57,9 @@ class TaskFailedError(Exception):
         self.told = told
 
 
-class WorkerProcess(ProcessProtocol):
+class MimeProcess(ProcessProtocol):
     """
-    One worker process, from start to end.
+    One process of the MIME worker, from start to end.
 
     :param prefixes: of modules in which tasks may be defined, beside ``smtprelay``.
     :ivar pid: its process id, also when it has ended.

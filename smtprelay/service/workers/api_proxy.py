@@ -1,9 +1,9 @@
 """
-The requests that the process in front passes on to its workers.
+The requests that the supervisor passes on to its workers.
 
-Each worker has a control socket that only the front uses; the front has checked who asks and says so. The
-API's table of routes is the same on both sides: here each route asks workers instead of the spool. Where the
-workers share a spool any of them answers for all, else all are asked and their answers become one.
+Each worker has a control socket for the supervisor, which has checked who asks and says so. The API's table
+of routes is the same on both sides: here each route asks workers instead of the spool. Where the workers
+share a spool any of them answers for all, else all are asked and their answers become one.
 """
 
 import json
@@ -45,7 +45,7 @@ SHORT_PATIENCE: Final = 5.0
 #: Maximum number of rows of the list that one request records; it must stay below :data:`MAX_BODY`.
 MOST_PASSED: Final = 50
 
-#: What the front answers itself.
+#: What the supervisor answers itself.
 _OWN: Final = ("/api/v1/login", "/api/v1/logout")
 _STATUS: Final = "/api/v1/status"
 _DRAIN: Final = "/api/v1/drain"
@@ -102,7 +102,7 @@ async def ask(reactor: Any, path: str, method: str, uri: str, request: ApiReques
 @define(eq=False)
 class ApiProxy:
     """
-    Asks workers on behalf of those who ask the front.
+    Asks workers on behalf of those who ask the supervisor.
 
     :ivar shared: the workers share a spool, or there is only one.
     :ivar draining: the relay is drained.
@@ -118,7 +118,7 @@ class ApiProxy:
     _lasting: dict[tuple[str, str], tuple[float, str, ApiRequest]] = field(factory=dict, init=False)
 
     def parts(self, config: Config) -> Parts:
-        """Return what a site in front of the workers may serve."""
+        """Return what a site of the supervisor may serve."""
 
         def routes(sources: Sources) -> Sequence[ApiRoute]:
             # No action of this table is called: it is there for the paths and the roles.
@@ -265,7 +265,7 @@ class ApiProxy:
 
 @frozen
 class RemoteRefusals(RefusedMail):
-    """The list of refused mail, for what the front itself refuses: a worker records it."""
+    """The list of refused mail, for what the supervisor itself refuses: a worker records it."""
 
     _proxy: ApiProxy
 

@@ -47,6 +47,7 @@ class Worker(ProcessProtocol):
     :ivar ready: it has said that it takes mail.
     :ivar status: exit status of its last process; ``None`` if a signal ended that.
     :ivar reason: why its last process ended.
+    :ivar monitor: hears what its process says, and of its end; set before the process is started.
     """
 
     number: int
@@ -59,7 +60,7 @@ class Worker(ProcessProtocol):
     began: float = field(default=0.0, init=False)
     delay: float = field(default=_FIRST_DELAY, init=False)
     restart: IDelayedCall | None = field(default=None, init=False)
-    monitor: Any = field(default=None, init=False)
+    monitor: "Monitor" = field(init=False)
     #: Checks since its last heartbeat; ``None``: no heartbeat yet, it may still be starting.
     silent: int | None = field(default=None, init=False)
     _hung_up: bool = field(default=False, init=False)

@@ -1,7 +1,7 @@
 """
-Listening sockets that several processes share: the process in front opens them, the workers inherit them.
+Listening sockets that several processes share: the supervisor opens them, the workers inherit them.
 
-Endpoint strings mean the same on both sides. The process in front makes the endpoint listen and accepts no
+Endpoint strings mean the same on both sides. The supervisor makes the endpoint listen and accepts no
 clients; a worker makes the same endpoint, with its TLS and its PROXY protocol, on a reactor for which
 listening means to use the inherited socket.
 """

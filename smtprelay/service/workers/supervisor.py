@@ -1,5 +1,5 @@
 """
-The process in front of the workers: it opens what they listen on, starts them, and answers for all of them.
+The supervisor of the workers: it opens what they listen on, starts them, and answers for all of them.
 
 No mail passes through it: workers accept from the sockets that it opened, and each uses the spool by itself.
 It serves the HTTP sites and the control socket: it is ready while one worker is, adds up the metrics of all,
@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from smtprelay.config import Config, Loaded
 from smtprelay.interfaces import Events
 from smtprelay.net.worker_memory import WorkerMemory, new_memory
-from smtprelay.service.build.http import control_site, http_sites
+from smtprelay.service.build.http import Sites
 from smtprelay.service.drain import why_draining
 from smtprelay.service.errors import StartFailed, explain, tell_failed
 from smtprelay.service.periodic import LogWatch, every
@@ -140,9 +140,7 @@ class Supervisor(Service):
             spool=None,
             refusals=self._refusals,
         )
-        sites = http_sites(self.config, sources, self._threads.login, parts)
-        for site in [*sites, control_site(self.config, sources, parts)]:
-            await self._ports.open_site(site)
+        await Sites(self.config, self._ports, self._threads.login).show(sources, parts)
         tasks = (("log", self._log.check), ("metrics", lambda: self._proxy.gather(self._gathered)))
         self._clocks = [
             watch_lag(self._reactor, self.metrics),

@@ -56,7 +56,7 @@ def run_worker(arguments: Sequence[str]) -> int:
     reactor.callWhenRunning(heartbeat.start)
     relay.started.addCallback(lambda _: heartbeat.say(READY))
     watch(relay, reactor, status.append)
-    # The process in front decides how long to wait.
+    # The supervisor decides how long to wait.
     after_first(reactor, lambda _number, _since: None)
     reactor.addReader(_Lifeline(LIFELINE, partial(stop, reactor)))
     run_service(relay, reactor)

@@ -105,9 +105,8 @@ class PostgresEngine(Engine):
     :ivar tables: creates or checks the tables in the first transaction; raises ``SpoolFault`` if they cannot
         be used.
     :ivar plenty: below this size in bytes the used part is not estimated.
-    :ivar refuse: called with the reason when a commit's answer was lost and is looked for long: what waits
-        behind it shall wait no longer.
-    :ivar listener: wakes the spool for what other nodes have put into it.
+    :ivar refuse_waiting: called on the thread that writes, with the reason, when a commit's answer was lost
+        and is looked for long: what waits behind it shall wait no longer.
     """
 
     url: UrlSource
@@ -116,8 +115,8 @@ class PostgresEngine(Engine):
     clock: DatabaseClock | None = None
     tables: Callable[[Connection, str], object] = field(default=partial(migrate, types=POSTGRES_TYPES))
     plenty: float = math.inf
-    refuse: Callable[[str], object] = field(default=lambda _: None, init=False)
-    listener: NotificationListener | None = field(default=None, init=False)
+    refuse_waiting: Callable[[str], object] = field(default=lambda _: None, init=False)
+    _listener: NotificationListener | None = field(default=None, init=False)
     _notifying: bool = field(default=False, init=False)
     _groups: int = field(default=0, init=False)
     #: When the database answered last, and when it last answered after a long silence.
@@ -204,10 +203,15 @@ class PostgresEngine(Engine):
 
     measure = staticmethod(postgres_size.measure)
 
+    def listen(self, wake: Callable[[], object]) -> None:
+        """Call ``wake``, on a thread of ours, when another node has queued mail."""
+        self._listener = NotificationListener(self.url, CHANNEL, self.node.name, wake)
+        self._listener.start()
+
     def stop(self) -> None:
         """Stop notifying; the last transaction is still to come."""
-        if self.listener is not None:
-            self.listener.stop()
+        if self._listener is not None:
+            self._listener.stop()
 
     def disk(self, connection: Connection) -> DiskSpace:
         """Return the disk under it, for the limits of the spool."""
@@ -269,7 +273,7 @@ class PostgresEngine(Engine):
                 if time.monotonic() > begun + _PATIENCE:
                     raise SpoolFault(why) from error
                 if time.monotonic() > begun + _NOT_LONG:
-                    self.refuse(why)
+                    self.refuse_waiting(why)
                 time.sleep(_BETWEEN)
             else:
                 return row is not None and row[0] == mark
@@ -331,7 +335,7 @@ async def open_postgres(
         plenty=options.floors.bytes / 2,
     )
     writer = ThreadWriter(engine, reactor, options.events, "spool-writer")
-    engine.refuse = writer.refuse_waiting
+    engine.refuse_waiting = writer.refuse_waiting
     try:
         await writer.start()
     except Exception:
@@ -339,7 +343,5 @@ async def open_postgres(
         raise
     spool = QueueSpool(writer, ThreadReader(engine, reactor, threads=2), options, engine)
     if listening:
-        wake = partial(reactor.callFromThread, spool.wake)
-        engine.listener = NotificationListener(url, CHANNEL, engine.node.name, wake)
-        engine.listener.start()
+        engine.listen(partial(reactor.callFromThread, spool.wake))
     return spool

@@ -38,7 +38,7 @@ class ReachabilityWatch:
     A provider that an operator has suspended is not probed or reported; one that answers a probe by refusing
     us is blocked.
 
-    :param reaches: by the name of the provider.
+    :param reachabilities: by the name of the provider.
     """
 
     _reachabilities: Mapping[str, Reachability]

@@ -62,6 +62,7 @@ class Listeners:
     _open: dict[str, _Open] = field(factory=dict, init=False)
     #: Of listeners that are closed: their sessions go on.
     _leaving: list[ESMTPFactory] = field(factory=list, init=False)
+    _is_closed: bool = field(default=False, init=False)
 
     @property
     def addresses(self) -> Mapping[str, Any]:
@@ -71,9 +72,7 @@ class Listeners:
 
     def described(self) -> Sequence[Mapping[str, Any]]:
         """Return the listeners as JSON objects."""
-        return [
-            described(setup.listener, self._open[place].port) for place, setup in self._setups.items()
-        ]
+        return [described(setup.listener, self._open[place].port) for place, setup in self._setups.items()]
 
     @property
     def factories(self) -> Sequence[ESMTPFactory]:
@@ -95,7 +94,7 @@ class Listeners:
                     self._open[place] = await self._listen(setup)
                     self._setups[place] = setup
                     opened.append(place)
-        except BaseException:
+        except Exception:
             for place in opened:
                 del self._setups[place]
                 await maybeDeferred(self._open.pop(place).port.stopListening)
@@ -132,9 +131,23 @@ class Listeners:
             endpoint = make_endpoint(self._reactor, listener.endpoint)
         else:
             endpoint = self._inherited.endpoint(self._reactor, listener.name, listener.endpoint)
+        if self._is_closed:
+            factory.turn_away()
         port = await endpoint.listen(_Server(factory, self._reactor))
         read_to_the_end(port)
         return _Open(factory, rules, port)
+
+    def turn_away(self) -> None:
+        """End each session with 421 once it receives no message, and refuse new clients with it."""
+        self._is_closed = True
+        for factory in self.factories:
+            factory.turn_away()
+
+    def admit(self) -> None:
+        """Let clients in again after :meth:`turn_away`."""
+        self._is_closed = False
+        for factory in self.factories:
+            factory.admit()
 
     def end_sessions(self, bound: float, outcomes_bound: float) -> Deferred[Any]:
         """

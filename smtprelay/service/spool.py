@@ -17,7 +17,7 @@ from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import Spool
 from smtprelay.net.buffer_budget import Budget
 from smtprelay.service.build.http import Sites
-from smtprelay.service.build.webhook import webhook_rate_limits
+from smtprelay.service.build.running import rate_limits
 from smtprelay.service.errors import CONFIG, StartFailed
 from smtprelay.service.threads import Threads
 from smtprelay.spool.engines.filesystem import on_forgetful
@@ -51,6 +51,7 @@ class DatabaseRetry:
     :ivar complaint: why it waits; ``""`` if it does not.
     """
 
+    _config: Config
     _clock: Any
     _events: Events
     _sites: Sites
@@ -81,7 +82,7 @@ class DatabaseRetry:
                 self.complaint = ""
                 return result
             self._events("spool.unavailable", reason=self.complaint, seconds=delay)
-            await self._sites.show(self._sources, {**PARTS, "api": self._routes})
+            await self._sites.show(self._config, self._sources, {**PARTS, "api": self._routes})
             await deferLater(self._clock, delay)
             delay = min(2 * delay, _LONGEST)
 
@@ -105,10 +106,7 @@ class SpoolOpener:
         :raises SpoolFault: it cannot be used; so :class:`SpoolBusy` and ``OSError``.
         """
         settings = self._config.spool
-        rate_limits = {name: each.rate_limit for name, each in self._config.providers.items()}
-        options = SpoolOptions(
-            rate_limits=rate_limits | webhook_rate_limits(self._config), events=self._events
-        )
+        options = SpoolOptions(rate_limits=rate_limits(self._config), events=self._events)
         if settings is None:
             return open_memory(options, clock=self._reactor)
         limit = settings.limit

@@ -76,7 +76,7 @@ class ProcessMimeWorker:
 
     Its process is started when it is first needed, and ended when it has had nothing to do for a while.
 
-    :param prefixes: where tasks may be defined, beside ``smtprelay``.
+    :ivar prefixes: where tasks may be defined, beside ``smtprelay``; it may change.
     :param seconds: a clock that tells how long work in this process takes.
     """
 
@@ -95,7 +95,7 @@ class ProcessMimeWorker:
         self._events = events
         self._bounds = bounds or Bounds()
         self._idle = idle
-        self._prefixes = prefixes
+        self.prefixes = prefixes
         self._executable = executable
         self._seconds = seconds
         self._budget = InlineBudget(reactor)
@@ -120,7 +120,7 @@ class ProcessMimeWorker:
             await room
         began = self._seconds()
         try:
-            check_place(task.__module__, (*PREFIXES, *self._prefixes))
+            check_place(task.__module__, (*PREFIXES, *self.prefixes))
             return task(octets, parameters)
         except Exception as error:  # noqa: BLE001 -- as from the process
             self._raise(failure(error))
@@ -160,6 +160,9 @@ class ProcessMimeWorker:
     ) -> tuple[Mapping[str, Any], bytes]:
         self._end_idling()
         process = self._process
+        if process is not None and process.prefixes != tuple(self.prefixes):
+            self._drop()
+            process = None
         if process is None or process.over:
             process = self._started()
         request = {
@@ -204,7 +207,7 @@ class ProcessMimeWorker:
             raise MimeWorkerUnavailable("the MIME worker: the relay is stopping")
         if self._no_start_before is not None and self._reactor.seconds() < self._no_start_before:
             raise MimeWorkerUnavailable("the MIME worker would not start a moment ago")
-        process = MimeProcess(self._reactor, self._prefixes)
+        process = MimeProcess(self._reactor, tuple(self.prefixes))
         try:
             process.start(self._executable)
         except (OSError, ValueError) as error:

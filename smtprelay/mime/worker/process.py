@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -61,7 +61,7 @@ class MimeProcess(ProcessProtocol):
     """
     One process of the MIME worker, from start to end.
 
-    :param prefixes: of modules in which tasks may be defined, beside ``smtprelay``.
+    :ivar prefixes: of modules in which tasks may be defined, beside ``smtprelay``.
     :ivar pid: its process id, also when it has ended.
     :ivar ready: it has started.
     :ivar over: it takes no more tasks.
@@ -70,13 +70,13 @@ class MimeProcess(ProcessProtocol):
 
     transport: Any
 
-    def __init__(self, reactor: Any, prefixes: Sequence[str] = ()) -> None:
+    def __init__(self, reactor: Any, prefixes: tuple[str, ...] = ()) -> None:
         self.pid = 0
         self.ready = False
         self.over = False
         self.ended: Deferred[None] = Deferred()
         self._reactor = reactor
-        self._prefixes = prefixes
+        self.prefixes = prefixes
         self._decoder = FrameDecoder()
         self._frames: deque[tuple[bytes, bytes]] = deque()
         self._wanted: Deferred[None] | None = None
@@ -97,7 +97,7 @@ class MimeProcess(ProcessProtocol):
         :raises OSError: it cannot be started.
         :raises ValueError: the path of the Python executable is not known.
         """
-        arguments = [executable, "-P", "-m", "smtprelay.mime.worker.child", *self._prefixes]
+        arguments = [executable, "-P", "-m", "smtprelay.mime.worker.child", *self.prefixes]
         self._file = shared_file.create()
         descriptors = {_INPUT: "w", _OUTPUT: "r", _ERRORS: "r", shared_file.NUMBER: self._file}
         try:

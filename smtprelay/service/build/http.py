@@ -25,16 +25,16 @@ class Sites:
     :param worker: its control socket is for the supervisor.
     """
 
-    _config: Config
     _ports: Ports
     _defer_to_thread: Callable[..., Any]
     _worker: bool = False
 
-    async def show(self, sources: Sources, parts: Parts = PARTS) -> None:
-        """Serve ``parts`` of ``sources`` from now on; raises as :meth:`Ports.open_site`."""
-        control = control_site(self._config, sources, parts, worker=self._worker)
-        for site in [*http_sites(self._config, sources, self._defer_to_thread, parts), control]:
-            await self._ports.open_site(site)
+    async def show(self, config: Config, sources: Sources, parts: Parts = PARTS) -> None:
+        """Serve ``parts`` of ``sources`` from now on; raises as :meth:`Ports.open`."""
+        control = control_site(config, sources, parts, worker=self._worker)
+        sites = [*http_sites(config, sources, self._defer_to_thread, parts), control]
+        await self._ports.open(sites)
+        await self._ports.keep(sites)
 
 
 def http_sites(

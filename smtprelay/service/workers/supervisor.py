@@ -140,7 +140,7 @@ class Supervisor(Service):
             spool=None,
             refusals=self._refusals,
         )
-        await Sites(self.config, self._ports, self._threads.login).show(sources, parts)
+        await Sites(self._ports, self._threads.login).show(self.config, sources, parts)
         tasks = (("log", self._log.check), ("metrics", lambda: self._proxy.gather(self._gathered)))
         self._clocks = [
             watch_lag(self._reactor, self.metrics),

@@ -5,10 +5,11 @@ What a changed configuration changes, and what of it only a restart can. Pure.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from attrs import evolve, fields, frozen, has
+from attrs import evolve, frozen, has
 
+from smtprelay.config.effective import effective
 from smtprelay.config.model import Config
-from smtprelay.config.reference import effective, key_of
+from smtprelay.config.setting import settings_in
 from smtprelay.settings.complaint import below
 from smtprelay.settings.secret import Secret
 
@@ -57,20 +58,19 @@ def changes(old: Any, new: Any, within: str = "") -> list[Change]:
     """Return the settings of a section that differ; each entry of a list or map counts by its own name."""
     found: list[Change] = []
     shown, shown_new = effective(old), effective(new)
-    for attribute in fields(type(old)):
-        key, name = key_of(attribute), attribute.name
-        sides = (getattr(old, name), getattr(new, name)), (shown[key], shown_new[key])
-        found += _compared(below(within, key), *sides)
+    for each in settings_in(type(old)):
+        values = getattr(old, each.attribute.name), getattr(new, each.attribute.name)
+        found += _compared(below(within, each.name), values, (shown[each.name], shown_new[each.name]))
     return found
 
 
 def _compared(key: str, values: tuple[Any, Any], shown: tuple[Any, Any]) -> Iterator[Change]:
     old, new = values
-    entries = [_by_name(value, each) for value, each in zip(values, shown, strict=True)]
+    before, after = _by_name(old, shown[0]), _by_name(new, shown[1])
     if has(type(old)) and type(old) is type(new) and not isinstance(old, Secret):
         yield from changes(old, new, key)
-    elif entries[0] is not None and entries[1] is not None:
-        (olds, olds_shown), (news, news_shown) = entries
+    elif before is not None and after is not None:
+        (olds, olds_shown), (news, news_shown) = before, after
         for name in dict.fromkeys((*olds, *news)):
             pair = olds.get(name), news.get(name)
             yield from _compared(below(key, name), pair, (olds_shown.get(name), news_shown.get(name)))

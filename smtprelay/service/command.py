@@ -122,6 +122,10 @@ def make(
     hang_up.append(partial(reopen_log, log))
     systemd = SystemdNotifier(reactor, os.environ)
     reactor.callWhenRunning(systemd.start)
+
+    def read_again() -> Config:
+        return load(loaded.file, os.environ, sets).config
+
     service: Relay | Supervisor
     if supervised:
         service = Supervisor(loaded, sets, reactor, events=[log, systemd])
@@ -129,7 +133,8 @@ def make(
         hang_up.append(service.hang_up)
         end_at_second(reactor, service.kill)
     else:
-        service = Relay(loaded.config, reactor, events=[log, systemd])
+        service = Relay(loaded.config, reactor, events=[log, systemd], load=read_again)
+        hang_up.append(service.hang_up)
         end_at_second(reactor)
     watch(service, reactor, failed)
     return service

@@ -7,7 +7,7 @@ given up, and the spool is closed last.
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ from smtprelay.service.errors import StartFailed, explain, tell_failed
 from smtprelay.service.listeners import Listeners
 from smtprelay.service.periodic import LogWatch, PeriodicTask, every
 from smtprelay.service.ports import Ports
-from smtprelay.service.reload import Reloader
+from smtprelay.service.reload import NOT_READY, FileReloading, Reloader, unexpected_failure
 from smtprelay.service.retention import SWEEP_EVERY, Retention
 from smtprelay.service.spool import DatabaseRetry, SpoolOpener
 from smtprelay.service.threads import Threads
@@ -45,7 +45,7 @@ from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics, watch_lag
 from smtprelay.web.captured_mail import CapturedMail
-from smtprelay.web.context import Operations, Sources
+from smtprelay.web.context import Operations, Reloaded, Sources
 
 __all__ = ["Relay", "StartFailed"]
 #: Seconds that sessions have to finish their message; Docker kills ten seconds after SIGTERM.
@@ -68,6 +68,7 @@ class Relay(Service):
     :param captured: mail shown on the page, if there is any.
     :param inherited: in a worker, the sockets where the relay listens; its control socket then takes requests
         that were admitted elsewhere.
+    :param load: reads the configuration again for a reload; it raises :class:`smtprelay.config.ConfigError`.
     :ivar metrics: with a registry of its own.
     :ivar since: when it was started, seconds since the epoch.
     :ivar started: fires when the relay is ready; fails with :class:`StartFailed`, nothing left open, and
@@ -84,6 +85,7 @@ class Relay(Service):
         events: Sequence[Events] = (),
         captured: CapturedMail | None = None,
         inherited: Inherited | None = None,
+        load: Callable[[], Config] | None = None,
     ) -> None:
         self._config = config
         self.metrics = Metrics(seconds=reactor.seconds)
@@ -110,6 +112,7 @@ class Relay(Service):
         self._listeners = Listeners(reactor, self._events, self._refusals, inherited)
         self._ports = Ports(reactor)
         self._threads = Threads(reactor)
+        self._reloading = None if load is None else FileReloading(load, self._threads, self._events)
         self._mime = ProcessMimeWorker(reactor, self._events)
         self._deliveries = SynchronousDeliveries(
             clock=reactor, events=self._events, defer_to_thread=self._threads.work, budget=self._budget
@@ -181,6 +184,7 @@ class Relay(Service):
             mime=self._mime,
             budget=self._budget,
             throttle=self._throttle,
+            log=self._log,
             deliveries=self._deliveries,
         )
         running = build(self.config, lasting)
@@ -195,6 +199,8 @@ class Relay(Service):
             await opener.recover(spool)
         await reloader.open()
         self._begin(permits, dispatcher)
+        if self._reloading is not None:
+            self._reloading.target = reloader
         self.metrics.ready(True)
 
     def _begin(self, permits: Spool, dispatcher: Dispatcher) -> None:
@@ -218,6 +224,7 @@ class Relay(Service):
             operations=Operations(
                 lanes=None if self._permits is None else self._permits.admin,
                 draining=self._drain,
+                reloading=self._reloading,
             ),
             captured=self._captured,
         )
@@ -258,6 +265,21 @@ class Relay(Service):
         if self._dispatcher is not None and self._clock is self._reactor:
             self._deliveries.clock_stepped(seconds)
             self._dispatcher.clock_stepped(seconds)
+
+    def hang_up(self) -> None:
+        """Reload the configuration because of SIGHUP."""
+        if self._reloading is not None:
+            Deferred.fromCoroutine(self._reloading.hang_up()).addErrback(unexpected_failure, self._events)
+
+    async def reload(self, config: Config) -> Reloaded:
+        """
+        Go on with another configuration without dropping a session; return what it has changed.
+
+        :raises ReloadFailed: nothing has changed.
+        """
+        if self._reloader is None:
+            raise NOT_READY
+        return await self._reloader.use(config)
 
     async def _apply_hold_rules(self) -> None:
         """Apply the hold rules that other nodes have made."""

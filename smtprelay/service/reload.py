@@ -5,19 +5,23 @@ A session takes the new rules with its next transaction. A transaction or an att
 the configuration that it began with, whose connections are closed when nothing uses them any more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final, Protocol
 
-from attrs import define, evolve, field, frozen
+from attrs import asdict, define, evolve, field
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
 from smtprelay.config.changes import Change, applicable, changes
 from smtprelay.config.model import Config
+from smtprelay.config.problem import ConfigError
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.reachability_watch import CHECK_EVERY
+from smtprelay.interfaces import Events
 from smtprelay.model.archive import RoutingTargets
 from smtprelay.providers.registry import task_places
 from smtprelay.service.build.http import Sites
@@ -25,23 +29,11 @@ from smtprelay.service.build.running import Lasting, RunningConfig, build, rate_
 from smtprelay.service.errors import StartFailed, explain
 from smtprelay.service.listeners import Listeners
 from smtprelay.service.periodic import PeriodicTask, every
-from smtprelay.web.context import Sources
+from smtprelay.service.threads import Threads
+from smtprelay.spool.engines.transaction import SpoolFault
+from smtprelay.web.context import Reloaded, ReloadFailed, Sources
 
-
-class ReloadFailed(Exception):  # noqa: N818 -- it says what happened
-    """The relay goes on with the configuration that it had; the text says why."""
-
-
-@frozen
-class Reloaded:
-    """
-    What a reload has changed.
-
-    :ivar restart: the keys of the settings that a restart will change.
-    """
-
-    changes: Sequence[Change]
-    restart: Sequence[str]
+NOT_READY: Final = ReloadFailed("the relay is not ready, or stops: try again")
 
 
 @define(eq=False)
@@ -78,17 +70,18 @@ class Reloader:
         await self._listeners.open(running.listeners)
         self._begin()
 
-    def reload(self, config: Config) -> Deferred[Reloaded]:
+    async def use(self, config: Config) -> Reloaded:
         """
         Put another configuration into force, and return what that has changed.
 
-        Nothing has changed if it fails with :class:`ReloadFailed`.
+        Nothing has changed if it raises :class:`ReloadFailed`.
         """
-        return self._lock.run(lambda: Deferred.fromCoroutine(self._reload(config)))
+        reloaded: Reloaded = await self._lock.run(lambda: Deferred.fromCoroutine(self._use(config)))
+        return reloaded
 
-    async def _reload(self, config: Config) -> Reloaded:
+    async def _use(self, config: Config) -> Reloaded:
         if not self._is_open:
-            raise ReloadFailed("the relay is not ready, or stops")
+            raise NOT_READY
         before = self.running.config
         try:
             config, restart = applicable(before, config)
@@ -98,11 +91,8 @@ class Reloader:
             # Also if only the content of a secret's file is new: a blocked lane may work now.
             await self._lasting.permits.reconfigure(rate_limits(config))
         except Exception as error:
-            told = explain(error)
-            if isinstance(told, StartFailed | ValueError):
-                raise ReloadFailed(str(told)) from error
-            raise
-        return Reloaded(changed, restart)
+            raise as_failed(error) from error
+        return reloaded(changed, restart)
 
     async def _change(self, new: RunningConfig) -> None:
         """Open what ``new`` needs; then put it into force; then close what only the one before had."""
@@ -123,9 +113,16 @@ class Reloader:
         ]
         closed = self._listeners.use(new.listeners)
         self._begin()
-        leaving = DeferredList([*ended, closed]).addCallback(lambda _: Deferred.fromCoroutine(old.close()))
+        leaving = Deferred.fromCoroutine(self._leave(old, [*ended, closed]))
         self._leaving.add(leaving)
-        leaving.addErrback(self._not_closed).addCallback(lambda _: self._leaving.discard(leaving))
+        leaving.addErrback(unexpected_failure, self._lasting.events).addCallback(self._left, leaving)
+
+    async def _leave(self, old: RunningConfig, ended: Sequence[Deferred[Any]]) -> None:
+        await DeferredList(ended)
+        await old.close()
+
+    def _left(self, _: object, leaving: Deferred[Any]) -> None:
+        self._leaving.discard(leaving)
 
     async def _show(self, running: RunningConfig) -> None:
         operations = evolve(
@@ -140,6 +137,7 @@ class Reloader:
     def _begin(self) -> None:
         """Start what runs periodically by the configuration."""
         running, lasting = self.running, self._lasting
+        lasting.log.use(running.config.logging)
         lasting.mime.prefixes = task_places(running.config.providers.values())
         self._sources.relay.metrics.known(tuple(running.providers))
         tasks: list[PeriodicTask] = [("reachability", CHECK_EVERY, running.reachability.check_providers)]
@@ -166,8 +164,71 @@ class Reloader:
         """Close the connections to all providers; no attempt is under way any more."""
         await DeferredList([*self._leaving, Deferred.fromCoroutine(self.running.close())])
 
-    def _not_closed(self, failure: Any) -> None:
-        self._lasting.events("relay.warning", text=f"reload: {failure.getErrorMessage()}")
+
+class Reloadable(Protocol):
+    """What goes on with another configuration: a relay, or the supervisor of its workers."""
+
+    async def use(self, config: Config) -> Reloaded:
+        """Put ``config`` into force; raises :class:`ReloadFailed`."""
+
+
+@define(eq=False)
+class FileReloading:
+    """
+    Reads the configuration again.
+
+    :param load: returns it; raises :class:`ConfigError`. It is called on a thread.
+    :ivar target: ``None`` until the relay is ready.
+    """
+
+    _load: Callable[[], Config]
+    _threads: Threads
+    _events: Events
+    target: Reloadable | None = field(default=None, init=False)
+
+    async def reload(self, who: str) -> Reloaded:
+        """Put the configuration into force as its file is now; log what that has changed, or why not."""
+        try:
+            if self.target is None:
+                raise NOT_READY
+            done = await self.target.use(await self._threads.work(self._load))
+        except ConfigError as error:
+            errors = [problem for problem in error.problems if problem.severity == "error"]
+            raise self._failed(who, map(str, errors)) from error
+        except ReloadFailed as failed:
+            raise self._failed(who, str(failed).splitlines()) from failed
+        texts = [change["text"] for change in done.changes]
+        self._events("config.reloaded", who=who, changes="; ".join(texts) or "nothing has changed")
+        if done.restart:
+            keys = ", ".join(done.restart)
+            self._events("relay.warning", text=f"reload: a restart is needed for what has changed in {keys}")
+        return done
+
+    async def hang_up(self) -> None:
+        """Do so because of SIGHUP; a failure is only logged."""
+        with suppress(ReloadFailed):
+            await self.reload("SIGHUP")
+
+    def _failed(self, who: str, lines: Iterable[str]) -> ReloadFailed:
+        told = list(lines)
+        self._events("config.rejected", who=who, reason="; ".join(told))
+        return ReloadFailed("\n".join(told))
+
+
+def reloaded(changed: Sequence[Change], restart: Sequence[str]) -> Reloaded:
+    """Return what has changed, as the API shows it."""
+    return Reloaded([{**asdict(change), "text": str(change)} for change in changed], restart)
+
+
+def as_failed(error: Exception) -> Exception:
+    """Return :class:`ReloadFailed` for what an operator can correct, and any other error as it is."""
+    told = explain(error)
+    return ReloadFailed(str(told)) if isinstance(told, StartFailed | ValueError | SpoolFault) else error
+
+
+def unexpected_failure(failure: Failure, events: Events) -> None:
+    """Log what should not happen in a reload that nobody waits for."""
+    events("relay.warning", text=f"reload: unexpected error: {failure.getErrorMessage()}")
 
 
 def _begun(lasting: Lasting, task: PeriodicTask) -> LoopingCall:

@@ -61,6 +61,8 @@ info log.reopened: SIGHUP: the log continues in {file}
 warn log.writable: the log can be written again, {lines} lines are missing
 warn relay.warning: {text} | exc
 info config.effective: the effective configuration | settings
+info config.reloaded: {who} has reloaded the configuration: {changes}
+error config.rejected: the relay goes on as it was, the new configuration cannot be used: {reason} | who
 
 debug session.open: {listener}: {client} connected
 debug session.close: {listener}: {client} left after {seconds:.1f} s: {reason}
@@ -165,6 +167,9 @@ class Log:
             for event, kind in EVENTS.items()
             if kind.level is not None and kind.level >= levels.of(namespace(event))
         }
+        observer: Any = self._observer
+        if isinstance(observer, LogWriter):
+            observer.use(levels)
 
     def reopen(self) -> str:
         """Continue in the file that has the log's name now; return it, ``""`` if the log is no file."""

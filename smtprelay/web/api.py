@@ -15,8 +15,8 @@ from smtprelay.web.archive import archive_routes, check_routes
 from smtprelay.web.attention import attention
 from smtprelay.web.auth import COOKIE
 from smtprelay.web.captured_mail import captured_mail_routes
-from smtprelay.web.context import Draining, Sources
-from smtprelay.web.messages import ApiRequest, ApiResponse, json_answer
+from smtprelay.web.context import Draining, ReloadFailed, Reloading, Sources
+from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, signed
 from smtprelay.web.queue_routes import plain, provider_routes, queue_routes
 from smtprelay.web.refused import refused_routes
@@ -53,6 +53,8 @@ def api_routes(sources: Sources) -> Sequence[ApiRoute]:
         routes += provider_routes(operations.lanes, operations.operator)
     if operations.draining is not None:
         routes += _drain_routes(operations.draining)
+    if operations.reloading is not None:
+        routes.append(_reload_route(operations.reloading))
     if sources.captured is not None:
         routes += captured_mail_routes(sources.captured)
     return routes
@@ -68,6 +70,17 @@ def _drain_routes(draining: Draining) -> Sequence[ApiRoute]:
         return await show(request)
 
     return [ApiRoute("GET", "/api/v1/drain", show), ApiRoute("POST", "/api/v1/drain", switch, "operator")]
+
+
+def _reload_route(reloading: Reloading) -> ApiRoute:
+    async def reload(request: ApiRequest) -> ApiResponse:
+        _, who = signed(request, {})
+        try:
+            return json_answer(plain(await reloading.reload(who)))
+        except ReloadFailed as failed:
+            raise ApiProblem(422, str(failed)) from failed
+
+    return ApiRoute("POST", "/api/v1/reload", reload, "operator")
 
 
 def _with_cookie(request: ApiRequest, value: str, age: int) -> ApiResponse:

@@ -57,6 +57,34 @@ class Draining(Protocol):
         """Return how far it is."""
 
 
+class ReloadFailed(Exception):  # noqa: N818 -- it says what happened
+    """The relay goes on with the configuration that it had; the text says why, a problem on each line."""
+
+
+@frozen
+class Reloaded:
+    """
+    What a reload has changed.
+
+    :ivar changes: a setting each: its ``key``, the value ``before`` and ``after``, and all as ``text``.
+    :ivar restart: the keys of the settings that a restart will change.
+    """
+
+    changes: Sequence[Mapping[str, Any]]
+    restart: Sequence[str]
+
+
+class Reloading(Protocol):
+    """What reads the configuration again: a relay, or the supervisor of its workers."""
+
+    async def reload(self, who: str) -> Reloaded:
+        """
+        Put the configuration into force as its file is now; raises :class:`ReloadFailed`.
+
+        :param who: for the record.
+        """
+
+
 @define
 class SpoolState:
     """
@@ -107,12 +135,14 @@ class Operations:
     :ivar lanes: the spool, or a memory spool in a relay without one; ``None`` before it is open.
     :ivar operator: ``None`` if nothing is delivered here.
     :ivar draining: what ``smtprelay drain`` drains; ``None`` if nothing can be drained.
+    :ivar reloading: ``None`` where the configuration does not come from a file.
     :ivar targets: the routes and providers of imported mail.
     """
 
     lanes: QueueAdmin | None = None
     operator: Operator | None = None
     draining: Draining | None = None
+    reloading: Reloading | None = None
     targets: RoutingTargets = field(factory=RoutingTargets)
 
 

@@ -38,6 +38,7 @@ from smtprelay.service.build.listeners import (
 )
 from smtprelay.service.build.providers import build_providers
 from smtprelay.service.build.webhook import build_notifier, build_webhook, webhook_rate_limits
+from smtprelay.service.periodic import LogWatch
 from smtprelay.service.threads import Threads
 
 
@@ -62,6 +63,7 @@ class Lasting:
     mime: ProcessMimeWorker
     budget: Budget
     throttle: LoginThrottle
+    log: LogWatch
     deliveries: SynchronousDeliveries
 
 

@@ -31,7 +31,7 @@ from smtprelay.service.workers.monitor import Worker
 from smtprelay.telemetry.aggregate import Gathered
 from smtprelay.web.api import api_routes
 from smtprelay.web.auth import ROLE, WHO
-from smtprelay.web.context import Operations, Sources
+from smtprelay.web.context import ReloadFailed, Sources
 from smtprelay.web.messages import MAX_BODY, ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.refused import RECORD, REFUSED, wanted
 from smtprelay.web.router import ApiRoute
@@ -46,7 +46,8 @@ SHORT_PATIENCE: Final = 5.0
 MOST_PASSED: Final = 50
 
 #: What the supervisor answers itself.
-_OWN: Final = ("/api/v1/login", "/api/v1/logout")
+RELOAD: Final = "/api/v1/reload"
+_OWN: Final = ("/api/v1/login", "/api/v1/logout", RELOAD)
 _STATUS: Final = "/api/v1/status"
 _DRAIN: Final = "/api/v1/drain"
 
@@ -124,7 +125,7 @@ class ApiProxy:
             # No action of this table is called: it is there for the paths and the roles.
             unseen: Any = SimpleNamespace(admin=None, archive=None, maintenance=None)
             spool = None if config.spool is None else unseen
-            operations = Operations(lanes=unseen, operator=unseen, draining=unseen)
+            operations = evolve(sources.operations, lanes=unseen, operator=unseen, draining=unseen)
             table = api_routes(evolve(sources, spool=spool, operations=operations))
             return [self._passing(route, sources) for route in table]
 
@@ -186,6 +187,22 @@ class ApiProxy:
 
         taking = [Deferred.fromCoroutine(take(worker)) for worker in self._ready()]
         await DeferredList(taking, consumeErrors=True)
+
+    async def reload(self) -> None:
+        """
+        Have all workers that are ready reload the configuration.
+
+        :raises ReloadFailed: what prevents some of them.
+        """
+        expected = {worker.number for worker in self._ready()}
+        request = evolve(
+            _NOTHING, content_type="application/json", body=b"{}", who="supervisor", role="operator"
+        )
+        answers = await self.all("POST", RELOAD, request)
+        said = dict.fromkeys(expected - answers.keys(), "no answer")
+        said |= {n: json.loads(each.body)["error"] for n, each in answers.items() if each.status != OK}
+        if said:
+            raise ReloadFailed("\n".join(f"worker {n}: {why}" for n, why in sorted(said.items())))
 
     async def repeat(self, worker: Worker) -> None:
         """Repeat the lasting requests to a worker that has become ready; raises if one of them fails."""

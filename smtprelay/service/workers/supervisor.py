@@ -17,10 +17,12 @@ from prometheus_client import CollectorRegistry
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from smtprelay.config import Config, Loaded
+from smtprelay.config import Config, Loaded, load
+from smtprelay.config.changes import applicable, changes
 from smtprelay.interfaces import Events
 from smtprelay.net.worker_memory import WorkerMemory, new_memory
 from smtprelay.service.build.http import Sites
@@ -29,6 +31,7 @@ from smtprelay.service.errors import StartFailed, explain, tell_failed
 from smtprelay.service.periodic import LogWatch, every
 from smtprelay.service.ports import Ports
 from smtprelay.service.relay import CLOSING_BOUND, OUTCOMES_BOUND
+from smtprelay.service.reload import FileReloading, as_failed, reloaded, unexpected_failure
 from smtprelay.service.threads import Threads
 from smtprelay.service.workers.api_proxy import SHORT_PATIENCE, ApiProxy, RemoteRefusals, control_of
 from smtprelay.service.workers.monitor import Monitor, Worker, command
@@ -38,7 +41,7 @@ from smtprelay.telemetry.aggregate import Gathered
 from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics, watch_lag
-from smtprelay.web.context import Sources
+from smtprelay.web.context import Operations, Reloaded, ReloadFailed, Sources
 
 #: Seconds that a worker has to stop before it is killed.
 PATIENCE: Final = OUTCOMES_BOUND + CLOSING_BOUND + 10.0
@@ -95,6 +98,8 @@ class Supervisor(Service):
         self._workers = [Worker(number, control_of(self.config, number)) for number in numbers]
         shared = self.config.spool is not None or self.config.workers == 1
         self._proxy = ApiProxy(reactor, self._workers, shared)
+        self._sites = Sites(self._ports, self._threads.login)
+        self._reloading = FileReloading(self._load, self._threads, self._events)
         self._monitor: Monitor | None = None
         self._clocks: list[LoopingCall] = []
         self._stopping: Deferred[None] | None = None
@@ -117,9 +122,10 @@ class Supervisor(Service):
         return self._stop("requested")
 
     def hang_up(self) -> None:
-        """Pass SIGHUP on to the workers."""
+        """Pass SIGHUP on to the workers, who open their logs again; then reload the configuration."""
         if self._monitor is not None:
             self._monitor.hang_up()
+        Deferred.fromCoroutine(self._reloading.hang_up()).addErrback(unexpected_failure, self._events)
 
     def kill(self) -> None:
         """End all workers at once."""
@@ -132,15 +138,7 @@ class Supervisor(Service):
         _make_folder(self.config)
         for listener in self.config.listeners:
             await self._sockets.open(self._reactor, listener)
-        parts = self._proxy.parts(self.config)
-        sources = Sources(
-            relay=self,
-            clock=self._reactor,
-            events=self._events,
-            spool=None,
-            refusals=self._refusals,
-        )
-        await Sites(self._ports, self._threads.login).show(self.config, sources, parts)
+        await self._show(self.config)
         tasks = (("log", self._log.check), ("metrics", lambda: self._proxy.gather(self._gathered)))
         self._clocks = [
             watch_lag(self._reactor, self.metrics),
@@ -159,6 +157,20 @@ class Supervisor(Service):
             owner=self,
         )
         self._monitor.start()
+
+    async def _show(self, config: Config) -> None:
+        sources = Sources(
+            relay=self,
+            clock=self._reactor,
+            events=self._events,
+            spool=None,
+            refusals=self._refusals,
+            operations=Operations(reloading=self._reloading),
+        )
+        await self._sites.show(config, sources, self._proxy.parts(config))
+
+    def _load(self) -> Config:
+        return load(self._file, os.environ, self._sets).config
 
     def _start_failed(self, failure: Any) -> Deferred[None]:
         return self._cannot_start(failure.value)
@@ -185,6 +197,7 @@ class Supervisor(Service):
         if not self.started.called and self._stopping is None:
             self._events("relay.ready", listeners=spoken(self.addresses))
             self.metrics.ready(True)
+            self._reloading.target = self
             self.started.callback(None)
 
     def worker_unresponsive(self, worker: Worker) -> None:
@@ -225,6 +238,29 @@ class Supervisor(Service):
         """Correct all times after the system clock was set forward by ``seconds``, or back."""
         if self._monitor is not None:
             self._monitor.clock_stepped(seconds)
+
+    async def use(self, config: Config) -> Reloaded:
+        """
+        Have all workers put ``config`` into force, which they read themselves, and do so here.
+
+        :raises ReloadFailed: some workers may go on with what they had; one that is restarted reads it.
+        """
+        before = self.config
+        try:
+            config, restart = applicable(before, config)
+            if _sockets(config) != _sockets(before):
+                raise ReloadFailed("listeners: where workers listen can only be changed by a restart")
+            changed = changes(before, config)
+            try:
+                await self._show(config)
+            except Exception:
+                await self._show(before)
+                raise
+        except (ValueError, OSError, CannotListenError) as error:
+            raise as_failed(error) from error
+        self.config = config
+        await self._proxy.reload()
+        return reloaded(changed, restart)
 
     def listeners(self) -> Sequence[Mapping[str, Any]]:
         """Return one JSON object for each listener."""
@@ -288,6 +324,10 @@ class Supervisor(Service):
         self._threads.stop()
         if not self.started.called and reason == "requested":
             self.started.errback(CancelledError())
+
+
+def _sockets(config: Config) -> dict[str, str]:
+    return {listener.name: listener.endpoint for listener in config.listeners}
 
 
 def _make_folder(config: Config) -> None:

@@ -79,11 +79,11 @@ def _compared(key: str, values: tuple[Any, Any], shown: tuple[Any, Any]) -> Iter
 
 
 def _by_name(value: Any, shown: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """Return the entries of a map, or of a list of sections with names; ``None`` for anything else."""
+    """Return the entries of a map, or of a list of sections; ``None`` for anything else."""
     if isinstance(value, Mapping):
         return {str(name): each for name, each in value.items()}, shown
-    if isinstance(value, tuple) and value and all(hasattr(each, "name") for each in value):
-        names = [each.name for each in value]
+    if isinstance(value, tuple) and value and all(isinstance(each, dict) for each in shown):
+        names = [getattr(each, "name", str(number)) for number, each in enumerate(value)]
         return dict(zip(names, value, strict=True)), dict(zip(names, shown, strict=True))
     return None
 
@@ -93,4 +93,4 @@ def _text(value: Any) -> str:
 
 
 def _spoken(value: Any) -> str:
-    return "none" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "none" if value is None or value == [] else ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -5,7 +5,7 @@ A session takes the new rules with its next transaction. A transaction or an att
 the configuration that it began with, whose connections are closed when nothing uses them any more.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
@@ -194,9 +194,9 @@ class FileReloading:
             done = await self.target.use(await self._threads.work(self._load))
         except ConfigError as error:
             errors = [problem for problem in error.problems if problem.severity == "error"]
-            raise self._failed(who, map(str, errors)) from error
+            raise self._failed(who, *map(str, errors)) from error
         except ReloadFailed as failed:
-            raise self._failed(who, str(failed).splitlines()) from failed
+            raise self._failed(who, str(failed)) from failed
         texts = [change["text"] for change in done.changes]
         self._events("config.reloaded", who=who, changes="; ".join(texts) or "nothing has changed")
         if done.restart:
@@ -209,10 +209,10 @@ class FileReloading:
         with suppress(ReloadFailed):
             await self.reload("SIGHUP")
 
-    def _failed(self, who: str, lines: Iterable[str]) -> ReloadFailed:
-        told = list(lines)
-        self._events("config.rejected", who=who, reason="; ".join(told))
-        return ReloadFailed("\n".join(told))
+    def _failed(self, who: str, *reasons: str) -> ReloadFailed:
+        self._events("config.rejected", who=who, reason="; ".join(reasons))
+        more = f" ({len(reasons) - 1} more: smtprelay config check shows all)" if reasons[1:] else ""
+        return ReloadFailed(f"{reasons[0]}{more}")
 
 
 def reloaded(changed: Sequence[Change], restart: Sequence[str]) -> Reloaded:

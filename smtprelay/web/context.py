@@ -58,7 +58,7 @@ class Draining(Protocol):
 
 
 class ReloadFailed(Exception):  # noqa: N818 -- it says what happened
-    """The relay goes on with the configuration that it had; the text says why, a problem on each line."""
+    """The relay goes on with the configuration that it had; the text says why."""
 
 
 @frozen

@@ -202,7 +202,7 @@ class ApiProxy:
         said = dict.fromkeys(expected - answers.keys(), "no answer")
         said |= {n: json.loads(each.body)["error"] for n, each in answers.items() if each.status != OK}
         if said:
-            raise ReloadFailed("\n".join(f"worker {n}: {why}" for n, why in sorted(said.items())))
+            raise ReloadFailed("; ".join(f"worker {n}: {why}" for n, why in sorted(said.items())))
 
     async def repeat(self, worker: Worker) -> None:
         """Repeat the lasting requests to a worker that has become ready; raises if one of them fails."""

@@ -169,10 +169,10 @@ class Relay(Service):
         try:
             await self._build()
         except Exception as error:
-            told = explain(error)
-            await self._stop(tell_failed(self._events, told))
+            failure = explain(error)
+            await self._stop(tell_failed(self._events, failure))
             self.running = False
-            raise told from error
+            raise failure from error
         self._events("relay.ready", listeners=spoken(self._ports.addresses))
 
     async def _build(self) -> None:

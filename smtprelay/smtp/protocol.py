@@ -122,7 +122,7 @@ class ESMTP(Protocol):
         self._why = self._why or connection_end(reason.value)
         if reason.check(TLSError):
             self._why = failed_handshake(self._why, self._settings.tls_profile)
-            self._refused("STARTTLS", reply.unsaid(self._why, "tls-handshake"))
+            self._refused("STARTTLS", reply.not_sent(self._why, "tls-handshake"))
         self._deadline.cancel()
         self._advance()
         if not self._session.input.octets:
@@ -224,7 +224,7 @@ class ESMTP(Protocol):
 
     def _leave_smtp(self, event: Foreign | Signal) -> None:
         if isinstance(event, Foreign):
-            self._refused(UNKNOWN, reply.unsaid(event.reason, "protocol"))
+            self._refused(UNKNOWN, reply.not_sent(event.reason, "protocol"))
             self._close(event.reason)
         elif event is Signal.UPGRADE:
             self._start_tls()
@@ -256,7 +256,7 @@ class ESMTP(Protocol):
         self._replies.append(octets)
 
     def _refused(self, verb: str, refusal: Reply) -> None:
-        self.factory.refusals.tell(verb, refusal, self._session.said, self._responder, self._cause)
+        self.factory.refusals.tell(verb, refusal, self._session.last_line, self._responder, self._cause)
 
     def _flush(self) -> None:
         if self._replies:

@@ -87,8 +87,8 @@ class Report:
     @property
     def actions(self) -> Sequence[str]:
         """What it tells, the worst first."""
-        told = {reported.action for reported in self.recipients}
-        return [action for action in ACTIONS if action in told]
+        present = {reported.action for reported in self.recipients}
+        return [action for action in ACTIONS if action in present]
 
     @property
     def subject(self) -> str:

@@ -164,10 +164,10 @@ class Supervisor(Service):
         return self._cannot_start(failure.value)
 
     def _cannot_start(self, error: Exception) -> Deferred[None]:
-        told = explain(error)
-        stopped = self._stop(tell_failed(self._events, told))
+        failure = explain(error)
+        stopped = self._stop(tell_failed(self._events, failure))
         self.running = False
-        return stopped.addCallback(lambda _: self.started.errback(told))
+        return stopped.addCallback(lambda _: self.started.errback(failure))
 
     # --- what happens to the workers
 
@@ -188,7 +188,7 @@ class Supervisor(Service):
             self.started.callback(None)
 
     def worker_unresponsive(self, worker: Worker) -> None:
-        """Only say so: it dies next."""
+        """Report it: it dies next."""
         self._events("worker.unresponsive", worker=worker.number, pid=worker.pid)
 
     def _see_who_accepts(self) -> None:
@@ -206,7 +206,7 @@ class Supervisor(Service):
         deaths = self._monitor.deaths
         self._events("worker.died", worker=worker.number, pid=worker.pid, reason=worker.reason, deaths=deaths)
         if worker.status and not self.started.called and self._stopping is None:
-            # The worker has said what is wrong, and another one would say the same.
+            # The worker has logged what is wrong, and another one would fail, too.
             why = f"worker {worker.number} cannot start ({worker.reason})"
             self._cannot_start(StartFailed(why, worker.status))
 
@@ -242,10 +242,10 @@ class Supervisor(Service):
             checks["recovery"] = "no worker has been ready yet"
         answers = await self._proxy.all("GET", "/readyz", patience=SHORT_PATIENCE)
         if not any(answer.status == 200 for answer in answers.values()):  # noqa: PLR2004 -- OK
-            said = [f"worker {n}: {_line(answer.body)}" for n, answer in sorted(answers.items())]
+            reasons = [f"worker {n}: {_line(answer.body)}" for n, answer in sorted(answers.items())]
             waiting = (each for each in self._workers if each.waiting)
-            said += [f"worker {each.number}: it waits for the spool's database" for each in waiting]
-            checks["workers"] = "; ".join(said) or "no worker answers"
+            reasons += [f"worker {each.number}: it waits for the spool's database" for each in waiting]
+            checks["workers"] = "; ".join(reasons) or "no worker answers"
         return checks
 
     async def registry(self) -> CollectorRegistry:

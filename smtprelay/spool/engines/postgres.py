@@ -87,10 +87,10 @@ def database_clock() -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
 
 
-def new_node(alone: SpoolNode) -> SpoolNode:
-    """Return ``alone`` as one of several, with a name that no other process has, nor had before."""
+def new_node(node: SpoolNode) -> SpoolNode:
+    """Return ``node`` as one of several, with a name that no other process has, nor had before."""
     name = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(3)}"
-    return evolve(alone, name=name, locking=_ROW_LOCKS)
+    return evolve(node, name=name, locking=_ROW_LOCKS)
 
 
 @define(kw_only=True)
@@ -196,7 +196,7 @@ class PostgresEngine(Engine):
     def disconnect(self, connection: Connection) -> None:
         """Leave: other nodes need not wait for this one any more."""
         assert isinstance(connection, PostgresConnection)
-        # If it cannot be said, the others will see it.
+        # If that fails, the others see that it sends nothing any more.
         with suppress(Error, SpoolFault):
             connection.execute("DELETE FROM node WHERE name = ?", (self.node.name,))
         connection.close()

@@ -93,7 +93,7 @@ class PostgresConnection:
         Run one statement.
 
         :raises SpoolFault: there is no connection.
-        :raises psycopg.Error: what the database said.
+        :raises psycopg.Error: the database's.
         """
         numbered = _numbered(sql)
         idle = self._connection is None or self._connection.info.transaction_status is TransactionStatus.IDLE
@@ -184,7 +184,7 @@ def connect(url: UrlSource) -> psycopg.Connection[Any]:
     try:
         given = psycopg.conninfo.conninfo_to_dict(text)
     except (ProgrammingError, ValueError):
-        # What is wrong with it would be said by quoting it, with its password.
+        # The error would quote it, with its password.
         raise ProgrammingError("the connection string cannot be understood") from None
     return psycopg.connect(
         psycopg.conninfo.make_conninfo("", **{**_DEFAULTS, **given}),
@@ -194,7 +194,7 @@ def connect(url: UrlSource) -> psycopg.Connection[Any]:
 
 
 def explained(error: Exception) -> str:
-    """Return what the database said, in one line."""
+    """Return the database's message in one line."""
     return " ".join(str(error).split())
 
 

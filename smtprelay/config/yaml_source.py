@@ -210,7 +210,7 @@ def _two_colons(line: str, column: int) -> str:
     return "wrongly indented, or the line before has no colon and blank behind its key"
 
 
-#: Patterns for PyYAML's message, the text that replaces it, and whether that is about where the context begins.
+#: Patterns for PyYAML's message, the text that replaces it, and whether its place is the context's beginning.
 _TABLE: Final[Sequence[tuple[str, str | Callable[[str, int], str], bool]]] = (
     (r"'\\t'", "a tab cannot indent YAML: use spaces", False),
     (r"node content, but found ':' .*flow", _unquoted, False),

@@ -56,7 +56,7 @@ from smtprelay.service.ports import Ports
 from smtprelay.service.retention import SWEEP_EVERY, Retention
 from smtprelay.service.spool import DatabaseRetry, SpoolOpener
 from smtprelay.service.threads import Threads
-from smtprelay.service.workers.sockets import Inherited, spoken
+from smtprelay.service.workers.sockets import Inherited, addresses_line
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.log import Fanout, Log
@@ -173,7 +173,7 @@ class Relay(Service):
             await self._stop(tell_failed(self._events, failure))
             self.running = False
             raise failure from error
-        self._events("relay.ready", listeners=spoken(self._ports.addresses))
+        self._events("relay.ready", listeners=addresses_line(self._ports.addresses))
 
     async def _build(self) -> None:
         """Build the stations, and open them when all are there."""

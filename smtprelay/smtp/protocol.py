@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 LINGER: Final = 10.0
 
 #: Seconds of silence after which a client is cut while the relay stops, also within a message.
-HURRY: Final = 3.0
+SHORT_SILENCE: Final = 3.0
 
 #: Commands whose refusal makes others be refused, too; and commands whose success ends that.
 _CAUSES: Final = frozenset({"AUTH", RESPONSE, "MAIL", "RCPT", "DATA"})
@@ -153,9 +153,9 @@ class ESMTP(Protocol):
         self._session.dismiss(farewell)
         self._advance()
 
-    def hurry(self) -> None:
+    def limit_silence(self) -> None:
         """From now on cut the connection after a short silence."""
-        self._deadline.hurry(HURRY)
+        self._deadline.limit_silence(SHORT_SILENCE)
 
     @property
     def concludes(self) -> bool:

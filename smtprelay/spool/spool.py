@@ -34,7 +34,7 @@ from smtprelay.spool.receive.capacity import Capacity
 from smtprelay.spool.receive.incoming import SpoolIncoming
 
 #: Deliveries whose times are put right in one transaction.
-_PULLED: Final = 500
+_SHIFTED: Final = 500
 
 
 class QueueSpool(QueuePart):
@@ -129,7 +129,7 @@ class QueueSpool(QueuePart):
         if self.clock is not None:
             return
         await self._writer.do(partial(clock_step.shift_lanes, seconds=seconds))
-        while await self._writer.do(partial(clock_step.pull, seconds=-seconds, limit=_PULLED)):
+        while await self._writer.do(partial(clock_step.shift_deliveries, seconds=-seconds, limit=_SHIFTED)):
             pass
 
     async def close(self) -> None:

@@ -57,7 +57,7 @@ class Gathered(Collector):
         metrics = text_string_to_metric_families(exposition)
         self._metrics[worker] = [metric for metric in metrics if metric.name != _OURS]
 
-    def depart(self, worker: int) -> None:
+    def worker_ended(self, worker: int) -> None:
         """Keep the counters of a worker that has ended, and drop its gauges."""
         counted = [each for each in self._metrics.pop(worker, ()) if each.type in _GROWING]
         self._departed = list(_added([*self._departed, *counted]))

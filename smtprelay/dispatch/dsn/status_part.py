@@ -17,7 +17,7 @@ _LONGEST: Final = 900
 _REPLY: Final = re.compile(r"(?:^|: )([245]\d\d .*)", re.ASCII | re.DOTALL)
 
 
-def status(report: Report, hostname: str) -> Iterator[str]:
+def status_lines(report: Report, hostname: str) -> Iterator[str]:
     """
     Give the lines of the fields of ``report``, a group for the message and one for each recipient.
 

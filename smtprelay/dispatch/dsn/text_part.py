@@ -42,7 +42,7 @@ _PLAIN: Final = {
 }
 
 
-def letter(report: Report, hostname: str) -> Iterator[str]:
+def text_lines(report: Report, hostname: str) -> Iterator[str]:
     """Give the lines of what ``report`` says, the work for a recipient when its lines are asked for."""
     yield from (f"This is the mail relay at {hostname}.", "")
     for action in report.actions:

@@ -165,7 +165,7 @@ class Monitor:
             worker.send("TERM")
         self._kill = self.reactor.callLater(self.patience, self.kill)
         ended = self._ended = Deferred()
-        self._see_whether_ended()
+        self._check_ended()
         return ended
 
     def hang_up(self) -> None:
@@ -218,7 +218,7 @@ class Monitor:
             else:
                 worker.delay = _FIRST_DELAY
             worker.restart = self.reactor.callLater(delay, self._start, worker)
-        self._see_whether_ended()
+        self._check_ended()
 
     def _start(self, worker: Worker) -> None:
         if self._stopping:
@@ -253,7 +253,7 @@ class Monitor:
                 self.owner.worker_unresponsive(worker)
                 worker.send("KILL")
 
-    def _see_whether_ended(self) -> None:
+    def _check_ended(self) -> None:
         if self._ended is not None and not any(worker.pid for worker in self.workers):
             if self._kill is not None and self._kill.active():
                 self._kill.cancel()

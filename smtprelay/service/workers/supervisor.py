@@ -32,7 +32,7 @@ from smtprelay.service.relay import CLOSING_BOUND, OUTCOMES_BOUND
 from smtprelay.service.threads import Threads
 from smtprelay.service.workers.api_proxy import SHORT_PATIENCE, ApiProxy, RemoteRefusals, control_of
 from smtprelay.service.workers.monitor import Monitor, Worker, command
-from smtprelay.service.workers.sockets import FIRST_SOCKET, MEMORY, Sockets, spoken
+from smtprelay.service.workers.sockets import FIRST_SOCKET, MEMORY, Sockets, addresses_line
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.aggregate import Gathered
 from smtprelay.telemetry.log import Fanout, Log
@@ -173,17 +173,17 @@ class Supervisor(Service):
 
     def worker_waits(self, worker: Worker) -> None:
         """Turn clients away if no other one is ready."""
-        self._see_who_accepts()
+        self._update_acceptance()
         self._events("worker.waiting", worker=worker.number)
 
     def worker_ready(self, worker: Worker) -> None:
         """Use it; with the first one the relay is ready."""
-        self._see_who_accepts()
+        self._update_acceptance()
         self._events("worker.ready", worker=worker.number, pid=worker.pid)
         self._watch(self._refusals.flush())
         self._watch(self._proxy.repeat(worker))
         if not self.started.called and self._stopping is None:
-            self._events("relay.ready", listeners=spoken(self.addresses))
+            self._events("relay.ready", listeners=addresses_line(self.addresses))
             self.metrics.ready(True)
             self.started.callback(None)
 
@@ -191,7 +191,7 @@ class Supervisor(Service):
         """Report it: it dies next."""
         self._events("worker.unresponsive", worker=worker.number, pid=worker.pid)
 
-    def _see_who_accepts(self) -> None:
+    def _update_acceptance(self) -> None:
         """Turn clients away while workers wait for a database, which may take long; a new worker does not."""
         ready = any(worker.ready for worker in self._workers)
         self._sockets.turn_away(any(worker.waiting for worker in self._workers) and not ready)
@@ -199,9 +199,9 @@ class Supervisor(Service):
 
     def worker_died(self, worker: Worker) -> None:
         """Forget what it counted; stop if it could not start."""
-        self._see_who_accepts()
+        self._update_acceptance()
         self._memory.forget(worker.number)
-        self._gathered.depart(worker.number)
+        self._gathered.worker_ended(worker.number)
         assert self._monitor is not None
         deaths = self._monitor.deaths
         self._events("worker.died", worker=worker.number, pid=worker.pid, reason=worker.reason, deaths=deaths)

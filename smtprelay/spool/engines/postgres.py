@@ -135,11 +135,11 @@ class PostgresEngine(Engine):
         connection = PostgresConnection(self.url)  # a migration takes as long as it takes
         try:
             try:
-                self._see_to_tables(connection, "SELECT pg_advisory_xact_lock(?)", (_MIGRATING,))
+                self._create_tables(connection, "SELECT pg_advisory_xact_lock(?)", (_MIGRATING,))
             except (UndefinedFunction, NotSupportedError):
                 # Not all that speak the protocol have it. Of two that make the same table one fails, then.
                 connection.close()
-                self._see_to_tables(connection, "SELECT 1")
+                self._create_tables(connection, "SELECT 1")
             self._notifying = _can_notify(connection)
             return self._session()
         except (Error, ValueError) as error:
@@ -221,7 +221,7 @@ class PostgresEngine(Engine):
         """Return how much room the spool takes; what could be freed is unknown."""
         return Space(used=postgres_size.used(connection, self.plenty))
 
-    def _see_to_tables(self, connection: Connection, lock: str, parameters: Sequence[Any] = ()) -> None:
+    def _create_tables(self, connection: Connection, lock: str, parameters: Sequence[Any] = ()) -> None:
         """Create or migrate the tables in one transaction; ``lock`` locks out every other one meanwhile."""
         connection.execute("BEGIN")
         connection.execute(lock, parameters)

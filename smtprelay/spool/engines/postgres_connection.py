@@ -162,7 +162,7 @@ class PostgresConnection:
                 # What is asked within BEGIN and COMMIT is answered as of one moment.
                 connection.execute("SET default_transaction_isolation = 'repeatable read'")
             else:
-                _see_that_commits_are_synced(connection)
+                _check_commits_are_synced(connection)
             if self._bound is not None:
                 _set_bounds(connection, int(self._bound * 1000))
         except (Error, ValueError, OSError) as error:
@@ -250,7 +250,7 @@ def _set_bounds(connection: psycopg.Connection[Any], milliseconds: int) -> None:
         connection.execute(f"SET transaction_timeout = {milliseconds}")
 
 
-def _see_that_commits_are_synced(connection: psycopg.Connection[Any]) -> None:
+def _check_commits_are_synced(connection: psycopg.Connection[Any]) -> None:
     """A database can be configured not to sync; our 250 promises that it did."""
     row = connection.execute("SHOW synchronous_commit").fetchone()
     if row is not None and row[0] == "off":

@@ -89,7 +89,7 @@ class SpoolMaintenance(SpoolPart):
             return
         with suppress(Exception):  # the disk fails in another way, which is reported elsewhere
             await self._reader.do(partial(_apart, work=partial(reserve.review, troubled=troubled)))
-            self._capacity.starve("" if reserve.kept else GONE)
+            self._capacity.refuse_all("" if reserve.kept else GONE)
             if not reserve.kept:
                 # Mail that is on its way to the disk fails before there is room that is not for it.
                 await self._writer.drained()

@@ -93,4 +93,5 @@ def _text(value: Any) -> str:
 
 
 def _spoken(value: Any) -> str:
-    return "none" if value is None or value == [] else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    return ", ".join(map(str, values)) or "none"

@@ -1,5 +1,5 @@
 """
-What is wrong with a configuration, where, and how it is told.
+What is wrong with a configuration, where, and how it is reported.
 
 All problems of a file are reported at once, each with its place. A :class:`Finding` names the node that must
 be removed for the rest to be usable; so all mistakes are found in one pass.

@@ -55,8 +55,8 @@ def unavailable(root: Table) -> list[Finding]:
     """
     Return a finding for each setting of ``root`` that a row of :data:`ROWS` names.
 
-    An empty one asks for nothing: its finding is not told. Of a type the whole entry is the culprit, so that
-    nothing is said about its other keys.
+    An empty one asks for nothing: its finding is not reported. Of a type the whole entry is the culprit, so
+    that its other keys are not checked.
     """
     return [
         Finding(

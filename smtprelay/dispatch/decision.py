@@ -133,9 +133,9 @@ def settle(case: DecisionInput, results: Results) -> Decision:
         "throttled" if isinstance(each, Deferred) and each.throttled else _KINDS[type(each)]
         for each in outcomes.values()
     }
-    said = reasons(outcomes)
+    reason = reasons(outcomes)
     return Decision(
-        settlement=evolve(onward, outcomes=outcomes, closed=closed, reason=said, block=block),
+        settlement=evolve(onward, outcomes=outcomes, closed=closed, reason=reason, block=block),
         outcome="+".join(sorted(words)),
         groups=groups,
         reported=reported,
@@ -227,16 +227,16 @@ def returned(claim: Claim, now: float) -> Settlement:
 
 def reasons(outcomes: Results) -> str:
     """Return the distinct reasons of all recipients that are not delivered, in one line."""
-    said = {outcome.why: None for outcome in outcomes.values() if not isinstance(outcome, Delivered)}
-    return " ".join("; ".join(said).split())
+    distinct = {outcome.why: None for outcome in outcomes.values() if not isinstance(outcome, Delivered)}
+    return " ".join("; ".join(distinct).split())
 
 
 def in_a_line(exc: Exception) -> str:
     """Return the exception and its place, like the end of a traceback."""
     frames = traceback.extract_tb(exc.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
-    said = "".join(traceback.format_exception_only(exc))  # even of one that cannot be printed
-    return " ".join(f"{said.strip()}{where}".split())
+    text = "".join(traceback.format_exception_only(exc))  # even of one that cannot be printed
+    return " ".join(f"{text.strip()}{where}".split())
 
 
 def _grouped(case: DecisionInput, outcomes: Results) -> dict[str, Results]:

@@ -1,8 +1,8 @@
 """
 The loop that keeps the mail moving.
 
-It sleeps until there is a reason not to: an accept, an attempt that ended, or the time at which the spool
-said that something becomes due. Then it asks the spool once, begins what it got, and sleeps again.
+It sleeps until there is a reason not to: an accept, an attempt that ended, or the time at which, by the
+spool, something becomes due. Then it asks the spool once, begins what it got, and sleeps again.
 """
 
 from collections.abc import Coroutine, Mapping, Sequence

@@ -122,6 +122,6 @@ class OperatorActions:
         why = edit.why or "no reason was given"
         report = {address: Failed(why, _REMOVED) for address in delivery.envelope.addresses}
         # Only the operator wants this.
-        told = Claim(delivery=evolve(delivery, provider="the operator"), node="", attempt=0)
+        claim = Claim(delivery=evolve(delivery, provider="the operator"), node="", attempt=0)
         body, now = self._context.spool.admin.body(delivery), self._context.clock.seconds()
-        return await self._reporter.bounce(told, report, body, now)
+        return await self._reporter.bounce(claim, report, body, now)

@@ -254,7 +254,7 @@ async def _counted(body: Body) -> Shape:
 
 
 def _sender(address: str) -> str:
-    """Return what From says of an envelope's sender, ``""`` if nothing can be said."""
+    """Return an envelope's sender as the value of From, ``""`` if it cannot be one."""
     if _ADDRESS.fullmatch(address):
         return address
     return f"<{address}>" if _ANGLED.fullmatch(address) else ""

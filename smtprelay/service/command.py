@@ -140,7 +140,7 @@ def make(
     return service
 
 
-def _keep_what_is_there() -> None:
+def _tune_garbage_collection() -> None:
     """
     Exclude from garbage collection what lives as long as the process, and let it run less often.
 
@@ -155,7 +155,7 @@ def run_service(service: Any, reactor: Any) -> None:
     """Run ``service`` until the reactor stops."""
     service.privilegedStartService()
     reactor.callWhenRunning(service.startService)
-    reactor.callWhenRunning(_keep_what_is_there)
+    reactor.callWhenRunning(_tune_garbage_collection)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
 

@@ -39,7 +39,7 @@ from smtprelay.service.reload import NOT_READY, FileReloading, Reloader, unexpec
 from smtprelay.service.retention import SWEEP_EVERY, Retention
 from smtprelay.service.spool import DatabaseRetry, SpoolOpener
 from smtprelay.service.threads import Threads
-from smtprelay.service.workers.sockets import Inherited, spoken
+from smtprelay.service.workers.sockets import Inherited, addresses_line
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.log_writer import LogTrouble
@@ -160,11 +160,11 @@ class Relay(Service):
         try:
             await self._build()
         except Exception as error:
-            told = explain(error)
-            await self._stop(tell_failed(self._events, told))
+            failure = explain(error)
+            await self._stop(tell_failed(self._events, failure))
             self.running = False
-            raise told from error
-        self._events("relay.ready", listeners=spoken(self.addresses))
+            raise failure from error
+        self._events("relay.ready", listeners=addresses_line(self.addresses))
 
     async def _build(self) -> None:
         """Build the stations, and open them when all are there."""

@@ -20,7 +20,7 @@ from smtprelay.service.build.http import Sites
 from smtprelay.service.build.running import rate_limits
 from smtprelay.service.errors import CONFIG, StartFailed
 from smtprelay.service.threads import Threads
-from smtprelay.spool.engines.filesystem import on_forgetful
+from smtprelay.spool.engines.filesystem import volatile_file_system
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.sqlite import open_sqlite
@@ -119,7 +119,7 @@ class SpoolOpener:
         )
         spool = await self._retry.until_there(lambda: self._opened(settings, options))
         if settings.engine == "sqlite":
-            forgets = await self._threads.work(on_forgetful, settings.path)
+            forgets = await self._threads.work(volatile_file_system, settings.path)
             if forgets:
                 self._events("relay.warning", text=f"the spool {settings.path} lies on {forgets}")
         return spool

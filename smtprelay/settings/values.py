@@ -205,8 +205,8 @@ def parse_pattern(text: str) -> str:
     if not _PATTERN.fullmatch(text):
         domain = text.lstrip("@")
         hint = f' - did you mean "*@{domain}"?' if "." in domain and _DOMAIN.fullmatch(domain) else ""
-        told = f'"{shortened(text)}" is neither an address nor a pattern such as *@example.com'
-        raise ValueError(told + hint)
+        problem = f'"{shortened(text)}" is neither an address nor a pattern such as *@example.com'
+        raise ValueError(problem + hint)
     return text
 
 

@@ -2,7 +2,7 @@
 An open spool: the mail's way through it, on a writer and a reader, and its other parts.
 
 Which database it is, and on which threads, is the engine's business (:mod:`smtprelay.spool.engines.sqlite`,
-:mod:`smtprelay.spool.engines.memory`); what an operation does is said in the modules of that name.
+:mod:`smtprelay.spool.engines.memory`); the modules of their names describe the operations.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ from smtprelay.spool.receive.capacity import Capacity
 from smtprelay.spool.receive.incoming import SpoolIncoming
 
 #: Deliveries whose times are put right in one transaction.
-_PULLED: Final = 500
+_SHIFTED: Final = 500
 
 
 class QueueSpool(QueuePart):
@@ -111,11 +111,11 @@ class QueueSpool(QueuePart):
 
     async def recover(self) -> int:
         """Put back what this node held when it died; return how many deliveries."""
-        return (await self._writer.do(recover.recover)).told(self._events)
+        return (await self._writer.do(recover.recover)).report(self._events)
 
     async def release(self) -> int:
         """Put back what this node holds, because it stops; return how many deliveries."""
-        return (await self._writer.do(recover.put_back_own)).told(self._events)
+        return (await self._writer.do(recover.put_back_own)).report(self._events)
 
     async def change_rate(self, provider: str, windows: tuple[Window, ...]) -> None:
         """Let this node ask ``provider`` at another rate from now on; what went already counts."""
@@ -134,7 +134,7 @@ class QueueSpool(QueuePart):
         if self.clock is not None:
             return
         await self._writer.do(partial(clock_step.shift_lanes, seconds=seconds))
-        while await self._writer.do(partial(clock_step.pull, seconds=-seconds, limit=_PULLED)):
+        while await self._writer.do(partial(clock_step.shift_deliveries, seconds=-seconds, limit=_SHIFTED)):
             pass
 
     async def close(self) -> None:

@@ -91,16 +91,16 @@ def _with_cookie(request: ApiRequest, value: str, age: int) -> ApiResponse:
 
 async def _status(sources: Sources, request: ApiRequest) -> ApiResponse:
     checks = dict(await sources.relay.readiness())
-    told = await sources.of_spool(sources.clock.seconds() - DAY)
+    state = await sources.of_spool(sources.clock.seconds() - DAY)
     return json_answer(
         {
             "version": VERSION,
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
-            "attention": attention(told.stats, sources.relay.log_trouble(), told.silent),
-            "stats": None if sources.spool is None else plain(told.stats),
-            "nodes": plain(told.nodes),
-            "refused": told.refused,
+            "attention": attention(state.stats, sources.relay.log_trouble(), state.silent),
+            "stats": None if sources.spool is None else plain(state.stats),
+            "nodes": plain(state.nodes),
+            "refused": state.refused,
             "listeners": [dict(listener) for listener in sources.relay.listeners()],
             "captured": sources.captured is not None,
             "who": request.who,

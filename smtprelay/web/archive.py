@@ -73,7 +73,9 @@ async def _export(archive: Archive, request: ApiRequest) -> ApiResponse:
         page = await archive.export(selection, mark, moving=moving, who=_who(request, wanted))
     except LookupError as error:
         raise ApiProblem(404, str(error.args[0])) from None
-    return json_answer({"messages": list(map(_told, page.items)), "mark": page.mark, "left": list(page.left)})
+    return json_answer(
+        {"messages": list(map(_listed, page.items)), "mark": page.mark, "left": list(page.left)}
+    )
 
 
 async def _exported(archive: Archive, request: ApiRequest) -> ApiResponse:
@@ -142,7 +144,7 @@ def _result(result: bool | Exception) -> dict[str, str]:
     return {"done": "imported" if result else "present", "why": ""}
 
 
-def _told(item: ArchiveItem) -> dict[str, Any]:
+def _listed(item: ArchiveItem) -> dict[str, Any]:
     content = {} if item.content is None else {"content": base64.b64encode(item.content).decode()}
     return {"message": written(item.archived), **content}
 

@@ -183,24 +183,24 @@ class Sources:
 
         :param since: also ask for its nodes, and for the rows of refused mail from this time on.
         """
-        told = SpoolState()
-        asking = Deferred.fromCoroutine(self._ask_spool(told, since))
+        state = SpoolState()
+        asking = Deferred.fromCoroutine(self._ask_spool(state, since))
         try:
             await asking.addTimeout(PATIENCE, self.clock)
         except TookTooLong:
-            told.silent = f"no answer within {PATIENCE:g} s: look whether its database or disk hangs"
+            state.silent = f"no answer within {PATIENCE:g} s: look whether its database or disk hangs"
         except Exception as error:  # noqa: BLE001 -- whatever the engine raises
-            told.silent = str(error) or type(error).__name__
-        if told.silent:
-            self.events("spool.failed", operation="stats", reason=told.silent)
-        return told
+            state.silent = str(error) or type(error).__name__
+        if state.silent:
+            self.events("spool.failed", operation="stats", reason=state.silent)
+        return state
 
-    async def _ask_spool(self, told: SpoolState, since: float | None) -> None:
+    async def _ask_spool(self, state: SpoolState, since: float | None) -> None:
         if self.operations.lanes is not None:
-            told.stats = await self.operations.lanes.stats()
+            state.stats = await self.operations.lanes.stats()
         if since is not None:
-            told.nodes = () if self.spool is None else await self.spool.admin.nodes()
-            told.refused = len(await self.refusals.refused(RefusalFilter(since=since)))
+            state.nodes = () if self.spool is None else await self.spool.admin.nodes()
+            state.refused = len(await self.refusals.refused(RefusalFilter(since=since)))
 
     @property
     def uptime(self) -> float:

@@ -5,8 +5,8 @@ import base64
 from smtprelay.dispatch.dsn.original_part import Original, header_of, whole_message
 from smtprelay.dispatch.dsn.render import BounceSettings, render
 from smtprelay.dispatch.dsn.report import Report, ReportedRecipient
-from smtprelay.dispatch.dsn.status_part import status
-from smtprelay.dispatch.dsn.text_part import letter
+from smtprelay.dispatch.dsn.status_part import status_lines
+from smtprelay.dispatch.dsn.text_part import text_lines
 from smtprelay.model.message import Recipient
 from tests.providers.acs_wiring import NOW, Case, delivery, joined_acs
 
@@ -29,7 +29,9 @@ def bounce(original: Original, sender: str) -> bytes:
         original=original,
     )
     settings = BounceSettings(sender=sender, hostname="relay.example.com")
-    return render(report, settings, letter(report, settings.hostname), status(report, settings.hostname))
+    return render(
+        report, settings, text_lines(report, settings.hostname), status_lines(report, settings.hostname)
+    )
 
 
 class BounceTests(Case):

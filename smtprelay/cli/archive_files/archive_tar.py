@@ -136,8 +136,8 @@ def _compare(manifest: Mapping[str, Any] | None, count: int) -> None:
         raise CliError(FAILED, why)
     schema, messages = manifest.get("schema"), manifest.get("messages")
     if (schema, messages) != (SCHEMA, count):
-        told = f"the archive's manifest speaks of {messages} messages in the form {schema!r}"
-        raise CliError(FAILED, f"{told}: here are {count} in {SCHEMA!r}")
+        found = f"the archive's manifest speaks of {messages} messages in the form {schema!r}"
+        raise CliError(FAILED, f"{found}: here are {count} in {SCHEMA!r}")
 
 
 def _values(content: Any, size: int) -> tuple[dict[str, Any] | None, str]:

@@ -29,7 +29,7 @@ def clean(text: str) -> str:
 
 
 def reason(why: str) -> str:
-    """Return what was said, as much of it as a person reads."""
+    """Return the reason of a provider, cut to what a person reads."""
     return clean(why[: 4 * _LONGEST_REASON])[:_LONGEST_REASON] or "no reason was given"
 
 

@@ -2,8 +2,8 @@
 What a report says, as values: the recipients that the sender asked about, and their outcomes.
 
 A report says one of three things of a recipient (RFC 3464 §2.3.3): his mail ``failed``, is ``delayed``, or
-was ``relayed`` to a system that does not report further. ``letter`` and ``status`` write them down, for
-people and for programs; ``bounce`` makes them a mail. Pure.
+was ``relayed`` to a system that does not report further. ``text_part`` and ``status_part`` write them down,
+for people and for programs; ``render`` makes them a mail. Pure.
 """
 
 import re
@@ -87,8 +87,8 @@ class Report:
     @property
     def actions(self) -> Sequence[str]:
         """What it tells, the worst first."""
-        told = {reported.action for reported in self.recipients}
-        return [action for action in ACTIONS if action in told]
+        present = {reported.action for reported in self.recipients}
+        return [action for action in ACTIONS if action in present]
 
     @property
     def subject(self) -> str:

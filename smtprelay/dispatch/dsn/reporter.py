@@ -16,8 +16,8 @@ from twisted.internet.task import deferLater
 from smtprelay.dispatch.dsn.original_part import NOTHING, Original, header_of, whole_message
 from smtprelay.dispatch.dsn.render import BounceSettings, render
 from smtprelay.dispatch.dsn.report import DELAYED, FAILED, RELAYED, Report, ReportedRecipient, is_wanted
-from smtprelay.dispatch.dsn.status_part import status
-from smtprelay.dispatch.dsn.text_part import letter
+from smtprelay.dispatch.dsn.status_part import status_lines
+from smtprelay.dispatch.dsn.text_part import text_lines
 from smtprelay.interfaces import Body
 from smtprelay.mime.head import head_of
 from smtprelay.model.attempt import Claim, NewMessage
@@ -117,8 +117,8 @@ class DsnReporter:
         # RFC 3461 §4.3: RET is for failures only.
         full = failed and delivery.envelope.parameters.get("RET", "") == "FULL"
         report = evolve(report, original=await self._original(delivery, body, full=full))
-        text = await self._written(letter(report, settings.hostname))
-        fields = await self._written(status(report, settings.hostname))
+        text = await self._written(text_lines(report, settings.hostname))
+        fields = await self._written(status_lines(report, settings.hostname))
         envelope = self._envelope(report.to, settings.copy if failed else "")
         new = self._post(envelope, render(report, settings, text, fields), delivery.message)
         return evolve(new, kind=_KINDS[report.actions[0]])

@@ -13,11 +13,11 @@ from smtprelay.mime.date import date
 #: Characters of a diagnostic text: a single word must fit a line.
 _LONGEST: Final = 900
 
-#: The reply in what a provider that speaks SMTP said.
+#: The reply in the reason of a provider that speaks SMTP.
 _REPLY: Final = re.compile(r"(?:^|: )([245]\d\d .*)", re.ASCII | re.DOTALL)
 
 
-def status(report: Report, hostname: str) -> Iterator[str]:
+def status_lines(report: Report, hostname: str) -> Iterator[str]:
     """
     Give the lines of the fields of ``report``, a group for the message and one for each recipient.
 

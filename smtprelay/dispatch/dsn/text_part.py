@@ -9,7 +9,7 @@ from smtprelay.dispatch.dsn.fields import clean, reason, wrapped
 from smtprelay.dispatch.dsn.report import DELAYED, FAILED, RELAYED, Report, ReportedRecipient
 from smtprelay.mime.date import date
 
-#: What is said above the recipients of each action.
+#: The text above the recipients of each action.
 _OPENINGS: Final = {
     FAILED: "Your message could not be delivered to the recipients below, and it will not be tried again.",
     DELAYED: "Your message could not be delivered yet to the recipients below. You need not send it again:"
@@ -42,7 +42,7 @@ _PLAIN: Final = {
 }
 
 
-def letter(report: Report, hostname: str) -> Iterator[str]:
+def text_lines(report: Report, hostname: str) -> Iterator[str]:
     """Give the lines of what ``report`` says, the work for a recipient when its lines are asked for."""
     yield from (f"This is the mail relay at {hostname}.", "")
     for action in report.actions:
@@ -67,8 +67,8 @@ def _section(report: Report, action: str) -> Iterator[str]:
 
 
 def _paragraph(reported: ReportedRecipient, provider: str) -> list[str]:
-    said = "Last known" if reported.action == DELAYED else f"Reason ({provider})"
-    words = [f"{_plain(reported)} ({reported.status})".lstrip(), f"{said}: {reason(reported.why)}"]
+    label = "Last known" if reported.action == DELAYED else f"Reason ({provider})"
+    words = [f"{_plain(reported)} ({reported.status})".lstrip(), f"{label}: {reason(reported.why)}"]
     if not reported.why and reported.action in _SILENT:
         words = [_SILENT[reported.action].format(provider=provider)]
     indented = [line for text in words for line in wrapped(text, "    ", "    ")]

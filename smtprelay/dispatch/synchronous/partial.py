@@ -72,7 +72,7 @@ class PartialSuccess:
         route = context.routes[delivery.route]
         failover = Failover(delivery, route.via, context.providers)
         # A delivery that found no slot is deferred: no provider has refused the mail.
-        said = {
+        tried = {
             address: Deferred(outcome.why) if isinstance(outcome, ProvidersBusy) else outcome
             for address, outcome in results.items()
         }
@@ -85,7 +85,7 @@ class PartialSuccess:
                 chance=context.jitter(),
                 elsewhere=partial(failover.next_provider, self.permits.stopped, sizes),
             )
-            return settle(case, said)
+            return settle(case, tried)
 
         decision = await with_sizes(ask, delivery.envelope, body)
         return (await self.notices.added(claim, decision, body)).settlement
@@ -94,7 +94,7 @@ class PartialSuccess:
         """
         Return the bounce about the other recipients, if they are not tried again.
 
-        ``None`` if nobody is to be told.
+        ``None`` if nobody is to be notified.
         """
         discarded = self.context.routes[delivery.route].on_failed == "discard"
         ended = {

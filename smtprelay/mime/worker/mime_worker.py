@@ -180,8 +180,8 @@ class ProcessMimeWorker:
         except TookTooLong:
             raise MimeWorkerTimeout(f"no answer of the MIME worker within {deadline:.0f} s") from None
         except TaskFailedError as error:
-            answered = error.told["type"] != _NO_MEMORY
-            self._raise(error.told)
+            answered = error.failure["type"] != _NO_MEMORY
+            self._raise(error.failure)
         finally:
             # Without an answer half of a mail may be in the pipe, or the result may not be needed any more.
             if answered:
@@ -190,15 +190,15 @@ class ProcessMimeWorker:
                 self._drop()
         return done
 
-    def _raise(self, told: Mapping[str, str]) -> NoReturn:
+    def _raise(self, failed: Mapping[str, str]) -> NoReturn:
         """Raise what a task raised, or what stands for it, without the traceback of how it came here."""
-        if told["type"] == name_of(TooComplexError):
-            raise TooComplexError(told["text"]) from None
-        if told["type"] == _NO_MEMORY:
+        if failed["type"] == name_of(TooComplexError):
+            raise TooComplexError(failed["text"]) from None
+        if failed["type"] == _NO_MEMORY:
             raise MailTooCostly(
                 "work on the mail needs more memory than a mail of its size may use"
             ) from None
-        raise MimeTaskError(told["line"]) from _Traceback(told["traceback"])
+        raise MimeTaskError(failed["line"]) from _Traceback(failed["traceback"])
 
     # --- the process
 

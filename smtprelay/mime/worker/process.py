@@ -49,12 +49,12 @@ class TaskFailedError(Exception):
     """
     A task raised an exception in the process.
 
-    :ivar told: the report that :func:`smtprelay.mime.worker.task.failure` made of it.
+    :ivar failure: what :func:`smtprelay.mime.worker.task.failure` returned.
     """
 
-    def __init__(self, told: Mapping[str, str]) -> None:
-        super().__init__(told["line"])
-        self.told = told
+    def __init__(self, failure: Mapping[str, str]) -> None:
+        super().__init__(failure["line"])
+        self.failure = failure
 
 
 class MimeProcess(ProcessProtocol):
@@ -130,13 +130,13 @@ class MimeProcess(ProcessProtocol):
                 raise self._why
             size = self._put(chunk, size)
         self._send(frame(TASK, json.dumps({**request, "size": size}).encode()))
-        kind, said = await self._next()
+        kind, content = await self._next()
         if kind == FAILURE:
-            raise TaskFailedError(json.loads(said))
+            raise TaskFailedError(json.loads(content))
         if kind != FACTS:
             raise self._lost(f"it answered out of turn ({kind!r})")
-        told = json.loads(said)
-        return told["facts"], shared_file.take(self._file, told["octets"])
+        answer = json.loads(content)
+        return answer["facts"], shared_file.take(self._file, answer["octets"])
 
     def _put(self, octets: bytes, at: int) -> int:
         try:
@@ -187,11 +187,11 @@ class MimeProcess(ProcessProtocol):
         if self.over:
             return
         try:
-            for said in self._decoder.feed(data):
-                if said[0] == READY and not self.ready:
+            for received in self._decoder.feed(data):
+                if received[0] == READY and not self.ready:
                     self.ready = True
                 else:
-                    self._frames.append(said)
+                    self._frames.append(received)
         except FrameError as error:
             self._lost(str(error))
         if self._frames or self._why is not None:

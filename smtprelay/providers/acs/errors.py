@@ -97,7 +97,7 @@ class ApiError:
     texts: Sequence[str] = ()
 
 
-NOTHING_SAID: Final = ApiError("", "")
+NO_ERROR: Final = ApiError("", "")
 
 
 @frozen

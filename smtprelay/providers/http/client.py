@@ -176,11 +176,11 @@ class Http:
         except _NETWORK as exc:
             seconds = self._deadlines.seconds
             if self._deadlines.end(waiting):
-                contact.stage, said = unreached(exc, host, seconds)
+                contact.stage, reason = unreached(exc, host, seconds)
             else:
-                said = f"{silence(contact.stage, host)} within {seconds:g} s"
-            contact.failed(said)
-            raise (AnswerLost if body and upload.sent else NotSent)(said) from exc
+                reason = f"{silence(contact.stage, host)} within {seconds:g} s"
+            contact.failed(reason)
+            raise (AnswerLost if body and upload.sent else NotSent)(reason) from exc
         finally:
             contact.dropped()
             self._deadlines.end(waiting)

@@ -115,7 +115,7 @@ class ApiProxy:
     shared: bool
     ask: Callable[..., Coroutine[Deferred[Any], Any, ApiResponse]] = ask
     draining: bool = field(default=False, init=False)
-    #: When it was said, and what every worker is told, by what it is about.
+    #: Repeated to workers that start later: when it was made, its URI and the request, by what it changes.
     _lasting: dict[tuple[str, str], tuple[float, str, ApiRequest]] = field(factory=dict, init=False)
 
     def parts(self, config: Config) -> Parts:
@@ -207,10 +207,10 @@ class ApiProxy:
     async def repeat(self, worker: Worker) -> None:
         """Repeat the lasting requests to a worker that has become ready; raises if one of them fails."""
         asking = []
-        for said, uri, request in self._lasting.values():
+        for made, uri, request in self._lasting.values():
             order = json.loads(request.body)
             if "for" in order:
-                order["for"] -= self.reactor.seconds() - said
+                order["for"] -= self.reactor.seconds() - made
             if order.get("for", 1) > 0:
                 repeated = evolve(request, body=json.dumps(order).encode())
                 asking.append(Deferred.fromCoroutine(self._ask(worker, "POST", uri, repeated)))
@@ -224,7 +224,7 @@ class ApiProxy:
         about = (_LASTING.get(route.path, "") if route.method == "POST" else "", request.path.get("name", ""))
         before = self._lasting.get(about)
         if about[0]:
-            # From before it is said: a worker may become ready meanwhile.
+            # Before it is sent: a worker may become ready meanwhile.
             self._lasting[about] = (self.reactor.seconds(), uri, request)
         expected = len(self._ready())
         answers = list((await self.all(route.method, uri, request)).values())
@@ -257,13 +257,13 @@ class ApiProxy:
             return answer
         checks = await sources.relay.readiness()
         workers = [{"number": each.number, "pid": each.pid, "ready": each.ready} for each in self.workers]
-        told: WorkerAnswer = json.loads(answer.body) | {
+        status: WorkerAnswer = json.loads(answer.body) | {
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
             "listeners": sources.relay.listeners(),
             "workers": workers,
         }
-        return json_answer(told)
+        return json_answer(status)
 
     def _ready(self) -> Sequence[Worker]:
         return [worker for worker in self.workers if worker.ready]

@@ -231,16 +231,16 @@ def make_endpoint(reactor: Any, text: str) -> Any:
 
 def described(listener: Listener, port: Any) -> Mapping[str, Any]:
     """Return a listener that is open as a JSON object."""
-    address = spoken_address(port.getHost())
+    address = address_text(port.getHost())
     return {"name": listener.name, "endpoint": listener.endpoint, "address": address}
 
 
-def spoken(addresses: Mapping[str, Any]) -> str:
+def addresses_line(addresses: Mapping[str, Any]) -> str:
     """Return where a relay listens, in one line."""
-    return ", ".join(f"{name} on {spoken_address(address)}" for name, address in addresses.items())
+    return ", ".join(f"{name} on {address_text(address)}" for name, address in addresses.items())
 
 
-def spoken_address(address: Any) -> str:
+def address_text(address: Any) -> str:
     """Return an address of Twisted's as people write it."""
     host = getattr(address, "host", None)
     if host is None:

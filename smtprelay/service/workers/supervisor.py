@@ -35,7 +35,7 @@ from smtprelay.service.reload import FileReloading, as_failed, reloaded, unexpec
 from smtprelay.service.threads import Threads
 from smtprelay.service.workers.api_proxy import SHORT_PATIENCE, ApiProxy, RemoteRefusals, control_of
 from smtprelay.service.workers.monitor import Monitor, Worker, command
-from smtprelay.service.workers.sockets import FIRST_SOCKET, MEMORY, Sockets, spoken
+from smtprelay.service.workers.sockets import FIRST_SOCKET, MEMORY, Sockets, addresses_line
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.aggregate import Gathered
 from smtprelay.telemetry.log import Fanout, Log
@@ -176,35 +176,35 @@ class Supervisor(Service):
         return self._cannot_start(failure.value)
 
     def _cannot_start(self, error: Exception) -> Deferred[None]:
-        told = explain(error)
-        stopped = self._stop(tell_failed(self._events, told))
+        failure = explain(error)
+        stopped = self._stop(tell_failed(self._events, failure))
         self.running = False
-        return stopped.addCallback(lambda _: self.started.errback(told))
+        return stopped.addCallback(lambda _: self.started.errback(failure))
 
     # --- what happens to the workers
 
     def worker_waits(self, worker: Worker) -> None:
         """Turn clients away if no other one is ready."""
-        self._see_who_accepts()
+        self._update_acceptance()
         self._events("worker.waiting", worker=worker.number)
 
     def worker_ready(self, worker: Worker) -> None:
         """Use it; with the first one the relay is ready."""
-        self._see_who_accepts()
+        self._update_acceptance()
         self._events("worker.ready", worker=worker.number, pid=worker.pid)
         self._watch(self._refusals.flush())
         self._watch(self._proxy.repeat(worker))
         if not self.started.called and self._stopping is None:
-            self._events("relay.ready", listeners=spoken(self.addresses))
+            self._events("relay.ready", listeners=addresses_line(self.addresses))
             self.metrics.ready(True)
             self._reloading.target = self
             self.started.callback(None)
 
     def worker_unresponsive(self, worker: Worker) -> None:
-        """Only say so: it dies next."""
+        """Report it: it dies next."""
         self._events("worker.unresponsive", worker=worker.number, pid=worker.pid)
 
-    def _see_who_accepts(self) -> None:
+    def _update_acceptance(self) -> None:
         """Turn clients away while workers wait for a database, which may take long; a new worker does not."""
         ready = any(worker.ready for worker in self._workers)
         self._sockets.turn_away(any(worker.waiting for worker in self._workers) and not ready)
@@ -212,14 +212,14 @@ class Supervisor(Service):
 
     def worker_died(self, worker: Worker) -> None:
         """Forget what it counted; stop if it could not start."""
-        self._see_who_accepts()
+        self._update_acceptance()
         self._memory.forget(worker.number)
-        self._gathered.depart(worker.number)
+        self._gathered.worker_ended(worker.number)
         assert self._monitor is not None
         deaths = self._monitor.deaths
         self._events("worker.died", worker=worker.number, pid=worker.pid, reason=worker.reason, deaths=deaths)
         if worker.status and not self.started.called and self._stopping is None:
-            # The worker has said what is wrong, and another one would say the same.
+            # The worker has logged what is wrong, and another one would fail, too.
             why = f"worker {worker.number} cannot start ({worker.reason})"
             self._cannot_start(StartFailed(why, worker.status))
 
@@ -278,10 +278,10 @@ class Supervisor(Service):
             checks["recovery"] = "no worker has been ready yet"
         answers = await self._proxy.all("GET", "/readyz", patience=SHORT_PATIENCE)
         if not any(answer.status == 200 for answer in answers.values()):  # noqa: PLR2004 -- OK
-            said = [f"worker {n}: {_line(answer.body)}" for n, answer in sorted(answers.items())]
+            reasons = [f"worker {n}: {_line(answer.body)}" for n, answer in sorted(answers.items())]
             waiting = (each for each in self._workers if each.waiting)
-            said += [f"worker {each.number}: it waits for the spool's database" for each in waiting]
-            checks["workers"] = "; ".join(said) or "no worker answers"
+            reasons += [f"worker {each.number}: it waits for the spool's database" for each in waiting]
+            checks["workers"] = "; ".join(reasons) or "no worker answers"
         return checks
 
     async def registry(self) -> CollectorRegistry:

@@ -87,10 +87,10 @@ def database_clock() -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
 
 
-def new_node(alone: SpoolNode) -> SpoolNode:
-    """Return ``alone`` as one of several, with a name that no other process has, nor had before."""
+def new_node(node: SpoolNode) -> SpoolNode:
+    """Return ``node`` as one of several, with a name that no other process has, nor had before."""
     name = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(3)}"
-    return evolve(alone, name=name, locking=_ROW_LOCKS)
+    return evolve(node, name=name, locking=_ROW_LOCKS)
 
 
 @define(kw_only=True)
@@ -135,11 +135,11 @@ class PostgresEngine(Engine):
         connection = PostgresConnection(self.url)  # a migration takes as long as it takes
         try:
             try:
-                self._see_to_tables(connection, "SELECT pg_advisory_xact_lock(?)", (_MIGRATING,))
+                self._create_tables(connection, "SELECT pg_advisory_xact_lock(?)", (_MIGRATING,))
             except (UndefinedFunction, NotSupportedError):
                 # Not all that speak the protocol have it. Of two that make the same table one fails, then.
                 connection.close()
-                self._see_to_tables(connection, "SELECT 1")
+                self._create_tables(connection, "SELECT 1")
             self._notifying = _can_notify(connection)
             return self._session()
         except (Error, ValueError) as error:
@@ -196,7 +196,7 @@ class PostgresEngine(Engine):
     def disconnect(self, connection: Connection) -> None:
         """Leave: other nodes need not wait for this one any more."""
         assert isinstance(connection, PostgresConnection)
-        # If it cannot be said, the others will see it.
+        # If that fails, the others see that it sends nothing any more.
         with suppress(Error, SpoolFault):
             connection.execute("DELETE FROM node WHERE name = ?", (self.node.name,))
         connection.close()
@@ -221,7 +221,7 @@ class PostgresEngine(Engine):
         """Return how much room the spool takes; what could be freed is unknown."""
         return Space(used=postgres_size.used(connection, self.plenty))
 
-    def _see_to_tables(self, connection: Connection, lock: str, parameters: Sequence[Any] = ()) -> None:
+    def _create_tables(self, connection: Connection, lock: str, parameters: Sequence[Any] = ()) -> None:
         """Create or migrate the tables in one transaction; ``lock`` locks out every other one meanwhile."""
         connection.execute("BEGIN")
         connection.execute(lock, parameters)

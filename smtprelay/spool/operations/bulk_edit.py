@@ -35,7 +35,7 @@ _FOUND: Final = (
     " JOIN message m ON m.id = d.message JOIN lane l ON l.id = d.lane WHERE d.message IN ({})"
 )
 
-#: A delivery, and of what its sender was told.
+#: A delivery, and of what its sender was notified.
 FoundDelivery = tuple[Delivery, int]
 
 #: Why a delivery in some state is left unchanged.
@@ -159,7 +159,7 @@ def _deliveries(
     connection: Connection, names: Sequence[tuple[str, int]]
 ) -> dict[tuple[str, int], FoundDelivery]:
     """
-    Return those that are there of the deliveries with these names, and of what their senders were told.
+    Return those that are there of the deliveries with these names, and of what their senders were notified.
 
     They have the open recipients; a failed one has those who failed.
     """

@@ -77,8 +77,8 @@ class PutBack:
     def __add__(self, other: "PutBack") -> "PutBack":
         return PutBack(self.count + other.count, self.held + other.held)
 
-    def told(self, events: Events) -> int:
-        """Say what is held; return the count."""
+    def report(self, events: Events) -> int:
+        """Report what is held; return the count."""
         for message, delivery, provider in self.held:
             events(
                 "message.held", message=message, delivery=delivery, provider=provider, reason=suspects.REASON

@@ -192,7 +192,7 @@ class SpoolIncoming:
         self._context.capacity.count(0, count)
 
     def _failed(self, failure: Failure) -> None:
-        """Remember that the message is lost; its sender is told at the end of the data."""
+        """Remember that the message is lost; its client is refused at the end of the data."""
         fault = failure.value
         self._give_up(fault if isinstance(fault, SpoolFault) else SpoolFault(str(fault)))
 

@@ -44,7 +44,9 @@ def make_report(*recipients: ReportedRecipient, headers: bytes = HEADERS, **chan
 
 def rendered(report: Report) -> bytes:
     hostname = BOUNCES.hostname
-    return render(report, BOUNCES, text_part.letter(report, hostname), status_part.status(report, hostname))
+    return render(
+        report, BOUNCES, text_part.text_lines(report, hostname), status_part.status_lines(report, hostname)
+    )
 
 
 def parse(report: Report) -> EmailMessage:

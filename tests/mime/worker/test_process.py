@@ -69,7 +69,7 @@ class ProcessTests(SynchronousTestCase):
         """What is told of an exception in the process is what is raised here; it goes on living."""
         done = self.work(b"x")
         self.process.fails({"type": "a:B", "line": "B: text", "text": "text"})
-        self.assertEqual(self.failureResultOf(done, TaskFailedError).value.told["type"], "a:B")
+        self.assertEqual(self.failureResultOf(done, TaskFailedError).value.failure["type"], "a:B")
         self.assertFalse(self.worker.over)
 
     def test_garbage(self):

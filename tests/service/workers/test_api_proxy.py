@@ -284,7 +284,7 @@ class GatherTests(ProxyCase):
 
     def restart(self, worker: Worker) -> None:
         """Let a worker die, and another process have its number."""
-        self.gathered.depart(worker.number)
+        self.gathered.worker_ended(worker.number)
         worker.pid += 1
 
     def test_an_answer_is_taken_when_it_comes(self) -> None:

@@ -28,7 +28,7 @@ from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics
 from smtprelay.web.auth import Access
 from smtprelay.web.captured_mail import CapturedAttachment, CapturedMessage
-from smtprelay.web.context import Draining, Operations, Sources
+from smtprelay.web.context import Draining, Operations, Reloading, Sources
 from smtprelay.web.site import build_site
 from tests.recording import Recording
 
@@ -277,6 +277,7 @@ class Fixture:
         *,
         access: Callable[[Clock], Access] | None = None,
         draining: Draining | None = None,
+        reloading: Reloading | None = None,
         targets: RoutingTargets = NO_TARGETS,
         **changes: Any,
     ) -> None:
@@ -294,7 +295,11 @@ class Fixture:
             spool=self.spool,
             refusals=Refusals(self.clock, self.events),
             operations=Operations(
-                lanes=self.spool.admin, operator=self.operator, draining=draining, targets=targets
+                lanes=self.spool.admin,
+                operator=self.operator,
+                draining=draining,
+                reloading=reloading,
+                targets=targets,
             ),
             captured=FakeCapturedMail(),
         )

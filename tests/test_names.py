@@ -25,11 +25,11 @@ PLAIN = """
     cut daemon data database date deadline decoder defaults defer deferred deliver delivered
     deliveries demo detail dialog direct disk dispatch dot draft driver drops dsn due duration edit
     effective encoded end endpoint entry env environment error errors esmtp example exchange
-    exclusive exit export exposition extensions factory failed fake families family fault feedback
-    field file filesystem filter finding finish first fit foreign format found frame from garbled
-    gathered group handshake hangs hash head health healthcheck heartbeat histogram hop http i id
-    import in incoming index inherited init inline input interfaces interpolate invalid iso item
-    iteration json kept keys known labels later level lifeline limit line literal load locate
+    exclusive exit explain export exposition extensions factory failed fake families family fault
+    feedback field file filesystem filter finding finish first fit foreign format found frame from
+    garbled gathered group handshake hangs hash head health healthcheck heartbeat histogram hop http
+    i id import in incoming index inherited init inline input interfaces interpolate invalid iso
+    item iteration json kept keys known labels later level lifeline limit line literal load locate
     location lock log logging lost maildir main maintenance mapped mark markup match memory merge
     metrics mime missing misspelt model monitor multipart named nameless net network new next no not
     notification notifier number off offline open operation operator options origin original

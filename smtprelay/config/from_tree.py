@@ -8,7 +8,7 @@ the rest can be checked as a whole.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, partial
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from attrs import fields_dict, has
 from cattrs import Converter
@@ -27,30 +27,18 @@ from smtprelay.config.problem import (
     words_of,
     wrong,
 )
+from smtprelay.config.setting import UNITS, all_settings, given
 from smtprelay.config.tree import Scalar, Table, TreeNode, without
 from smtprelay.config.unavailable import unavailable
 from smtprelay.config.unknown_keys import unknown_keys
-from smtprelay.model import route as model_route
 from smtprelay.model.units import Misspelt
 from smtprelay.providers.registry import kinds
-from smtprelay.settings import values
 from smtprelay.settings.complaint import below, did_you_mean
 from smtprelay.settings.provider import ProviderSettings, type_word
+from smtprelay.settings.values import notation_of
 
 #: A hook of cattrs: takes a node and its type.
 Hook = Callable[[TreeNode, Any], Any]
-
-#: Values of smtprelay.model are float and int; in the file they have units.
-UNITS: Final[Mapping[Any, Mapping[str, Any]]] = {
-    model_route.Limits: {"size": values.Size, "request": values.Size, "recipients": values.Count},
-    model_route.Schedule: {
-        "first": values.Duration,
-        "factor": values.Factor,
-        "max": values.Duration,
-        "jitter": values.Share,
-        "attempts": values.Count,
-    },
-}
 
 
 def structure(root: TreeNode, converter: Converter) -> tuple[Config, Table, list[Finding]]:
@@ -84,7 +72,7 @@ def make_converter(hooks: Mapping[Any, Hook]) -> Converter:
         if origin is Literal:
             return lambda node, _: expect_one_of(node, parts)
         if origin is Annotated:
-            return word_hook(parts[1])
+            return word_hook(_parser(kind))
         if origin is tuple:
             return _list_hook(parts[0], converter)
         return _map_hook(parts[0], parts[1], converter) if origin is Mapping else _table_hook(kind, converter)
@@ -114,6 +102,12 @@ def word_hook(parse: Callable[[str], Any]) -> Hook:
     return hook
 
 
+def _parser(kind: Any) -> Callable[[str], Any]:
+    notation = notation_of(given(kind))
+    assert notation is not None, f"{kind} is not annotated with its notation"
+    return notation.parse
+
+
 def _type_hook(classes_for: Callable[[str], Mapping[str, Any]], converter: Converter) -> Hook:
     """Return the hook that makes one of the classes for the word of the key "type", by these words."""
     hook_of = cache(partial(_table_hook, converter=converter))
@@ -134,7 +128,7 @@ def _list_hook(element: Any, converter: Converter) -> Hook:
         made = []
         bracketed = isinstance(node, Scalar) and node.text.startswith("[")
         if isinstance(node, Scalar) and get_origin(element) is Annotated and not bracketed:
-            _expect_good_words(node, get_args(element)[1])
+            _expect_good_words(node, _parser(element))
         for item in expect_items(node):
             try:
                 made.append(converter.structure(item, element))
@@ -164,7 +158,7 @@ def _expect_good_words(node: Scalar, parse: Callable[[str], Any]) -> None:
 
 
 def _map_hook(key_kind: Any, element: Any, converter: Converter) -> Hook:
-    parse_key = get_args(key_kind)[1]
+    parse_key = _parser(key_kind)
 
     def hook(node: TreeNode, _: Any) -> dict[Any, Any]:
         findings: list[Finding] = []
@@ -190,7 +184,7 @@ def _table_hook(cls: Any, converter: Converter) -> Hook:
     units = UNITS.get(cls, {})
     keys = {name: name.rstrip("_") for name in fields_dict(cls)}
     overrides = {
-        name: override(rename=key, struct_hook=word_hook(get_args(units[name])[1]) if name in units else None)
+        name: override(rename=key, struct_hook=word_hook(_parser(units[name])) if name in units else None)
         for name, key in keys.items()
     }
     # The overrides are by name; what else it takes has other types.
@@ -247,10 +241,8 @@ def _home(cls: Any, where: str, key: str) -> str:
 
 def _sections(cls: Any) -> dict[str, dict[str, None]]:
     """Return the keys in the sections of ``cls``, each with its sections."""
-    from smtprelay.config.reference import keys_of  # noqa: PLC0415 -- it needs the units of this module
-
     found: dict[str, dict[str, None]] = {}
-    for section, _, name in (path.rpartition(".") for path in keys_of(cls, "")):
-        if section:
-            found.setdefault(name, {})[section] = None
+    for each in all_settings(cls):
+        if each.where:
+            found.setdefault(each.name, {})[each.where] = None
     return found

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from smtprelay.config.defaults import complete
 from smtprelay.config.environment import SECTIONS, overlay
@@ -29,11 +29,13 @@ class Loaded:
 
     :ivar warnings: reported at each start.
     :ivar file: where it was read from.
+    :ivar root: what was given in the file, the environment and by options, with the place of each value.
     """
 
     config: Config
     warnings: tuple[Problem, ...]
     file: str
+    root: Table = field(repr=False, eq=False)
 
 
 def load(
@@ -74,7 +76,7 @@ def load(
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
     if any(problem.severity == "error" for problem in problems):
         raise ConfigError(problems)
-    return Loaded(config, tuple(problems), file)
+    return Loaded(config, tuple(problems), file, source.root)
 
 
 def _place(root: Table) -> TreeNode:

@@ -47,6 +47,9 @@ ROWS: Final = (
     UnavailableSetting("spool.seal_key", "sealing credentials"),
 )
 
+#: Sections that have only their defaults in this version; the example and the reference leave them out.
+ONLY_DEFAULTS: Final = ("privacy",)
+
 
 def unavailable(root: Table) -> list[Finding]:
     """

@@ -177,7 +177,11 @@ class EnvelopeDelivery:
             parameters=transaction.parameters,
         )
         draft = Draft(
-            id=context.new_id(), envelope=envelope, client=self._client, received=context.clock.seconds()
+            id=context.new_id(),
+            envelope=envelope,
+            client=self._client,
+            received=context.clock.seconds(),
+            counts_content=context.listener.counts_content,
         )
         incoming = context.receive(draft, context.router.plan(self._client, envelope))
         return incoming, incoming.write(received(draft, context.listener.hostname))

@@ -29,13 +29,15 @@ class FakeOutlet:
     most: int = 1
     measured: int = 0
     lane_by_sender: bool = False
+    reads_content: bool = False
 
     @property
     def limits(self) -> Limits:
         return Limits(size=self.size, request=self.request, recipients=self.recipients)
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:
-        return shape.size * self.least, shape.size * self.most
+        content = shape.in_json or 0 if self.reads_content else 0
+        return shape.size * self.least, shape.size * self.most + content
 
     async def measure(self, envelope: Envelope, body: Body) -> int:
         return self.measured

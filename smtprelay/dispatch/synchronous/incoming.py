@@ -143,7 +143,9 @@ class SynchronousIncoming:
         self._plan = plan
         self._synchronous = synchronous
         self._seconds = seconds
-        self._body = BodyBuffer(synchronous.defer_to_thread, synchronous.budget)
+        self._body = BodyBuffer(
+            synchronous.defer_to_thread, synchronous.budget, counts_content=draft.counts_content
+        )
         self._reply: Deferred[Reply] = Deferred()
         self._deadline: IDelayedCall | None = None
 

@@ -125,10 +125,9 @@ class ListenerFactory:
 
     def factory(self, listener: listeners.Listener) -> ESMTPFactory:
         """Return the factory of one listener."""
-        size = self.router.largest(listener.name, listener.limits.size)
-        policy = _policy(self.config, listener, size)
+        policy = _policy(self.config, listener, self.router)
         tls = _tls(listener.tls, self.reactor, self.events)
-        settings = _settings(self.config, listener, policy, tls, self._size_of(listener, size))
+        settings = _settings(self.config, listener, policy, tls, self._size_of(listener, policy.size))
         portal = self.portals.portal(listener, policy)
         return ESMTPFactory(
             portal, settings, self.reactor, self.events, memory=self.memory, refusals=self.refusals
@@ -141,7 +140,7 @@ class ListenerFactory:
         return self.router.limited_to(size) or ROUTES
 
 
-def _policy(config: Config, listener: listeners.Listener, size: int | None) -> ListenerPolicy:
+def _policy(config: Config, listener: listeners.Listener, router: Router) -> ListenerPolicy:
     return ListenerPolicy(
         name=listener.name,
         hostname=config.hostname,
@@ -152,7 +151,8 @@ def _policy(config: Config, listener: listeners.Listener, size: int | None) -> L
         auth_required=listener.auth.required,
         has_logins=_has_logins(config, listener),
         one_delivery=listener.delivery == "synchronous",
-        size=size,
+        size=router.largest(listener.name, listener.limits.size),
+        counts_content=router.counts_content(listener.name),
     )
 
 

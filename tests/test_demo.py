@@ -45,7 +45,7 @@ class SampleTests(SynchronousTestCase):
         self.assertNotIn("blind", str(mail))
 
 
-class CloudMailboxTests(SynchronousTestCase):
+class DemoMailTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.fake = FakeAcs(Clock(), keys=["a2V5"])
         self.captured = DemoMail(self.fake)

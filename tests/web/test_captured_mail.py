@@ -7,7 +7,7 @@ from smtprelay.web.captured_mail import LONGEST_TEXT, MOST_IMAGES
 from tests.web.asking import MAIL, NOW, Fixture
 
 
-class MailboxTests(SynchronousTestCase):
+class CapturedMailTests(SynchronousTestCase):
     def setUp(self):
         self.fixture = Fixture()
 

@@ -53,7 +53,7 @@ class Sockets:
 
     def __init__(self, hostname: str, refusals: Refusals) -> None:
         self._refusals = refusals
-        self._goodbye = partial(_Goodbye, hostname, refusals)
+        self._goodbye = partial(_RefusingProtocol, hostname, refusals)
         self._accepting = False
         self._ports: dict[str, tuple[Listener, Any]] = {}
 
@@ -105,7 +105,7 @@ class Sockets:
         port.stopReading()
 
 
-class _Goodbye(Protocol):
+class _RefusingProtocol(Protocol):
     """A client while no worker can take its mail."""
 
     def __init__(self, hostname: str, refusals: Refusals, listener: str) -> None:
@@ -147,11 +147,11 @@ class Inherited:
         # systemd has given its sockets to another process.
         text = re.sub(r"\bsystemd:.*", "tcp:0", text)
         return make_endpoint(
-            _Adopting(reactor, self.numbers[name], partial(self.memory.is_ahead, name)), text
+            _InheritingReactor(reactor, self.numbers[name], partial(self.memory.is_ahead, name)), text
         )
 
 
-class _Adopting:
+class _InheritingReactor:
     """A reactor on which everything listens on one socket, which is open already."""
 
     def __init__(self, reactor: Any, number: int, is_ahead: Callable[[], bool]) -> None:

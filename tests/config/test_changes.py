@@ -18,6 +18,7 @@ listeners: [{{name: lan, endpoint: "tcp:2525"}}, {{name: wan, endpoint: "tcp:252
 users: [{{name: ann, password_hash: "{HASH}"}}]
 providers:
   out: {{type: smarthost, host: mail.test, username: ann, password: secret, rate: [30/min]}}
+routes: [{{name: all, via: [out]}}]
 spool: {{path: spool}}
 http: [{{endpoint: "tcp:9090", serve: [health]}}]
 """
@@ -34,12 +35,9 @@ class ChangesTests(SynchronousTestCase):
             file = Path(folder) / "relay.yaml"
             file.write_text(text)
             loaded = load(str(file), {}).config
-        # Each was loaded from another folder.
-        return evolve(
-            loaded,
-            spool=loaded.spool and evolve(loaded.spool, path=Path(loaded.spool.path).name),
-            control_socket=Path(loaded.control_socket).name,
-        )
+        # Each was loaded from a folder of its own.
+        spool = loaded.spool and evolve(loaded.spool, path=Path(loaded.spool.path).name)
+        return evolve(loaded, spool=spool, control_socket=Path(loaded.control_socket).name)
 
     def texts(self, *edits: tuple[str, str]) -> list[str]:
         old = self.config()
@@ -64,7 +62,7 @@ class ChangesTests(SynchronousTestCase):
     def test_sections(self) -> None:
         """What comes, goes or becomes another thing is said as a whole."""
         other = "out: {type: capture, path: mail}\n"
-        whole = BASE[BASE.index("  out:") : BASE.index("spool:")].strip() + "\n"
+        whole = BASE[BASE.index("  out:") : BASE.index("routes:")].strip() + "\n"
         self.assertEqual(self.texts((whole, other)), ["providers.out: replaced"])
         self.assertEqual(
             self.texts((whole, f"{whole}  {other.replace('out', 'new')}"))[0], "providers.new: added"
@@ -77,7 +75,9 @@ class ChangesTests(SynchronousTestCase):
         self.assertEqual(
             self.texts(("password: secret", "password: other")), ["providers.out.password: changed"]
         )
-        self.assertEqual(self.texts((HASH, HASH[:-4] + "AAAA")), ["users.ann.password_hash: changed"])
+        self.assertEqual(
+            self.texts((HASH, HASH.replace("cSU1", "cSU2"))), ["users.ann.password_hash: changed"]
+        )
 
     def test_only_by_a_restart(self) -> None:
         """The spool, the workers and where the log goes stay as they are; the keys are told."""
@@ -96,7 +96,9 @@ class ChangesTests(SynchronousTestCase):
 
     def test_a_spool_that_comes_or_goes(self) -> None:
         """Without its spool the rest of a configuration means something else: it is refused as a whole."""
-        synchronous = BASE.replace('"}', '", delivery: synchronous}')
+        synchronous = BASE.replace('525"}', '525", delivery: synchronous}').replace(
+            '526"}', '526", delivery: synchronous}'
+        )
         without = (BASE, synchronous.replace("spool: {path: spool}\n", ""))
         self.assertRaises(ValueError, applicable, self.config(), self.config(without))
         self.assertRaises(ValueError, applicable, self.config(without), self.config())

@@ -150,12 +150,9 @@ class ReloadTests(TestCase):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", self.ports["new"]))
             taken.listen()
-            more = ('127.0.0.1"}}', '127.0.0.1"}}, {{name: new, endpoint: "tcp:{new}:interface=127.0.0.1"}}')
-            site = (
-                "spool:",
-                'http: [{{endpoint: "tcp:{new}:interface=127.0.0.1", serve: [health]}}]\nspool:',
-            )
-            for edit in (more, ("spool:", site)):
+            more = ', {{name: new, endpoint: "tcp:{new}:interface=127.0.0.1"}}'
+            site = 'http: [{{endpoint: "tcp:{new}:interface=127.0.0.1", serve: [health]}}]\nspool:'
+            for edit in (('127.0.0.1"}}', f'127.0.0.1"}}}}{more}'), ("spool:", site)):
                 away = ("via: [one]", "via: [one], expire: 1d")
                 failure = await self.assertFailure(
                     Deferred.fromCoroutine(self.reload(edit, away)), ReloadFailed

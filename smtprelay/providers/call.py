@@ -113,11 +113,11 @@ class Caller(Generic[C]):
             )
         return answer
 
-    def refused(self, answer: Response, statuses: Statuses) -> Outcome:
-        """Return what an answer that is no success means by ``statuses``, in its own words."""
+    def refused(self, answer: Response, statuses: Statuses, lane: str = "") -> Outcome:
+        """Return what an answer that is no success means by ``statuses``, in its own words, for ``lane``."""
         why = words(answer.status, "", answer.body[:_REPEATED].decode("utf-8", "replace"))
         wait = retry_after(answer.header("Retry-After"), self.seconds())
-        return outcome(by_status(statuses, answer.status), why, retry_after=wait)
+        return outcome(by_status(statuses, answer.status), why, retry_after=wait, lane=lane)
 
     async def close(self) -> None:
         """Close all connections."""

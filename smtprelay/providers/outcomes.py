@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final
 
-from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Throttled, Uncertain
 
 
 class Classification(Enum):
@@ -42,18 +42,29 @@ HTTP: Final[Statuses] = {
 
 
 def outcome(
-    classification: Classification, why: str, *, code: str = "5.0.0", retry_after: float | None = None
+    classification: Classification,
+    why: str,
+    *,
+    code: str = "5.0.0",
+    retry_after: float | None = None,
+    lane: str = "",
 ) -> Outcome:
-    """Return the outcome that ``classification`` names."""
+    """
+    Return the outcome that ``classification`` names.
+
+    :param lane: which one it stops, or slows down: the delivery's own, or ``""`` for the whole provider.
+    """
     match classification:
         case Classification.FAILED:
             return Failed(why, code)
         case Classification.BLOCKED:
-            return Blocked(why)
+            return Blocked(why, lane)
         case Classification.UNCERTAIN:
             return Uncertain(why)
-        case Classification.DEFERRED | Classification.THROTTLED:
-            return Deferred(why, retry_after, throttled=classification is Classification.THROTTLED)
+        case Classification.THROTTLED:
+            return Throttled(why, retry_after, lane)
+        case Classification.DEFERRED:
+            return Deferred(why, retry_after)
 
 
 def by_status(statuses: Statuses, status: int) -> Classification:

@@ -91,8 +91,7 @@ class Webhook(ProviderDefaults):
             return Deferred(str(exc))
         if answer.status in _SUCCESS:
             return Delivered(why=str(answer.status))
-        result = hook.refused(answer, _STATUSES)
-        return Blocked(result.why, delivery.lane) if isinstance(result, Blocked) else result
+        return hook.refused(answer, _STATUSES, delivery.lane)
 
 
 def checked(url: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from smtprelay.interfaces import Provider
 from smtprelay.model.message import Delivery, Envelope, Recipient
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Results, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Results, Throttled, Uncertain
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase as _TestCase
@@ -74,7 +74,8 @@ class FakedProvider(ABC):
         Prepare the next attempt.
 
         ``transient`` and ``permanent`` refuse the mail; ``credentials`` refuses us, for
-        good; ``lost`` takes the mail and cuts the connection instead of answering.
+        good; ``lost`` takes the mail and cuts the connection instead of answering. ``throttled`` says that we
+        ask for too much; so does ``retry-after``, and asks to wait for 7 seconds.
         """
 
     @abstractmethod
@@ -215,6 +216,30 @@ class DeferredContract(Contract):
         self.assertEqual(list(self.at.recipients()), [])
         self.assert_all(self.deliver(delivery(BOB)), Delivered)
         self.assertEqual(list(self.at.recipients()), [BOB])
+
+
+class ThrottledContract(Contract):
+    """Providers that say when they are asked for too much."""
+
+    def test_throttled(self) -> None:
+        """It is ``Throttled``, in the mail's lane or as a whole, with no time; the next attempt succeeds."""
+        self.at.play("throttled")
+        [outcome] = self.assert_all(self.deliver(delivery(BOB)), Throttled)
+        self.assertTrue(outcome.why)
+        self.assertIsNone(outcome.retry_after)
+        self.assertIn(outcome.lane, {"", self.at.provider.lane(delivery(BOB).envelope)})
+        self.assert_all(self.deliver(delivery(BOB)), Delivered)
+        self.assertEqual(list(self.at.recipients()), [BOB])
+
+
+class RetryAfterContract(Contract):
+    """Those of them that say for how long."""
+
+    def test_retry_after(self) -> None:
+        """``Throttled`` has the seconds of ``Retry-After``."""
+        self.at.play("retry-after")
+        [outcome] = self.assert_all(self.deliver(delivery(BOB)), Throttled)
+        self.assertEqual(outcome.retry_after, 7.0)
 
 
 class FailedContract(Contract):

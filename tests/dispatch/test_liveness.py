@@ -23,7 +23,7 @@ from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.synchronous.permits import ClientPatience, NoPermit, SynchronousPermits
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
-from smtprelay.model.outcome import Blocked, Delivered, Failed, Uncertain
+from smtprelay.model.outcome import Blocked, Delivered, Failed, Throttled, Uncertain
 from smtprelay.model.outcome import Deferred as Later
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.queue_admin import HoldRule
@@ -52,7 +52,7 @@ OUTCOMES = st.sampled_from(
         *[Delivered()] * 4,
         Later("busy"),
         Later("429", 20.0),
-        Later("429 too fast", throttled=True),
+        Throttled("429 too fast"),
         Failed("no"),
         Blocked("401"),
         Blocked("mailbox", "box"),

@@ -12,7 +12,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from smtprelay.model.memory_body import MemoryBody
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Throttled
 from smtprelay.providers.webhook import Webhook, checked, key_of
 from smtprelay.settings.provider import RemoteProviderSettings
 from smtprelay.testing.memory_http import MemoryHttp
@@ -102,10 +102,10 @@ class WebhookTests(SynchronousTestCase):
             404: Blocked,
             410: Blocked,
             422: Failed,
-            429: Deferred,
+            429: Throttled,
             500: Deferred,
             502: Deferred,
-            503: Deferred,
+            503: Throttled,
             504: Deferred,
         }.items():
             self.receiver.status = status
@@ -125,7 +125,7 @@ class WebhookTests(SynchronousTestCase):
         """It is passed on, and slows the lane down."""
         self.receiver.status, self.receiver.headers = 429, {"Retry-After": "7"}
         self.receiver.body = b"slow\r\ndown"
-        self.assertEqual(self.deliver(), Deferred("429 slow down", 7.0, throttled=True))
+        self.assertEqual(self.deliver(), Throttled("429 slow down", 7.0, "printers"))
 
     def test_nobody_there(self) -> None:
         """It is tried again."""

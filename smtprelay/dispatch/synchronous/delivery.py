@@ -29,7 +29,7 @@ from smtprelay.interfaces import Body, Events, Provider
 from smtprelay.model.attempt import Claim
 from smtprelay.model.fit import with_sizes
 from smtprelay.model.message import Delivery, Recipient
-from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Results, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Results, Throttled, Uncertain
 from smtprelay.model.route import Route, Schedule
 
 #: How a provider is asked what became of a request whose answer was lost.
@@ -214,14 +214,16 @@ def _without_parts(outcome: Outcome) -> Outcome:
         return Deferred(outcome.why, closed=True)
     if isinstance(outcome, Deferred):
         return evolve(outcome, closed=True, again=False)
-    return evolve(outcome, closed=True) if isinstance(outcome, Blocked) else outcome
+    return evolve(outcome, closed=True) if isinstance(outcome, Throttled | Blocked) else outcome
 
 
 def _may_go_on(outcome: Outcome | None) -> bool:
     """Tell whether another provider may still take the mail for this recipient."""
     if isinstance(outcome, Deferred):
         return not outcome.again
-    return isinstance(outcome, Blocked) or (isinstance(outcome, Failed) and outcome.code == TOO_LARGE)
+    if isinstance(outcome, Failed):
+        return outcome.code == TOO_LARGE
+    return isinstance(outcome, Throttled | Blocked)
 
 
 def _uncertain(delivery: Delivery, results: Results) -> tuple[Recipient, ...]:

@@ -18,7 +18,16 @@ from smtprelay.interfaces import Body, Events, MailTooCostly, MimeWorker, MimeWo
 from smtprelay.mime.address import ascii_domain
 from smtprelay.mime.parse import TooComplexError
 from smtprelay.model.message import Delivery, Envelope
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Results, Uncertain
+from smtprelay.model.outcome import (
+    Blocked,
+    Deferred,
+    Delivered,
+    Failed,
+    Outcome,
+    Results,
+    Throttled,
+    Uncertain,
+)
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.acs.api import AcsApi, content, operation_url, refusal
@@ -360,4 +369,4 @@ def _obstacle(outcome: Outcome) -> Outcome | None:
     """Return the outcome of all later recipients, which are not tried; ``None``: they are tried."""
     if isinstance(outcome, Uncertain):
         return Deferred(f"not tried after: {outcome.why}")
-    return outcome if isinstance(outcome, Deferred | Blocked) else None
+    return outcome if isinstance(outcome, Deferred | Throttled | Blocked) else None

@@ -1,1 +1,1 @@
-An attempt that the provider answers with "too many requests" is ``throttled`` in ``queue show``, no longer ``deferred``; at synchronous listeners its client reads ``451 4.3.2``.
+An attempt that the provider answers with "too many requests" is ``throttled`` in ``queue show``, no longer ``deferred``.

@@ -9,14 +9,14 @@ at each attempt, so that the receiver can tell a repetition.
 import base64
 import binascii
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final
 from urllib.parse import urlsplit
 
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.interfaces import Body
+from smtprelay.interfaces import Attempt
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.network import is_loopback
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Results
@@ -67,10 +67,9 @@ class Webhook(ProviderDefaults):
         """Return one lane for each webhook: a broken one holds up no other."""
         return "".join(envelope.addresses[:1])
 
-    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:  # noqa: ARG002 -- the seam's
+    async def deliver(self, attempt: Attempt) -> Results:
         """Send the event once."""
-        result = await self._send(delivery, await body.whole())
-        return dict.fromkeys(delivery.envelope.addresses, result)
+        return attempt.results(await self._send(attempt.delivery, await attempt.body.whole()))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from twisted.internet.defer import Deferred
 
-from smtprelay.interfaces import Body
+from smtprelay.interfaces import Attempt
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import Delivered, Outcome, Results
 from smtprelay.model.route import Limits
@@ -57,12 +57,13 @@ class ScriptedProvider(ProviderDefaults):
         """Return the key of the lane that ``envelope`` goes in; ``""`` is the provider's own."""
         return self._lane(envelope)
 
-    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:
+    async def deliver(self, attempt: Attempt) -> Results:
         """Give the next of ``answers``."""
+        delivery = attempt.delivery
         self.calls.append(("deliver", delivery.id))
-        self.sent.append((delivery, await body.whole()))
+        self.sent.append((delivery, await attempt.body.whole()))
         if self.takes:
-            release_slot()
+            attempt.release_slot()
         return await _results(delivery, self.answers.popleft() if self.answers else Delivered("scripted"))
 
     async def resolve(self, delivery: Delivery) -> Results | None:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from smtprelay.interfaces import Provider
+from smtprelay.interfaces import Attempt, Provider
 from smtprelay.model.message import Delivery, Envelope, Recipient
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Results, Throttled, Uncertain
 
@@ -119,7 +119,7 @@ class Contract(_TestCase):
 
     def deliver(self, item: Delivery, body: bytes = MAIL) -> Results:
         """Deliver once, and check that exactly the envelope's recipients have an outcome."""
-        results: Results = self.at.run(self.at.provider.deliver(item, BodyInPieces(body), lambda: None))
+        results: Results = self.at.run(self.at.provider.deliver(Attempt(item, BodyInPieces(body))))
         self.assertEqual(set(results), set(item.envelope.addresses))
         return results
 

@@ -21,6 +21,7 @@ from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.synchronous.permits import ClientPatience, NoPermit, SynchronousPermits
+from smtprelay.interfaces import Attempt
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.model.outcome import Blocked, Delivered, Failed, Throttled, Uncertain
@@ -105,11 +106,12 @@ class Moody(ProviderDefaults):
     def lane(self, envelope: Envelope) -> str:
         return "box" if envelope.sender.startswith("box") else ""
 
-    async def deliver(self, delivery: Any, body: Any, release_slot: Any) -> Any:
+    async def deliver(self, attempt: Attempt) -> Any:
         answer: Deferred[Any] = Deferred()
+        delivery = attempt.delivery
         self.asked.append((delivery, answer))
         if self.takes:
-            release_slot()
+            attempt.release_slot()
         outcome = await answer
         people = {(delivery.message, address) for address in delivery.envelope.addresses}
         if isinstance(outcome, Uncertain | Exception):
@@ -118,7 +120,7 @@ class Moody(ProviderDefaults):
             raise outcome
         if isinstance(outcome, Delivered):
             self.had.update(people)
-        return dict.fromkeys(delivery.envelope.addresses, outcome)
+        return attempt.results(outcome)
 
     async def probe(self, lane: str) -> Any:
         return self.verdicts.popleft() if self.verdicts else Delivered()

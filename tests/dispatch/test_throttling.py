@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.interfaces import Attempt
 from smtprelay.model.outcome import Delivered, Throttled
 from smtprelay.model.route import Limits, RateLimit, Route, Schedule
 from smtprelay.providers.defaults import ProviderDefaults
@@ -75,13 +76,12 @@ class Limited(ProviderDefaults):
         self.clock, self.latency, self.takes = clock, latency, takes
         self.refused = self.taken = 0
 
-    async def deliver(self, delivery: Any, body: Any, taken: Any) -> Any:
+    async def deliver(self, attempt: Attempt) -> Any:
         taken_now = self.takes(self.clock.seconds())
         await deferLater(self.clock, self.latency)
         self.taken += taken_now
         self.refused += not taken_now
-        outcome = Delivered() if taken_now else Throttled("429")
-        return dict.fromkeys(delivery.envelope.addresses, outcome)
+        return attempt.results(Delivered() if taken_now else Throttled("429"))
 
 
 class HiddenLimitTests(SynchronousTestCase):

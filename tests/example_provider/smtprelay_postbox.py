@@ -2,13 +2,11 @@
 
 import base64
 import json
-from collections.abc import Callable
 from typing import Literal
 
 from attrs import frozen
 
-from smtprelay.interfaces import Body
-from smtprelay.model.message import Delivery
+from smtprelay.interfaces import Attempt
 from smtprelay.model.outcome import Delivered, Outcome, Results
 from smtprelay.model.route import Limits
 from smtprelay.providers.context import ProviderContext
@@ -49,13 +47,13 @@ class Postbox(ProviderDefaults):
         self._stream = settings.stream
         self._caller = context.caller(name, settings, settings.api_key.reveal)
 
-    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:
+    async def deliver(self, attempt: Attempt) -> Results:
         """Send the mail; the envelope says to whom, whatever its header says."""
-        addresses = delivery.envelope.addresses
-        mail = base64.b64encode(await body.whole()).decode()
-        request = {"from": delivery.envelope.sender, "to": addresses, "stream": self._stream, "mail": mail}
+        envelope = attempt.delivery.envelope
+        mail = base64.b64encode(await attempt.body.whole()).decode()
+        request = {"from": envelope.sender, "to": envelope.addresses, "stream": self._stream, "mail": mail}
         octets = json.dumps(request).encode()
-        return dict.fromkeys(addresses, await self._ask("POST", "/send", octets, delivery.operation_id))
+        return attempt.results(await self._ask("POST", "/send", octets, attempt.delivery.operation_id))
 
     async def probe(self, lane: str) -> Outcome | None:
         """Ask for the account: that works if the key does."""

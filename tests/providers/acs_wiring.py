@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.interfaces import Attempt
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Delivery, Envelope, Recipient
 from smtprelay.providers.acs.api import AcsApi
@@ -78,7 +79,9 @@ class JoinedAcs:
 
     def start(self, item: Delivery | None = None, body: bytes = MAIL) -> "Deferred[Any]":
         """Begin to deliver, and carry what was written."""
-        return self.joined.run(self.provider.deliver(item or delivery(), MemoryBody(body), self._took))
+        return self.joined.run(
+            self.provider.deliver(Attempt(item or delivery(), MemoryBody(body), self._took))
+        )
 
     def sent(self) -> list[dict[str, Any]]:
         """Return the requests that the service accepted."""

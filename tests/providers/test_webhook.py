@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from smtprelay.interfaces import Attempt
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Throttled
 from smtprelay.providers.webhook import Webhook, checked, key_of
@@ -62,7 +63,7 @@ class WebhookTests(SynchronousTestCase):
         delivery: Any = make_delivery(lane, provider="webhook", lane=lane)
         self.delivery = delivery
         results = self.successResultOf(
-            self.joined.run(self.webhook.deliver(delivery, MemoryBody(EVENT), lambda: None))  # type: ignore[arg-type]
+            self.joined.run(self.webhook.deliver(Attempt(delivery, MemoryBody(EVENT))))  # type: ignore[arg-type]
         )
         self.assertEqual(list(results), [lane])
         outcome: Outcome = results[lane]

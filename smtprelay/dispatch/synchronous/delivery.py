@@ -25,7 +25,7 @@ from smtprelay.dispatch.failover import TOO_LARGE, Failover
 from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
 from smtprelay.dispatch.synchronous.permits import ClientPatience, NoPermit, Slot, SynchronousPermits
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy
-from smtprelay.interfaces import Body, Events, Provider
+from smtprelay.interfaces import Attempt, Body, Events, Provider
 from smtprelay.model.attempt import Claim
 from smtprelay.model.fit import with_sizes
 from smtprelay.model.message import Delivery, Recipient
@@ -127,8 +127,8 @@ class SynchronousDelivery:
         begun = self.clock.seconds()
         self.events("attempt.started", attempt=attempt, **delivery_events.about(delivery))
         try:
-            release = partial(self.permits.release, slot)
-            results = await self.providers[delivery.provider].deliver(delivery, body, release)
+            given = Attempt(delivery, body, partial(self.permits.release, slot))
+            results = await self.providers[delivery.provider].deliver(given)
             released = slot.released
             self.permits.learn(slot, results.values())
         except CancelledError:

@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.interfaces import Body, Events, MailTooCostly, MimeWorker, MimeWorkerUnavailable
+from smtprelay.interfaces import Attempt, Body, Events, MailTooCostly, MimeWorker, MimeWorkerUnavailable
 from smtprelay.mime.address import ascii_domain
 from smtprelay.mime.parse import TooComplexError
 from smtprelay.model.message import Delivery, Envelope
@@ -163,15 +163,15 @@ class Acs(ProviderDefaults):
         size: int = facts["size"]
         return size
 
-    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:
+    async def deliver(self, attempt: Attempt) -> Results:
         """
         Send the mail and wait for its outcome.
 
         If a mail names none of its recipients in To and Cc, each gets a request of its own, unless
         ``blind_to`` is set; their outcomes may differ.
         """
-        results, pending = await self._send_all(delivery, body)
-        return {**results, **await self._outcomes(pending, release_slot)}
+        results, pending = await self._send_all(attempt.delivery, attempt.body)
+        return {**results, **await self._outcomes(pending, attempt.release_slot)}
 
     async def resolve(self, delivery: Delivery) -> Results | None:
         """

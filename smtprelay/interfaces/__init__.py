@@ -182,8 +182,12 @@ class Provider(Protocol):
     idempotent: bool
     limits: Limits
 
-    def lane(self, envelope: Envelope) -> str:
-        """Return the key of the lane that ``envelope`` goes in; ``""`` is the provider's own."""
+    def lane(self, envelope: Envelope, author: str, login: str) -> str:
+        """
+        Return the key of the lane that a mail goes in; ``""`` is the provider's own.
+
+        :param author: as :attr:`Delivery.author`; so ``login``.
+        """
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:
         """

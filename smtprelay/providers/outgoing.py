@@ -156,9 +156,9 @@ class OutgoingProvider:
         self._hostname = hostname
         self._bounces_from = bounces_from
 
-    def lane(self, envelope: Envelope) -> str:
+    def lane(self, envelope: Envelope, author: str, login: str) -> str:
         """Return the lane that the provider says."""
-        return self._provider.lane(envelope)
+        return self._provider.lane(envelope, author, login)
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:
         """Return the sizes that the provider says, with what finishing the mail may change of them."""

@@ -63,7 +63,7 @@ class Webhook(ProviderDefaults):
         self._targets = targets
         self._clock = clock
 
-    def lane(self, envelope: Envelope) -> str:
+    def lane(self, envelope: Envelope, author: str, login: str) -> str:  # noqa: ARG002 -- the seam's
         """Return one lane for each webhook: a broken one holds up no other."""
         return "".join(envelope.addresses[:1])
 

@@ -38,7 +38,7 @@ class ScriptedProvider(ProviderDefaults):
         *,
         idempotent: bool = False,
         limits: Limits | None = None,
-        lane: Callable[[Envelope], str] = lambda _: "",
+        lane: Callable[[Envelope, str, str], str] = lambda *_: "",
         takes: bool = False,
     ) -> None:
         self.name = name
@@ -53,9 +53,9 @@ class ScriptedProvider(ProviderDefaults):
         self.closed = False
         self._lane = lane
 
-    def lane(self, envelope: Envelope) -> str:
-        """Return the key of the lane that ``envelope`` goes in; ``""`` is the provider's own."""
-        return self._lane(envelope)
+    def lane(self, envelope: Envelope, author: str, login: str) -> str:
+        """Return the key of the lane that a mail goes in; ``""`` is the provider's own."""
+        return self._lane(envelope, author, login)
 
     async def deliver(self, attempt: Attempt) -> Results:
         """Give the next of ``answers``."""

@@ -103,7 +103,7 @@ class Moody(ProviderDefaults):
         self.had: Counter[tuple[str, str]] = Counter()
         self.doubtful: set[tuple[str, str]] = set()
 
-    def lane(self, envelope: Envelope) -> str:
+    def lane(self, envelope: Envelope, author: str, login: str) -> str:
         return "box" if envelope.sender.startswith("box") else ""
 
     async def deliver(self, attempt: Attempt) -> Any:
@@ -179,7 +179,7 @@ class Play(RuleBasedStateMachine):
     def accept(self, people, route, sender, large):
         recipients = tuple(Recipient(address=f"{n}@x.org") for n in range(people))
         envelope = Envelope(sender=sender, recipients=recipients)
-        lane = self.providers["one"].lane(envelope)
+        lane = self.providers["one"].lane(envelope, sender, "")
         planned = [Planned(route=route, provider="one", lane=lane, recipients=(each,)) for each in recipients]
         body = b"Subject: x\r\n\r\n" + b"x" * 100 * large
         Deferred.fromCoroutine(self.spool.accept(self.draft(envelope), body, planned))
@@ -188,7 +188,7 @@ class Play(RuleBasedStateMachine):
     def client_comes(self, sender):
         """One who waits for the verdict: he may have a slot that the queue then waits for."""
         self.number += 1
-        lane = self.providers["one"].lane(Envelope(sender=sender))
+        lane = self.providers["one"].lane(Envelope(sender=sender), sender, "")
         delivery = make_delivery(message=f"S{self.number}", provider="one", lane=lane)
         entering = Deferred.fromCoroutine(self.shared.enter(delivery, 1, ClientPatience(self.clock, 20.0)))
         entering.addCallback(self.slots.append)

@@ -171,7 +171,7 @@ class WebhookTests(SynchronousTestCase):
     def test_a_lane_for_each(self) -> None:
         """The lane is the webhook's name, and a probe needs an event."""
         delivery = make_delivery("printers")
-        self.assertEqual(self.webhook.lane(delivery.envelope), "printers")
+        self.assertEqual(self.webhook.lane(delivery.envelope, "", ""), "printers")
         self.assertIsNone(self.successResultOf(self.joined.run(self.webhook.probe("printers"))))
         self.assertIsNone(self.successResultOf(self.joined.run(self.webhook.resolve(delivery))))
         self.successResultOf(self.joined.run(self.webhook.close()))

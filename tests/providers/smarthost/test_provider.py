@@ -442,7 +442,7 @@ class SeamTests(Case):
         joined = Joined()
         self.assertIsNone(self.successResultOf(joined.run(lambda: joined.provider.resolve(delivery()))))
         self.assertFalse(joined.provider.idempotent)
-        self.assertEqual(joined.provider.lane(delivery().envelope), "")
+        self.assertEqual(joined.provider.lane(delivery().envelope, "", ""), "")
 
     def test_events(self) -> None:
         """Connections and messages are told, with the server's last code."""

@@ -20,7 +20,7 @@ PLAIN = """
     anonymous answer answered any api app applied arrival arriving assume at attachment attention
     auth avatar away azure babbles back base batch begun bits block bodies body bounds broken bucket
     budget buffer build bulk busy by call callbacks capture certificate chain change channel charset
-    child clear cli clock cloud codecs codes collector command complaint complex config
+    child chunk clear cli clock cloud codecs codes collector command complaint complex config
     connecting connection consistency contact container content context controls convertible cookies
     corrections costly counts crash credentials cursor cut daemon data database deadline decoder
     defaults defer deferred delivered deliveries demo detail dialog direct disk dispatch dkim dot

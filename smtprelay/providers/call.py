@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from smtprelay.interfaces import DeferToThread, Events
 from smtprelay.model.outcome import Blocked, Outcome
 from smtprelay.providers.http.client import Http, NoAnswerError, Response
+from smtprelay.providers.http.upload import RequestBody
 from smtprelay.providers.outcomes import Statuses, by_status, outcome, retry_after, words
 
 C = TypeVar("C")
@@ -94,7 +95,12 @@ class Caller(Generic[C]):
         return self.credentials
 
     async def request(
-        self, operation: str, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+        self,
+        operation: str,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | RequestBody = b"",
     ) -> Response:
         """
         Send one request, and tell how long it took; see :meth:`Http.request`.

@@ -51,7 +51,7 @@ class FakePostbox(Resource):
             return b"Postbox does not take this"
         self.mails[request.getHeader("Idempotency-Key")] = json.load(request.content)
         if scene == "lost":
-            request.transport.abortConnection()
+            request.transport.loseConnection()
             return NOT_DONE_YET
         request.setHeader("X-Postbox-Id", "p1")
         return b""
@@ -62,7 +62,7 @@ class FakedPostbox(FakedProvider):
 
     def __init__(self) -> None:
         self.fake = FakePostbox()
-        self.http = MemoryHttp.to(self.fake)
+        self.http = MemoryHttp(self.fake)
         settings = PostboxSettings(
             type="postbox", endpoint="http://127.0.0.1", api_key=fixed("secret", "inline")
         )

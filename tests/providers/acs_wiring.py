@@ -20,8 +20,8 @@ from smtprelay.providers.acs.provider import Acs, AcsOptions
 from smtprelay.providers.acs.signature import Credentials
 from smtprelay.settings.provider import RemoteProviderSettings
 from smtprelay.testing.acs import FakeAcs
-from smtprelay.testing.memory_http import MemoryHttp
 from smtprelay.testing.mime import InlineMimeWorker
+from tests.providers.http_wiring import WiredHttp
 from tests.recording import Recording
 
 NOW = 1_800_000_000.0
@@ -64,7 +64,7 @@ class JoinedAcs:
         if clock is None:
             self.clock.advance(NOW)
         self.fake = fake(self.clock) if fake else FakeAcs(self.clock, KEYS[:2])
-        self.joined = MemoryHttp.to(self.fake, self.clock)
+        self.joined = WiredHttp.to(self.fake, self.clock)
         self.events = Recording()
         self.secrets: Credentials | Exception = Credentials(ENDPOINT, KEYS[:2])
         self.worker = InlineMimeWorker()

@@ -12,7 +12,7 @@ from smtprelay.providers.call import NoCredentialsError
 from smtprelay.providers.http.client import AnswerLost, NotSent, Response
 from smtprelay.providers.outcomes import HTTP
 from smtprelay.settings.provider import RemoteProviderSettings
-from smtprelay.testing.memory_http import MemoryHttp
+from tests.providers.http_wiring import WiredHttp
 from tests.recording import Recording
 
 
@@ -38,7 +38,7 @@ class Api(Resource):
 class CallTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.api = Api()
-        self.joined = MemoryHttp.to(self.api)
+        self.joined = WiredHttp.to(self.api)
         self.events = Recording()
         self.secret: str | Exception = "good"
         context = self.joined.context(events=self.events)

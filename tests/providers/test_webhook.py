@@ -51,7 +51,7 @@ class WebhookTests(SynchronousTestCase):
         self.receiver = Receiver()
         clock = Clock()
         clock.advance(MORNING)
-        self.joined = MemoryHttp.to(self.receiver, clock)
+        self.joined = MemoryHttp(self.receiver, clock)
         self.url, self.secret = "http://127.0.0.1/hook?token=x", ""
         settings = RemoteProviderSettings(type="webhook")
         hook = self.joined.context().caller(
@@ -130,7 +130,7 @@ class WebhookTests(SynchronousTestCase):
 
     def test_nobody_there(self) -> None:
         """It is tried again."""
-        self.joined.wire.refuse = Refused()
+        self.joined.refuse = Refused()
         self.assertIsInstance(self.deliver(), Deferred)
 
     def test_a_webhook_that_is_gone(self) -> None:

@@ -24,7 +24,7 @@ from smtprelay.model.route import Limits
 from smtprelay.providers.call import Caller, NoCredentialsError
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.http.client import NoAnswerError
-from smtprelay.providers.outcomes import HTTP, Classification, Statuses
+from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable
 
 #: The recipient of an event for the relay's own webhook; that of a route's own one is the route's name.
 DEFAULT: Final = "webhook"
@@ -34,15 +34,17 @@ _PREFIX: Final = "whsec_"
 
 #: A webhook. What its owner must mend stops it and keeps the events; it knows a repetition by its id, so
 #: that a lost answer is none to worry about. Redirects are not followed.
-_STATUSES: Final[Statuses] = {
-    **HTTP,
-    **dict.fromkeys(
-        (300, 301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 407, 410), Classification.BLOCKED
-    ),
-    **dict.fromkeys((400, 406, 411, 413, 415, 422), Classification.FAILED),
-    502: Classification.DEFERRED,
-    504: Classification.DEFERRED,
-}
+_ERRORS: Final = ErrorTable(
+    meanings={
+        **HTTP,
+        **dict.fromkeys(
+            (300, 301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 407, 410), Classification.BLOCKED
+        ),
+        **dict.fromkeys((400, 406, 411, 413, 415, 422), Classification.FAILED),
+        502: Classification.DEFERRED,
+        504: Classification.DEFERRED,
+    }
+)
 
 #: The URL, and the key that requests are signed with; ``b""`` for none.
 WebhookTarget = tuple[str, bytes]
@@ -90,7 +92,7 @@ class Webhook(ProviderDefaults):
             return Deferred(str(exc))
         if answer.status in _SUCCESS:
             return Delivered(why=str(answer.status))
-        return hook.refused(answer, _STATUSES, delivery.lane)
+        return hook.refused(answer, _ERRORS, lane=delivery.lane)
 
 
 def checked(url: str) -> str:

@@ -11,14 +11,14 @@ from smtprelay.model.outcome import Delivered, Outcome, Results
 from smtprelay.model.route import Limits
 from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.http.client import NoAnswerError, Response
+from smtprelay.providers.http.client import Response
 from smtprelay.providers.kind import ProviderKind
-from smtprelay.providers.outcomes import HTTP, Classification
+from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable
 from smtprelay.settings.provider import HttpProviderSettings
 from smtprelay.settings.secret import Secret
 
-#: What its answers mean; any other is ``Deferred``.
-STATUSES = {**HTTP, 400: Classification.FAILED, 422: Classification.FAILED}
+#: What its refusals mean; any other is ``Deferred``.
+ERRORS = ErrorTable(meanings={**HTTP, 400: Classification.FAILED, 422: Classification.FAILED})
 
 
 @frozen(kw_only=True)
@@ -68,13 +68,11 @@ class Postbox(ProviderDefaults):
             headers = {"Authorization": f"Bearer {api_key}", "Idempotency-Key": key}
             return await self._caller.request(path[1:], method, self._url + path, headers, body)
 
-        try:
-            answer = await self._caller.call(send)
-        except NoAnswerError as error:
-            return error.outcome
-        if answer.status == 200:
-            return Delivered(answer.header("X-Postbox-Id"))
-        return self._caller.refused(answer, STATUSES)
+        return await self._caller.outcome(send, succeeded, ERRORS)
+
+
+def succeeded(answer: Response) -> Outcome | None:
+    return Delivered(answer.header("X-Postbox-Id")) if answer.status == 200 else None
 
 
 POSTBOX = ProviderKind(settings=PostboxSettings, build=Postbox, limits=Limits(recipients=50), raw=True)

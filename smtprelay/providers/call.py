@@ -130,7 +130,7 @@ class Caller(Generic[C]):
         succeeded: Callable[[Response], Outcome | None],
         errors: ErrorTable,
     ) -> Outcome:
-        """Return what :meth:`call` means for the mail; ``succeeded`` gives ``None`` for what is no success."""
+        """Return what :meth:`call` means for the mail; ``succeeded`` gives ``None`` for a refusal."""
         try:
             answer = await self.call(send)
         except NoAnswerError as error:

@@ -61,6 +61,7 @@ IMPORTERS = {
         "smtprelay.providers.acs.provider",
         "smtprelay.providers.acs.request",
         "smtprelay.providers.acs.attachment_types",
+        "smtprelay.providers.json_mail",
     ),
     "smtprelay.mime.structure": ("smtprelay.mime",),
     "smtprelay.mime.headers": ("smtprelay.mime",),

@@ -37,7 +37,7 @@ class WatchedBody(Body):
 
 
 @frozen(kw_only=True)
-class Attempt:
+class PreparedAttempt:
     """
     An attempt, from its claim to its settlement.
 
@@ -74,11 +74,11 @@ class AttemptEnd:
     error: Exception | None = None
 
 
-def prepare(context: DispatchContext, claim: Claim) -> Attempt:
+def prepare(context: DispatchContext, claim: Claim) -> PreparedAttempt:
     """Return the attempt of ``claim``; nothing is sent or read yet."""
     delivery = claim.delivery
     route = context.routes.get(delivery.route) or Route(name=delivery.route, via=(delivery.provider,))
-    return Attempt(
+    return PreparedAttempt(
         claim=claim,
         route=route,
         failover=Failover(delivery, route.via, context.providers),

@@ -16,14 +16,23 @@ from smtprelay.dispatch.failover import TOO_LARGE, NextProvider
 from smtprelay.dispatch.retry import FIRST_RESOLVE, SPOOL_AGAIN, delay, honoured
 from smtprelay.model.attempt import Block, Claim, Settlement
 from smtprelay.model.message import Delivery
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Results, Uncertain
+from smtprelay.model.outcome import (
+    Blocked,
+    Deferred,
+    Delivered,
+    Failed,
+    Outcome,
+    Results,
+    Throttled,
+    Uncertain,
+)
 from smtprelay.model.route import Route
 
 #: Number of unexpected exceptions in a row after which a delivery is held.
 MOST_ERRORS: Final = 3
 
 _KINDS: Final[Mapping[type, str]] = {
-    each: each.__name__.lower() for each in (Delivered, Deferred, Failed, Blocked, Uncertain)
+    each: each.__name__.lower() for each in (Delivered, Deferred, Throttled, Failed, Blocked, Uncertain)
 }
 
 _SILENCE: Final = Deferred("the provider said nothing about this recipient")
@@ -55,10 +64,10 @@ class Decision:
     """
     A settlement, and what the log and the DSN say about it.
 
-    :ivar outcome: how the attempt ended, in a word: a kind of outcome or ``throttled``, several joined by
-        ``+``.
-    :ivar groups: the outcomes by kind. A deferral that came too late is ``expired``; ``again``, ``halved``
-        and ``oversize`` are refusals of the request that are not the end of the mail.
+    :ivar outcome: how the attempt ended, in a word: a kind of outcome, several joined by ``+``.
+    :ivar groups: the outcomes by kind, throttled ones among the deferred. A deferral that came too late is
+        ``expired``; ``again``, ``halved`` and ``oversize`` are refusals of the request that are not the end
+        of the mail.
     :ivar reported: the closed recipients that a DSN may report on.
     :ivar announced: the recipients that the webhook reports, by how they ended: ``failed`` or ``expired``.
     :ivar error: the unexpected exception, if there was one.
@@ -129,10 +138,7 @@ def settle(case: DecisionInput, results: Results) -> Decision:
     if block is not None and any(isinstance(each, Blocked) for each in groups.get("expired", {}).values()):
         block = evolve(block, until=case.now)  # the next mail of this mailbox may be too old, too
     onward = _onward(case, {kind: group for kind, group in groups.items() if kind not in ended}, closed)
-    words = {
-        "throttled" if isinstance(each, Deferred) and each.throttled else _KINDS[type(each)]
-        for each in outcomes.values()
-    }
+    words = {_KINDS[type(each)] for each in outcomes.values()}
     reason = reasons(outcomes)
     return Decision(
         settlement=evolve(onward, outcomes=outcomes, closed=closed, reason=reason, block=block),
@@ -261,6 +267,8 @@ def _kind(outcome: Outcome, *, several: bool) -> str:
         return "halved"
     if isinstance(outcome, Failed) and outcome.code == TOO_LARGE:
         return "oversize"
+    if isinstance(outcome, Throttled):
+        return "deferred"
     return "again" if isinstance(outcome, Deferred) and outcome.again else _KINDS[type(outcome)]
 
 
@@ -281,14 +289,14 @@ def _is_old(case: DecisionInput) -> bool:
 def _spent(case: DecisionInput, deferred: Iterable[Outcome]) -> bool:
     """Tell whether a delivery that is deferred now expires."""
     claim, counted, most = case.claim, _counted(deferred), case.route.retry.attempts
-    # A rate limited first attempt does not expire it: a whole queue may have waited for days.
+    # A throttled first attempt does not expire it: a whole queue may have waited for days.
     expired = _is_old(case) and (counted or claim.tries > 0)
     return expired or (most is not None and claim.deferrals + counted >= most)
 
 
 def _counted(deferred: Iterable[Outcome]) -> bool:
-    """Tell whether a deferral counts as an attempt: not if the request was only rate limited."""
-    return not all(isinstance(each, Deferred) and each.throttled for each in deferred)
+    """Tell whether a deferral counts as an attempt: not if the request was only throttled."""
+    return not all(isinstance(each, Throttled) for each in deferred)
 
 
 def _onward(case: DecisionInput, still_open: Mapping[str, Results], closed: Mapping[str, str]) -> Settlement:
@@ -321,7 +329,7 @@ def _leave_lane(case: DecisionInput, group: Results) -> Settlement:
 
 def _go_again(case: DecisionInput, group: Results) -> Settlement:
     tries, counts = case.claim.tries + 1, _counted(group.values())
-    # A rate limited delivery goes again as soon as its lane is open.
+    # A throttled delivery goes again as soon as its lane is open.
     wait = delay(case.route.retry, case.claim.tries, case.chance) if counts else 0.0
     place = case.elsewhere() if tries >= case.route.failover_after else None
     if place is not None:
@@ -329,8 +337,8 @@ def _go_again(case: DecisionInput, group: Results) -> Settlement:
         pause = delay(case.route.retry, max(case.claim.tries, case.claim.times - 1), case.chance)
         moved = _moved(case, place, case.now + pause if place.wraps else case.now)
         return evolve(moved, counts=counts)
-    waits = [each.retry_after for each in group.values() if isinstance(each, Deferred) and each.retry_after]
-    wait = max(wait, *(honoured(seconds) for seconds in waits), 0.0)
+    waits = (each.retry_after or 0.0 for each in group.values() if isinstance(each, Deferred | Throttled))
+    wait = max(wait, *map(honoured, waits))
     return Settlement(state="deferred", outcomes={}, due=case.now + wait, tries=tries, counts=counts)
 
 

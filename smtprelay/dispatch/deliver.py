@@ -2,20 +2,23 @@
 
 from collections.abc import Callable
 
-from smtprelay.dispatch.attempt import Attempt, AttemptEnd
+from smtprelay.dispatch.attempt import AttemptEnd, PreparedAttempt
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.events import about
 from smtprelay.dispatch.failover import too_large
+from smtprelay.interfaces import Attempt
 from smtprelay.model.outcome import Results
 
 
-async def deliver(context: DispatchContext, attempt: Attempt, release_slot: Callable[[], None]) -> AttemptEnd:
+async def deliver(
+    context: DispatchContext, attempt: PreparedAttempt, release_slot: Callable[[], None]
+) -> AttemptEnd:
     """
     Make the one request of an attempt; nothing is raised.
 
     A mail is only sent to a provider whose limits it fits: they may have changed while it waited.
 
-    :param release_slot: see :meth:`smtprelay.interfaces.Provider.deliver`.
+    :param release_slot: see :class:`smtprelay.interfaces.Attempt`.
     """
     claim, provider, body = attempt.claim, attempt.provider, attempt.body
     delivery = claim.delivery
@@ -32,7 +35,7 @@ async def deliver(context: DispatchContext, attempt: Attempt, release_slot: Call
         if results is None:
             refusal = too_large(delivery, provider)
             if refusal is None:
-                results = await provider.deliver(delivery, body, release_slot)
+                results = await provider.deliver(Attempt(delivery, body, release_slot))
             else:
                 results = dict.fromkeys(delivery.envelope.addresses, refusal)
         if body.fault is not None:

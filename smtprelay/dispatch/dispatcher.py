@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from smtprelay.dispatch import events as delivery_events
-from smtprelay.dispatch.attempt import Attempt, AttemptEnd, prepare
+from smtprelay.dispatch.attempt import AttemptEnd, PreparedAttempt, prepare
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.decision import Decision, DecisionInput, decide, returned
 from smtprelay.dispatch.deliver import deliver
@@ -90,7 +90,7 @@ class Dispatcher:
         return DeferredList([*self._under_way, *self._tasks.values()], consumeErrors=False)
 
     def take(self, claims: Sequence[Claim]) -> None:
-        """Attempt ``claims`` at once; without any, ask the spool, for something is waiting there."""
+        """PreparedAttempt ``claims`` at once; without any, ask the spool, for something is waiting there."""
         if not claims:
             self._wake()
         for claim in claims:
@@ -166,7 +166,7 @@ class Dispatcher:
         if not await recording or not finished:
             self._wake()
 
-    def _decide(self, attempt: Attempt, end: AttemptEnd, sizes: Mapping[str, int]) -> Decision:
+    def _decide(self, attempt: PreparedAttempt, end: AttemptEnd, sizes: Mapping[str, int]) -> Decision:
         """Return the decision; ``sizes`` of the requests that were measured, by provider."""
         now, next_provider = self._clock.seconds(), attempt.failover.next_provider
         stopped = partial(self._context.lanes.stopped, now=now)

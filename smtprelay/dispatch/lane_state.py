@@ -15,7 +15,7 @@ from smtprelay.dispatch.retry import honoured, probe_delay
 from smtprelay.interfaces import Events
 from smtprelay.model.attempt import Block
 from smtprelay.model.message import Delivery
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Throttled
 from smtprelay.model.queue import ASKED_TO_WAIT
 
 #: The least time between two warnings that a lane is throttled, seconds.
@@ -63,20 +63,14 @@ class LaneStates:
 
         One that is only throttled does not stop: the spool slows it down.
         """
-        throttled: Deferred | None = None
-        longest: Deferred | None = None
         for outcome in outcomes:
             if isinstance(outcome, Blocked):
                 return self.block(delivery.provider, outcome.lane, outcome.why, now)
-            if isinstance(outcome, Deferred):
-                if outcome.throttled:
-                    throttled = throttled or outcome
-                if (outcome.retry_after or 0.0) > (longest.retry_after or 0.0 if longest else 0.0):
-                    longest = outcome
-        if throttled is not None:
-            self._tell_throttled(delivery, throttled.why, now)
-        if longest is not None:
-            return self._pause(delivery, longest, now)
+            if isinstance(outcome, Throttled):
+                self._tell_throttled(delivery.provider, outcome, now)
+        waits = [each for each in outcomes if isinstance(each, Deferred | Throttled) and each.retry_after]
+        if waits:
+            return self._pause(delivery, max(waits, key=lambda each: each.retry_after or 0.0), now)
         if self._stops and any(isinstance(each, Delivered | Failed) for each in outcomes):
             self._works(delivery, now)
         return None
@@ -133,16 +127,19 @@ class LaneStates:
         self._stops = {key: evolve(stop, until=stop.until + seconds) for key, stop in self._stops.items()}
         self._reported = {key: until + seconds for key, until in self._reported.items()}
 
-    def _tell_throttled(self, delivery: Delivery, reason: str, now: float) -> None:
+    def _tell_throttled(self, provider: str, throttled: Throttled, now: float) -> None:
         """Warn, but not for each mail that is refused."""
-        key = (delivery.provider, delivery.lane)
+        key = (provider, throttled.lane)
         if now >= self._reported.get(key, now):
             self._reported[key] = now + _SILENT
-            self._events("lane.throttled", provider=key[0], lane=key[1], reason=reason)
+            self._events("lane.throttled", provider=provider, lane=throttled.lane, reason=throttled.why)
 
-    def _pause(self, delivery: Delivery, longest: Deferred, now: float) -> Block | None:
+    def _pause(self, delivery: Delivery, longest: Deferred | Throttled, now: float) -> Block | None:
         self._works(delivery, now)
-        provider, lane = key = (delivery.provider, delivery.lane)
+        provider, lane = key = (
+            delivery.provider,
+            longest.lane if isinstance(longest, Throttled) else delivery.lane,
+        )
         stop = self._stops.get(key, _Stop(now, 0))
         if stop.times:
             return None  # blocked meanwhile: the probe tells

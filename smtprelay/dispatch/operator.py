@@ -116,7 +116,7 @@ class OperatorActions:
             return Prepared(refusal=f"goes to {name} already")
         if fits(delivery, provider) is False:
             return Prepared(refusal=f"beyond the limits of {name}")
-        return Prepared(lane=provider.lane(delivery.envelope))
+        return Prepared(lane=provider.lane(delivery.envelope, delivery.author, delivery.login))
 
     async def _bounce(self, delivery: Delivery, edit: Edit) -> NewMessage | None:
         why = edit.why or "no reason was given"

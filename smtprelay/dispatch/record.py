@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
 from smtprelay.dispatch import events as delivery_events
-from smtprelay.dispatch.attempt import Attempt
+from smtprelay.dispatch.attempt import PreparedAttempt
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.decision import Decision, in_a_line
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
@@ -14,7 +14,7 @@ from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
 _MIDDLE: Final = 0.5
 
 
-async def record(context: DispatchContext, attempt: Attempt, decision: Decision) -> bool:
+async def record(context: DispatchContext, attempt: PreparedAttempt, decision: Decision) -> bool:
     """
     Record the settlement; retry while the spool fails, because without it the mail would be sent again.
 

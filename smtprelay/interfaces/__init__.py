@@ -8,6 +8,7 @@ zope.interface where Twisted or other people's code meets us, because ``twisted.
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.mail.interfaces import IMessageDelivery
 
@@ -127,6 +128,25 @@ class Body(Protocol):
         return b"".join([chunk async for chunk in self.chunks()])
 
 
+@frozen
+class Attempt:
+    """
+    What a provider is given to deliver once.
+
+    :ivar release_slot: may be called once, when the provider has the body and only its result is outstanding.
+    :ivar credential: of the client's own, for a provider that sends in its name; ``None``: it has none.
+    """
+
+    delivery: Delivery
+    body: Body
+    release_slot: Callable[[], None] = lambda: None
+    credential: bytes | None = field(default=None, repr=False)
+
+    def results(self, outcome: Outcome) -> Results:
+        """Return ``outcome`` for each recipient."""
+        return dict.fromkeys(self.delivery.envelope.addresses, outcome)
+
+
 MimeTask = task.MimeTask
 MailTooCostly = errors.MailTooCostly
 MimeWorkerTimeout = errors.MimeWorkerTimeout
@@ -162,8 +182,12 @@ class Provider(Protocol):
     idempotent: bool
     limits: Limits
 
-    def lane(self, envelope: Envelope) -> str:
-        """Return the key of the lane that ``envelope`` goes in; ``""`` is the provider's own."""
+    def lane(self, envelope: Envelope, author: str, login: str) -> str:
+        """
+        Return the key of the lane that a mail goes in; ``""`` is the provider's own.
+
+        :param author: as :attr:`Delivery.author`; so ``login``.
+        """
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:
         """
@@ -181,13 +205,11 @@ class Provider(Protocol):
         :raises MailTooCostly: it cannot be measured.
         """
 
-    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:
+    async def deliver(self, attempt: Attempt) -> Results:
         """
-        Attempt the delivery once; return an outcome for each of its recipients.
+        Deliver once; return an outcome for each recipient of the delivery.
 
         It raises nothing that the provider or the network does to it: that is what the outcomes are for.
-        ``release_slot`` may be called once, when the provider has the body and only its result is
-        outstanding.
         """
 
     async def resolve(self, delivery: Delivery) -> Results | None:

@@ -59,9 +59,13 @@ class Head:
         self._block = block.replace(b"\n" + _MARK, b"\n").removeprefix(_MARK)
         self._lowered = b"\n" + self._block.lower()
 
-    def first(self, name: str) -> str:
-        """Return the value of the first field called ``name``, in any case; ``""`` if there is none."""
-        found = _named(name).search(self._lowered)
+    def first(self, name: str, within: int = MAX_HEADER) -> str:
+        """
+        Return the value of the first field called ``name``, in any case; ``""`` if there is none.
+
+        :param within: octets of the header in which it begins.
+        """
+        found = _named(name).search(self._lowered, 0, within)
         return "" if found is None else self._value(found)
 
     def values(self, name: str) -> Sequence[str]:

@@ -75,6 +75,7 @@ class ArchivedMessage:
 
     :ivar body: whether its body goes with it.
     :ivar size: of the body, bytes, also when it is gone.
+    :ivar author: the address that From names; ``""`` is the sender.
     :ivar shape: what its octets are like, if that is known.
     """
 
@@ -86,6 +87,7 @@ class ArchivedMessage:
     size: int
     subject: str = ""
     message_id: str = ""
+    author: str = ""
     bounce_of: str = ""
     finished: float | None = None
     body: bool = True

@@ -99,7 +99,13 @@ def faults(archived: ArchivedMessage) -> Iterator[str]:
     if not _ID.fullmatch(archived.id):
         yield f"{archived.id[:40]!r} is no id of a message"
     parameters = archived.parameters
-    for text in (archived.sender, *parameters, *parameters.values(), *archived.client.values()):
+    for text in (
+        archived.sender,
+        archived.author,
+        *parameters,
+        *parameters.values(),
+        *archived.client.values(),
+    ):
         yield from _unprintable(text)
     if not archived.deliveries:
         yield "it has no delivery"

@@ -116,12 +116,14 @@ class Planned:
     One delivery that a route asks for, before the spool has it.
 
     :ivar lane: the lane within ``provider``; ``""`` is the provider's own lane.
+    :ivar author: see :attr:`Delivery.author`; ``""`` is the envelope's sender.
     """
 
     route: str
     provider: str
     lane: str
     recipients: tuple[Recipient, ...]
+    author: str = ""
 
     def delivery(self, draft: "Draft", n: int, shape: Shape) -> "Delivery":
         """Return the delivery that this becomes, the ``n``-th one of ``draft``."""
@@ -135,6 +137,8 @@ class Planned:
             envelope=draft.envelope.narrowed(self.recipients),
             size=shape.size,
             received=draft.received,
+            author=self.author or draft.envelope.sender,
+            login=draft.client.user,
             bounce_of=draft.bounce_of,
             shape=shape,
         )
@@ -169,6 +173,8 @@ class Delivery:
         ended the operation without taking the mail, so that it sees a new one.
     :ivar envelope: narrowed to the recipients that are still open.
     :ivar size: of the stored body, bytes.
+    :ivar author: the address that From names, else the envelope's sender.
+    :ivar login: who logged in, or ``""``.
     :ivar shape: what its octets are like; ``None`` if an earlier version stored it.
     """
 
@@ -181,6 +187,8 @@ class Delivery:
     envelope: Envelope
     size: int
     received: float
+    author: str = ""
+    login: str = ""
     bounce_of: str = ""
     shape: Shape | None = None
 

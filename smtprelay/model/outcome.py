@@ -25,7 +25,6 @@ class Deferred:
 
     :ivar retry_after: seconds that the provider asked for, if it did.
     :ivar closed: the provider has ended this operation; the next attempt is a new one to it.
-    :ivar throttled: rate limited; does not count as an attempt, and the lane slows down.
     :ivar again: the request was refused for other recipients, which are :class:`Failed`: this one goes
         again at once, as a new operation, and this attempt does not count.
     """
@@ -33,8 +32,22 @@ class Deferred:
     why: str
     retry_after: float | None = None
     closed: bool = False
-    throttled: bool = False
     again: bool = False
+
+
+@frozen
+class Throttled:
+    """
+    We ask for too much: the lane slows down. It is no try of the mail, except for ``failover_after``.
+
+    :ivar retry_after: as in :class:`Deferred`; so ``closed``.
+    :ivar lane: the lane that slows down: the delivery's own, or ``""`` for the whole provider.
+    """
+
+    why: str
+    retry_after: float | None = None
+    lane: str = ""
+    closed: bool = False
 
 
 @frozen
@@ -73,7 +86,7 @@ class Uncertain:
     why: str
 
 
-Outcome = Delivered | Deferred | Failed | Blocked | Uncertain
+Outcome = Delivered | Deferred | Throttled | Failed | Blocked | Uncertain
 
 
 #: What became of each open recipient, by address.

@@ -13,6 +13,7 @@ from functools import partial
 from attrs import field, frozen
 
 from smtprelay.interfaces import Planner, Provider, Unmeasured
+from smtprelay.mime.author import author_of
 from smtprelay.mime.head import Head
 from smtprelay.model.fit import depends_on_content, takes
 from smtprelay.model.fit import largest as largest_mail
@@ -166,14 +167,16 @@ class Router:
             if route is None:
                 raise no_route(recipient.address)
             groups.setdefault(route.name, (route, []))[1].append(recipient)
-        planned = []
+        planned, author = [], author_of(head, envelope.sender)
         for route, recipients in groups.values():
             provider = self._first_that_takes(route, shape, measured)
             batch = self._batch[route.name] or len(recipients)
             for start in range(0, len(recipients), batch):
                 part = tuple(recipients[start : start + batch])
-                lane = self._providers[provider].lane(envelope.narrowed(part))
-                planned.append(Planned(route=route.name, provider=provider, lane=lane, recipients=part))
+                lane = self._providers[provider].lane(envelope.narrowed(part), author, client.user)
+                planned.append(
+                    Planned(route=route.name, provider=provider, lane=lane, recipients=part, author=author)
+                )
         return planned
 
     def _first_that_takes(self, route: RouteMatch, shape: Shape, measured: Mapping[str, int]) -> str:

@@ -14,7 +14,8 @@ from twisted.internet.interfaces import IReactorTime
 from smtprelay.interfaces import DeferToThread, Events
 from smtprelay.model.outcome import Blocked, Outcome
 from smtprelay.providers.http.client import Http, NoAnswerError, Response
-from smtprelay.providers.outcomes import Statuses, by_status, outcome, retry_after, words
+from smtprelay.providers.http.upload import RequestBody
+from smtprelay.providers.outcomes import ErrorTable, retry_after
 
 C = TypeVar("C")
 
@@ -64,10 +65,15 @@ class Caller(Generic[C]):
         """Return the time since the epoch."""
         return self._clock.seconds()
 
-    async def call(self, send: Callable[[C], Awaitable[Response]]) -> Response:
+    async def call(
+        self,
+        send: Callable[[C], Awaitable[Response]],
+        is_expired: Callable[[Response], bool] = lambda answer: answer.status == _UNAUTHORIZED,
+    ) -> Response:
         """
         Return the answer to ``send``, which gets the credentials; after a 401 once more, with new ones.
 
+        :param is_expired: whether new credentials may help, for an API that says that otherwise.
         :raises NoAnswerError: its ``outcome`` is what that means for the mail.
         """
         used = self.credentials
@@ -78,7 +84,7 @@ class Caller(Generic[C]):
         except NoAnswerError:
             self._stale = True
             raise
-        if answer.status == _UNAUTHORIZED:
+        if is_expired(answer):
             fresh = await self.read()
             if fresh != used:
                 answer = await send(fresh)
@@ -94,7 +100,12 @@ class Caller(Generic[C]):
         return self.credentials
 
     async def request(
-        self, operation: str, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+        self,
+        operation: str,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | RequestBody = b"",
     ) -> Response:
         """
         Send one request, and tell how long it took; see :meth:`Http.request`.
@@ -113,11 +124,31 @@ class Caller(Generic[C]):
             )
         return answer
 
-    def refused(self, answer: Response, statuses: Statuses) -> Outcome:
-        """Return what an answer that is no success means by ``statuses``, in its own words."""
-        why = words(answer.status, "", answer.body[:_REPEATED].decode("utf-8", "replace"))
+    async def outcome(
+        self,
+        send: Callable[[C], Awaitable[Response]],
+        succeeded: Callable[[Response], Outcome | None],
+        errors: ErrorTable,
+    ) -> Outcome:
+        """Return what :meth:`call` means for the mail; ``succeeded`` gives ``None`` for a refusal."""
+        try:
+            answer = await self.call(send)
+        except NoAnswerError as error:
+            return error.outcome
+        return succeeded(answer) or self.refused(answer, errors)
+
+    def refused(
+        self, answer: Response, errors: ErrorTable, code: str = "", message: str = "", *, lane: str = ""
+    ) -> Outcome:
+        """
+        Return what an answer that is no success means.
+
+        :param message: in the provider's words; else its body is repeated.
+        :param lane: see :meth:`ErrorTable.outcome`.
+        """
+        said = message or answer.body[:_REPEATED].decode("utf-8", "replace")
         wait = retry_after(answer.header("Retry-After"), self.seconds())
-        return outcome(by_status(statuses, answer.status), why, retry_after=wait)
+        return errors.outcome(answer.status, code, said, retry_after=wait, lane=lane)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -11,7 +11,7 @@ class ProviderDefaults:
 
     idempotent = False
 
-    def lane(self, envelope: Envelope) -> str:  # noqa: ARG002 -- the seam's signature
+    def lane(self, envelope: Envelope, author: str, login: str) -> str:  # noqa: ARG002 -- the seam's signature
         """Return the provider's own lane."""
         return ""
 

@@ -12,7 +12,9 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final
 
-from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Uncertain
+from attrs import field, frozen
+
+from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Throttled, Uncertain
 
 
 class Classification(Enum):
@@ -25,12 +27,12 @@ class Classification(Enum):
     UNCERTAIN = "uncertain"
 
 
-Statuses = Mapping[int, Classification]
+Meanings = Mapping[int | str, Classification]
 
 #: What HTTP itself says (RFC 9110 §15, RFC 6585 §4), the same for all providers.
 #: A gateway that gave up (502, 504) may have passed the request on before. 503 is an overload or a
 #: pause, so that asking less is right in both cases.
-HTTP: Final[Statuses] = {
+HTTP: Final[Meanings] = {
     401: Classification.BLOCKED,
     403: Classification.BLOCKED,
     413: Classification.FAILED,
@@ -41,24 +43,47 @@ HTTP: Final[Statuses] = {
 }
 
 
-def outcome(
-    classification: Classification, why: str, *, code: str = "5.0.0", retry_after: float | None = None
-) -> Outcome:
-    """Return the outcome that ``classification`` names."""
-    match classification:
-        case Classification.FAILED:
-            return Failed(why, code)
-        case Classification.BLOCKED:
-            return Blocked(why)
-        case Classification.UNCERTAIN:
-            return Uncertain(why)
-        case Classification.DEFERRED | Classification.THROTTLED:
-            return Deferred(why, retry_after, throttled=classification is Classification.THROTTLED)
+@frozen(kw_only=True)
+class ErrorTable:
+    """
+    What the refusals of one API mean, by error code, which says more, or by HTTP status.
 
+    :ivar meanings: what is not in it is ``DEFERRED``.
+    :ivar enhanced: status codes (RFC 3463) for the bounce; else ``5.0.0``.
+    :ivar advice: what an operator can do about what is blocked; added to the provider's words.
+    """
 
-def by_status(statuses: Statuses, status: int) -> Classification:
-    """Return what ``statuses`` says of ``status``; ``DEFERRED`` for what it does not know."""
-    return statuses.get(status, Classification.DEFERRED)
+    meanings: Meanings
+    enhanced: Mapping[int | str, str] = field(factory=dict)
+    advice: Mapping[int | str, str] = field(factory=dict)
+
+    def outcome(
+        self,
+        status: int | str,
+        code: str,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        lane: str = "",
+    ) -> Outcome:
+        """
+        Return what a refusal means for the mail.
+
+        :param lane: which one it stops, or slows down: the delivery's own, or ``""`` for the whole provider.
+        """
+        why = words(status, code, message)
+        match self.meanings.get(code) or self.meanings.get(status, Classification.DEFERRED):
+            case Classification.FAILED:
+                return Failed(why, self.enhanced.get(code) or self.enhanced.get(status, "5.0.0"))
+            case Classification.BLOCKED:
+                advice = self.advice.get(code) or self.advice.get(status)
+                return Blocked(f"{why} ({advice})" if advice else why, lane)
+            case Classification.UNCERTAIN:
+                return Uncertain(why)
+            case Classification.THROTTLED:
+                return Throttled(why, retry_after, lane)
+            case Classification.DEFERRED:
+                return Deferred(why, retry_after)
 
 
 def retry_after(value: str, now: float) -> float | None:

@@ -11,7 +11,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from smtprelay.interfaces import Body, MailTooCostly, MimeWorker, MimeWorkerUnavailable, Provider
+from attrs import evolve
+
+from smtprelay.interfaces import Attempt, Body, MailTooCostly, MimeWorker, MimeWorkerUnavailable, Provider
 from smtprelay.mime import outgoing
 from smtprelay.mime.date import date
 from smtprelay.mime.head import MAX_HEADER
@@ -153,9 +155,9 @@ class OutgoingProvider:
         self._hostname = hostname
         self._bounces_from = bounces_from
 
-    def lane(self, envelope: Envelope) -> str:
+    def lane(self, envelope: Envelope, author: str, login: str) -> str:
         """Return the lane that the provider says."""
-        return self._provider.lane(envelope)
+        return self._provider.lane(envelope, author, login)
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:
         """Return the sizes that the provider says, with what finishing the mail may change of them."""
@@ -174,19 +176,21 @@ class OutgoingProvider:
                 sizes.append((await mail.finished(hop)).size)
         return max(sizes) + _HEADER_ROOM
 
-    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:
+    async def deliver(self, attempt: Attempt) -> Results:
         """Finish the mail and deliver it; one that cannot be finished fails."""
         outcome: Outcome
+        delivery = attempt.delivery
         try:
-            mail = await self._read(body, delivery.shape, partial(self._additions, delivery))
-            return await self._provider.deliver(delivery, await mail.finished(NextHop()), release_slot)
+            mail = await self._read(attempt.body, delivery.shape, partial(self._additions, delivery))
+            finished = await mail.finished(NextHop())
+            return await self._provider.deliver(evolve(attempt, body=finished))
         except Unfinishable as error:
             outcome = error.outcome
         except MailTooCostly as error:
             outcome = Failed(f"to finish the mail takes too much work: {error}", _TOO_COSTLY)
         except MimeWorkerUnavailable as error:
             outcome = Deferred(f"the mail could not be finished: {error}")
-        return dict.fromkeys(delivery.envelope.addresses, outcome)
+        return attempt.results(outcome)
 
     async def resolve(self, delivery: Delivery) -> Results | None:
         """Ask the provider."""

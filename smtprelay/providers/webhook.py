@@ -9,14 +9,14 @@ at each attempt, so that the receiver can tell a repetition.
 import base64
 import binascii
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final
 from urllib.parse import urlsplit
 
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.interfaces import Body
+from smtprelay.interfaces import Attempt
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.network import is_loopback
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Results
@@ -24,7 +24,7 @@ from smtprelay.model.route import Limits
 from smtprelay.providers.call import Caller, NoCredentialsError
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.http.client import NoAnswerError
-from smtprelay.providers.outcomes import HTTP, Classification, Statuses
+from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable
 
 #: The recipient of an event for the relay's own webhook; that of a route's own one is the route's name.
 DEFAULT: Final = "webhook"
@@ -34,15 +34,17 @@ _PREFIX: Final = "whsec_"
 
 #: A webhook. What its owner must mend stops it and keeps the events; it knows a repetition by its id, so
 #: that a lost answer is none to worry about. Redirects are not followed.
-_STATUSES: Final[Statuses] = {
-    **HTTP,
-    **dict.fromkeys(
-        (300, 301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 407, 410), Classification.BLOCKED
-    ),
-    **dict.fromkeys((400, 406, 411, 413, 415, 422), Classification.FAILED),
-    502: Classification.DEFERRED,
-    504: Classification.DEFERRED,
-}
+_ERRORS: Final = ErrorTable(
+    meanings={
+        **HTTP,
+        **dict.fromkeys(
+            (300, 301, 302, 303, 307, 308, 401, 402, 403, 404, 405, 407, 410), Classification.BLOCKED
+        ),
+        **dict.fromkeys((400, 406, 411, 413, 415, 422), Classification.FAILED),
+        502: Classification.DEFERRED,
+        504: Classification.DEFERRED,
+    }
+)
 
 #: The URL, and the key that requests are signed with; ``b""`` for none.
 WebhookTarget = tuple[str, bytes]
@@ -63,14 +65,13 @@ class Webhook(ProviderDefaults):
         self._targets = targets
         self._clock = clock
 
-    def lane(self, envelope: Envelope) -> str:
+    def lane(self, envelope: Envelope, author: str, login: str) -> str:  # noqa: ARG002 -- the seam's
         """Return one lane for each webhook: a broken one holds up no other."""
         return "".join(envelope.addresses[:1])
 
-    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:  # noqa: ARG002 -- the seam's
+    async def deliver(self, attempt: Attempt) -> Results:
         """Send the event once."""
-        result = await self._send(delivery, await body.whole())
-        return dict.fromkeys(delivery.envelope.addresses, result)
+        return attempt.results(await self._send(attempt.delivery, await attempt.body.whole()))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -91,8 +92,7 @@ class Webhook(ProviderDefaults):
             return Deferred(str(exc))
         if answer.status in _SUCCESS:
             return Delivered(why=str(answer.status))
-        result = hook.refused(answer, _STATUSES)
-        return Blocked(result.why, delivery.lane) if isinstance(result, Blocked) else result
+        return hook.refused(answer, _ERRORS, lane=delivery.lane)
 
 
 def checked(url: str) -> str:

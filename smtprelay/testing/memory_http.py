@@ -1,95 +1,58 @@
 """
-An HTTP client that is joined in memory with a fake service, by the agent that the relay uses.
+What the test of a provider with an HTTP API needs: requests that treq's testing agent takes to a fake.
 """
 
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from treq.client import HTTPClient
+from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred, execute, fail, succeed
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from twisted.test.iosim import FakeTransport, IOPump, connect
+from twisted.web.iweb import IAgent
 from twisted.web.resource import IResource
-from twisted.web.server import Site
 from zope.interface import implementer
 
 from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.http.client import Http
-from smtprelay.providers.http.pool import LiteralAgent
 from smtprelay.testing.mime import InlineMimeWorker
 
 
-class MemoryTransport(FakeTransport):
-    """What iosim lacks for a server that aborts, and for a client that reads no more."""
-
-    def resumeProducing(self) -> None:
-        """Read on; iosim never stops."""
-
-    def pauseProducing(self) -> None:
-        """Read no more; iosim reads on."""
-
-
-@implementer(IStreamClientEndpoint)
-class MemoryEndpoint:
-    """Joins clients with ``server``; ``refuse`` is what connecting fails with."""
-
-    def __init__(self, server: Factory, clock: Clock) -> None:
-        self.server = server
-        self.clock = clock
-        self.pumps: list[IOPump] = []
-        self.refuse: Exception | None = None
-
-    def connect(self, factory: IProtocolFactory) -> "Deferred[IProtocol]":
-        """Connect at once."""
-        if self.refuse is not None:
-            return fail(self.refuse)
-        nowhere: Any = None
-        client, server = factory.buildProtocol(nowhere), self.server.buildProtocol(nowhere)
-        assert client is not None
-        at_server, at_client = MemoryTransport(server, isServer=True), MemoryTransport(client, isServer=False)
-        self.pumps.append(connect(server, at_server, client, at_client, clock=self.clock, greet=False))
-        return succeed(client)
-
-    def settle(self) -> None:
-        """Carry everything that was written, on every connection, until nobody writes."""
-        while sum(pump.flush() for pump in self.pumps):
-            pass
-
-
+@implementer(IAgent)
 class MemoryHttp:
     """
-    An HTTP client, its clock, and the connections to the server that it speaks to.
+    An HTTP client in memory, and its clock.
 
-    :ivar http: the client.
-    :ivar asked: scheme, host and port of each connection that was asked for.
+    :ivar http: the client; ``closed``: a provider has closed it.
+    :ivar refuse: what connecting fails with, if it does.
+    :ivar flush: carries what the service has written since.
     """
 
-    def __init__(self, server: Any, clock: Clock | None = None) -> None:
-        self.clock = clock or Clock()
-        self.wire = MemoryEndpoint(server, self.clock)
-        self.asked: list[tuple[str, str, int]] = []
-        agent = LiteralAgent(self._connect, self.clock, keep=2)
-        self.http = Http(agent, self.clock, timeout=30, close=agent.close)
+    refuse: Exception | None = None
 
-    @classmethod
-    def to(cls, resource: IResource, clock: Clock | None = None) -> "MemoryHttp":
-        """Join with a site of ``resource``."""
-        clock = clock or Clock()
-        return cls(Site(resource, timeout=None, reactor=clock), clock)
+    def __init__(self, resource: IResource, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        self._agent = RequestTraversalAgent(resource)
+        self.flush = self._agent.flush
+        self.closed = False
+        self.http = Http(HTTPClient(self), self.clock, close=self._close)
+
+    def request(self, *request: Any) -> "Deferred[Any]":
+        """Send a request, as an agent does."""
+        return self._agent.request(*request) if self.refuse is None else fail(self.refuse)
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> "Deferred[Any]":
         """Begin, and carry what was written."""
         deferred = Deferred.fromCoroutine(coroutine)
-        self.wire.settle()
+        self.flush()
         return deferred
 
     def advance(self, *seconds: float) -> None:
         """Let time pass in steps, and carry what was written after each."""
         for step in seconds:
             self.clock.advance(step)
-            self.wire.settle()
+            self.flush()
 
     def result(self, coroutine: Coroutine[Any, Any, Any], *seconds: float) -> Any:
         """Return what ``coroutine`` returns, or raise what it raises; time passes while it waits."""
@@ -106,7 +69,7 @@ class MemoryHttp:
         return found[0]
 
     def context(self, **more: Any) -> ProviderContext:
-        """Return what a provider is built with, whose requests go to the server; ``more`` replaces parts."""
+        """Return what a provider is built with, whose requests go to the service; ``more`` replaces parts."""
         given = {
             "reactor": self.clock,
             "events": lambda _event, /, **_fields: None,
@@ -118,10 +81,9 @@ class MemoryHttp:
         return ProviderContext(**{**given, **more})
 
     def leftovers(self) -> Sequence[object]:
-        """Return the delayed calls and the open connections."""
-        clients = [pump.client for pump in self.wire.pumps if not pump.clientIO.disconnecting]
-        return [*self.clock.getDelayedCalls(), *clients]
+        """Return the delayed calls, and the client unless it was closed."""
+        return [*self.clock.getDelayedCalls(), *([] if self.closed else [self.http])]
 
-    def _connect(self, scheme: str, host: str, port: int) -> MemoryEndpoint:
-        self.asked.append((scheme, host, port))
-        return self.wire
+    def _close(self) -> "Deferred[None]":
+        self.closed = True
+        return succeed(None)

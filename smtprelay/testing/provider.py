@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from twisted.internet.defer import Deferred
 
-from smtprelay.interfaces import Body
+from smtprelay.interfaces import Attempt
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import Delivered, Outcome, Results
 from smtprelay.model.route import Limits
@@ -38,7 +38,7 @@ class ScriptedProvider(ProviderDefaults):
         *,
         idempotent: bool = False,
         limits: Limits | None = None,
-        lane: Callable[[Envelope], str] = lambda _: "",
+        lane: Callable[[Envelope, str, str], str] = lambda *_: "",
         takes: bool = False,
     ) -> None:
         self.name = name
@@ -53,16 +53,17 @@ class ScriptedProvider(ProviderDefaults):
         self.closed = False
         self._lane = lane
 
-    def lane(self, envelope: Envelope) -> str:
-        """Return the key of the lane that ``envelope`` goes in; ``""`` is the provider's own."""
-        return self._lane(envelope)
+    def lane(self, envelope: Envelope, author: str, login: str) -> str:
+        """Return the key of the lane that a mail goes in; ``""`` is the provider's own."""
+        return self._lane(envelope, author, login)
 
-    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:
+    async def deliver(self, attempt: Attempt) -> Results:
         """Give the next of ``answers``."""
+        delivery = attempt.delivery
         self.calls.append(("deliver", delivery.id))
-        self.sent.append((delivery, await body.whole()))
+        self.sent.append((delivery, await attempt.body.whole()))
         if self.takes:
-            release_slot()
+            attempt.release_slot()
         return await _results(delivery, self.answers.popleft() if self.answers else Delivered("scripted"))
 
     async def resolve(self, delivery: Delivery) -> Results | None:

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from smtprelay.interfaces import Provider
+from smtprelay.interfaces import Attempt, Provider
 from smtprelay.model.message import Delivery, Envelope, Recipient
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Results, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Results, Throttled, Uncertain
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase as _TestCase
@@ -74,7 +74,8 @@ class FakedProvider(ABC):
         Prepare the next attempt.
 
         ``transient`` and ``permanent`` refuse the mail; ``credentials`` refuses us, for
-        good; ``lost`` takes the mail and cuts the connection instead of answering.
+        good; ``lost`` takes the mail and cuts the connection instead of answering. ``throttled`` says that we
+        ask for too much; so does ``retry-after``, and asks to wait for 7 seconds.
         """
 
     @abstractmethod
@@ -118,9 +119,14 @@ class Contract(_TestCase):
 
     def deliver(self, item: Delivery, body: bytes = MAIL) -> Results:
         """Deliver once, and check that exactly the envelope's recipients have an outcome."""
-        results: Results = self.at.run(self.at.provider.deliver(item, BodyInPieces(body), lambda: None))
+        results: Results = self.at.run(self.at.provider.deliver(Attempt(item, BodyInPieces(body))))
         self.assertEqual(set(results), set(item.envelope.addresses))
         return results
+
+    def lane(self) -> str:
+        """Return the lane of a mail to Bob, which nobody logged in for."""
+        envelope = delivery(BOB).envelope
+        return self.at.provider.lane(envelope, envelope.sender, "")
 
     def assert_all(self, results: Results, kind: type[T]) -> list[T]:
         """Check that everybody's outcome is of one kind, and return the outcomes."""
@@ -163,11 +169,9 @@ class DeliveryContract(Contract):
             self.assertNotIn("evil@example.org", self.at.recipients())
 
     def test_lane(self) -> None:
-        """Its lane is text, and the same for the same envelope."""
-        envelope = delivery(BOB).envelope
-        lane = self.at.provider.lane(envelope)
-        self.assertIsInstance(lane, str)
-        self.assertEqual(self.at.provider.lane(envelope), lane)
+        """Its lane is text, and the same for the same mail."""
+        lanes = {self.lane() for _ in range(2)}
+        self.assertEqual([type(lane) for lane in lanes], [str])
 
     def test_probe(self) -> None:
         """A probe sends no mail, and says that a provider works that does, or that it cannot tell."""
@@ -217,6 +221,30 @@ class DeferredContract(Contract):
         self.assertEqual(list(self.at.recipients()), [BOB])
 
 
+class ThrottledContract(Contract):
+    """Providers that say when they are asked for too much."""
+
+    def test_throttled(self) -> None:
+        """It is ``Throttled``, in the mail's lane or as a whole, with no time; the next attempt succeeds."""
+        self.at.play("throttled")
+        [outcome] = self.assert_all(self.deliver(delivery(BOB)), Throttled)
+        self.assertTrue(outcome.why)
+        self.assertIsNone(outcome.retry_after)
+        self.assertIn(outcome.lane, {"", self.lane()})
+        self.assert_all(self.deliver(delivery(BOB)), Delivered)
+        self.assertEqual(list(self.at.recipients()), [BOB])
+
+
+class RetryAfterContract(Contract):
+    """Those of them that say for how long."""
+
+    def test_retry_after(self) -> None:
+        """``Throttled`` has the seconds of ``Retry-After``."""
+        self.at.play("retry-after")
+        [outcome] = self.assert_all(self.deliver(delivery(BOB)), Throttled)
+        self.assertEqual(outcome.retry_after, 7.0)
+
+
 class FailedContract(Contract):
     """Providers that can refuse a mail."""
 
@@ -236,7 +264,7 @@ class CredentialsContract(Contract):
         """Refused credentials are ``Blocked``, never the mail's fault; a probe says the same."""
         self.at.play("credentials")
         [outcome] = self.assert_all(self.deliver(delivery(BOB)), Blocked)
-        self.assertIn(outcome.lane, {"", self.at.provider.lane(delivery(BOB).envelope)})
+        self.assertIn(outcome.lane, {"", self.lane()})
         self.assertIsInstance(self.at.run(self.at.provider.probe("")), Blocked)
         self.assertEqual(list(self.at.recipients()), [])
 

@@ -45,6 +45,25 @@ class AcceptContract(SpoolStories):
 
         return self.play(story)
 
+    def test_author_and_login_stay(self):
+        """Whoever attempts it, at once or later, knows whom From names and who logged in."""
+
+        async def story(spool: Spool) -> None:
+            taken: list[Claim] = []
+            spool.listen(taken.extend)
+            for number in (1, 2, 3):
+                draft = self.draft("anna@example.com", number=number)
+                draft = evolve(draft, client=evolve(draft.client, user="ann"))
+                planned = evolve(self.planned(draft), author="boss@example.com" if number != 2 else "")
+                await spool.accept(draft, BODY, [planned])
+            await spool.settle(taken[0], done(taken[0]))
+            claims = [*taken, *(await spool.claim()).claims]
+            told = [(each.delivery.author, each.delivery.login) for each in claims]
+            expected = ["boss@example.com", "scan@example.com", "boss@example.com"]
+            self.assertEqual([(author, "ann") for author in expected], told)
+
+        return self.play(story)
+
     def test_without_a_slot_it_waits(self):
         """What finds no free slot is queued, and its listener is told that something waits."""
 

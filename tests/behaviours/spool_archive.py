@@ -346,6 +346,21 @@ class ArchiveContract(SpoolStories):
 
         return self.play(story)
 
+    def test_the_author_goes_along(self):
+        """Whom From names is known in the other spool, too."""
+
+        async def story(spool: Spool) -> None:
+            draft = self.draft("anna@example.com")
+            await spool.accept(draft, BODY, [evolve(self.planned(draft), author="boss@example.com")])
+            (exported,) = await self.exported(spool, moving=True)
+            self.assertEqual("boss@example.com", exported.archived.author)
+            await spool.archive.exported([exported.archived.id], "ops")
+            await spool.archive.put([exported], "ops")
+            (claim,) = (await spool.claim()).claims
+            self.assertEqual("boss@example.com", claim.delivery.author)
+
+        return self.play(story)
+
     def test_importing_twice(self):
         """What is here already is left as it is, whatever has become of it."""
 

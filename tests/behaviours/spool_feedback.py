@@ -2,7 +2,7 @@
 
 from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Claim, Settlement
-from smtprelay.model.outcome import Deferred
+from smtprelay.model.outcome import Deferred, Throttled
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.route import RateLimit
 from tests.behaviours.spool_stories import SpoolStories, done
@@ -14,7 +14,7 @@ WIDE = {"main": RateLimit(concurrency=20), "other": RateLimit(concurrency=20)}
 
 def refused(claim: Claim, due: float, *, counts: bool = False) -> Settlement:
     """Return the settlement of an attempt for which the provider said that it was one too many."""
-    outcome = Deferred("429 slow down", throttled=not counts)
+    outcome = Deferred("429") if counts else Throttled("429 slow down", lane=claim.delivery.lane)
     outcomes = dict.fromkeys(claim.delivery.envelope.addresses, outcome)
     return Settlement(state="deferred", outcomes=outcomes, due=due, tries=1, counts=counts, reason="429")
 
@@ -187,6 +187,28 @@ class FeedbackContract(SpoolStories):
             self.assertEqual(([], [], self.clock.seconds() + 0.25), (taken, list(work.claims), work.due))
             self.clock.advance(0.25)
             self.assertEqual(1, len((await spool.claim()).claims))
+
+        return self.play(story, WIDE)
+
+    def test_a_mailbox_can_be_told_that_its_provider_is_asked_for_too_much(self):
+        """The provider's own lane slows down, for all mailboxes; the answers to each make it faster again."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool, number=1, provider="main", lane="one")
+            (claim,) = (await spool.claim()).claims
+            everyone = dict.fromkeys(claim.delivery.envelope.addresses, Throttled("429 the whole account"))
+            settlement = Settlement(state="deferred", outcomes=everyone, due=self.clock.seconds() + 999)
+            await spool.settle(claim, settlement)
+            ceilings = [await self.ceiling(spool)]
+            await self.send(spool, number=2, provider="main", lane="two")
+            self.assertEqual([], list((await spool.claim()).claims))
+            self.clock.advance(1)
+            (claim,) = (await spool.claim()).claims
+            await spool.settle(claim, done(claim))
+            ceilings.append(await self.ceiling(spool))
+            self.assertEqual([14.0, 14.01], ceilings)
+            lanes = {lane.lane: lane.ceiling for lane in await spool.admin.lanes("main")}
+            self.assertEqual((None, None), (lanes["one"], lanes.get("two")))
 
         return self.play(story, WIDE)
 

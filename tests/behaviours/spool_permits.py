@@ -5,7 +5,7 @@ from twisted.internet import defer
 from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, Settlement
 from smtprelay.model.message import Planned
-from smtprelay.model.outcome import Blocked, Deferred, Delivered
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Throttled
 from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.queue import Selection
 from smtprelay.model.route import RateLimit, Window
@@ -95,7 +95,7 @@ class PermitsContract(SpoolStories):
             self.assertEqual(([], [("main", "")]), (list(work.claims), list(work.stopped)))
             await spool.block(Block(provider="main"))
             permit = await self.permit(spool, "two")
-            await spool.permits.give_back(permit, Feedback(outcomes=(Deferred("429", throttled=True),)))
+            await spool.permits.give_back(permit, Feedback(outcomes=(Throttled("429"),)))
             self.assertEqual(self.clock.seconds() + 0.25, (await spool.claim()).due)
             self.assertEqual(
                 Busy(until=self.clock.seconds() + 0.25), await spool.permits.acquire("x", "main", "")
@@ -125,7 +125,7 @@ class PermitsContract(SpoolStories):
             await spool.permits.give_back(first)
             await self.permit(spool, "three")
             self.assertEqual(Busy(), await spool.permits.acquire("four", "main", ""))
-            await spool.permits.give_back(first, Feedback(outcomes=(Deferred("429", throttled=True),)))
+            await spool.permits.give_back(first, Feedback(outcomes=(Throttled("429"),)))
             (lane,) = (await spool.admin.stats()).lanes
             self.assertIsNotNone(lane.ceiling)
 

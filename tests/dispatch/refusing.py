@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 
-from smtprelay.interfaces import Body
+from smtprelay.interfaces import Attempt
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Deferred, Delivered, Failed, Results
 from smtprelay.testing.provider import ScriptedProvider
@@ -29,11 +29,12 @@ class RefusingProvider(ScriptedProvider):
         self.operations: dict[str, tuple[str, ...]] = {}
         self.requests = 0
 
-    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:
+    async def deliver(self, attempt: Attempt) -> Results:
         """Take it for all, or for none."""
         self.requests += 1
         if self.answers:
-            return await super().deliver(delivery, body, release_slot)
+            return await super().deliver(attempt)
+        delivery = attempt.delivery
         addresses = delivery.envelope.addresses
         bad = [address for address in addresses if address in self.bad]
         if not bad:
@@ -51,8 +52,8 @@ class RefusingProvider(ScriptedProvider):
 
     async def resolve(self, delivery: Delivery) -> Results | None:
         """Tell whether the operation was taken."""
-        release_slot = self.operations.get(delivery.operation_id)
-        if release_slot is None:
+        taken = self.operations.get(delivery.operation_id)
+        if taken is None:
             return None
-        assert set(release_slot) == set(delivery.envelope.addresses), "an operation of other recipients"
-        return dict.fromkeys(release_slot, Delivered(delivery.operation_id))
+        assert set(taken) == set(delivery.envelope.addresses), "an operation of other recipients"
+        return dict.fromkeys(taken, Delivered(delivery.operation_id))

@@ -4,7 +4,7 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from smtprelay.interfaces import MimeWorkerUnavailable
+from smtprelay.interfaces import Attempt, MimeWorkerUnavailable
 from smtprelay.model.outcome import Blocked, Delivered, Failed, Uncertain
 from smtprelay.model.outcome import Deferred as Later
 from smtprelay.model.queue import Edit, Selection
@@ -274,10 +274,10 @@ class UnreadableBodyTests(DispatcherTestCase):
         """What it says without the body, whatever it is, says nothing of the mail."""
 
         class Hiding(ScriptedProvider):
-            async def deliver(self, delivery: Any, body: Any, release_slot: Any) -> Any:
+            async def deliver(self, attempt: Attempt) -> Any:
                 with contextlib.suppress(LookupError):
-                    await body.whole()
-                return dict.fromkeys(delivery.envelope.addresses, Failed("empty message"))
+                    await attempt.body.whole()
+                return attempt.results(Failed("empty message"))
 
         stage = self.broken(LookupError("gone"), Hiding("one"))
         message = stage.accept()
@@ -300,8 +300,8 @@ class UnreadableBodyTests(DispatcherTestCase):
         answers = [Failed("no such user", "5.1.1")]
 
         class Refusing(ScriptedProvider):
-            async def deliver(self, delivery: Any, body: Any, release_slot: Any) -> Any:
-                return dict.fromkeys(delivery.envelope.addresses, answers.pop() if answers else Delivered())
+            async def deliver(self, attempt: Attempt) -> Any:
+                return attempt.results(answers.pop() if answers else Delivered())
 
         stage = self.broken(OSError("I/O error"), Refusing("one"))
         message = stage.accept()

@@ -18,7 +18,7 @@ from smtprelay.dispatch.decision import (
 )
 from smtprelay.dispatch.failover import NextProvider
 from smtprelay.model.attempt import Block, Claim
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Throttled, Uncertain
 from smtprelay.model.route import Route, Schedule
 from tests.dispatch.stage import MORNING, make_claim
 
@@ -188,7 +188,7 @@ class OneRecipientTests(SynchronousTestCase):
     def test_only_deferrals_count(self) -> None:
         """A blocked lane, a lost answer, a bug and a mail that came too fast are none of the attempts."""
         one_left = make_claim(A, deferrals=1)
-        for outcome in (Blocked("x"), Uncertain("cut"), Deferred("429", throttled=True)):
+        for outcome in (Blocked("x"), Uncertain("cut"), Throttled("429")):
             settlement = self.judge(outcome, one_left, retry=Schedule(attempts=2)).settlement
             self.assertIn(settlement.state, ("queued", "deferred"))
             self.assertFalse(settlement.counts)
@@ -203,7 +203,7 @@ class OneRecipientTests(SynchronousTestCase):
 
     def test_what_came_too_fast_does_not_expire_by_that_alone(self) -> None:
         """A queue that stood still for days goes again, and faster than its provider bears."""
-        too_fast = Deferred("429", throttled=True)
+        too_fast = Throttled("429")
         first = self.judge(too_fast, make_claim(A, age=1e6))
         self.assertEqual((first.settlement.state, list(first.groups)), ("deferred", ["deferred"]))
         again = self.judge(too_fast, make_claim(A, age=1e6, tries=1))
@@ -212,7 +212,7 @@ class OneRecipientTests(SynchronousTestCase):
     def test_what_came_too_fast_goes_when_its_lane_does(self) -> None:
         """It is due at once, or when the provider says; its tries count for the failover only."""
         for asked, due in ((None, MORNING), (7.0, MORNING + 7)):
-            settlement = self.judge(Deferred("429", asked, throttled=True), make_claim(A, tries=1)).settlement
+            settlement = self.judge(Throttled("429", asked), make_claim(A, tries=1)).settlement
             self.assertEqual((settlement.state, settlement.due, settlement.tries), ("deferred", due, 2))
 
     def test_blocked_fails_over_at_once(self) -> None:

@@ -27,7 +27,7 @@ class NextPlaceTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.providers = {
             "one": ScriptedProvider("one"),
-            "two": ScriptedProvider("two", lane=lambda envelope: envelope.sender),
+            "two": ScriptedProvider("two", lane=lambda envelope, *_: envelope.sender),
             "small": ScriptedProvider("small", limits=Limits(size=10)),
             "single": ScriptedProvider("single", limits=Limits(recipients=1)),
         }

@@ -2,7 +2,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.model.attempt import Block
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Throttled, Uncertain
 from tests.dispatch.stage import MORNING, make_delivery
 from tests.recording import Recording
 
@@ -81,6 +81,15 @@ class LanesTests(SynchronousTestCase):
         self.assertEqual(self.events.heard, [])
         self.assertTrue(self.lanes.end_pause("one", "box"))
         self.assertFalse(self.lanes.end_pause("one", "box"))
+
+    def test_throttled_says_which_lane(self) -> None:
+        """The account is asked for too much, or one mailbox: that lane waits as long as the provider asks."""
+        for lane in ("", "box"):
+            block = self.learn(Throttled("429", 20.0, lane=lane))
+            expected = Block(provider="one", lane=lane, until=MORNING + 20, reason="asked to wait: 429")
+            self.assertEqual(block, expected)
+        told = [event["lane"] for event in self.events.of("lane.throttled")]
+        self.assertEqual(told, ["", "box"])
 
     def test_the_longest_pause_holds(self) -> None:
         """A later answer with a shorter Retry-After does not let the lane run too early."""

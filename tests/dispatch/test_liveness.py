@@ -21,9 +21,10 @@ from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.synchronous.permits import ClientPatience, NoPermit, SynchronousPermits
+from smtprelay.interfaces import Attempt
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
-from smtprelay.model.outcome import Blocked, Delivered, Failed, Uncertain
+from smtprelay.model.outcome import Blocked, Delivered, Failed, Throttled, Uncertain
 from smtprelay.model.outcome import Deferred as Later
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.queue_admin import HoldRule
@@ -52,7 +53,7 @@ OUTCOMES = st.sampled_from(
         *[Delivered()] * 4,
         Later("busy"),
         Later("429", 20.0),
-        Later("429 too fast", throttled=True),
+        Throttled("429 too fast"),
         Failed("no"),
         Blocked("401"),
         Blocked("mailbox", "box"),
@@ -102,14 +103,15 @@ class Moody(ProviderDefaults):
         self.had: Counter[tuple[str, str]] = Counter()
         self.doubtful: set[tuple[str, str]] = set()
 
-    def lane(self, envelope: Envelope) -> str:
+    def lane(self, envelope: Envelope, author: str, login: str) -> str:
         return "box" if envelope.sender.startswith("box") else ""
 
-    async def deliver(self, delivery: Any, body: Any, release_slot: Any) -> Any:
+    async def deliver(self, attempt: Attempt) -> Any:
         answer: Deferred[Any] = Deferred()
+        delivery = attempt.delivery
         self.asked.append((delivery, answer))
         if self.takes:
-            release_slot()
+            attempt.release_slot()
         outcome = await answer
         people = {(delivery.message, address) for address in delivery.envelope.addresses}
         if isinstance(outcome, Uncertain | Exception):
@@ -118,7 +120,7 @@ class Moody(ProviderDefaults):
             raise outcome
         if isinstance(outcome, Delivered):
             self.had.update(people)
-        return dict.fromkeys(delivery.envelope.addresses, outcome)
+        return attempt.results(outcome)
 
     async def probe(self, lane: str) -> Any:
         return self.verdicts.popleft() if self.verdicts else Delivered()
@@ -177,7 +179,7 @@ class Play(RuleBasedStateMachine):
     def accept(self, people, route, sender, large):
         recipients = tuple(Recipient(address=f"{n}@x.org") for n in range(people))
         envelope = Envelope(sender=sender, recipients=recipients)
-        lane = self.providers["one"].lane(envelope)
+        lane = self.providers["one"].lane(envelope, sender, "")
         planned = [Planned(route=route, provider="one", lane=lane, recipients=(each,)) for each in recipients]
         body = b"Subject: x\r\n\r\n" + b"x" * 100 * large
         Deferred.fromCoroutine(self.spool.accept(self.draft(envelope), body, planned))
@@ -186,7 +188,7 @@ class Play(RuleBasedStateMachine):
     def client_comes(self, sender):
         """One who waits for the verdict: he may have a slot that the queue then waits for."""
         self.number += 1
-        lane = self.providers["one"].lane(Envelope(sender=sender))
+        lane = self.providers["one"].lane(Envelope(sender=sender), sender, "")
         delivery = make_delivery(message=f"S{self.number}", provider="one", lane=lane)
         entering = Deferred.fromCoroutine(self.shared.enter(delivery, 1, ClientPatience(self.clock, 20.0)))
         entering.addCallback(self.slots.append)

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.model.attempt import Block, NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned
-from smtprelay.model.outcome import Blocked, Delivered, Uncertain
+from smtprelay.model.outcome import Blocked, Delivered, Throttled, Uncertain
 from smtprelay.model.outcome import Deferred as Later
 from smtprelay.model.queue import SUSPENDED
 from smtprelay.model.route import RateLimit, Window
@@ -177,7 +177,7 @@ class SharedTests(CounterTestCase):
 
     def test_a_provider_that_has_us_wait(self) -> None:
         """A Retry-After that the one gets is kept by the other, and ends without a probe."""
-        one = ScriptedProvider("one", [Later("429", 20.0, throttled=True)])
+        one = ScriptedProvider("one", [Throttled("429", 20.0)])
         both = self.both(one)
         self.assertReply(both.mail(), 451, "4.3.0", "429")
         message = both.queue()
@@ -192,7 +192,7 @@ class SharedTests(CounterTestCase):
         verdict: Deferred[Any] = Deferred()
         both = self.both(ScriptedProvider("one", [verdict]), rate_limit=RateLimit(concurrency=1))
         client, message = both.mail(), both.queue()
-        verdict.callback(Later("429", throttled=True))
+        verdict.callback(Throttled("429"))
         self.assertReply(client, 451, "4.3.0", "429")
         self.assertEqual(both.state(message), "queued")
         both.clock.advance(0.25)

@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.outcome import Deferred as Later
-from smtprelay.model.outcome import Delivered
+from smtprelay.interfaces import Attempt
+from smtprelay.model.outcome import Delivered, Throttled
 from smtprelay.model.route import Limits, RateLimit, Route, Schedule
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.testing.provider import ScriptedProvider
@@ -76,13 +76,12 @@ class Limited(ProviderDefaults):
         self.clock, self.latency, self.takes = clock, latency, takes
         self.refused = self.taken = 0
 
-    async def deliver(self, delivery: Any, body: Any, taken: Any) -> Any:
+    async def deliver(self, attempt: Attempt) -> Any:
         taken_now = self.takes(self.clock.seconds())
         await deferLater(self.clock, self.latency)
         self.taken += taken_now
         self.refused += not taken_now
-        outcome = Delivered() if taken_now else Later("429", throttled=True)
-        return dict.fromkeys(delivery.envelope.addresses, outcome)
+        return attempt.results(Delivered() if taken_now else Throttled("429"))
 
 
 class HiddenLimitTests(SynchronousTestCase):
@@ -136,7 +135,7 @@ class HiddenLimitTests(SynchronousTestCase):
 class ThrottledTests(DispatcherTestCase):
     def test_it_goes_again_soon_and_is_not_blamed(self) -> None:
         """A mail that came too fast is tried as soon as the lane opens, and keeps its attempts."""
-        one = ScriptedProvider("one", [Later("429", throttled=True)] * 5)
+        one = ScriptedProvider("one", [Throttled("429")] * 5)
         stage = self.stage(one, route={"retry": Schedule(attempts=1)})
         message = stage.accept()
         stage.clock.pump([0.25, 0.5, 1.0, 2.0, 4.0])
@@ -149,7 +148,7 @@ class ThrottledTests(DispatcherTestCase):
         for _ in range(10):
             stage.accept()
         for answer in answers:
-            answer.callback(Later("429 slow", throttled=True))
+            answer.callback(Throttled("429 slow"))
         self.assertEqual(
             stage.events.of("lane.throttled"), [{"provider": "one", "lane": "", "reason": "429 slow"}]
         )
@@ -157,7 +156,7 @@ class ThrottledTests(DispatcherTestCase):
 
     def test_the_others_are_not_tried_one_by_one(self) -> None:
         """While the lane is closed nothing is asked, however much waits."""
-        one = ScriptedProvider("one", [Later("503", throttled=True)] * 100)
+        one = ScriptedProvider("one", [Throttled("503")] * 100)
         stage = self.stage(one, rate_limit=RateLimit(concurrency=5))
         for _ in range(50):
             stage.accept()
@@ -166,7 +165,7 @@ class ThrottledTests(DispatcherTestCase):
 
     def test_another_provider_is_asked_after_enough_of_them(self) -> None:
         """Throttled attempts count for the failover: who has another provider wants the mail to move."""
-        one = ScriptedProvider("one", [Later("429", throttled=True)] * 3)
+        one = ScriptedProvider("one", [Throttled("429")] * 3)
         two = ScriptedProvider("two")
         stage = self.stage(one, two)
         stage.accept()

@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from smtprelay.interfaces import Body
-from smtprelay.model.message import Delivery
+from smtprelay.interfaces import Attempt
 from smtprelay.model.outcome import Blocked, Delivered, Outcome, Results
 from smtprelay.model.outcome import Deferred as Later
 from smtprelay.model.queue import Selection
@@ -39,12 +38,12 @@ class MoodyProvider(ScriptedProvider):
         self.mood = mood
         self.taken: Counter[str] = Counter()
 
-    async def deliver(self, delivery: Delivery, body: Body, taken: Callable[[], None]) -> Results:
+    async def deliver(self, attempt: Attempt) -> Results:
         outcome = self.mood()
         if isinstance(outcome, Delivered):
-            self.taken[delivery.message] += 1
+            self.taken[attempt.delivery.message] += 1
         self.answers.append(outcome)
-        return await super().deliver(delivery, body, taken)
+        return await super().deliver(attempt)
 
     async def probe(self, lane: str) -> Outcome | None:
         self.calls.append(("probe", lane))

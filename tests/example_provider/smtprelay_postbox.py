@@ -2,25 +2,23 @@
 
 import base64
 import json
-from collections.abc import Callable
 from typing import Literal
 
 from attrs import frozen
 
-from smtprelay.interfaces import Body
-from smtprelay.model.message import Delivery
+from smtprelay.interfaces import Attempt
 from smtprelay.model.outcome import Delivered, Outcome, Results
 from smtprelay.model.route import Limits
 from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.http.client import NoAnswerError, Response
+from smtprelay.providers.http.client import Response
 from smtprelay.providers.kind import ProviderKind
-from smtprelay.providers.outcomes import HTTP, Classification
+from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable
 from smtprelay.settings.provider import HttpProviderSettings
 from smtprelay.settings.secret import Secret
 
-#: What its answers mean; any other is ``Deferred``.
-STATUSES = {**HTTP, 400: Classification.FAILED, 422: Classification.FAILED}
+#: What its refusals mean; any other is ``Deferred``.
+ERRORS = ErrorTable(meanings={**HTTP, 400: Classification.FAILED, 422: Classification.FAILED})
 
 
 @frozen(kw_only=True)
@@ -49,13 +47,13 @@ class Postbox(ProviderDefaults):
         self._stream = settings.stream
         self._caller = context.caller(name, settings, settings.api_key.reveal)
 
-    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:
+    async def deliver(self, attempt: Attempt) -> Results:
         """Send the mail; the envelope says to whom, whatever its header says."""
-        addresses = delivery.envelope.addresses
-        mail = base64.b64encode(await body.whole()).decode()
-        request = {"from": delivery.envelope.sender, "to": addresses, "stream": self._stream, "mail": mail}
+        envelope = attempt.delivery.envelope
+        mail = base64.b64encode(await attempt.body.whole()).decode()
+        request = {"from": envelope.sender, "to": envelope.addresses, "stream": self._stream, "mail": mail}
         octets = json.dumps(request).encode()
-        return dict.fromkeys(addresses, await self._ask("POST", "/send", octets, delivery.operation_id))
+        return attempt.results(await self._ask("POST", "/send", octets, attempt.delivery.operation_id))
 
     async def probe(self, lane: str) -> Outcome | None:
         """Ask for the account: that works if the key does."""
@@ -70,13 +68,11 @@ class Postbox(ProviderDefaults):
             headers = {"Authorization": f"Bearer {api_key}", "Idempotency-Key": key}
             return await self._caller.request(path[1:], method, self._url + path, headers, body)
 
-        try:
-            answer = await self._caller.call(send)
-        except NoAnswerError as error:
-            return error.outcome
-        if answer.status == 200:
-            return Delivered(answer.header("X-Postbox-Id"))
-        return self._caller.refused(answer, STATUSES)
+        return await self._caller.outcome(send, succeeded, ERRORS)
+
+
+def succeeded(answer: Response) -> Outcome | None:
+    return Delivered(answer.header("X-Postbox-Id")) if answer.status == 200 else None
 
 
 POSTBOX = ProviderKind(settings=PostboxSettings, build=Postbox, limits=Limits(recipients=50), raw=True)

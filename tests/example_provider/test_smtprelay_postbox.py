@@ -19,7 +19,11 @@ from smtprelay.testing.provider_contract import (
     FakedProvider,
     IdempotentContract,
     LostAnswerContract,
+    RetryAfterContract,
+    ThrottledContract,
 )
+
+STATUSES = {"transient": 500, "permanent": 422, "throttled": 429, "retry-after": 429}
 
 
 class FakePostbox(Resource):
@@ -40,12 +44,14 @@ class FakePostbox(Resource):
         if request.path == b"/account":
             return b"{}"
         scene, self.scene = self.scene, ""
-        if scene in {"transient", "permanent"}:
-            request.setResponseCode(500 if scene == "transient" else 422)
+        if scene == "retry-after":
+            request.setHeader("Retry-After", "7")
+        if scene in STATUSES:
+            request.setResponseCode(STATUSES[scene])
             return b"Postbox does not take this"
         self.mails[request.getHeader("Idempotency-Key")] = json.load(request.content)
         if scene == "lost":
-            request.transport.abortConnection()
+            request.transport.loseConnection()
             return NOT_DONE_YET
         request.setHeader("X-Postbox-Id", "p1")
         return b""
@@ -56,7 +62,7 @@ class FakedPostbox(FakedProvider):
 
     def __init__(self) -> None:
         self.fake = FakePostbox()
-        self.http = MemoryHttp.to(self.fake)
+        self.http = MemoryHttp(self.fake)
         settings = PostboxSettings(
             type="postbox", endpoint="http://127.0.0.1", api_key=fixed("secret", "inline")
         )
@@ -84,6 +90,8 @@ class PostboxTests(
     FailedContract,
     CredentialsContract,
     LostAnswerContract,
+    ThrottledContract,
+    RetryAfterContract,
     SynchronousTestCase,
 ):
     def faked(self) -> FakedProvider:

@@ -16,7 +16,7 @@ from smtprelay.dispatch.dsn.render import BounceSettings
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.synchronous.body_buffer import BodyBuffer
 from smtprelay.dispatch.webhook import WebhookNotifier
-from smtprelay.interfaces import Body, MimeTask, MimeWorkerUnavailable
+from smtprelay.interfaces import Attempt, Body, MimeTask, MimeWorkerUnavailable
 from smtprelay.mime import headers, outgoing
 from smtprelay.mime.content_size import is_plain
 from smtprelay.mime.head import block
@@ -118,7 +118,7 @@ async def to_acs(mail: bytes) -> None:
     provider._worker = worker
     with contextlib.suppress(MimeWorkerUnavailable):
         await provider.measure(acs_delivery().envelope, MemoryBody(mail))
-    await provider.deliver(acs_delivery(), MemoryBody(mail), lambda: None)
+    await provider.deliver(Attempt(acs_delivery(), MemoryBody(mail)))
     assert worker.asked == [(measure, len(mail)), (map_mail, len(mail))]
 
 
@@ -130,7 +130,7 @@ async def to_smarthost(mail: bytes) -> None:
     provider = OutgoingProvider(inner, worker, hostname="relay.test", bounces_from="b@relay.test")
     for shape in (None, shape_of(mail)):
         for body in (MemoryBody(mail), FakeBody(*pieces_of(mail))):
-            await provider.deliver(evolve(CLAIM.delivery, shape=shape), body, lambda: None)
+            await provider.deliver(Attempt(evolve(CLAIM.delivery, shape=shape), body))
     with contextlib.suppress(MimeWorkerUnavailable):
         await provider.measure(CLAIM.delivery.envelope, MemoryBody(mail))
 

@@ -42,7 +42,7 @@ class FakeOutlet:
     async def measure(self, envelope: Envelope, body: Body) -> int:
         return self.measured
 
-    def lane(self, envelope: Envelope) -> str:
+    def lane(self, envelope: Envelope, author: str, login: str) -> str:
         return envelope.sender if self.lane_by_sender else ""
 
 

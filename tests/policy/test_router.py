@@ -1,5 +1,6 @@
 """Which way each recipient goes, and what may be announced as the largest size."""
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.interfaces import Unmeasured
@@ -188,18 +189,20 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual([to.address for each in planned for to in each.recipients], addresses)
 
     def test_lane(self):
-        """The lane is asked of the first provider, with the recipients of that delivery."""
+        """The first provider says the lane: by the recipients, whom From names, and who logged in."""
         asked = []
 
         class ByRecipient(FakeOutlet):
-            def lane(self, envelope: Envelope) -> str:
-                asked.append(envelope)
+            def lane(self, envelope: Envelope, author: str, login: str) -> str:
+                asked.append((envelope.sender, author, login))
                 return envelope.addresses[0]
 
         routes = router(RouteMatch(name="all", via=["acs"]), acs=ByRecipient(recipients=1))
-        planned = routes.plan(CLIENT, envelope("a@x.org", "b@x.org"))(Head(b""), Shape(size=10), {})
+        plan = routes.plan(evolve(CLIENT, user="ann"), envelope("a@x.org", "b@x.org"))
+        planned = plan(Head(b"From: Boss <boss@b.org>\r\n"), Shape(size=10), {})
         self.assertEqual([each.lane for each in planned], ["a@x.org", "b@x.org"])
-        self.assertEqual([each.sender for each in asked], ["a@b.org", "a@b.org"])
+        self.assertEqual(asked, [("a@b.org", "boss@b.org", "ann")] * 2)
+        self.assertEqual({each.author for each in planned}, {"boss@b.org"})
 
     def test_the_first_provider_that_takes_the_size(self):
         """A message goes first to the first provider of ``via`` that it fits."""
@@ -241,9 +244,9 @@ class PlanTests(SynchronousTestCase):
         outlets = {"acs": FakeOutlet(request=1000, most=4), "ses": FakeOutlet(request=1200, most=4)}
         plan = router(RouteMatch(name="all", via=["acs", "ses"]), **outlets).plan(CLIENT, envelope("a@x.org"))
         shape = Shape(size=600)
-        self.assertEqual(self.assertRaises(Unmeasured, plan, [], shape, {}).provider, "acs")
-        self.assertEqual(self.assertRaises(Unmeasured, plan, [], shape, {"acs": 1100}).provider, "ses")
-        reply = self.assertRaises(Refused, plan, [], shape, {"acs": 1100, "ses": 2000}).reply
+        self.assertEqual(self.assertRaises(Unmeasured, plan, Head(b""), shape, {}).provider, "acs")
+        self.assertEqual(self.assertRaises(Unmeasured, plan, Head(b""), shape, {"acs": 1100}).provider, "ses")
+        reply = self.assertRaises(Refused, plan, Head(b""), shape, {"acs": 1100, "ses": 2000}).reply
         self.assertEqual((reply.code, reply.enhanced), (552, "5.3.4"))
         self.assertIn("acs takes requests of 1000 bytes, this one needs 1100", reply.text)
         self.assertIn("ses takes requests of 1200 bytes, this one needs 2000", reply.text)

@@ -24,7 +24,7 @@ from twisted.internet import defer
 
 from smtprelay.cli import main
 from smtprelay.dispatch import retry
-from smtprelay.interfaces import MailTooCostly, MimeWorkerUnavailable
+from smtprelay.interfaces import Attempt, MailTooCostly, MimeWorkerUnavailable
 from smtprelay.mime.worker.mime_worker import Bounds, ProcessMimeWorker
 from smtprelay.model.outcome import Deferred, Failed
 from smtprelay.providers.acs.api import AcsApi
@@ -148,14 +148,14 @@ def wrap_capture(seconds: float) -> None:
         build(self, *arguments, **keywords)
         workers.append(self)
 
-    async def deliver(self: Capture, delivery: Any, body: Any, release_slot: Any) -> Any:
+    async def deliver(self: Capture, attempt: Attempt) -> Any:
         try:
-            await workers[-1].run(tasks.as_told, body, {})
+            await workers[-1].run(tasks.as_told, attempt.body, {})
         except MailTooCostly as error:
-            return dict.fromkeys(delivery.envelope.addresses, Failed(str(error), "5.6.0"))
+            return attempt.results(Failed(str(error), "5.6.0"))
         except MimeWorkerUnavailable as error:
-            return dict.fromkeys(delivery.envelope.addresses, Deferred(str(error)))
-        return await write(self, delivery, body, release_slot)
+            return attempt.results(Deferred(str(error)))
+        return await write(self, attempt)
 
     workers: list[ProcessMimeWorker] = []
     write, Capture.deliver = Capture.deliver, deliver

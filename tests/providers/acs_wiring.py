@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.interfaces import Attempt
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Delivery, Envelope, Recipient
 from smtprelay.providers.acs.api import AcsApi
@@ -19,8 +20,8 @@ from smtprelay.providers.acs.provider import Acs, AcsOptions
 from smtprelay.providers.acs.signature import Credentials
 from smtprelay.settings.provider import RemoteProviderSettings
 from smtprelay.testing.acs import FakeAcs
-from smtprelay.testing.memory_http import MemoryHttp
 from smtprelay.testing.mime import InlineMimeWorker
+from tests.providers.http_wiring import WiredHttp
 from tests.recording import Recording
 
 NOW = 1_800_000_000.0
@@ -63,7 +64,7 @@ class JoinedAcs:
         if clock is None:
             self.clock.advance(NOW)
         self.fake = fake(self.clock) if fake else FakeAcs(self.clock, KEYS[:2])
-        self.joined = MemoryHttp.to(self.fake, self.clock)
+        self.joined = WiredHttp.to(self.fake, self.clock)
         self.events = Recording()
         self.secrets: Credentials | Exception = Credentials(ENDPOINT, KEYS[:2])
         self.worker = InlineMimeWorker()
@@ -78,7 +79,9 @@ class JoinedAcs:
 
     def start(self, item: Delivery | None = None, body: bytes = MAIL) -> "Deferred[Any]":
         """Begin to deliver, and carry what was written."""
-        return self.joined.run(self.provider.deliver(item or delivery(), MemoryBody(body), self._took))
+        return self.joined.run(
+            self.provider.deliver(Attempt(item or delivery(), MemoryBody(body), self._took))
+        )
 
     def sent(self) -> list[dict[str, Any]]:
         """Return the requests that the service accepted."""

@@ -12,6 +12,7 @@ from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from smtprelay.interfaces import Attempt
 from smtprelay.model.message import Delivery, Envelope, Recipient
 from smtprelay.providers.smarthost.handshake import ServerSettings
 from smtprelay.providers.smarthost.provider import Smarthost
@@ -103,7 +104,7 @@ class Joined:
     def start(self, item: Delivery | None = None, body: object = None) -> "Deferred[object]":
         """Begin to deliver, and carry what was written."""
         text = Stored(b"Subject: x\r\n\r\nhello\r\n") if body is None else body
-        deferred = Deferred.fromCoroutine(self.provider.deliver(item or delivery(), text, _nothing))
+        deferred = Deferred.fromCoroutine(self.provider.deliver(Attempt(item or delivery(), text)))
         self.wire.settle()
         return deferred
 
@@ -135,10 +136,6 @@ class Joined:
 def refused() -> Exception:
     """Return what connecting to a closed port fails with."""
     return Refused()
-
-
-def _nothing() -> None:
-    """Take ``taken``: a smarthost has no later verdict."""
 
 
 class Case(SynchronousTestCase):

@@ -13,6 +13,8 @@ from smtprelay.testing.provider_contract import (
     IdempotentContract,
     LostAnswerContract,
     ResolveContract,
+    RetryAfterContract,
+    ThrottledContract,
 )
 from tests.providers.acs_wiring import joined_acs
 
@@ -30,7 +32,10 @@ class FakedAcsProvider(FakedProvider):
     def play(self, scene: str) -> None:
         fake = self.joined.fake
         if scene == "transient":
-            fake.script(Answers(503, "ServiceUnavailable", "later"))
+            fake.script(Answers(500, "InternalServerError", "later"))
+        elif scene in {"throttled", "retry-after"}:
+            headers = {"Retry-After": "7"} if scene == "retry-after" else {}
+            fake.script(Answers(429, "TooManyRequests", "slow down", headers))
         elif scene == "permanent":
             fake.script(Answers(400, "BadRequest", self.words))
         elif scene == "credentials":
@@ -58,6 +63,8 @@ class AcsContractTests(
     FailedContract,
     CredentialsContract,
     LostAnswerContract,
+    ThrottledContract,
+    RetryAfterContract,
     SynchronousTestCase,
 ):
     def faked(self) -> FakedProvider:

@@ -7,12 +7,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from smtprelay.model.outcome import Blocked, Deferred, Failed, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
 from smtprelay.providers.call import NoCredentialsError
 from smtprelay.providers.http.client import AnswerLost, NotSent, Response
-from smtprelay.providers.outcomes import HTTP
+from smtprelay.providers.outcomes import HTTP, ErrorTable
 from smtprelay.settings.provider import RemoteProviderSettings
-from smtprelay.testing.memory_http import MemoryHttp
+from tests.providers.http_wiring import WiredHttp
 from tests.recording import Recording
 
 
@@ -38,7 +38,7 @@ class Api(Resource):
 class CallTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.api = Api()
-        self.joined = MemoryHttp.to(self.api)
+        self.joined = WiredHttp.to(self.api)
         self.events = Recording()
         self.secret: str | Exception = "good"
         context = self.joined.context(events=self.events)
@@ -81,6 +81,33 @@ class CallTests(SynchronousTestCase):
             self.assertEqual(error.outcome, Blocked("no key"))
         self.assertEqual(self.api.keys, [])
 
+    def test_credentials_that_expire_otherwise(self) -> None:
+        """Not every API says 401 to what has expired."""
+        self.call()
+        self.api.key, self.secret = "another", "new"
+        answer = self.joined.result(self.caller.call(self.send, lambda answer: answer.status == 200))
+        self.assertEqual((answer.status, self.api.keys), (401, ["good", "good"]))
+        answer = self.joined.result(self.caller.call(self.send, lambda answer: answer.status >= 400))
+        self.assertEqual(self.api.keys, ["good", "good", "good", "new"])
+
+    def test_outcome(self) -> None:
+        """A success is what the provider says that it is; all else is in its table, or how far it came."""
+        errors = ErrorTable(meanings=HTTP)
+
+        def outcome() -> Any:
+            return self.joined.result(self.caller.outcome(self.send, succeeded, errors))
+
+        def succeeded(answer: Response) -> Delivered | None:
+            return Delivered("1") if answer.status == 200 else None
+
+        self.assertEqual(outcome(), Delivered("1"))
+        self.api.key = "another"
+        self.assertIsInstance(outcome(), Blocked)
+        self.api.key = None
+        self.assertIsInstance(outcome(), Uncertain)
+        self.secret = ValueError("no key")
+        self.assertEqual(outcome(), Blocked("no key"))
+
     def test_lost_answer(self) -> None:
         """The mail may have been taken."""
         self.api.key = None
@@ -98,7 +125,7 @@ class CallTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """What an answer means is in a table; the reason is its own words, in one line and not too long."""
         answer = Response(413, body=b"too\r\nlarge " + b"x" * 1000)
-        outcome = self.caller.refused(answer, HTTP)
+        outcome = self.caller.refused(answer, ErrorTable(meanings=HTTP))
         assert isinstance(outcome, Failed)
         self.assertEqual(outcome.why[:13], "413 too large")
         self.assertLess(len(outcome.why), 210)

@@ -4,8 +4,8 @@ from email.utils import formatdate
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.outcome import Uncertain
-from smtprelay.providers.outcomes import Classification, by_status, outcome, retry_after, words
+from smtprelay.model.outcome import Blocked, Deferred, Failed, Throttled, Uncertain
+from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable, retry_after, words
 
 NOW = 1_800_000_000.0
 
@@ -15,10 +15,28 @@ class OutcomeTests(SynchronousTestCase):
         """A provider that says nothing is repeated by its status."""
         self.assertEqual(words(500, "", ""), "500")
 
-    def test_unknown_status(self):
+    def test_unknown(self):
         """What a table does not know is deferred."""
-        self.assertIs(by_status({}, 200), Classification.DEFERRED)
-        self.assertEqual(outcome(Classification.UNCERTAIN, "lost"), Uncertain("lost"))
+        self.assertEqual(
+            ErrorTable(meanings={}).outcome(400, "Odd", "no", retry_after=7.0), Deferred("400 Odd: no", 7.0)
+        )
+
+    def test_code_and_status(self):
+        """A code that is known says more than its status, of the outcome, the bounce and the advice."""
+        errors = ErrorTable(
+            meanings={**HTTP, 400: Classification.FAILED, "Paused": Classification.BLOCKED},
+            enhanced={400: "5.6.0", "BadAddress": "5.1.3"},
+            advice={"Paused": "ask them", 403: "check the permissions"},
+        )
+        for given, expected in {
+            (400, "", "x"): Failed("400 x", "5.6.0"),
+            (400, "BadAddress", "x"): Failed("400 BadAddress: x", "5.1.3"),
+            (400, "Paused", "x"): Blocked("400 Paused: x (ask them)", "box"),
+            (403, "Odd", "x"): Blocked("403 Odd: x (check the permissions)", "box"),
+            (429, "", ""): Throttled("429", 7.0, "box"),
+            (504, "", "x"): Uncertain("504 x"),
+        }.items():
+            self.assertEqual(errors.outcome(*given, retry_after=7.0, lane="box"), expected)
 
 
 class RetryAfterTests(SynchronousTestCase):

@@ -13,6 +13,7 @@ from smtprelay.testing.provider_contract import (
     FailedContract,
     FakedProvider,
     LostAnswerContract,
+    ThrottledContract,
 )
 from smtprelay.testing.smtp import CUT, SmtpSink
 from tests.providers.smarthost_wiring import Joined
@@ -44,6 +45,8 @@ class FakedSmarthost(FakedProvider):
         sink = self.joined.sink
         if scene == "transient":
             sink.script("END", "451 4.3.0 later")
+        elif scene == "throttled":
+            sink.script("END", "450 4.7.1 Error: too much mail from 192.0.2.1")
         elif scene == "permanent":
             sink.script("END", self.words)
         elif scene == "credentials":
@@ -64,6 +67,7 @@ class PipeliningTests(
     FailedContract,
     CredentialsContract,
     LostAnswerContract,
+    ThrottledContract,
     SynchronousTestCase,
 ):
     """A server that offers much."""

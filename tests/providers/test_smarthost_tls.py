@@ -2,6 +2,7 @@ from attrs import evolve
 from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
+from smtprelay.interfaces import Attempt
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome
 from smtprelay.providers.smarthost.handshake import ServerSettings
 from smtprelay.providers.smarthost.provider import Smarthost
@@ -32,7 +33,7 @@ class TLSTests(TestCase):
             changes["port"] = self.port.getHost().port
         changes.setdefault("ca", str(self.certificate.ca))
         provider = Smarthost("host", reactor, evolve(HOST, **changes), Recording())
-        outcomes = await provider.deliver(delivery(), Stored(body), lambda: None)
+        outcomes = await provider.deliver(Attempt(delivery(), Stored(body)))
         await provider.close()
         [outcome] = outcomes.values()
         return outcome

@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from smtprelay.interfaces import Attempt
 from smtprelay.model.memory_body import MemoryBody
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Throttled
 from smtprelay.providers.webhook import Webhook, checked, key_of
 from smtprelay.settings.provider import RemoteProviderSettings
 from smtprelay.testing.memory_http import MemoryHttp
@@ -50,7 +51,7 @@ class WebhookTests(SynchronousTestCase):
         self.receiver = Receiver()
         clock = Clock()
         clock.advance(MORNING)
-        self.joined = MemoryHttp.to(self.receiver, clock)
+        self.joined = MemoryHttp(self.receiver, clock)
         self.url, self.secret = "http://127.0.0.1/hook?token=x", ""
         settings = RemoteProviderSettings(type="webhook")
         hook = self.joined.context().caller(
@@ -62,7 +63,7 @@ class WebhookTests(SynchronousTestCase):
         delivery: Any = make_delivery(lane, provider="webhook", lane=lane)
         self.delivery = delivery
         results = self.successResultOf(
-            self.joined.run(self.webhook.deliver(delivery, MemoryBody(EVENT), lambda: None))  # type: ignore[arg-type]
+            self.joined.run(self.webhook.deliver(Attempt(delivery, MemoryBody(EVENT))))  # type: ignore[arg-type]
         )
         self.assertEqual(list(results), [lane])
         outcome: Outcome = results[lane]
@@ -102,10 +103,10 @@ class WebhookTests(SynchronousTestCase):
             404: Blocked,
             410: Blocked,
             422: Failed,
-            429: Deferred,
+            429: Throttled,
             500: Deferred,
             502: Deferred,
-            503: Deferred,
+            503: Throttled,
             504: Deferred,
         }.items():
             self.receiver.status = status
@@ -125,11 +126,11 @@ class WebhookTests(SynchronousTestCase):
         """It is passed on, and slows the lane down."""
         self.receiver.status, self.receiver.headers = 429, {"Retry-After": "7"}
         self.receiver.body = b"slow\r\ndown"
-        self.assertEqual(self.deliver(), Deferred("429 slow down", 7.0, throttled=True))
+        self.assertEqual(self.deliver(), Throttled("429 slow down", 7.0, "printers"))
 
     def test_nobody_there(self) -> None:
         """It is tried again."""
-        self.joined.wire.refuse = Refused()
+        self.joined.refuse = Refused()
         self.assertIsInstance(self.deliver(), Deferred)
 
     def test_a_webhook_that_is_gone(self) -> None:
@@ -170,7 +171,7 @@ class WebhookTests(SynchronousTestCase):
     def test_a_lane_for_each(self) -> None:
         """The lane is the webhook's name, and a probe needs an event."""
         delivery = make_delivery("printers")
-        self.assertEqual(self.webhook.lane(delivery.envelope), "printers")
+        self.assertEqual(self.webhook.lane(delivery.envelope, "", ""), "printers")
         self.assertIsNone(self.successResultOf(self.joined.run(self.webhook.probe("printers"))))
         self.assertIsNone(self.successResultOf(self.joined.run(self.webhook.resolve(delivery))))
         self.successResultOf(self.joined.run(self.webhook.close()))

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.attempt import Block, Claim, NewMessage, Settlement
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Throttled, Uncertain
 from smtprelay.model.permit import Feedback, Permit
 from smtprelay.model.queue import STATES as ALL_STATES
 from smtprelay.model.queue import DueSelection, Edit, Selection
@@ -37,7 +37,7 @@ ANSWERS = (
     Delivered("1"),
     Deferred("busy"),
     Deferred("not you", again=True),
-    Deferred("429", throttled=True),
+    Throttled("429"),
     Failed("no"),
     Blocked("401"),
     Uncertain("?"),

@@ -163,7 +163,7 @@ class PlanTests(SynchronousTestCase):
             permit = self.run_one(permits.acquire, name, "main", "lent")
             assert isinstance(permit, Permit)
             self.run_one(permits.give_back, permit, None)
-        self.run_one(permits.give_back, permit, Feedback(outcomes=(outcome.Deferred("x", throttled=True),)))
+        self.run_one(permits.give_back, permit, Feedback(outcomes=(outcome.Throttled("x"),)))
         self.run_one(recover.recover)
         self.run_one(recover.reclaim)
         self.operator()

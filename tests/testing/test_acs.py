@@ -17,8 +17,7 @@ from smtprelay.providers.acs.signature import content_hash, signed_headers
 from smtprelay.providers.http.client import NoAnswerError, Response
 from smtprelay.testing.acs import MAX_SIZE, Answers, Babbles, Drops, Ends, FakeAcs, Hangs
 from smtprelay.testing.acs_schema import SchemaError, check_send
-from smtprelay.testing.memory_http import MemoryHttp
-from tests.providers.http_wiring import Server
+from tests.providers.http_wiring import Server, WiredHttp
 
 KEY = base64.b64encode(b"k" * 32).decode()
 HOST = "127.0.0.1:8443"
@@ -40,7 +39,7 @@ class Case(SynchronousTestCase):
 
     def use(self, fake: FakeAcs) -> None:
         self.fake = fake
-        self.joined = MemoryHttp.to(fake, self.clock)
+        self.joined = WiredHttp.to(fake, self.clock)
 
     def start(
         self, method: str, target: str, body: bytes = b"", *, key: str = KEY, date: str = DATE, **extra: str

@@ -25,11 +25,11 @@ from smtprelay.dispatch.failover import TOO_LARGE, Failover
 from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
 from smtprelay.dispatch.synchronous.permits import ClientPatience, NoPermit, PermitUse, SynchronousPermits
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy
-from smtprelay.interfaces import Body, Events, Provider
+from smtprelay.interfaces import Attempt, Body, Events, Provider
 from smtprelay.model.attempt import Claim
 from smtprelay.model.fit import with_sizes
 from smtprelay.model.message import Delivery, Recipient
-from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Results, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Results, Throttled, Uncertain
 from smtprelay.model.route import Route, Schedule
 
 #: How a provider is asked what became of a request whose answer was lost.
@@ -129,8 +129,8 @@ class SynchronousDelivery:
         begun = self.clock.seconds()
         self.events("attempt.started", attempt=attempt, **delivery_events.about(delivery))
         try:
-            release = partial(self.permits.release, use)
-            results = await self.providers[delivery.provider].deliver(delivery, body, release)
+            given = Attempt(delivery, body, partial(self.permits.release, use))
+            results = await self.providers[delivery.provider].deliver(given)
             released = use.released
             self.permits.learn(use, results.values())
         except CancelledError:
@@ -216,14 +216,16 @@ def _without_parts(outcome: Outcome) -> Outcome:
         return Deferred(outcome.why, closed=True)
     if isinstance(outcome, Deferred):
         return evolve(outcome, closed=True, again=False)
-    return evolve(outcome, closed=True) if isinstance(outcome, Blocked) else outcome
+    return evolve(outcome, closed=True) if isinstance(outcome, Throttled | Blocked) else outcome
 
 
 def _may_go_on(outcome: Outcome | None) -> bool:
     """Tell whether another provider may still take the mail for this recipient."""
     if isinstance(outcome, Deferred):
         return not outcome.again
-    return isinstance(outcome, Blocked) or (isinstance(outcome, Failed) and outcome.code == TOO_LARGE)
+    if isinstance(outcome, Failed):
+        return outcome.code == TOO_LARGE
+    return isinstance(outcome, Throttled | Blocked)
 
 
 def _uncertain(delivery: Delivery, results: Results) -> tuple[Recipient, ...]:

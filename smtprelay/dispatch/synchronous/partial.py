@@ -131,6 +131,7 @@ class PartialSuccess:
             provider=delivery.provider,
             lane=delivery.lane,
             recipients=delivery.envelope.recipients,
+            author=delivery.author,
         )
         incoming = spool.incoming(draft, lambda *_: [planned], settlement)
         try:

@@ -20,6 +20,7 @@ from smtprelay.model.outcome import (
     Failed,
     Outcome,
     Results,
+    Throttled,
     Uncertain,
 )
 
@@ -51,6 +52,7 @@ _TEMPORARY: Final[Mapping[type, str]] = {
     Uncertain: "4.4.2",
     Blocked: "4.3.0",
     Deferred: "4.3.0",
+    Throttled: "4.3.0",
     ProvidersBusy: "4.3.2",
 }
 

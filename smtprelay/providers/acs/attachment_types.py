@@ -16,7 +16,7 @@ from attrs import evolve
 from smtprelay.mime import file_names
 from smtprelay.mime.kinds import EXTENSIONS, OCTETS
 from smtprelay.mime.parse import Attachment
-from smtprelay.providers.acs.request_fields import Corrections
+from smtprelay.providers.json_mail import Corrections
 
 #: What the service documents, by extension.
 TYPES: Final[Mapping[str, str]] = dict(

@@ -14,45 +14,49 @@ from attrs import evolve, frozen
 
 from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Results
 from smtprelay.providers.acs.request import OPTIONAL
-from smtprelay.providers.outcomes import HTTP, Classification, Statuses, by_status, outcome, words
+from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable, Meanings
 
-#: ``POST /emails:send`` of Azure Communication Services.
-_STATUSES: Final[Statuses] = {
-    **HTTP,
-    400: Classification.FAILED,
-    404: Classification.BLOCKED,
-    422: Classification.FAILED,
-}
-
-#: Error codes that say more than their status does. Whose fault an unknown sender is
-#: depends on who chose it; see :func:`acs_refusal`.
-_BY_CODE: Final[Mapping[str, Classification]] = {
+#: Codes that refuse the sender's address. Whose fault that is depends on who chose it.
+_SENDER_CODES: Final = ("InvalidSenderUserName", "InvalidSender")
+_BY_CODE: Final[Meanings] = {
     "DomainNotLinked": Classification.BLOCKED,
     "EmailServiceNotLinked": Classification.BLOCKED,
     "TooManyRequests": Classification.THROTTLED,
 }
 
-#: Codes that refuse the sender's address.
-_SENDER_CODES: Final = frozenset({"InvalidSenderUserName", "InvalidSender"})
-
-#: Enhanced status codes (RFC 3463) for the bounce, by error code or HTTP status.
-_ENHANCED: Final[Mapping[str | int, str]] = {
-    "EmailDroppedAllRecipientsSuppressed": "5.7.1",
-    "InvalidEmailAddress": "5.1.3",
-    "InvalidSender": "5.1.8",
-    "InvalidSenderUserName": "5.1.8",
-    "TooManyRecipients": "5.5.3",
-    400: "5.6.0",
-    413: "5.3.4",
-    422: "5.6.0",
-}
-
-#: What an operator can do, by status; added to the provider's words.
-_ADVICE: Final[Mapping[int, str]] = {
-    401: "check the access key and this machine's clock",
-    403: "check the permissions and the linked domains of the resource",
-    404: "check the endpoint: this resource or its domain does not exist",
-}
+#: ``POST /emails:send``, for a sender that the operator has configured.
+_ERRORS: Final = ErrorTable(
+    meanings={
+        **HTTP,
+        400: Classification.FAILED,
+        404: Classification.BLOCKED,
+        422: Classification.FAILED,
+        **_BY_CODE,
+        **dict.fromkeys(_SENDER_CODES, Classification.BLOCKED),
+    },
+    enhanced={
+        "EmailDroppedAllRecipientsSuppressed": "5.7.1",
+        "InvalidEmailAddress": "5.1.3",
+        "InvalidSender": "5.1.8",
+        "InvalidSenderUserName": "5.1.8",
+        "TooManyRecipients": "5.5.3",
+        400: "5.6.0",
+        413: "5.3.4",
+        422: "5.6.0",
+    },
+    advice={
+        401: "check the access key and this machine's clock",
+        403: "check the permissions and the linked domains of the resource",
+        404: "check the endpoint: this resource or its domain does not exist",
+    },
+)
+#: The same for a sender that the mail named: only that mail fails.
+_MAIL_ERRORS: Final = evolve(
+    _ERRORS, meanings={**_ERRORS.meanings, **dict.fromkeys(_SENDER_CODES, Classification.FAILED)}
+)
+#: An operation that has failed.
+_OPERATION: Final = "operation failed:"
+_OPERATION_ERRORS: Final = evolve(_ERRORS, meanings={**_BY_CODE, _OPERATION: Classification.FAILED})
 
 #: Codes that are about a recipient, whichever it is.
 _RECIPIENT_CODES: Final = frozenset(
@@ -126,21 +130,13 @@ def acs_refusal(
     :param own_sender: the refused sender is the configured default. Then all mail
         stops until the operator mends it; else only the mail that named it fails.
     """
-    if code in _SENDER_CODES:
-        classification = Classification.BLOCKED if own_sender else Classification.FAILED
-    else:
-        classification = _BY_CODE.get(code) or by_status(_STATUSES, status)
-    why = words(status, code, message)
-    if classification is Classification.BLOCKED and status in _ADVICE:
-        why = f"{why} ({_ADVICE[status]})"
-    enhanced = _ENHANCED.get(code) or _ENHANCED.get(status, "5.0.0")
-    return outcome(classification, why, code=enhanced, retry_after=wait)
+    errors = _ERRORS if own_sender else _MAIL_ERRORS
+    return errors.outcome(status, code, message, retry_after=wait)
 
 
 def acs_failed(code: str, message: str) -> Outcome:
     """Return what an operation that ended ``Failed`` means for the mail."""
-    why = words("operation failed:", code, message)
-    return outcome(_BY_CODE.get(code, Classification.FAILED), why, code=_ENHANCED.get(code, "5.0.0"))
+    return _OPERATION_ERRORS.outcome(_OPERATION, code, message)
 
 
 def refusal_of(error: Mapping[str, Any], code: str = "", message: str = "") -> ApiError:

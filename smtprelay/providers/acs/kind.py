@@ -91,7 +91,7 @@ def check_blind(settings: AcsSettings, path: Path) -> Iterator[Complaint]:
 
 
 def _is_sendable(address: str) -> bool:
-    from smtprelay.providers.acs.request_fields import sendable  # noqa: PLC0415 -- slow to import
+    from smtprelay.providers.json_mail import sendable  # noqa: PLC0415 -- slow to import
 
     return bool(sendable(address))
 

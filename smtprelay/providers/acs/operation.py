@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Throttled, Uncertain
 from smtprelay.providers.acs.api import AcsApi, content, refusal
 from smtprelay.providers.acs.errors import NO_ERROR, ApiError, acs_failed, acs_refusal, refusal_of
 from smtprelay.providers.call import NoCredentialsError
@@ -80,7 +80,7 @@ def _of_operation(answer: Response, operation_id: str, pause: float | None) -> O
         outcome = acs_failed(api_error.code, api_error.message)
     elif status == "Canceled":
         outcome = Deferred("the service canceled the operation")
-    if isinstance(outcome, Deferred | Blocked):
+    if isinstance(outcome, Deferred | Throttled | Blocked):
         outcome = evolve(outcome, closed=True)
     return OperationStatus(outcome, f"the operation is {status}", known=True, pause=pause, refusal=api_error)
 

@@ -14,11 +14,20 @@ from attrs import evolve, frozen
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.interfaces import Body, Events, MailTooCostly, MimeWorker, MimeWorkerUnavailable
+from smtprelay.interfaces import Attempt, Body, Events, MailTooCostly, MimeWorker, MimeWorkerUnavailable
 from smtprelay.mime.address import ascii_domain
 from smtprelay.mime.parse import TooComplexError
 from smtprelay.model.message import Delivery, Envelope
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Results, Uncertain
+from smtprelay.model.outcome import (
+    Blocked,
+    Deferred,
+    Delivered,
+    Failed,
+    Outcome,
+    Results,
+    Throttled,
+    Uncertain,
+)
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.acs.api import AcsApi, content, operation_url, refusal
@@ -154,15 +163,15 @@ class Acs(ProviderDefaults):
         size: int = facts["size"]
         return size
 
-    async def deliver(self, delivery: Delivery, body: Body, release_slot: Callable[[], None]) -> Results:
+    async def deliver(self, attempt: Attempt) -> Results:
         """
         Send the mail and wait for its outcome.
 
         If a mail names none of its recipients in To and Cc, each gets a request of its own, unless
         ``blind_to`` is set; their outcomes may differ.
         """
-        results, pending = await self._send_all(delivery, body)
-        return {**results, **await self._outcomes(pending, release_slot)}
+        results, pending = await self._send_all(attempt.delivery, attempt.body)
+        return {**results, **await self._outcomes(pending, attempt.release_slot)}
 
     async def resolve(self, delivery: Delivery) -> Results | None:
         """
@@ -362,4 +371,4 @@ def _obstacle(outcome: Outcome) -> Outcome | None:
     """Return the outcome of all later recipients, which are not tried; ``None``: they are tried."""
     if isinstance(outcome, Uncertain):
         return Deferred(f"not tried after: {outcome.why}")
-    return outcome if isinstance(outcome, Deferred | Blocked) else None
+    return outcome if isinstance(outcome, Deferred | Throttled | Blocked) else None

@@ -7,11 +7,11 @@ the envelope, which says who would have got the mail, stands in headers at its t
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from smtprelay.interfaces import Body, DeferToThread
+from smtprelay.interfaces import Attempt, Body, DeferToThread
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Results
 from smtprelay.model.route import Limits
@@ -44,19 +44,14 @@ class Capture(ProviderDefaults):
         self._maildir = Maildir(Path(path))
         self._defer_to_thread = defer_to_thread
 
-    async def deliver(
-        self,
-        delivery: Delivery,
-        body: Body,
-        release_slot: Callable[[], None],  # noqa: ARG002 -- nothing is outstanding when the file is there
-    ) -> Results:
+    async def deliver(self, attempt: Attempt) -> Results:
         """Write the delivery."""
-        outcome: Outcome = Delivered(delivery.operation_id)
+        outcome: Outcome = Delivered(attempt.delivery.operation_id)
         try:
-            await self._write(delivery, body)
+            await self._write(attempt.delivery, attempt.body)
         except OSError as error:
             outcome = self._obstacle(error)
-        return dict.fromkeys(delivery.envelope.addresses, outcome)
+        return attempt.results(outcome)
 
     async def resolve(self, delivery: Delivery) -> Results | None:
         """Look whether the file is there."""

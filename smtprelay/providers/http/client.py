@@ -20,10 +20,15 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
+from twisted.web.client import (
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseDone,
+    ResponseFailed,
+)
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IResponse
+from twisted.web.iweb import IResponse
 
 from smtprelay.model import outcome
 from smtprelay.net.deadline import Deadlines
@@ -31,18 +36,22 @@ from smtprelay.net.reachability import Contact, Reachability, silence
 from smtprelay.net.tls_client import connect_by_name, unreached
 from smtprelay.providers.http.connection import BrokenOff
 from smtprelay.providers.http.pool import LiteralAgent, RequestHeaders
-from smtprelay.providers.http.upload import Upload
+from smtprelay.providers.http.upload import BodyError, RequestBody, Upload
 
 #: More of an answer than this is not read.
 MAX_ANSWER: Final = 1024 * 1024
 
 _NETWORK = (
+    BodyError,
     BrokenOff,
     CancelledError,
     ConnectError,
     ConnectingCancelledError,
     ConnectionClosed,
     OSError,
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseFailed,
     SchemeNotSupported,
     TLSError,
     VerificationError,
@@ -126,34 +135,36 @@ class Http:
     """
     An HTTP client with limits.
 
+    :param client: treq's, over any agent; in tests also :class:`treq.testing.StubTreq`.
+    :param headers: makes what ``client`` takes as headers.
     :param clock: an :class:`IReactorTime`.
     :param timeout: seconds of silence after which a request is given up: until the first piece of the body
         has left, between two pieces, until the answer's headers are there, and until its body is.
-    :param close: closes the connections of ``agent``.
+    :param close: closes the connections of ``client``.
     :param reachability: records whether the provider can be reached.
     """
 
     def __init__(
         self,
-        agent: IAgent,
+        client: Any,
         clock: Any,
         *,
+        headers: Callable[[Mapping[str, str]], Any] = dict,
         timeout: float = 30.0,
         close: Callable[[], "Deferred[Any]"] = lambda: succeed(None),
         reachability: Reachability | None = None,
     ) -> None:
+        self._client = client
         self._cookies = NoCookies()
-        self._client = HTTPClient(
-            agent,
-            self._cookies,  # type: ignore[arg-type]  # a jar of treq's own only since 25.6
-            data_to_body_producer=lambda upload: upload,
-        )
+        self._headers = headers
         self._clock = clock
         self._deadlines: Deadlines[Deferred[Any]] = Deadlines(clock, timeout, Deferred.cancel)
         self._close = close
         self._reachability = reachability or Reachability("", clock.seconds)
 
-    async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | RequestBody = b""
+    ) -> Response:
         """
         Send one request and return the answer, whatever its status; redirects are not followed.
 
@@ -163,10 +174,13 @@ class Http:
         :raises AnswerLost: the provider may have acted on it.
         """
         host = url.split("/", 3)[2]
-        fields = RequestHeaders(headers if "Host" in headers else {"Host": host, **headers})
+        fields = self._headers(headers if "Host" in headers else {"Host": host, **headers})
         contact = self._reachability.begin(host, "request")
         upload = Upload(body, contact.at)
-        waiting = self._send(method, url, fields, upload)
+        data: Any = upload
+        if not isinstance(self._client, HTTPClient):  # StubTreq takes octets, and tells nothing of their way
+            upload.sent, data = True, body
+        waiting = self._send(method, url, fields, data)
         if not upload.sent:
             upload.at = partial(self._moved, waiting, contact)
         self._deadlines.begin(waiting)
@@ -174,30 +188,37 @@ class Http:
             response = await waiting
             contact.answered()
         except _NETWORK as exc:
-            seconds = self._deadlines.seconds
-            if self._deadlines.end(waiting):
-                contact.stage, reason = unreached(exc, host, seconds)
-            else:
-                reason = f"{silence(contact.stage, host)} within {seconds:g} s"
-            contact.failed(reason)
+            reason = self._failed(cause_of(exc), waiting, contact, host)
             raise (AnswerLost if body and upload.sent else NotSent)(reason) from exc
         finally:
             contact.dropped()
             self._deadlines.end(waiting)
         return await self._read(response)
 
+    def _failed(self, cause: BaseException, waiting: "Deferred[Any]", contact: Contact, host: str) -> str:
+        """Return why there is no answer, in one line, and note whether the provider could be reached."""
+        if isinstance(cause, BodyError):
+            return str(cause)
+        seconds = self._deadlines.seconds
+        if self._deadlines.end(waiting):
+            contact.stage, said = unreached(cause, host, seconds)
+        else:
+            said = f"{silence(contact.stage, host)} within {seconds:g} s"
+        contact.failed(said)
+        return said
+
     def _moved(self, waiting: "Deferred[Any]", contact: Contact, stage: str) -> None:
         """Note progress: a connection comes up, or a piece of a large body has left."""
         contact.at(stage)
         self._deadlines.renew(waiting)
 
-    def _send(self, method: str, url: str, headers: RequestHeaders, upload: Any) -> "Deferred[Any]":
+    def _send(self, method: str, url: str, headers: Any, data: Any) -> "Deferred[Any]":
         try:
-            return self._client.request(
+            waiting: Deferred[Any] = self._client.request(
                 method,
                 _literal(url),
                 headers=headers,
-                data=upload,
+                data=data,
                 cookies=self._cookies,
                 allow_redirects=False,
                 unbuffered=True,
@@ -205,6 +226,7 @@ class Http:
             )
         except Exception:  # noqa: BLE001 -- what cannot be sent fails as what was sent
             return fail()
+        return waiting
 
     async def _read(self, response: IResponse) -> Response:
         collector = _Collector()
@@ -238,7 +260,20 @@ def open_http(
     :param ca: a PEM file of authorities to be trusted besides the platform's.
     """
     agent = LiteralAgent(connect_by_name(reactor, timeout=timeout, ca=ca), reactor, concurrency)
-    return Http(agent, reactor, timeout=timeout, close=agent.close, reachability=reachability)
+    return literal_http(agent, reactor, timeout=timeout, reachability=reachability)
+
+
+def literal_http(agent: LiteralAgent, clock: Any, **options: Any) -> Http:
+    """Return a client over an agent of ours; ``options`` are those of :class:`Http`."""
+    client = HTTPClient(agent, NoCookies())  # type: ignore[arg-type]  # a jar of treq's own only since 25.6
+    return Http(client, clock, headers=RequestHeaders, close=agent.close, **options)
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return why a request failed: Twisted's own agent wraps that, perhaps several times."""
+    while reasons := getattr(error, "reasons", ()):
+        error = reasons[0].value
+    return error
 
 
 class _Collector(Protocol):

@@ -69,13 +69,16 @@ class HttpConnection(Protocol):
         """
         Send a request, the one that is under way now.
 
-        :return: fires when the answer's headers are there; fails with :class:`BrokenOff`.
+        :return: fires when the answer's headers are there; fails with :class:`BrokenOff` or
+            :class:`.upload.BodyError`.
         """
         self._upload = upload
         self._heard, self._complete = 0, False
         self._response = ReceivedResponse(self.lose)
         waiting = self._waiting = Deferred(self._cancelled)
-        upload.begin(head, self.transport)
+        uploading = upload.begin(head, self.transport)
+        if uploading is not None:
+            uploading.addErrback(self._not_uploaded)
         return waiting
 
     def lose(self) -> None:
@@ -121,6 +124,8 @@ class HttpConnection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail the pending request."""
         self._home.gone(self)
+        if self._upload is not None:
+            self._upload.stopProducing()
         self._break_off(reason.value)
         if self._closed is not None:
             self._closed.callback(None)
@@ -149,6 +154,14 @@ class HttpConnection(Protocol):
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.errback(Failure((BrokenOff if self._heard else Unanswered)(connection_end(cause))))
+
+    def _not_uploaded(self, failure: Failure) -> None:
+        """Break the request off: its body has no end."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:  # it was not answered before
+            self._response = None
+            self.transport.abortConnection()
+            waiting.errback(failure)
 
     def _cancelled(self, _waiting: "Deferred[ReceivedResponse]") -> None:
         self._waiting = self._response = None

@@ -199,6 +199,8 @@ def head_of(method: bytes, target: bytes, headers: RequestHeaders, upload: Uploa
     if not _LINE.fullmatch(line):
         raise ValueError(f"not to be put on a request line: {line!r}")
     length = b""
-    if upload.length or method in (b"POST", b"PUT"):
-        length = b"Content-Length: %d\r\n" % upload.length
+    if upload.size is None:
+        length = b"Transfer-Encoding: chunked\r\n"
+    elif upload.size or method in (b"POST", b"PUT"):
+        length = b"Content-Length: %d\r\n" % upload.size
     return b"%b HTTP/1.1\r\n%b%b\r\n" % (line, headers.lines(), length)

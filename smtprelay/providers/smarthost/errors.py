@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Throttled
 from smtprelay.providers.smarthost.replies import ServerReply
 
 #: Authentication required, mechanism too weak, refused, encryption required (RFC 4954 §6).
@@ -37,13 +37,13 @@ class NotAccepted(Exception):  # noqa: N818 -- it is the end of an attempt, not 
 
 
 def of_session(stage: str, answer: ServerReply) -> Outcome:
-    """Classify a refusal before the first MAIL: 5xx is ``Blocked``, all else ``Deferred``."""
+    """Classify a refusal before the first MAIL: 5xx is ``Blocked``, all else as in :func:`of_mail`."""
     why = _words(stage, answer)
     return Blocked(why) if answer.code in _PERMANENT else _deferred(why, answer)
 
 
 def of_mail(stage: str, answer: ServerReply) -> Outcome:
-    """Classify a refusal of MAIL, DATA or the message: ``Failed``, ``Deferred`` or ``Blocked``."""
+    """Classify a refusal of MAIL, DATA or the message: all but ``Delivered`` and ``Uncertain``."""
     why = _words(stage, answer)
     if answer.code in CREDENTIALS:
         return Blocked(why)
@@ -85,10 +85,10 @@ def of_recipients(
     return accepted, refused
 
 
-def _deferred(why: str, answer: ServerReply) -> Deferred:
+def _deferred(why: str, answer: ServerReply) -> Outcome:
     of_policy = answer.enhanced.startswith(_POLICY) if answer.enhanced else answer.code != _STORAGE
     too_fast = of_policy and _TOO_FAST.search(" ".join(answer.lines)) is not None
-    return Deferred(why, throttled=answer.code == _CLOSING or too_fast)
+    return Throttled(why) if answer.code == _CLOSING or too_fast else Deferred(why)
 
 
 def _words(stage: str, answer: ServerReply) -> str:

@@ -4,8 +4,6 @@ Delivery to another SMTP server, over connections that are kept and used again.
 SMTP itself is in the modules beside this one; here is which connection a message takes.
 """
 
-from collections.abc import Callable
-
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
@@ -13,9 +11,9 @@ from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLo
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
-from smtprelay.interfaces import Body, Events
+from smtprelay.interfaces import Attempt, Body, Events
 from smtprelay.model import outcome as model_outcome
-from smtprelay.model.message import Delivery, Envelope
+from smtprelay.model.message import Envelope
 from smtprelay.model.network import host_and_port
 from smtprelay.model.outcome import Blocked, Delivered, Outcome, Results
 from smtprelay.model.route import Limits
@@ -75,21 +73,16 @@ class Smarthost(ProviderDefaults):
         self._channels: set[Channel] = set()
         self._closed: Deferred[None] | None = None
 
-    async def deliver(
-        self,
-        delivery: Delivery,
-        body: Body,
-        release_slot: Callable[[], None],  # noqa: ARG002 -- nothing comes after the answer to the body
-    ) -> Results:
+    async def deliver(self, attempt: Attempt) -> Results:
         """
-        Attempt the delivery once.
+        Deliver once.
 
         What :meth:`FinishedBody.for_hop` raises comes through: nothing was sent then.
         """
         try:
-            return await self._send(delivery.envelope, body)
+            return await self._send(attempt.delivery.envelope, attempt.body)
         except NotAccepted as stopped:
-            return dict.fromkeys(delivery.envelope.addresses, stopped.outcome)
+            return attempt.results(stopped.outcome)
 
     async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
         """Begin a session, log in, and leave."""

@@ -11,12 +11,13 @@ from twisted.internet.interfaces import IReactorTime
 from smtprelay.config.model import Config
 from smtprelay.dispatch.dsn.render import LARGEST_RETURN, BounceSettings
 from smtprelay.interfaces import Provider, Unmeasured
-from smtprelay.mime.head import Head
+from smtprelay.mime.author import author_of
+from smtprelay.mime.head import head_of
 from smtprelay.model import route as model_route
 from smtprelay.model.archive import BOUNCES
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Refused
-from smtprelay.model.shape import Shape, shape_of
+from smtprelay.model.shape import shape_of
 from smtprelay.policy.router import RouteMatch, Router
 
 #: Where bounces come from, for the routes to match and the history to show.
@@ -51,18 +52,20 @@ class OwnMessages:
             received=self._clock.seconds(),
             bounce_of=bounce_of,
         )
-        return NewMessage(draft=draft, body=body, planned=self._planned(envelope, shape_of(body)))
+        return NewMessage(draft=draft, body=body, planned=self._planned(envelope, body))
 
-    def _planned(self, envelope: Envelope, shape: Shape) -> Sequence[Planned]:
-        via = self._config.bounces.via
+    def _planned(self, envelope: Envelope, body: bytes) -> Sequence[Planned]:
+        via, head = self._config.bounces.via, head_of(body)
         router = Router([RouteMatch(name=BOUNCES, via=via)], self._providers) if via else self._router
         try:
-            return router.plan(OURSELVES, envelope)(Head(b""), shape, {})
+            return router.plan(OURSELVES, envelope)(head, shape_of(body), {})
         except (Refused, Unmeasured):
             first = self._config.routes[0]
             name, provider = (BOUNCES, via[0]) if via else (first.name, first.via[0])
-        lane = self._providers[provider].lane(envelope)
-        return [Planned(route=name, provider=provider, lane=lane, recipients=envelope.recipients)]
+        author = author_of(head, envelope.sender)
+        lane = self._providers[provider].lane(envelope, author, OURSELVES.user)
+        to = envelope.recipients
+        return [Planned(route=name, provider=provider, lane=lane, recipients=to, author=author)]
 
 
 def all_routes(config: Config) -> dict[str, model_route.Route]:

@@ -186,6 +186,11 @@ _EIGHTH: Final = (
     "CREATE INDEX permit_lease ON permit (lease)",
 )
 
+_NINTH: Final = (
+    # The address that From names; '' is the sender.
+    "ALTER TABLE message ADD COLUMN author TEXT NOT NULL DEFAULT ''",
+)
+
 #: What each version adds to the one before it; an entry never changes what its tables mean.
 MIGRATIONS: Final[Sequence[Sequence[str]]] = (
     _FIRST,
@@ -196,6 +201,7 @@ MIGRATIONS: Final[Sequence[Sequence[str]]] = (
     _SIXTH,
     _SEVENTH,
     _EIGHTH,
+    _NINTH,
 )
 
 

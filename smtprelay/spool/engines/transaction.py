@@ -23,8 +23,8 @@ from smtprelay.spool.tables.lanes import LaneTable
 
 #: The columns that are written for a new row of each table.
 COLUMNS: Final = {
-    "message": "id, sender, parameters, client, received, size, subject, message_id, bounce_of, eight_bit,"
-    " long_lines",
+    "message": "id, sender, parameters, client, received, size, subject, message_id, bounce_of, author,"
+    " eight_bit, long_lines",
     "chunk": "message, n, content",
     "delivery": "message, n, generation, route, lane, state, due, attempt, tries, errors, uncertain, node,"
     " slot, lease, blocked_before, reason",

@@ -19,6 +19,7 @@ from smtprelay.model.rate_limit import Load
 from smtprelay.model.shape import Shape
 from smtprelay.spool.engines.transaction import Connection, Transaction
 from smtprelay.spool.operations.lane_capacity import LaneCapacity
+from smtprelay.spool.tables.deliveries import storable
 from smtprelay.spool.tables.hold_rules import note
 
 #: Bodies are stored in pieces of at most this many bytes.
@@ -99,6 +100,7 @@ def accept(tx: Transaction, arrival: Arrival, *, claiming: bool, may_hold: bool 
             arrival.subject,
             arrival.message_id,
             draft.bounce_of,
+            storable(arrival.planned[0].author),
             arrival.shape.eight_bit,
             int(arrival.shape.long_lines),
         ),

@@ -51,7 +51,7 @@ _UNKNOWN: Final = "it was under way when the message was exported"
 #: What is asked of each table; after the message, what a delivery is found by.
 _MESSAGES: Final = """
     SELECT id, sender, parameters, client, received, size, subject, message_id, bounce_of, finished,
-        eight_bit, long_lines
+        author, eight_bit, long_lines
     FROM message WHERE id IN ({})"""
 _DELIVERIES: Final = f"""
     SELECT d.message, d.n, d.generation, d.route, l.provider, l.key, d.state, d.due, d.ended, d.attempt,
@@ -155,7 +155,8 @@ def _items(tx: Transaction, messages: Sequence[str]) -> list[ArchiveItem]:
             message_id=rest[3],
             bounce_of=rest[4],
             finished=rest[5],
-            shape=shape_of(rest[1], *rest[6:]),
+            author=rest[6],
+            shape=shape_of(rest[1], *rest[7:]),
             body=message in bodies,
             deliveries=tuple(deliveries.get(message, ())),
         )

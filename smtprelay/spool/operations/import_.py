@@ -21,8 +21,8 @@ from smtprelay.spool.tables.deliveries import BOUNCED, DELAYED, storable
 
 _MESSAGE: Final = """
     INSERT INTO message (id, sender, parameters, client, received, size, subject, message_id, bounce_of,
-        finished, kept, eight_bit, long_lines)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id"""
+        finished, kept, author, eight_bit, long_lines)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id"""
 
 _DELIVERY: Final = """
     INSERT INTO delivery (message, n, generation, route, lane, state, due, ended, attempt, tries, deferrals,
@@ -86,6 +86,7 @@ def _message(archived: ArchivedMessage) -> Sequence[Any]:
         archived.finished,
         # So that the sweep of bodies looks at it.
         int(archived.finished is not None and archived.body),
+        storable(archived.author),
         None if archived.shape is None else archived.shape.eight_bit,
         None if archived.shape is None else int(archived.shape.long_lines),
     )

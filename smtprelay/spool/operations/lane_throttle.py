@@ -15,7 +15,7 @@ from collections.abc import Collection
 from typing import Final
 
 from smtprelay.model.attempt import Claim
-from smtprelay.model.outcome import Deferred, Delivered, Failed, Outcome
+from smtprelay.model.outcome import Deferred, Delivered, Failed, Outcome, Throttled
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.tables.lane import Lane
 
@@ -41,12 +41,16 @@ def learn(tx: Transaction, lane: Lane, outcomes: Collection[Outcome], begun: Cla
 
     :param begun: the claim, or when the request began by the clock of the spool.
     """
-    if any(isinstance(outcome, Deferred) and outcome.throttled for outcome in outcomes):
-        throttled(lane, tx.now, _begin_of(tx, begun), _bound(tx, lane))
-    elif any(isinstance(outcome, _ANSWERS) for outcome in outcomes):
-        if lane.ceiling is not None and not answered(lane, _begin_of(tx, begun), _bound(tx, lane)):
+    own = tx.lanes.own(lane)
+    for outcome in outcomes:
+        if isinstance(outcome, Throttled):
+            slow = lane if outcome.lane else own
+            throttled(slow, tx.now, _begin_of(tx, begun), _bound(tx, slow))
             return
-        lane.trial = tx.lanes.own(lane).trial = 0
+    if any(isinstance(outcome, _ANSWERS) for outcome in outcomes):
+        for each in (own,) if lane is own else (own, lane):
+            if each.ceiling is None or answered(each, _begin_of(tx, begun), _bound(tx, each)):
+                each.trial = 0
 
 
 def throttled(lane: Lane, now: float, started: float, bound: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from smtprelay.model.attempt import Block, Claim, Settlement
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Throttled
 from smtprelay.model.queue import FINAL, SUSPENDED
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import lane_throttle
@@ -24,6 +24,7 @@ from smtprelay.spool.tables.lane import Lane
 _NAMES: Final[dict[type, str]] = {
     Delivered: "delivered",
     Deferred: "deferred",
+    Throttled: "throttled",
     Failed: "failed",
     Blocked: "blocked",
 }
@@ -161,7 +162,7 @@ def _ended(settlement: Settlement) -> bool:
     ]
     return bool(still_open) and all(
         isinstance(outcome, Failed)
-        or (isinstance(outcome, Deferred | Blocked) and outcome.closed)
+        or (isinstance(outcome, Deferred | Throttled | Blocked) and outcome.closed)
         or (isinstance(outcome, Deferred) and outcome.again)
         for outcome in still_open
     )

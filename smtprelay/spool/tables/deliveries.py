@@ -7,6 +7,7 @@ recipients that are still open, in their order, and no others.
 
 import json
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from smtprelay.model.message import Delivery, Envelope, Recipient
@@ -20,7 +21,7 @@ T = TypeVar("T")
 #: What :func:`deliveries_of` wants, of the tables ``delivery d`` and ``message m``.
 COLUMNS: Final = (
     "d.message, d.n, d.generation, d.route, m.sender, m.parameters, m.received, m.size, m.bounce_of,"
-    " m.eight_bit, m.long_lines"
+    " m.author, m.client, m.eight_bit, m.long_lines"
 )
 
 #: How many columns these are.
@@ -69,7 +70,8 @@ def deliveries_of(
 
 
 def _delivery(lane: tuple[str, str], row: Sequence[Any], recipients: Sequence[Recipient]) -> Delivery:
-    message, n, generation, route, sender, parameters, received, size, bounce_of, *octets = row[:WIDTH]
+    message, n, generation, route, sender, parameters, received, size, bounce_of, *rest = row[:WIDTH]
+    author, client, *octets = rest
     envelope = Envelope(sender=sender, recipients=tuple(recipients), parameters=json.loads(parameters))
     return Delivery(
         message=message,
@@ -81,9 +83,18 @@ def _delivery(lane: tuple[str, str], row: Sequence[Any], recipients: Sequence[Re
         envelope=envelope,
         size=size,
         received=received,
+        author=author or sender,
+        login=_login(client),
         bounce_of=bounce_of,
         shape=shape_of(size, *octets),
     )
+
+
+@lru_cache(maxsize=256)
+def _login(client: str) -> str:
+    """Return who logged in; one client sends many messages."""
+    login: str = json.loads(client).get("user", "")
+    return login
 
 
 def shape_of(size: int, eight_bit: int | None, long_lines: int | None) -> Shape | None:

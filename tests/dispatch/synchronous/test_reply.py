@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.dispatch.synchronous import reply as answer
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy
 from smtprelay.model.message import Reply
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Throttled, Uncertain
 from tests.steps import counted
 
 
@@ -33,6 +33,7 @@ class ReplyTests(SynchronousTestCase):
             (Deferred("busy"), (451, "4.3.0")),
             (Blocked("401"), (451, "4.3.0")),
             (ProvidersBusy("no slot"), (451, "4.3.2")),
+            (Throttled("429"), (451, "4.3.0")),
             (Uncertain("cut"), (451, "4.4.2")),
             (Failed("no such user", "5.1.1"), (550, "5.1.1")),
             (Failed("full", "5.2.2"), (552, "5.2.2")),

@@ -2,7 +2,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.parse import Attachment
 from smtprelay.providers.acs.attachment_types import MAX_FILE_NAME, attached
-from smtprelay.providers.acs.request_fields import Corrections
+from smtprelay.providers.json_mail import Corrections
 from tests.mime.linear import LIMIT, growth
 from tests.steps import counted
 

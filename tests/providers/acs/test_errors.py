@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Throttled, Uncertain
 from smtprelay.providers.acs.errors import (
     ApiError,
     Sent,
@@ -164,11 +164,11 @@ class OutcomeTests(SynchronousTestCase):
             413: Failed,
             418: Deferred,
             422: Failed,
-            429: Deferred,
+            429: Throttled,
             302: Deferred,
             500: Deferred,
             502: Uncertain,
-            503: Deferred,
+            503: Throttled,
             504: Uncertain,
             599: Deferred,
         }
@@ -178,11 +178,10 @@ class OutcomeTests(SynchronousTestCase):
 
     def test_too_fast(self):
         """429 and 503 say that we ask for too much; another deferral says something about the mail."""
-        throttled = {
-            status for status in (409, 429, 500, 503, 599) if acs_refusal(status, "", "no").throttled
-        }
+        outcomes = {status: acs_refusal(status, "", "no") for status in (409, 429, 500, 503, 599)}
+        throttled = {status for status, outcome in outcomes.items() if isinstance(outcome, Throttled)}
         self.assertEqual(throttled, {429, 503})
-        self.assertTrue(acs_refusal(400, "TooManyRequests", "no").throttled)
+        self.assertIsInstance(acs_refusal(400, "TooManyRequests", "no"), Throttled)
 
     def test_words(self):
         """The reason is the provider's own words in one line, with advice for the operator."""
@@ -201,7 +200,7 @@ class OutcomeTests(SynchronousTestCase):
 
     def test_wait(self):
         """What is deferred keeps the provider's wait."""
-        self.assertEqual(acs_refusal(429, "", "slow", wait=7.0), Deferred("429 slow", 7.0, throttled=True))
+        self.assertEqual(acs_refusal(429, "", "slow", wait=7.0), Throttled("429 slow", 7.0))
 
     def test_sender_of_the_operator(self):
         """A refused sender blocks the lane if it is the configured one, else it fails its mail."""

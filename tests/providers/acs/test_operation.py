@@ -168,7 +168,7 @@ class ProbeTests(Case):
     def test_lane_and_close(self):
         """There is one lane, the provider's own; closing closes the connections."""
         joined = joined_acs(accept_on="202")
-        self.assertEqual(joined.provider.lane(delivery().envelope), "")
+        self.assertEqual(joined.provider.lane(delivery().envelope, "", ""), "")
         self.outcome_of(joined)
         self.successResultOf(joined.joined.run(joined.provider.close()))
         self.assertTrue(joined.joined.wire.pumps[0].clientIO.disconnected)

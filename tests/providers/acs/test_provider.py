@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 
 from smtprelay.interfaces import MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable, Provider
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Throttled, Uncertain
 from smtprelay.model.route import Limits
 from smtprelay.providers.acs.api import AcsApi
 from smtprelay.providers.acs.provider import single_id
@@ -198,7 +198,7 @@ class BlindTests(Case):
         joined.joined.advance(1, 2, 4)
         outcomes = self.successResultOf(result)
         self.assertEqual(
-            [type(outcome) for outcome in outcomes.values()], [Failed, Deferred, Deferred, Delivered]
+            [type(outcome) for outcome in outcomes.values()], [Failed, Throttled, Throttled, Delivered]
         )
         self.assertEqual(outcomes["c@x.org"], outcomes["d@x.org"])
         self.assertEqual(outcomes["d@x.org"].retry_after, 7.0)
@@ -212,9 +212,9 @@ class RefusalTests(Case):
         return self.outcome_of(joined)
 
     def test_quota(self):
-        """429 defers for as long as the service asks."""
+        """429 is ``Throttled`` for as long as the service asks."""
         refused = self.refused(Answers(429, "TooManyRequests", "slow down", {"Retry-After": "77"}))
-        self.assertEqual(refused, Deferred("429 TooManyRequests: slow down", 77.0, throttled=True))
+        self.assertEqual(refused, Throttled("429 TooManyRequests: slow down", 77.0))
 
     def test_statuses(self):
         """Each refusal has its outcome, with the service's words."""
@@ -233,7 +233,7 @@ class RefusalTests(Case):
         """Answers that are no JSON, or the wrong JSON, are judged by their status."""
         for body in (b"", b"<html>", b"[1]", b'{"error":7}', b"\xff", b"[" * 100_000):
             with self.subTest(body[:10]):
-                self.assertIsInstance(self.refused(Answers(503, body=body)), Deferred)
+                self.assertIsInstance(self.refused(Answers(503, body=body)), Throttled)
 
     def test_lost_answer(self):
         """A connection that ends without an answer is uncertain, taken or not; so is garbage, and silence."""

@@ -14,15 +14,11 @@ from smtprelay.mime.address import Address
 from smtprelay.mime.parse import Attachment, Mail
 from smtprelay.providers.acs.request import (
     OPTIONAL,
-    VisibleRecipients,
     body_of,
-    choose_sender,
     map_mail,
     measure,
-    narrowed,
-    reply_to,
 )
-from smtprelay.providers.acs.request_fields import Corrections
+from smtprelay.providers.json_mail import Corrections, VisibleRecipients, choose_sender, narrowed, reply_to
 from smtprelay.testing.acs_schema import check_send
 
 A, B, C = Address("a@x.org", "Ann"), Address("b@x.org", "Bob"), Address("c@x.org")

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.interfaces import Attempt
 from smtprelay.model.outcome import Blocked, Delivered
 from smtprelay.model.outcome import Deferred as Later
 from smtprelay.providers.capture.provider import Capture
@@ -74,7 +75,7 @@ class CaptureTests(SynchronousTestCase):
     def deliver(self, **changes: Any) -> Any:
         """Deliver to two recipients."""
         item = delivery(BOB, CY, **changes)
-        return self.at.run(self.at.provider.deliver(item, BodyInPieces(MAIL), lambda: None))
+        return self.at.run(self.at.provider.deliver(Attempt(item, BodyInPieces(MAIL))))
 
     def test_content(self) -> None:
         """The file is the mail as it was received, below its envelope."""
@@ -146,6 +147,6 @@ class CaptureTests(SynchronousTestCase):
         self.at.in_thread = lambda *_: Deferred()
         provider = Capture("local", str(self.at.path / "other"), self.at.in_thread)
         self.assertNoResult(
-            Deferred.fromCoroutine(provider.deliver(delivery(BOB), BodyInPieces(MAIL), lambda: None))
+            Deferred.fromCoroutine(provider.deliver(Attempt(delivery(BOB), BodyInPieces(MAIL))))
         )
         self.assertFalse((self.at.path / "other").exists())

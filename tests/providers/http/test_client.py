@@ -19,8 +19,7 @@ from smtprelay.providers.http.client import (
     open_http,
 )
 from smtprelay.testing.certificates import make_certificate
-from smtprelay.testing.memory_http import MemoryHttp
-from tests.providers.http_wiring import Server
+from tests.providers.http_wiring import Server, WiredHttp
 
 
 class Echo(Resource):
@@ -60,7 +59,7 @@ class RequestTests(SynchronousTestCase):
         """The target and the host arrive byte for byte as the URL spells them."""
         for target in ("//emails/x?a=b", "/%27%2F'(),:@$+?q=%2B+~", "/", "/a//b/../c?"):
             with self.subTest(target):
-                joined = MemoryHttp.to(Echo())
+                joined = WiredHttp.to(Echo())
                 url = "https://h.example.com:8443" + target
                 answer = self.successResultOf(joined.run(joined.http.request("POST", url, {}, b"x")))
                 self.assertEqual(answer.body, f"{target} h.example.com:8443".encode())
@@ -68,7 +67,7 @@ class RequestTests(SynchronousTestCase):
 
     def test_answer(self):
         """Status, headers and body come back; a header that is missing is empty."""
-        joined = MemoryHttp.to(Echo())
+        joined = WiredHttp.to(Echo())
         request = joined.http.request("POST", URL, {"Host": "other"}, b"12345")
         answer = self.successResultOf(joined.run(request))
         self.assertEqual((answer.status, answer.header("x-size"), answer.complete), (202, "5", True))
@@ -77,7 +76,7 @@ class RequestTests(SynchronousTestCase):
 
     def test_connection_is_kept(self):
         """The second request takes the connection of the first."""
-        joined = MemoryHttp.to(Echo())
+        joined = WiredHttp.to(Echo())
         for _ in range(2):
             self.successResultOf(joined.run(joined.http.request("POST", URL, {}, b"x")))
         self.assertEqual(len(joined.wire.pumps), 1)
@@ -92,38 +91,38 @@ class RequestTests(SynchronousTestCase):
                 request.addCookie("session", "1")
                 return b"%r" % request.getHeader("cookie")
 
-        joined = MemoryHttp.to(Baker())
+        joined = WiredHttp.to(Baker())
         answers = [self.successResultOf(joined.run(joined.http.request("GET", URL, {}))) for _ in range(2)]
         self.assertEqual([answer.body for answer in answers], [b"None", b"None"])
 
     def test_redirect_is_an_answer(self):
         """A redirect is not followed."""
-        joined = MemoryHttp(raw(b"HTTP/1.1 302 F\r\nLocation: http://evil/\r\nContent-Length: 0\r\n\r\n"))
+        joined = WiredHttp(raw(b"HTTP/1.1 302 F\r\nLocation: http://evil/\r\nContent-Length: 0\r\n\r\n"))
         answer = self.successResultOf(joined.run(joined.http.request("GET", URL, {})))
         self.assertEqual((answer.status, answer.header("Location")), (302, "http://evil/"))
 
     def test_large_body(self):
         """A body of many pieces arrives whole."""
-        joined = MemoryHttp.to(Echo())
+        joined = WiredHttp.to(Echo())
         answer = self.successResultOf(joined.run(joined.http.request("POST", URL, {}, b"x" * 1_000_001)))
         self.assertEqual(answer.header("x-size"), "1000001")
 
     def test_large_answer_is_cut(self):
         """Of an endless answer only the beginning is read, and the connection is closed."""
-        joined = MemoryHttp(raw(b"HTTP/1.1 500 F\r\n\r\n" + b"x" * (MAX_ANSWER + 5)))
+        joined = WiredHttp(raw(b"HTTP/1.1 500 F\r\n\r\n" + b"x" * (MAX_ANSWER + 5)))
         answer = self.successResultOf(joined.run(joined.http.request("POST", URL, {}, b"x")))
         self.assertEqual((answer.status, len(answer.body), answer.complete), (500, MAX_ANSWER, False))
         self.assertTrue(joined.wire.pumps[0].clientIO.disconnecting)
 
     def test_cut_answer_is_an_answer(self):
         """A status that arrived counts, even if the rest of the answer is lost."""
-        joined = MemoryHttp(raw(b"HTTP/1.1 202 A\r\nContent-Length: 9\r\n\r\nab", closes=True))
+        joined = WiredHttp(raw(b"HTTP/1.1 202 A\r\nContent-Length: 9\r\n\r\nab", closes=True))
         answer = self.successResultOf(joined.run(joined.http.request("POST", URL, {}, b"x")))
         self.assertEqual((answer.status, answer.body, answer.complete), (202, b"ab", False))
 
     def test_slow_answer_is_an_answer(self):
         """So it does if the rest does not come in time."""
-        joined = MemoryHttp(raw(b"HTTP/1.1 202 A\r\nContent-Length: 9\r\n\r\nab"))
+        joined = WiredHttp(raw(b"HTTP/1.1 202 A\r\nContent-Length: 9\r\n\r\nab"))
         answer = joined.run(joined.http.request("POST", URL, {}, b"x"))
         self.assertNoResult(answer)
         joined.advance(30)
@@ -131,14 +130,14 @@ class RequestTests(SynchronousTestCase):
 
 
 class FailureTests(SynchronousTestCase):
-    def failed(self, joined: MemoryHttp, request: "Deferred[object]") -> NoAnswerError:
+    def failed(self, joined: WiredHttp, request: "Deferred[object]") -> NoAnswerError:
         self.successResultOf(joined.run(joined.http.close()))
         self.assertEqual(joined.clock.getDelayedCalls(), [])
         return self.failureResultOf(request, NoAnswerError).value
 
     def test_no_connection(self):
         """A refused connection is ``NotSent``, in the network's words."""
-        joined = MemoryHttp(raw())
+        joined = WiredHttp(raw())
         joined.wire.refuse = Refused("nobody there")
         failed = self.failed(joined, joined.run(joined.http.request("POST", URL, {}, b"x")))
         self.assertIsInstance(failed, NotSent)
@@ -148,20 +147,20 @@ class FailureTests(SynchronousTestCase):
         """A connection that ends after the body is ``AnswerLost``, at once and by garbage too."""
         for answer in (b"", b"\x15\x03\x01 what?\r\n\r\n", b"HTTP/1.1 20"):
             with self.subTest(answer):
-                joined = MemoryHttp(raw(answer, closes=True))
+                joined = WiredHttp(raw(answer, closes=True))
                 failed = self.failed(joined, joined.run(joined.http.request("POST", URL, {}, b"x")))
                 self.assertIsInstance(failed, AnswerLost)
                 self.assertNotIn("cleanly", str(failed))
 
     def test_another_protocol(self):
         """What speaks no HTTP is told in words, and not in those of a parser."""
-        joined = MemoryHttp(raw(b"220 mail.example.com ESMTP\r\n"))
+        joined = WiredHttp(raw(b"220 mail.example.com ESMTP\r\n"))
         failed = self.failed(joined, joined.run(joined.http.request("POST", URL, {}, b"x")))
         self.assertEqual(str(failed), "request at acs.example.com: what answers there does not speak HTTP")
 
     def test_no_answer_in_time(self):
         """Silence after the body is ``AnswerLost`` after the timeout, not before."""
-        joined = MemoryHttp(raw())
+        joined = WiredHttp(raw())
         request = joined.run(joined.http.request("POST", URL, {}, b"x"))
         joined.advance(29.9)
         self.assertNoResult(request)
@@ -172,7 +171,7 @@ class FailureTests(SynchronousTestCase):
 
     def test_lost_get(self):
         """A request without a body has done nothing, so it is ``NotSent``."""
-        joined = MemoryHttp(raw(b"", closes=True))
+        joined = WiredHttp(raw(b"", closes=True))
         failed = self.failed(joined, joined.run(joined.http.request("GET", URL, {})))
         self.assertIsInstance(failed, NotSent)
 

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.outcome import Deferred
+from smtprelay.model.outcome import Throttled
 from smtprelay.providers.smarthost.errors import of_mail, of_recipient, of_session
 from smtprelay.providers.smarthost.replies import ServerReply
 
@@ -13,7 +13,7 @@ class TooFastTests(SynchronousTestCase):
     def throttled(self, code: int, text: str) -> bool:
         outcomes = [of_session("EHLO", ServerReply(code, (text,))), of_recipient(ServerReply(code, (text,)))]
         outcomes.append(of_mail("the message", ServerReply(code, (text,))))
-        found = {each.throttled for each in outcomes if isinstance(each, Deferred)}
+        found = {isinstance(each, Throttled) for each in outcomes}
         self.assertEqual(len(found), 1, text)
         return found.pop()
 

@@ -3,7 +3,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.error import DNSLookupError
 
 from smtprelay.model.message import Envelope, Recipient
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Throttled, Uncertain
 from smtprelay.providers.smarthost.handshake import Timeouts
 from smtprelay.testing.smtp import CUT, KEYWORDS, SILENCE, Pause, SmtpSink
 from tests.providers.smarthost_wiring import Case, Joined, Stored, delivery, refused
@@ -201,11 +201,11 @@ class LossTests(Case):
             self.assertEqual(len(joined.sink.messages), 1)
 
     def test_421(self) -> None:
-        """421 defers wherever it comes, also after the final dot: the server says that it did not take it."""
+        """421 is final nowhere, also not after the final dot: the server says that it did not take it."""
         for verb in ("CONNECT", "EHLO", "MAIL", "RCPT", "DATA", "END"):
             joined = Joined()
             joined.sink.script(verb, "421 4.3.2 shutting down")
-            self.assert_outcome(self.one(joined), Deferred, "421 4.3.2 shutting down")
+            self.assert_outcome(self.one(joined), Deferred | Throttled, "421 4.3.2 shutting down")
 
     def test_421_and_away(self) -> None:
         """421 to the first command of a group, and the end of the connection, are told in its words."""
@@ -213,14 +213,14 @@ class LossTests(Case):
             joined = Joined()
             joined.sink.script(verb, b"421 4.3.2 shutting down\r\n")
             joined.sink.script("RCPT" if verb == "MAIL" else "DATA", CUT)
-            self.assert_outcome(self.one(joined), Deferred, "421 4.3.2 shutting down")
+            self.assert_outcome(self.one(joined), Deferred | Throttled, "421 4.3.2 shutting down")
 
     def test_421_for_one_recipient(self) -> None:
         """A server that goes on after 421 to one recipient still gets the mail for the others."""
         joined = Joined()
         joined.sink.script("RCPT", "421 4.7.0 slow down")
         results = self.successResultOf(joined.start(delivery("x@x", A)))
-        self.assert_outcome(results["x@x"], Deferred, "421 4.7.0 slow down")
+        self.assert_outcome(results["x@x"], Throttled, "421 4.7.0 slow down")
         self.assertIsInstance(results[A], Delivered)
 
     def test_garbage(self) -> None:
@@ -442,7 +442,7 @@ class SeamTests(Case):
         joined = Joined()
         self.assertIsNone(self.successResultOf(joined.run(lambda: joined.provider.resolve(delivery()))))
         self.assertFalse(joined.provider.idempotent)
-        self.assertEqual(joined.provider.lane(delivery().envelope), "")
+        self.assertEqual(joined.provider.lane(delivery().envelope, "", ""), "")
 
     def test_events(self) -> None:
         """Connections and messages are told, with the server's last code."""

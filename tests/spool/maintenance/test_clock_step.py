@@ -4,7 +4,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.attempt import Block, Claim, Settlement
-from smtprelay.model.outcome import Deferred
+from smtprelay.model.outcome import Deferred, Throttled
 from smtprelay.model.queue import Selection
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
@@ -72,7 +72,7 @@ class StepTests(SpoolStories, SynchronousTestCase):
         """Opens when it would have opened, and still learns from what comes after the step."""
         done(self.send(self.spool))
         (claim,) = self.claim()
-        throttled = {"anna@example.com": Deferred("429", throttled=True)}
+        throttled = {"anna@example.com": Throttled("429")}
         settlement = Settlement(state="queued", outcomes=throttled, due=self.clock.seconds())
         done(self.spool.settle(claim, settlement))
         self.put(-DAYS)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.address import Address
-from smtprelay.providers.acs.request_fields import (
+from smtprelay.providers.json_mail import (
     MAX_HEADER,
     MAX_HEADERS,
     MAX_REPLIES,
@@ -66,7 +66,7 @@ class AddressTests(SynchronousTestCase):
             Address("A@x.org"),
             Address("scanner"),
         ]
-        self.assertEqual(replies(people, corrections), [{"address": "a@x.org", "displayName": "Ann"}])
+        self.assertEqual(replies(people, corrections), [Address("a@x.org", "Ann")])
         self.assertEqual(
             corrections.notes,
             [
@@ -81,7 +81,7 @@ class AddressTests(SynchronousTestCase):
         many = [Address(f"a{n}@bücher.example") for n in range(100)]
         found = replies(many, corrections)
         self.assertEqual(len(found), MAX_REPLIES)
-        self.assertEqual(found[0], {"address": "a0@xn--bcher-kva.example"})
+        self.assertEqual(found[0], Address("a0@xn--bcher-kva.example"))
         self.assertEqual(len(corrections.notes), 1)
 
 
@@ -105,8 +105,8 @@ class TextTests(SynchronousTestCase):
     def test_names_of_people(self):
         """A display name is a short line; one that is nothing else is left out."""
         corrections = Corrections()
-        self.assertEqual(mailbox(Address("a@x.org", "\r\n"), "to", corrections), {"address": "a@x.org"})
-        self.assertEqual(len(mailbox(Address("a@x.org", "x" * 1000), "to", corrections)["displayName"]), 256)
+        self.assertEqual(mailbox(Address("a@x.org", "\r\n"), "to", corrections), Address("a@x.org"))
+        self.assertEqual(len(mailbox(Address("a@x.org", "x" * 1000), "to", corrections).name), 256)
         self.assertIn(("to.displayName", "cut to 256 characters"), corrections.notes)
 
     def test_notes_are_bounded(self):

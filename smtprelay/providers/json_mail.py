@@ -1,21 +1,36 @@
 """
-What Azure Communication Services takes in the fields of a request, and how those of a mail are made to fit.
+A mail as the fields of a JSON API, and how they are made to fit: what such providers share.
 
-For one field that it does not like the service refuses the whole mail. So every field that a request can do
-without is checked before it goes, and mended or left out.
-Where the service documents no limit, ours is far above what honest mail needs. Pure.
+Such an API knows no envelope: who stands in its lists of recipients gets the mail. So these are the
+delivery's recipients only; the mail's own To and Cc only decide which of them are visible, and under which
+name. For one field that it does not like an API may refuse the whole mail. So every field that a request can
+do without is checked before it goes, and mended or left out.
+Where no limit is documented, ours is far above what honest mail needs. Pure.
 """
 
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from mmap import mmap
 from typing import Final
+
+import orjson
+from attrs import frozen
 
 from smtprelay.mime.address import Address, ascii_domain, comparison_key
 from smtprelay.mime.controls import in_one_line
 from smtprelay.mime.outgoing.words import encoded_words
+from smtprelay.mime.parse import Mail
 from smtprelay.model.address import MAX_LABEL
 
+#: Characters of a text that are encoded at a time, and octets of memory that are free before: orjson, which
+#: takes half as many at most, ends the process if it does not get them.
+_AT_ONCE: Final = 256 << 10
+_ROOM: Final = 8 * _AT_ONCE
+
+#: Half a character, which has no UTF-8.
+_HALF: Final = re.compile("[\ud800-\udfff]")
 #: Characters of a subject: as many as a line of a header has (RFC 5322 §2.1.1).
 MAX_SUBJECT: Final = 998
 MAX_NAME: Final = 256
@@ -35,11 +50,11 @@ _LOCAL: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _LABEL: Final = rf"[A-Za-z0-9](?:[A-Za-z0-9-]{{0,{MAX_LABEL - 2}}}[A-Za-z0-9])?"
 _DOMAIN: Final = re.compile(rf"(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}")
 _HEADER_NAME: Final = re.compile(r"[!-9;-~]+")
-#: The service drops any other one without a word.
+#: Some services drop any other one without a word.
 _MESSAGE_ID: Final = re.compile(r"<[^\s<>@]+@[^\s<>@.]+(?:\.[^\s<>@.]+)+>")
 
 
-#: What the service writes itself, or what would tell of blind recipients.
+#: What the service writes itself or takes as an order, or what would tell of blind recipients.
 _is_dropped: Final = re.compile(
     "authentication-results|cc|date|(?:dkim|domainkey)-signature|from|mime-version|received(?:-spf)?|reply-to"
     "|return-path|sender|subject|to|(?:content|arc|resent|x-ms-exchange|x-microsoft|x-ms-acsemail)-.*"
@@ -50,6 +65,19 @@ _is_dropped: Final = re.compile(
 #: These go first where not all fit: conversations, and what keeps machines from answering each other.
 _FIRST: Final = ("message-id", "in-reply-to", "references", "auto-submitted", "importance", "x-priority")
 _JOINED: Final = frozenset({"references", "comments"})
+
+
+@frozen
+class VisibleRecipients:
+    """
+    A delivery's recipients, by how the mail shows them; each is in exactly one of the three.
+
+    :ivar to: empty if the mail names none of them.
+    """
+
+    to: Sequence[Address] = ()
+    cc: Sequence[Address] = ()
+    bcc: Sequence[Address] = ()
 
 
 class Corrections:
@@ -73,7 +101,7 @@ class Corrections:
 @lru_cache(maxsize=256)
 def sendable(address: str) -> str:
     """
-    Return ``address`` as the service takes it: dot-atoms, and a domain in A-labels that has a dot.
+    Return ``address`` as an API takes it: dot-atoms, and a domain in A-labels that has a dot.
 
     ``""``: it is no such address.
     """
@@ -101,16 +129,15 @@ def line(text: str, longest: int, field: str, corrections: Corrections) -> str:
     return clean
 
 
-def mailbox(who: Address, field: str, corrections: Corrections) -> dict[str, str]:
-    """Return one entry of a list of people."""
+def mailbox(who: Address, field: str, corrections: Corrections) -> Address:
+    """Return somebody as an API takes him."""
     name = line(who.name, MAX_NAME, f"{field}.displayName", corrections) if who.name else ""
-    address = sendable(who.address) or who.address
-    return {"address": address, "displayName": name} if name else {"address": address}
+    return Address(sendable(who.address) or who.address, name)
 
 
-def replies(people: Sequence[Address], corrections: Corrections) -> list[dict[str, str]]:
+def replies(people: Sequence[Address], corrections: Corrections) -> list[Address]:
     """Return those of ``people`` whom an answer can reach, each once."""
-    kept: dict[str, dict[str, str]] = {}
+    kept: dict[str, Address] = {}
     for who in people:
         address = sendable(who.address)
         if not address:
@@ -195,3 +222,87 @@ def _short(text: str) -> str:
     """Return text from a mail as it may stand in a line of the log."""
     clean = in_one_line(text[:200])
     return clean if len(clean) <= 60 else f"{clean[:60]}…"  # noqa: PLR2004 -- it is to be recognised, no more
+
+
+def narrowed(mail: Mail, recipients: Sequence[str]) -> VisibleRecipients:
+    """
+    Sort ``recipients`` into to, cc and bcc.
+
+    Addresses are compared by :func:`comparison_key`, and stay as the envelope spells them. If nobody is
+    left in To, those in Cc take its place: an API wants a ``to``.
+    """
+    open_ones = {comparison_key(address): address for address in recipients}
+    to = _taken(mail.to, open_ones)
+    cc = _taken(mail.cc, open_ones)
+    bcc = [Address(address) for address in open_ones.values()]
+    return VisibleRecipients(to or cc, cc if to else (), bcc)
+
+
+def _taken(named: Sequence[Address], open_ones: dict[str, str]) -> list[Address]:
+    """Move those who are ``named`` out of ``open_ones``, with their display names."""
+    found = []
+    # To compare a domain that is not ASCII takes its time, and a header may have many.
+    ascii_only = not any("xn--" in key or not key.isascii() for key in open_ones)
+    for who in named:
+        if not open_ones:
+            break
+        if ascii_only and not who.address.isascii():
+            continue
+        address = open_ones.pop(comparison_key(who.address), "")
+        if address:
+            found.append(Address(address, who.name))
+    return found
+
+
+def choose_sender(mail: Mail, envelope_sender: str, default: str, domains: Collection[str]) -> str:
+    """
+    Return the envelope's sender or the header's, if its domain is among ``domains``; else ``default``.
+
+    :param domains: in lower case and A-labels.
+    """
+    for address in map(sendable, (envelope_sender, *(who.address for who in mail.sender[:1]))):
+        if address.rpartition("@")[2] in domains:
+            return address
+    return default
+
+
+def reply_to(mail: Mail, envelope_sender: str, sender: str) -> Sequence[Address]:
+    """
+    Return the addresses for answers: the mail's own, else whom ``sender`` stands in for.
+
+    Both, if no mail can be sent to the mail's own.
+    """
+    if any(sendable(who.address) for who in mail.reply_to):
+        return mail.reply_to
+    original = mail.sender or ((Address(envelope_sender),) if envelope_sender else ())
+    if [comparison_key(who.address) for who in original] == [comparison_key(sender)]:
+        original = ()
+    return (*mail.reply_to, *original)
+
+
+def json_text(field: str, text: str) -> Iterator[bytes]:
+    """
+    Give a field with a text of any length, behind another one.
+
+    :raises MemoryError: there is no memory for it.
+    """
+    yield f',"{field}":'.encode()
+    if len(text) <= _AT_ONCE:
+        yield json_octets(text)
+        return
+    yield b'"'
+    for at in range(0, len(text), _AT_ONCE):
+        try:
+            mmap(-1, _ROOM).close()
+        except OSError as error:
+            raise MemoryError from error
+        yield json_octets(text[at : at + _AT_ONCE])[1:-1]
+    yield b'"'
+
+
+def json_octets(value: object) -> bytes:
+    """Return ``value`` as JSON; half a character, which has no UTF-8, is replaced."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return _HALF.sub("\ufffd", json.dumps(value, ensure_ascii=False, separators=(",", ":"))).encode()

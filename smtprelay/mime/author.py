@@ -1,0 +1,23 @@
+"""Who wrote a mail, by its header. The lane within a provider with several mailboxes depends on it. Pure."""
+
+from functools import lru_cache
+from typing import Final
+
+from smtprelay.mime.address import addresses
+from smtprelay.mime.head import Head
+
+#: A From that begins later in the mail does not count.
+_WITHIN: Final = 4096
+#: Characters of it that are read: hostile ones take 2 ms.
+_READ: Final = 1024
+
+
+def author_of(head: Head, sender: str) -> str:
+    """Return the address that the first From names, or ``sender`` if it names none."""
+    return _named(head.first("From", _WITHIN)[:_READ]) or sender
+
+
+@lru_cache(maxsize=64)
+def _named(value: str) -> str:
+    """Return the first address in ``value``; a client has one mostly."""
+    return next((each.address for each in addresses([value]) if "@" in each.address), "")

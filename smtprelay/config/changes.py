@@ -74,6 +74,9 @@ def _compared(key: str, values: tuple[Any, Any], shown: tuple[Any, Any]) -> Iter
         for name in dict.fromkeys((*olds, *news)):
             pair = olds.get(name), news.get(name)
             yield from _compared(below(key, name), pair, (olds_shown.get(name), news_shown.get(name)))
+        order = [name for name in olds if name in news], [name for name in news if name in olds]
+        if isinstance(old, tuple) and order[0] != order[1]:
+            yield Change(key, *order)
     elif old != new or _text(old) != _text(new):
         yield Change(key, *shown)
 

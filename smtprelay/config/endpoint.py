@@ -92,6 +92,11 @@ def is_anywhere(endpoint: str) -> bool:
     return kind in _TCP and int(_port(kind, arguments)) == 0
 
 
+def place_of(name: str, endpoint: str) -> tuple[str, str]:
+    """Return what tells open ports apart: the endpoint; where the system chooses the port, ``name``, too."""
+    return (name if is_anywhere(endpoint) else "", endpoint)
+
+
 def socket_path(endpoint: str) -> str:
     """Return the path of a UNIX socket, ``""`` for any other kind of endpoint."""
     kind, arguments = _split(endpoint)

@@ -112,8 +112,7 @@ class EnvelopeDelivery:
         context = self._rules.context
         listener = context.listener
         if self._judged_by is not context:
-            name = self._client.listener or listener.name
-            self._client = evolve(self._client, user=self._identity.name, listener=name)
+            self._client = evolve(self._client, user=self._identity.name, listener=listener.name)
             self._refusal = admission.admission(listener, self._client)
             self._judged_by = context
         if self._refusal is not None:

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from smtprelay.config.endpoint import place_of
 from smtprelay.interfaces import Events
 from smtprelay.net.transports import read_to_the_end
 from smtprelay.policy.avatar import ListenerRules
@@ -18,6 +19,8 @@ from smtprelay.service.build.listeners import ListenerSetup
 from smtprelay.service.workers.sockets import Inherited, described, make_endpoint
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import Refusals
+
+_Place = tuple[str, str]
 
 
 @define(eq=False)
@@ -57,9 +60,9 @@ class Listeners:
     _events: Events
     _refusals: Refusals
     _inherited: Inherited | None = None
-    #: Those that are in force, by the endpoint.
-    _setups: dict[str, ListenerSetup] = field(factory=dict, init=False)
-    _open: dict[str, _Open] = field(factory=dict, init=False)
+    #: Those that are in force, by where they listen.
+    _setups: dict[_Place, ListenerSetup] = field(factory=dict, init=False)
+    _open: dict[_Place, _Open] = field(factory=dict, init=False)
     #: Of listeners that are closed: their sessions go on.
     _leaving: list[ESMTPFactory] = field(factory=list, init=False)
     _is_closed: bool = field(default=False, init=False)
@@ -89,7 +92,7 @@ class Listeners:
         opened = []
         try:
             for setup in setups:
-                place = setup.listener.endpoint
+                place = _place(setup)
                 if place not in self._open:
                     self._open[place] = await self._listen(setup)
                     self._setups[place] = setup
@@ -107,7 +110,7 @@ class Listeners:
         Sessions take the new rules with their next transaction, and the rest when they begin. Listeners that
         are not among them are closed, their sessions go on; fires when they are closed.
         """
-        self._setups = {setup.listener.endpoint: setup for setup in setups}
+        self._setups = {_place(setup): setup for setup in setups}
         for place, setup in self._setups.items():
             current = self._open[place]
             current.rules.context = setup.context
@@ -182,3 +185,7 @@ class Listeners:
         """Stop listening; fires when all ports are closed."""
         ports = [each.port for each in self._open.values()]
         return DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+
+
+def _place(setup: ListenerSetup) -> _Place:
+    return place_of(setup.listener.name, setup.listener.endpoint)

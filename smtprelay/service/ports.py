@@ -15,10 +15,11 @@ from twisted.internet.defer import DeferredList, maybeDeferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
+from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from smtprelay.config.defaults import RUNTIME, runtime_folders
-from smtprelay.config.endpoint import LONGEST_SOCKET
+from smtprelay.config.endpoint import LONGEST_SOCKET, place_of
 from smtprelay.service.workers.sockets import make_endpoint
 
 #: Seconds that ports have to close.
@@ -38,13 +39,18 @@ class HttpPort:
     site: Site
     socket: str = ""
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Where it listens."""
+        return place_of(self.name, self.endpoint)
+
 
 class Ports:
     """The HTTP sites that are open, to be closed in order."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._sites: dict[str, tuple[HttpPort, IListeningPort]] = {}
+        self._sites: dict[tuple[str, str], tuple[HttpPort, IListeningPort]] = {}
 
     @property
     def addresses(self) -> Mapping[str, Any]:
@@ -58,21 +64,24 @@ class Ports:
         :raises CannotListenError: or ``OSError`` for a socket that cannot be made.
         """
         for site in sites:
-            if site.endpoint in self._sites:
-                open_site, port = self._sites[site.endpoint]
+            if site.place in self._sites:
+                open_site, port = self._sites[site.place]
                 open_site.site.resource = site.site.resource
-                self._sites[site.endpoint] = (evolve(site, site=open_site.site), port)
+                self._sites[site.place] = (evolve(site, site=open_site.site), port)
                 continue
             if site.socket:
                 _check(site.socket)
                 _remove(site.socket)
             port = await make_endpoint(self._reactor, site.endpoint).listen(site.site)
-            self._sites[site.endpoint] = (site, port)
+            self._sites[site.place] = (site, port)
 
     async def keep(self, sites: Iterable[HttpPort]) -> None:
         """Close all other sites."""
-        others = self._sites.keys() - {site.endpoint for site in sites}
-        await self._close([self._sites.pop(place)[1] for place in others])
+        others = self._sites.keys() - {site.place for site in sites}
+        closed = [self._sites.pop(other) for other in others]
+        for site, _ in closed:
+            site.site.resource = Resource()  # for clients that are connected
+        await self._close([port for _, port in closed])
 
     async def close(self) -> None:
         """Stop listening."""

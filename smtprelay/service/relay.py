@@ -45,7 +45,7 @@ from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics, watch_lag
 from smtprelay.web.captured_mail import CapturedMail
-from smtprelay.web.context import Operations, Reloaded, Sources
+from smtprelay.web.context import Operations, Reloaded, ReloadFailed, Sources
 
 __all__ = ["Relay", "StartFailed"]
 #: Seconds that sessions have to finish their message; Docker kills ten seconds after SIGTERM.
@@ -278,7 +278,7 @@ class Relay(Service):
         :raises ReloadFailed: nothing has changed.
         """
         if self._reloader is None:
-            raise NOT_READY
+            raise ReloadFailed(NOT_READY, later=True)
         return await self._reloader.use(config)
 
     async def _apply_hold_rules(self) -> None:

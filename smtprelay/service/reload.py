@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from attrs import asdict, define, evolve, field
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredLock
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -33,7 +33,7 @@ from smtprelay.service.threads import Threads
 from smtprelay.spool.engines.transaction import SpoolFault
 from smtprelay.web.context import Reloaded, ReloadFailed, Sources
 
-NOT_READY: Final = ReloadFailed("the relay is not ready, or stops: try again")
+NOT_READY: Final = "the relay is not ready, or stops: try again"
 
 
 @define(eq=False)
@@ -55,6 +55,8 @@ class Reloader:
     #: What waits for the last attempts by a configuration before.
     _leaving: set[Deferred[Any]] = field(factory=set, init=False)
     _lock: DeferredLock = field(factory=DeferredLock, init=False)
+    #: The change that is being made.
+    _changing: Deferred[Any] | None = field(default=None, init=False)
     _is_open: bool = field(default=False, init=False)
 
     async def open(self) -> None:
@@ -81,30 +83,41 @@ class Reloader:
 
     async def _use(self, config: Config) -> Reloaded:
         if not self._is_open:
-            raise NOT_READY
+            raise ReloadFailed(NOT_READY, later=True)
         before = self.running.config
         try:
             config, restart = applicable(before, config)
             changed = changes(before, config)
-            if changed:
-                await self._change(build(config, self._lasting))
-            # Also if only the content of a secret's file is new: a blocked lane may work now.
-            await self._lasting.permits.reconfigure(rate_limits(config))
+            new = build(config, self._lasting) if changed else self.running
+            self._changing = Deferred.fromCoroutine(self._change(new))
+            await self._changing
         except Exception as error:
             raise as_failed(error) from error
+        finally:
+            self._changing = None
         return reloaded(changed, restart)
 
     async def _change(self, new: RunningConfig) -> None:
         """Open what ``new`` needs; then put it into force; then close what only the one before had."""
-        old = self.running
+        old, permits = self.running, self._lasting.permits
+        if new is old:
+            # The content of a secret's file may be new: a blocked lane may work now.
+            await permits.reconfigure(rate_limits(new.config))
+            return
         await new.reachability.begin()
         await self._listeners.open(new.listeners)
         try:
             await self._show(new)
+            # The last that can fail: what is claimed by it is attempted by it.
+            await permits.reconfigure(rate_limits(new.config))
         except Exception:
             await self._show(old)
-            await self._listeners.use(old.listeners)
+            self._listeners.use(old.listeners)
             raise
+        self._put_into_force(new)
+
+    def _put_into_force(self, new: RunningConfig) -> None:
+        old = self.running
         self._end()
         self.running = new
         ended = [
@@ -157,8 +170,10 @@ class Reloader:
             self.running.delays.stopping = True
 
     def stop(self) -> None:
-        """Begin nothing more."""
+        """Begin nothing more; a change that is being made is undone."""
         self._end()
+        if self._changing is not None:
+            self._changing.cancel()
 
     async def close(self) -> None:
         """Close the connections to all providers; no attempt is under way any more."""
@@ -185,18 +200,24 @@ class FileReloading:
     _threads: Threads
     _events: Events
     target: Reloadable | None = field(default=None, init=False)
+    #: What was read last is used last.
+    _lock: DeferredLock = field(factory=DeferredLock, init=False)
 
     async def reload(self, who: str) -> Reloaded:
         """Put the configuration into force as its file is now; log what that has changed, or why not."""
+        done: Reloaded = await self._lock.run(lambda: Deferred.fromCoroutine(self._reload(who)))
+        return done
+
+    async def _reload(self, who: str) -> Reloaded:
+        if self.target is None:
+            raise self._failed(who, NOT_READY, later=True)
         try:
-            if self.target is None:
-                raise NOT_READY
             done = await self.target.use(await self._threads.work(self._load))
         except ConfigError as error:
             errors = [problem for problem in error.problems if problem.severity == "error"]
             raise self._failed(who, *map(str, errors)) from error
         except ReloadFailed as failed:
-            raise self._failed(who, str(failed)) from failed
+            raise self._failed(who, str(failed), later=failed.later) from failed
         texts = [change["text"] for change in done.changes]
         self._events("config.reloaded", who=who, changes="; ".join(texts) or "nothing has changed")
         if done.restart:
@@ -209,10 +230,10 @@ class FileReloading:
         with suppress(ReloadFailed):
             await self.reload("SIGHUP")
 
-    def _failed(self, who: str, *reasons: str) -> ReloadFailed:
+    def _failed(self, who: str, *reasons: str, later: bool = False) -> ReloadFailed:
         self._events("config.rejected", who=who, reason="; ".join(reasons))
         more = f" ({len(reasons) - 1} more: smtprelay config check shows all)" if reasons[1:] else ""
-        return ReloadFailed(f"{reasons[0]}{more}")
+        return ReloadFailed(f"{reasons[0]}{more}", later=later)
 
 
 def reloaded(changed: Sequence[Change], restart: Sequence[str]) -> Reloaded:
@@ -222,8 +243,11 @@ def reloaded(changed: Sequence[Change], restart: Sequence[str]) -> Reloaded:
 
 def as_failed(error: Exception) -> Exception:
     """Return :class:`ReloadFailed` for what an operator can correct, and any other error as it is."""
+    if isinstance(error, CancelledError):
+        return ReloadFailed(NOT_READY, later=True)
     told = explain(error)
-    return ReloadFailed(str(told)) if isinstance(told, StartFailed | ValueError | SpoolFault) else error
+    later = isinstance(error, SpoolFault)
+    return ReloadFailed(str(told), later=later) if isinstance(told, StartFailed | ValueError) else error
 
 
 def unexpected_failure(failure: Failure, events: Events) -> None:

@@ -126,7 +126,13 @@ class QueueSpool(QueuePart):
 
     async def reconfigure(self, rate_limits: Mapping[str, RateLimit]) -> None:
         """Let this node ask these providers from now on, and no others."""
-        await self._writer.do(partial(recover.reconfigure, rate_limits=dict(rate_limits)))
+        current = self._context.options.rate_limits
+        before = dict(current)
+        try:
+            await self._writer.do(partial(recover.reconfigure, rate_limits=dict(rate_limits)))
+        except Exception:
+            recover.replace(current, before)
+            raise
         self.wake()
 
     async def clock_stepped(self, seconds: float) -> None:

@@ -78,7 +78,7 @@ def _reload_route(reloading: Reloading) -> ApiRoute:
         try:
             return json_answer(plain(await reloading.reload(who)))
         except ReloadFailed as failed:
-            raise ApiProblem(422, str(failed)) from failed
+            raise ApiProblem(503 if failed.later else 422, str(failed)) from failed
 
     return ApiRoute("POST", "/api/v1/reload", reload, "operator")
 

@@ -58,7 +58,15 @@ class Draining(Protocol):
 
 
 class ReloadFailed(Exception):  # noqa: N818 -- it says what happened
-    """The relay goes on with the configuration that it had; the text says why."""
+    """
+    The relay goes on with the configuration that it had; the text says why.
+
+    :ivar later: the configuration is not the reason: it may be tried again.
+    """
+
+    def __init__(self, why: str, *, later: bool = False) -> None:
+        super().__init__(why)
+        self.later = later
 
 
 @frozen

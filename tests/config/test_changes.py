@@ -70,6 +70,14 @@ class ChangesTests(SynchronousTestCase):
         listener = ', {name: wan, endpoint: "tcp:2526"}'
         self.assertEqual(self.texts((listener, "")), ["listeners.wan: removed"])
 
+    def test_order(self) -> None:
+        """Another order of routes is a change; that of providers means nothing."""
+        first, second = "{name: all, via: [out]}", "{name: other, via: [out]}"
+        both = (f"[{first}]", f"[{first}, {second}]")
+        old = self.config(both)
+        changed = changes(old, self.config((f"[{first}]", f"[{second}, {first}]")))
+        self.assertEqual([str(each) for each in changed], ["routes: all, other → other, all"])
+
     def test_secrets(self) -> None:
         """That a secret has changed is told, and nothing of it."""
         self.assertEqual(

@@ -52,7 +52,7 @@ class TransactionTests(DeliveryCase):
         avatar.rcpt("x@z.org", {})
         rules.context = make_rules(self.store, allow_from=Networks.parse(["192.0.2.0/24"])).context
         avatar.data()
-        self.assertRefused(550, "admission", avatar, "mail", "a@b.org", {})
+        self.assertRefused(550, "network", avatar, "mail", "a@b.org", {})
 
     def test_accepted(self):
         """The draft has the envelope as given, who sent it, when, and our id; the body our header."""

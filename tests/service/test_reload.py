@@ -2,18 +2,22 @@
 
 import gc
 import socket
+import ssl
 import tempfile
 from pathlib import Path
 from shutil import rmtree
 
+import treq
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from smtprelay.config import load
 from smtprelay.service import Relay
 from smtprelay.service.build.running import RunningConfig
+from smtprelay.testing.certificates import make_certificate
 from smtprelay.testing.smtp import Pause, SmtpSink
 from smtprelay.web.context import Reloaded, ReloadFailed
 from tests.process.conversation import Conversation
@@ -192,3 +196,139 @@ class ReloadTests(TestCase):
         relay = await self.begin()
         await relay.stopService()
         await self.assertFailure(Deferred.fromCoroutine(self.reload()), ReloadFailed)
+
+    async def test_a_reload_that_the_stop_overtakes(self) -> None:
+        """It is undone, and says that the relay stops; nothing stays open."""
+        relay = await self.begin()
+        more = ', {{name: new, endpoint: "tcp:{new}:interface=127.0.0.1"}}'
+        self.write(('127.0.0.1"}}', f'127.0.0.1"}}}}{more}'))
+        reloading = Deferred.fromCoroutine(relay.reload(self.load()))
+        stopped = relay.stopService()
+        failure = await self.assertFailure(reloading, ReloadFailed)
+        self.assertEqual((str(failure), failure.later), ("the relay is not ready, or stops: try again", True))
+        await stopped
+        await self.assertFailure(Deferred.fromCoroutine(Conversation.open(self.ports["new"])), Refused)
+
+    async def test_several_at_once(self) -> None:
+        """They are done one after the other; the last one is in force."""
+        await self.begin()
+        done = [
+            Deferred.fromCoroutine(self.reload(("via: [one]", f"via: [one], expire: {hours}h")))
+            for hours in range(1, 6)
+        ]
+        told = [each.changes[0]["text"] for each in await gatherResults(done)]
+        self.assertEqual([text.partition(" → ")[2] for text in told], ["1h", "2h", "3h", "4h", "5h"])
+        self.assertEqual(self.relay.config.routes[0].expire, 5 * 3600.0)
+
+    async def test_the_order_of_routes(self) -> None:
+        """The first that matches counts, so another order is another way."""
+        await self.begin()
+        both = "{{one: {{type: smarthost, host: 127.0.0.1, port: {one}, tls: none}}, two: {{type: smarthost,"
+        one = (
+            "{{one: {{type: smarthost, host: 127.0.0.1, port: {one},",
+            f"{both} host: 127.0.0.1, port: {{two}},",
+        )
+        there = "{{name: all, via: [one], retry: {{first: 100ms, jitter: 0}}}}"
+        other = "{{name: other, via: [two]}}"
+        await self.reload(one, (f"[{there}]", f"[{there}, {other}]"))
+        done = await self.reload(one, (f"[{there}]", f"[{other}, {there}]"))
+        self.assertEqual([each["text"] for each in done.changes], ["routes: all, other → other, all"])
+        await (await self.talk()).mail(MAIL, "a@example.com")
+        await self.arrived(1, 1)
+
+    async def test_another_name(self) -> None:
+        """A session of a listener that is renamed takes the routes of the new name."""
+        await self.begin()
+        talk = await self.talk()
+        route = ("via: [one]", "via: [one], match: {{listener: [wan]}}")
+        await self.reload(("name: lan", "name: wan"), route)
+        self.assertEqual((await talk.mail(MAIL, "a@example.com"))[:3], "250")
+        await self.arrived(0, 1)
+
+    async def test_swapped_endpoints(self) -> None:
+        """Two listeners that change places keep their ports and sessions, which obey the rules of now."""
+        await self.begin()
+        both = (
+            'listeners: [{{name: lan, endpoint: "tcp:%s:interface=127.0.0.1"}}, {{name: strict,'
+            ' endpoint: "tcp:%s:interface=127.0.0.1", allow_recipients: ["*@one.test"]}}]'
+        )
+        listeners = 'listeners: [{{name: lan, endpoint: "tcp:{lan}:interface=127.0.0.1"}}]'
+        await self.reload((listeners, both % ("{lan}", "{new}")))
+        talks = await self.talk(), await self.talk("new")
+        await self.reload((listeners, both % ("{new}", "{lan}")))
+        self.assertEqual([(await talk.mail(MAIL, "a@example.com"))[:3] for talk in talks], ["550", "250"])
+
+    async def test_tls_from_the_first_octet(self) -> None:
+        """Who comes then has to begin it; a session that is there goes on without."""
+        await self.begin()
+        talk = await self.talk()
+        made = make_certificate(self.folder / "tls")
+        tls = f", tls: {{{{mode: implicit, certificate: {made.certificate}, key: {made.key}}}}}"
+        await self.reload(('127.0.0.1"}}', f'127.0.0.1"{tls}}}}}'))
+        self.assertEqual((await talk.mail(MAIL, "a@example.com"))[:3], "250")
+        trusted = ssl.create_default_context(cafile=str(made.ca))
+
+        def greeting() -> bytes:
+            with (
+                socket.create_connection(("127.0.0.1", self.ports["lan"]), 10) as plain,
+                trusted.wrap_socket(plain, server_hostname="localhost") as encrypted,
+            ):
+                return encrypted.recv(1000)
+
+        self.assertTrue((await deferToThread(greeting)).startswith(b"220 "))
+        await self.reload()
+        self.assertEqual((await (await self.talk()).mail(MAIL, "a@example.com"))[:3], "250")
+
+    async def test_sites(self) -> None:
+        """They come and go, also at ports that the system chooses, and take the tokens of now."""
+        await self.begin()
+        site = 'http: [{{endpoint: "tcp:0:interface=127.0.0.1", serve: [health]}}%s]\nspool:'
+        two = site % ', {{endpoint: "tcp:0:interface=127.0.0.1", serve: [metrics]}}'
+        await self.reload(("spool:", two))
+        ports = [self.relay.addresses[name].port for name in ("http1", "http2")]
+        for port, path in zip(ports, ("livez", "metrics"), strict=True):
+            self.assertEqual(await self.status_of(port, path), 200)
+        await self.reload(("spool:", site % ""))
+        self.assertEqual(await self.status_of(ports[0], "livez"), 200)
+        await self.assertFailure(Deferred.fromCoroutine(self.status_of(ports[1], "metrics")), Refused)
+
+    async def status_of(self, port: int, path: str) -> int:
+        answer = await treq.get(f"http://127.0.0.1:{port}/{path}", persistent=False, reactor=reactor)
+        await answer.content()
+        return answer.code
+
+    async def test_a_provider_that_is_gone(self) -> None:
+        """Its mail waits, and can be seen; it goes on when the provider is there again."""
+        relay = await self.begin()
+        self.sinks[0].always("MAIL", "451 4.3.0 later")
+        await (await self.talk()).mail(MAIL, "a@example.com")
+        await eventually(lambda: self.events.of("message.deferred"), "a deferral")
+        capture = ("type: smarthost, host: 127.0.0.1, port: {one}, tls: none", "type: capture, path: mail")
+        route = ("name: all", "name: later, match: {{recipient: ['*@other.test']}}")
+        await self.reload(OTHER_PROVIDER[0], OTHER_PROVIDER[2], capture, route)
+        stats = await relay.spool.admin.stats()
+        self.assertEqual([lane.state for lane in stats.lanes if lane.provider == "one"], ["removed"])
+        self.assertEqual(stats.states["deferred"], 1)
+        self.sinks[0].always("MAIL", None)
+        await self.reload()
+        await self.arrived(0, 1)
+
+    async def test_a_synchronous_listener(self) -> None:
+        """One may come to a relay with a spool; its client waits for the provider."""
+        await self.begin()
+        more = ', {{name: new, endpoint: "tcp:{new}:interface=127.0.0.1", delivery: synchronous}}'
+        await self.reload(('127.0.0.1"}}', f'127.0.0.1"}}}}{more}'))
+        self.assertIn("delivered as", await (await self.talk("new")).mail(MAIL, "a@example.com"))
+        await self.arrived(0, 1)
+
+    async def test_while_it_is_drained(self) -> None:
+        """A listener that comes then turns clients away, too; the reload does not end the drain."""
+        relay = await self.begin()
+        drain = relay.sources().operations.draining
+        await drain.switch(True, "test")
+        await self.reload(("name: lan", "name: wan"), ("{lan}", "{new}"))
+        failure = await self.assertFailure(Deferred.fromCoroutine(self.talk("new")), AssertionError)
+        self.assertIn("421 4.3.2", str(failure))
+        await drain.switch(False, "test")
+        await (await self.talk("new")).mail(MAIL, "a@example.com")
+        await self.arrived(0, 1)

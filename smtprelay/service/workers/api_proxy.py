@@ -190,7 +190,7 @@ class ApiProxy:
 
     async def reload(self) -> None:
         """
-        Have all workers that are ready reload the configuration.
+        Have all workers reload the configuration; one that is starting, when it is ready.
 
         :raises ReloadFailed: what prevents some of them.
         """
@@ -198,6 +198,8 @@ class ApiProxy:
         request = evolve(
             _NOTHING, content_type="application/json", body=b"{}", who="supervisor", role="operator"
         )
+        # A worker that becomes ready may have read what was there before.
+        self._lasting["reload", ""] = (self.reactor.seconds(), RELOAD, request)
         answers = await self.all("POST", RELOAD, request)
         said = dict.fromkeys(expected - answers.keys(), "no answer")
         said |= {n: json.loads(each.body)["error"] for n, each in answers.items() if each.status != OK}

@@ -17,7 +17,6 @@ from prometheus_client import CollectorRegistry
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -243,24 +242,26 @@ class Supervisor(Service):
         """
         Have all workers put ``config`` into force, which they read themselves, and do so here.
 
-        :raises ReloadFailed: some workers may go on with what they had; one that is restarted reads it.
+        :raises ReloadFailed: some workers may have it in force; one that is restarted reads it.
         """
         before = self.config
+        if _sockets(config) != _sockets(before):
+            raise ReloadFailed("listeners: where workers listen can only be changed by a restart")
         try:
             config, restart = applicable(before, config)
-            if _sockets(config) != _sockets(before):
-                raise ReloadFailed("listeners: where workers listen can only be changed by a restart")
-            changed = changes(before, config)
-            try:
-                await self._show(config)
-            except Exception:
-                await self._show(before)
-                raise
-        except (ValueError, OSError, CannotListenError) as error:
+            await self._change(before, config)
+        except Exception as error:
             raise as_failed(error) from error
         self.config = config
-        await self._proxy.reload()
-        return reloaded(changed, restart)
+        return reloaded(changes(before, config), restart)
+
+    async def _change(self, before: Config, config: Config) -> None:
+        try:
+            await self._show(config)
+            await self._proxy.reload()
+        except Exception:
+            await self._show(before)
+            raise
 
     def listeners(self) -> Sequence[Mapping[str, Any]]:
         """Return one JSON object for each listener."""

@@ -97,11 +97,15 @@ def recover(tx: Transaction) -> Recovered:
 
 def reconfigure(tx: Transaction, rate_limits: Mapping[str, RateLimit]) -> None:
     """Claim by ``rate_limits`` from now on, and see whether the new configuration opens lanes."""
-    # In place, and never empty meanwhile: readers on other threads look up single providers.
-    tx.node.rate_limits.update(rate_limits)
-    for name in tx.node.rate_limits.keys() - rate_limits.keys():
-        del tx.node.rate_limits[name]
+    replace(tx.node.rate_limits, rate_limits)
     _try_lanes(tx)
+
+
+def replace(current: dict[str, RateLimit], rate_limits: Mapping[str, RateLimit]) -> None:
+    """Replace them in place; never empty meanwhile: readers on other threads look up single providers."""
+    current.update(rate_limits)
+    for name in current.keys() - rate_limits.keys():
+        del current[name]
 
 
 def _try_lanes(tx: Transaction) -> None:

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.service.workers.api_proxy import ApiProxy
 from smtprelay.service.workers.monitor import Worker
 from smtprelay.telemetry.aggregate import Gathered
-from smtprelay.web.context import Sources
+from smtprelay.web.context import ReloadFailed, Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.router import ApiRoute
 from tests.config.loading import SMALL, load_text
@@ -213,6 +213,24 @@ class AllAsOneTests(RoutesCase):
         self.assertFalse(self.proxy.draining)
         told = [("POST /api/v1/drain", {"undo": True}), ("POST /api/v1/providers/more/resume", {})]
         self.assertEqual([each[:2] for each in self.repeated()], told)
+
+    def test_a_reload_while_one_starts(self) -> None:
+        """It has read the configuration before, perhaps: it does so again when it is ready."""
+        self.two.ready = False
+        reloading = Deferred.fromCoroutine(self.proxy.reload())
+        self.assertEqual(self.asked[2], [])
+        self.assertEqual(self.answer(self.one, {}), "POST /api/v1/reload")
+        self.successResultOf(reloading)
+        self.two.ready = True
+        self.assertEqual(self.repeated(), [("POST /api/v1/reload", {}, "supervisor")])
+
+    def test_a_reload_that_fails(self) -> None:
+        """Each worker says why; one that gives no answer is named."""
+        reloading = Deferred.fromCoroutine(self.proxy.reload())
+        self.answer(self.one, {"error": "no certificate"}, 422)
+        self.answer(self.two, ConnectionRefusedError("gone"))
+        failure = self.failureResultOf(reloading, ReloadFailed)
+        self.assertEqual(failure.getErrorMessage(), "worker 1: no certificate; worker 2: no answer")
 
     def test_one_of_them_fails(self) -> None:
         """The worker is told the others all the same, and what failed is raised."""

@@ -9,9 +9,10 @@ from attrs import evolve, frozen, has
 
 from smtprelay.config.effective import effective
 from smtprelay.config.model import Config
-from smtprelay.config.setting import settings_in
+from smtprelay.config.setting import given, settings_in
 from smtprelay.settings.complaint import below
 from smtprelay.settings.secret import Secret
+from smtprelay.settings.values import notation_of
 
 #: The sections that stay what they were when the relay started, and so of the log's settings.
 _FIXED: Final = ("spool", "workers", "supervise", "control_socket")
@@ -59,8 +60,13 @@ def changes(old: Any, new: Any, within: str = "") -> list[Change]:
     found: list[Change] = []
     shown, shown_new = effective(old), effective(new)
     for each in settings_in(type(old)):
+        key = below(within, each.name)
         values = getattr(old, each.attribute.name), getattr(new, each.attribute.name)
-        found += _compared(below(within, each.name), values, (shown[each.name], shown_new[each.name]))
+        pair = shown[each.name], shown_new[each.name]
+        if notation_of(given(each.kind)) is None:
+            found += _compared(key, values, pair)
+        elif values[0] != values[1]:
+            found.append(Change(key, *pair))
     return found
 
 
@@ -85,7 +91,7 @@ def _by_name(value: Any, shown: Any) -> tuple[Mapping[str, Any], Mapping[str, An
     """Return the entries of a map, or of a list of sections; ``None`` for anything else."""
     if isinstance(value, Mapping):
         return {str(name): each for name, each in value.items()}, shown
-    if isinstance(value, tuple) and value and all(isinstance(each, dict) for each in shown):
+    if isinstance(value, tuple) and all(isinstance(each, dict) for each in shown):
         names = [getattr(each, "name", str(number)) for number, each in enumerate(value)]
         return dict(zip(names, value, strict=True)), dict(zip(names, shown, strict=True))
     return None

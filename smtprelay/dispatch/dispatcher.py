@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
@@ -77,17 +77,17 @@ class Dispatcher:
         self.hold_rules.wake()
         self._wake()
 
-    def use(self, context: DispatchContext, notices: EndNotices) -> Deferred[Any]:
+    def use(self, context: DispatchContext, notices: EndNotices) -> None:
         """
         Attempt with other providers and routes from now on, those of a changed configuration.
 
+        Attempts that have begun end with those that they began with.
+
         :param context: with the same spool and clock.
-        :returns: fires when the attempts, probes and reroutes that use the old ones have ended.
         """
         self._context, self._notices = context, notices
         self._reroutes.use(context)
         self.lanes_changed()
-        return DeferredList([*self._under_way, *self._tasks.values()], consumeErrors=False)
 
     def take(self, claims: Sequence[Claim]) -> None:
         """PreparedAttempt ``claims`` at once; without any, ask the spool, for something is waiting there."""

@@ -112,7 +112,10 @@ class RerouteRunner:
 
     async def _prepare(self, delivery: Delivery, edit: Edit) -> Prepared:  # noqa: ARG002 -- a Prepare
         context = self._context
-        failover = Failover(delivery, context.routes[delivery.route].via, context.providers)
+        route = context.routes.get(delivery.route)
+        if route is None:
+            return Prepared(refusal="the configuration has changed meanwhile")
+        failover = Failover(delivery, route.via, context.providers)
         place = failover.next_provider(partial(context.lanes.stopped, now=context.clock.seconds()))
         if place is None:
             return Prepared(refusal="no other provider of its route takes it now")

@@ -223,7 +223,11 @@ class Provider(Protocol):
         """
 
     async def close(self) -> None:
-        """Close connections. No delivery is under way any more."""
+        """
+        Close the connections, those in use after their use; return when they are closed.
+
+        A request that still comes is made all the same, on a connection of its own.
+        """
 
 
 class Prepare(Protocol):

@@ -21,7 +21,6 @@ from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.reachability_watch import CHECK_EVERY
-from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
 from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
@@ -29,7 +28,7 @@ from smtprelay.model.message_id import id_maker
 from smtprelay.net.buffer_budget import MOST, Budget
 from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.service.build.http import Sites
-from smtprelay.service.build.running import Lasting, build
+from smtprelay.service.build.running import OpenSpool, RelayResources, build
 from smtprelay.service.drain import Drain, why_draining
 from smtprelay.service.errors import StartFailed, explain, tell_failed
 from smtprelay.service.listeners import Listeners
@@ -114,9 +113,6 @@ class Relay(Service):
         self._threads = Threads(reactor)
         self._reloading = None if load is None else FileReloading(load, self._threads, self._events)
         self._mime = ProcessMimeWorker(reactor, self._events)
-        self._deliveries = SynchronousDeliveries(
-            clock=reactor, events=self._events, defer_to_thread=self._threads.work, budget=self._budget
-        )
         self._every = partial(every, reactor, self._events)
         self._dispatcher: Dispatcher | None = None
         self._reloader: Reloader | None = None
@@ -171,29 +167,30 @@ class Relay(Service):
         opener = SpoolOpener(self.config, self._reactor, self._events, self._threads, self._retry)
         permits = self._permits = await opener.open(self._budget)
         spool = self.spool = None if self.config.spool is None else permits
-        clock = self._clock = self._deliveries.clock = permits.clock or self._reactor
-        lasting = Lasting(
+        clock = self._clock = permits.clock or self._reactor
+        resources = RelayResources(
             reactor=self._reactor,
             events=self._events,
-            spool=spool,
-            permits=permits,
-            clock=clock,
-            lanes=LaneStates(self._events),
-            new_id=id_maker(clock.seconds, secrets.randbits),
             threads=self._threads,
             mime=self._mime,
             budget=self._budget,
             throttle=self._throttle,
             log=self._log,
-            deliveries=self._deliveries,
         )
-        running = build(self.config, lasting)
+        storage = OpenSpool(
+            spool=spool,
+            permits=permits,
+            clock=clock,
+            lanes=LaneStates(self._events),
+            new_id=id_maker(clock.seconds, secrets.randbits),
+        )
+        running = build(self.config, resources, storage)
         lease = (self.config.spool or SpoolSettings()).lease
         dispatcher = self._dispatcher = Dispatcher(running.context, running.notices, lease=lease)
         shared = self.config.spool is not None and self.config.spool.engine == "postgres"
         self._drain = Drain(self._listeners, dispatcher, permits.admin, shared=shared, events=self._events)
         reloader = self._reloader = Reloader(
-            running, lasting, dispatcher, self._listeners, self._sites, self.sources()
+            running, resources, storage, dispatcher, self._listeners, self._sites, self.sources()
         )
         if spool is not None:
             await opener.recover(spool)
@@ -260,11 +257,13 @@ class Relay(Service):
         self._events("relay.warning", text=f"the system clock was set {where} by {abs(seconds):.0f} seconds")
         if not self.started.called:
             return
-        if self._reloader is not None:
-            self._reloader.running.reachability.clock_stepped(seconds)
-        if self._dispatcher is not None and self._clock is self._reactor:
-            self._deliveries.clock_stepped(seconds)
+        if self._reloader is None or self._dispatcher is None:
+            return
+        self._reloader.running.reachability.clock_stepped(seconds)
+        if self._clock is self._reactor:
             self._dispatcher.clock_stepped(seconds)
+            for deliveries in self._reloader.deliveries:
+                deliveries.clock_stepped(seconds)
 
     def hang_up(self) -> None:
         """Reload the configuration because of SIGHUP."""
@@ -306,8 +305,9 @@ class Relay(Service):
         synchronous = any(listener.delivery == "synchronous" for listener in self.config.listeners)
         stopping = [
             self._listeners.end_sessions(SESSIONS_BOUND, OUTCOMES_BOUND if synchronous else SESSIONS_BOUND),
-            self._deliveries.stop(ATTEMPTS_BOUND),
         ]
+        if self._reloader is not None:
+            stopping += [each.stop(ATTEMPTS_BOUND) for each in self._reloader.deliveries]
         if self._dispatcher is not None:
             stopping.append(self._dispatcher.stop(ATTEMPTS_BOUND))
         await DeferredList(stopping)

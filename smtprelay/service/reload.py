@@ -21,11 +21,12 @@ from smtprelay.config.problem import ConfigError
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.reachability_watch import CHECK_EVERY
+from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
 from smtprelay.interfaces import Events
 from smtprelay.model.archive import RoutingTargets
 from smtprelay.providers.registry import task_places
 from smtprelay.service.build.http import Sites
-from smtprelay.service.build.running import Lasting, RunningConfig, build, rate_limits
+from smtprelay.service.build.running import OpenSpool, RelayResources, RunningConfig, build, rate_limits
 from smtprelay.service.errors import StartFailed, explain
 from smtprelay.service.listeners import Listeners
 from smtprelay.service.periodic import PeriodicTask, every
@@ -46,14 +47,16 @@ class Reloader:
     """
 
     running: RunningConfig
-    _lasting: Lasting
+    _resources: RelayResources
+    _storage: OpenSpool
     _dispatcher: Dispatcher
     _listeners: Listeners
     _sites: Sites
     _sources: Sources
     _clocks: list[LoopingCall] = field(factory=list, init=False)
-    #: What waits for the last attempts by a configuration before.
+    #: Of configurations before: the connections that are in use, and the synchronous deliveries.
     _leaving: set[Deferred[Any]] = field(factory=set, init=False)
+    _deliveries: list[SynchronousDeliveries] = field(factory=list, init=False)
     _lock: DeferredLock = field(factory=DeferredLock, init=False)
     #: The change that is being made.
     _changing: Deferred[Any] | None = field(default=None, init=False)
@@ -66,7 +69,6 @@ class Reloader:
         :raises CannotListenError: so ``OSError`` and :class:`StartFailed`.
         """
         running = self.running
-        self._lasting.deliveries.use(running.synchronous, running.partial_success)
         await running.reachability.begin()
         await self._show(running)
         await self._listeners.open(running.listeners)
@@ -88,7 +90,7 @@ class Reloader:
         try:
             config, restart = applicable(before, config)
             changed = changes(before, config)
-            new = build(config, self._lasting) if changed else self.running
+            new = build(config, self._resources, self._storage) if changed else self.running
             self._changing = Deferred.fromCoroutine(self._change(new))
             await self._changing
         except Exception as error:
@@ -99,7 +101,7 @@ class Reloader:
 
     async def _change(self, new: RunningConfig) -> None:
         """Open what ``new`` needs; then put it into force; then close what only the one before had."""
-        old, permits = self.running, self._lasting.permits
+        old, permits = self.running, self._storage.permits
         if new is old:
             # The content of a secret's file may be new: a blocked lane may work now.
             await permits.reconfigure(rate_limits(new.config))
@@ -120,19 +122,13 @@ class Reloader:
         old = self.running
         self._end()
         self.running = new
-        ended = [
-            self._dispatcher.use(new.context, new.notices),
-            self._lasting.deliveries.use(new.synchronous, new.partial_success),
-        ]
+        self._dispatcher.use(new.context, new.notices)
         closed = self._listeners.use(new.listeners)
+        self._deliveries = [each for each in (*self._deliveries, old.synchronous) if not each.is_idle]
         self._begin()
-        leaving = Deferred.fromCoroutine(self._leave(old, [*ended, closed]))
+        leaving = DeferredList([closed, Deferred.fromCoroutine(old.close())])
         self._leaving.add(leaving)
-        leaving.addErrback(unexpected_failure, self._lasting.events).addCallback(self._left, leaving)
-
-    async def _leave(self, old: RunningConfig, ended: Sequence[Deferred[Any]]) -> None:
-        await DeferredList(ended)
-        await old.close()
+        leaving.addCallback(self._left, leaving)
 
     def _left(self, _: object, leaving: Deferred[Any]) -> None:
         self._leaving.discard(leaving)
@@ -149,14 +145,14 @@ class Reloader:
 
     def _begin(self) -> None:
         """Start what runs periodically by the configuration."""
-        running, lasting = self.running, self._lasting
-        lasting.log.use(running.config.logging)
-        lasting.mime.prefixes = task_places(running.config.providers.values())
-        self._sources.relay.metrics.known(tuple(running.providers))
+        running, resources = self.running, self._resources
+        resources.log.use(running.config.logging)
+        resources.mime.prefixes = task_places(running.config.providers.values())
+        self._sources.relay.metrics.known(tuple(running.context.providers))
         tasks: list[PeriodicTask] = [("reachability", CHECK_EVERY, running.reachability.check_providers)]
         if running.delays is not None:
             tasks.append(("delays", running.delays.every, running.delays.check))
-        self._clocks = list(map(partial(_begun, lasting), tasks))
+        self._clocks = list(map(partial(_begun, resources), tasks))
         self._is_open = True
 
     def _end(self) -> None:
@@ -174,6 +170,11 @@ class Reloader:
         self._end()
         if self._changing is not None:
             self._changing.cancel()
+
+    @property
+    def deliveries(self) -> Sequence[SynchronousDeliveries]:
+        """All that may be under way, also by configurations before."""
+        return [*self._deliveries, self.running.synchronous]
 
     async def close(self) -> None:
         """Close the connections to all providers; no attempt is under way any more."""
@@ -252,8 +253,9 @@ def as_failed(error: Exception) -> Exception:
 
 def unexpected_failure(failure: Failure, events: Events) -> None:
     """Log what should not happen in a reload that nobody waits for."""
-    events("relay.warning", text=f"reload: unexpected error: {failure.getErrorMessage()}")
+    text = f"reload: unexpected error: {failure.getErrorMessage()}"
+    events("relay.warning", text=text, exc=failure.getTraceback())
 
 
-def _begun(lasting: Lasting, task: PeriodicTask) -> LoopingCall:
-    return every(lasting.reactor, lasting.events, *task)
+def _begun(resources: RelayResources, task: PeriodicTask) -> LoopingCall:
+    return every(resources.reactor, resources.events, *task)

@@ -169,9 +169,10 @@ class Metrics:
     def known(self, providers: tuple[str, ...]) -> None:
         """Show these providers before their first event."""
         for provider in providers:
-            self._blocked.setdefault(provider, set())
-            self._set_up(provider)
-            self._set("provider_in_flight", 0, provider)
+            if provider not in self._blocked:
+                self._blocked[provider] = set()
+                self._set_up(provider)
+                self._set("provider_in_flight", 0, provider)
 
     def limits(self, size: int, deliveries: int) -> None:
         """Set the limits of the spool."""

@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from attrs import define, evolve, field
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -42,38 +42,41 @@ _FULL_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 @define(eq=False)
 class SynchronousDeliveries:
     """
-    The synchronous deliveries of all listeners.
+    The synchronous deliveries of all listeners, by one configuration.
 
     :param defer_to_thread: for the bodies that are too large for the memory.
     :param budget: of memory.
     """
 
+    delivery: SynchronousDelivery
+    partial_success: PartialSuccess
     clock: IReactorTime = field(kw_only=True)
     events: Events = field(kw_only=True)
     defer_to_thread: DeferToThread = field(kw_only=True)
     budget: Budget = field(factory=Budget, kw_only=True)
-    delivery: SynchronousDelivery = field(init=False)
-    partial_success: PartialSuccess = field(init=False)
     _running: dict[Deferred[Any], ClientPatience] = field(factory=dict, init=False)
+    _receiving: "set[SynchronousIncoming]" = field(factory=set, init=False)
     _closing: float | None = field(default=None, init=False)
     _stopped: Deferred[None] | None = field(default=None, init=False)
-
-    def use(self, delivery: SynchronousDelivery, partial_success: PartialSuccess) -> Deferred[Any]:
-        """
-        Deliver what comes in from now on by these; to be called once before anything does.
-
-        :returns: fires when what is under way by those before has ended.
-        """
-        self.delivery, self.partial_success = delivery, partial_success
-        return DeferredList(list(self._running))
 
     def within(self, seconds: float) -> Receive:
         """Return what receives the messages of a listener that answers ``seconds`` after the end of data."""
 
         def receive(draft: Draft, plan: Planner) -> Incoming:
-            return SynchronousIncoming(draft, plan, self, seconds)
+            incoming = SynchronousIncoming(draft, plan, self, seconds)
+            self._receiving.add(incoming)
+            return incoming
 
         return receive
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no message is received or delivered."""
+        return not self._running and not self._receiving
+
+    def received(self, incoming: "SynchronousIncoming") -> None:
+        """Note that a message is received, or given up."""
+        self._receiving.discard(incoming)
 
     def stop(self, bound: float) -> Deferred[None]:
         """
@@ -151,8 +154,6 @@ class SynchronousIncoming:
         self._draft = draft
         self._plan = plan
         self._synchronous = synchronous
-        # By one configuration, whatever comes meanwhile.
-        self._delivery, self._partial_success = synchronous.delivery, synchronous.partial_success
         self._seconds = seconds
         self._body = BodyBuffer(
             synchronous.defer_to_thread, synchronous.budget, counts_content=draft.counts_content
@@ -167,6 +168,7 @@ class SynchronousIncoming:
     def abort(self) -> None:
         """Forget the message: the client went away or the body was refused."""
         self._body.close()
+        self._synchronous.received(self)
 
     async def finish(self) -> Reply:
         """Deliver the message and return the provider's reply; the deadline runs from here."""
@@ -175,6 +177,7 @@ class SynchronousIncoming:
         patience = ClientPatience(clock, seconds - min(_RESERVE, seconds / 4))
         self._deadline = clock.callLater(seconds, self._answer, answer.LATE)
         self._synchronous.begin(self._conclude(patience), patience)
+        self._synchronous.received(self)
         return await self._reply
 
     async def _conclude(self, patience: ClientPatience) -> None:
@@ -198,7 +201,7 @@ class SynchronousIncoming:
 
     async def _deliver(self, patience: ClientPatience) -> None:
         delivery = await self._planned()
-        results, last = await self._delivery.deliver(delivery, self._body, patience)
+        results, last = await self._synchronous.delivery.deliver(delivery, self._body, patience)
         if self._reply.called:
             self._tell_late(results)
         elif _refused(results) and _delivered(results):
@@ -206,7 +209,7 @@ class SynchronousIncoming:
         else:
             self._answer(answer.reply(self.id, results))
             if not _refused(results):
-                self._send(await self._partial_success.confirm(delivery, results, self._body))
+                self._send(await self._synchronous.partial_success.confirm(delivery, results, self._body))
 
     async def _planned(self) -> Delivery:
         """Return the one delivery that the message is; raises :class:`Refused`."""
@@ -226,7 +229,7 @@ class SynchronousIncoming:
         """Answer 250 when the recipients who do not have the mail are provided for."""
         # Of those who have it no deadline makes it undone.
         self._forget_deadline()
-        partial_success = self._partial_success
+        partial_success = self._synchronous.partial_success
         if not await partial_success.keep(self._draft, delivery, results, self._body, last):
             self._send(await partial_success.bounce(delivery, results, self._body))
         self._answer(answer.partly(self.id, results))

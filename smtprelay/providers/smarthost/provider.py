@@ -100,13 +100,13 @@ class Smarthost(ProviderDefaults):
         return Delivered()
 
     async def close(self) -> None:
-        """Say goodbye on the idle connections, and return when all are gone."""
+        """Say goodbye on the idle connections, on others after their use; return when all are gone."""
         for session in tuple(self._idle):
             session.channel.quit()
         self._idle.clear()
+        closed = self._closed = Deferred()
         if self._channels:
-            self._closed = Deferred()
-            await self._closed
+            await closed
 
     # --- which connection a message takes
 
@@ -151,7 +151,11 @@ class Smarthost(ProviderDefaults):
         channel = session.channel
         if not session.usable:
             channel.abort("the session is of no use any more")
-        elif session.messages >= self._host.messages or len(self._idle) >= self._host.concurrency:
+        elif (
+            self._closed is not None
+            or session.messages >= self._host.messages
+            or len(self._idle) >= self._host.concurrency
+        ):
             channel.quit()
         else:
             channel.rest(self._host.timeouts.idle)
@@ -214,7 +218,7 @@ class Smarthost(ProviderDefaults):
     def _forget(self, channel: Channel) -> None:
         self._channels.discard(channel)
         self._idle = [session for session in self._idle if session.channel is not channel]
-        if self._closed is not None and not self._channels:
+        if self._closed is not None and not self._channels and not self._closed.called:
             self._closed.callback(None)
 
     # --- the server

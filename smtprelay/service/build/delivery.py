@@ -3,7 +3,7 @@ What delivers the mail of a configuration: from the spool, and while its client 
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from smtprelay.config.model import Config
@@ -13,11 +13,13 @@ from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.synchronous.delivery import SynchronousDelivery
+from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
 from smtprelay.dispatch.synchronous.partial import PartialSuccess
 from smtprelay.dispatch.synchronous.permits import SynchronousPermits
 from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Events, Provider
 from smtprelay.interfaces.spool import Spool
+from smtprelay.net.buffer_budget import Budget
 from smtprelay.service.build.bounces import OwnMessages, all_routes, bounce_settings
 
 
@@ -51,10 +53,14 @@ def build_notices(
 
 
 def build_synchronous(
-    context: DispatchContext, notices: EndNotices, spool: Spool | None
-) -> tuple[SynchronousDelivery, PartialSuccess]:
+    context: DispatchContext,
+    notices: EndNotices,
+    spool: Spool | None,
+    defer_to_thread: Callable[..., Any],
+    budget: Budget,
+) -> SynchronousDeliveries:
     """
-    Return what delivers for synchronous listeners, and what takes over what is left of a mail.
+    Return what delivers for synchronous listeners.
 
     :param context: that of the dispatcher; its spool counts what is asked of the providers.
     :param spool: if there is one: takes the rest of a mail that a provider took for some recipients only.
@@ -68,7 +74,10 @@ def build_synchronous(
         clock=clock,
         events=events,
     )
-    return delivery, PartialSuccess(spool=spool, context=context, permits=permits, notices=notices)
+    partial_success = PartialSuccess(spool=spool, context=context, permits=permits, notices=notices)
+    return SynchronousDeliveries(
+        delivery, partial_success, clock=clock, events=events, defer_to_thread=defer_to_thread, budget=budget
+    )
 
 
 def build_delays(config: Config, context: DispatchContext, reporter: DsnReporter) -> Delays | None:

@@ -4,10 +4,11 @@ All that follows from a configuration, built whole before anything of it is used
 So a reload changes nothing if the new configuration cannot be used, and everything at once if it can.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredList
 
 from smtprelay.config.model import Config
 from smtprelay.dispatch.context import DispatchContext
@@ -15,10 +16,8 @@ from smtprelay.dispatch.dsn.delay_notice import Delays
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.reachability_watch import ReachabilityWatch
-from smtprelay.dispatch.synchronous.delivery import SynchronousDelivery
 from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
-from smtprelay.dispatch.synchronous.partial import PartialSuccess
-from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.model.route import RateLimit
@@ -43,28 +42,34 @@ from smtprelay.service.threads import Threads
 
 
 @frozen(kw_only=True)
-class Lasting:
-    """
-    What a relay has from its start to its end, whatever its configuration becomes.
-
-    :ivar spool: ``None`` where all listeners are synchronous.
-    :ivar permits: the spool, or without one what counts requests to the providers in memory.
-    :ivar clock: of the mail; the nodes of a spool share it.
-    """
+class RelayResources:
+    """What a process of the relay has, whatever its configuration says."""
 
     reactor: Any
     events: Events
-    spool: Spool | None
-    permits: Spool
-    clock: Any
-    lanes: LaneStates
-    new_id: Callable[[], str]
     threads: Threads
     mime: ProcessMimeWorker
     budget: Budget
     throttle: LoginThrottle
     log: LogWatch
-    deliveries: SynchronousDeliveries
+
+
+@frozen(kw_only=True)
+class OpenSpool:
+    """
+    The spool of a relay, and what goes with it.
+
+    :ivar spool: ``None`` where all listeners are synchronous.
+    :ivar permits: the spool, or without one what counts requests to the providers in memory.
+    :ivar clock: of the mail; the nodes of a spool share it.
+    :ivar new_id: makes message ids.
+    """
+
+    spool: Spool | None
+    permits: Spool
+    clock: Any
+    lanes: LaneStates
+    new_id: Callable[[], str]
 
 
 @frozen(kw_only=True)
@@ -72,77 +77,82 @@ class RunningConfig:
     """
     A configuration, and what a relay works with because of it.
 
-    :ivar providers: by name, with the built-in one of webhooks.
     :ivar delays: ``None``: nobody wants to know of late mail.
     """
 
     config: Config
-    providers: Mapping[str, Provider]
     context: DispatchContext
     notices: EndNotices
     reachability: ReachabilityWatch
     listeners: Sequence[ListenerSetup]
-    synchronous: SynchronousDelivery
-    partial_success: PartialSuccess
+    synchronous: SynchronousDeliveries
     delays: Delays | None
 
     async def close(self) -> None:
         """Close the connections to the providers."""
-        for provider in self.providers.values():
-            await provider.close()
+        closing = [Deferred.fromCoroutine(provider.close()) for provider in self.context.providers.values()]
+        for succeeded, result in await DeferredList(closing, consumeErrors=True):
+            if not succeeded:
+                failure: Any = result
+                text = f"a provider could not be closed: {failure.getErrorMessage()}"
+                self.context.events("relay.warning", text=text, exc=failure.getTraceback())
 
 
-def build(config: Config, lasting: Lasting) -> RunningConfig:
+def build(config: Config, resources: RelayResources, storage: OpenSpool) -> RunningConfig:
     """
     Return what follows from ``config``; nothing is opened or connected yet.
 
     :raises CertificateError: a listener's certificate cannot be used.
     """
-    clock, events = lasting.clock, lasting.events
+    clock, events = storage.clock, resources.events
     providers = ProviderContext(
-        reactor=lasting.reactor,
+        reactor=resources.reactor,
         events=events,
-        defer_to_thread=lasting.threads.work,
-        mime=lasting.mime,
+        defer_to_thread=resources.threads.work,
+        mime=resources.mime,
         hostname=config.hostname,
     )
     built = build_providers(config, providers) | build_webhook(config, providers)
-    context = build_context(config, lasting.permits, built, lasting.lanes, clock=clock, events=events)
+    context = build_context(config, storage.permits, built, storage.lanes, clock=clock, events=events)
     router = Router([route_match(route) for route in config.routes], built)
-    post = OwnMessages(config, router, built, lasting.new_id, clock)
-    notices = build_notices(config, context, post, build_notifier(config, lasting.new_id, clock))
-    synchronous, partial_success = build_synchronous(context, notices, lasting.spool)
+    post = OwnMessages(config, router, built, storage.new_id, clock)
+    notices = build_notices(config, context, post, build_notifier(config, storage.new_id, clock))
+    synchronous = build_synchronous(context, notices, storage.spool, resources.threads.work, resources.budget)
     return RunningConfig(
         config=config,
-        providers=built,
         context=context,
         notices=notices,
         reachability=ReachabilityWatch(
             providers.reachabilities,
             built,
-            lasting.reactor,
+            resources.reactor,
             events,
-            spool=lasting.permits.admin,
-            lanes=lasting.lanes,
+            spool=storage.permits.admin,
+            lanes=storage.lanes,
         ),
-        listeners=_listeners(config, router, lasting),
+        listeners=_listeners(config, router, synchronous, resources, storage),
         synchronous=synchronous,
-        partial_success=partial_success,
-        delays=None if lasting.spool is None else build_delays(config, context, notices.reporter),
+        delays=None if storage.spool is None else build_delays(config, context, notices.reporter),
     )
 
 
-def _listeners(config: Config, router: Router, lasting: Lasting) -> Sequence[ListenerSetup]:
+def _listeners(
+    config: Config,
+    router: Router,
+    synchronous: SynchronousDeliveries,
+    resources: RelayResources,
+    storage: OpenSpool,
+) -> Sequence[ListenerSetup]:
     builder = ListenerBuilder(
         config=config,
         router=router,
-        users=Users(map(policy_user, config.users), lasting.threads.login, lasting.reactor),
-        throttle=lasting.throttle,
-        receiver=Receiver(lasting.spool, lasting.deliveries, lasting.budget),
-        new_id=lasting.new_id,
-        clock=lasting.clock,
+        users=Users(map(policy_user, config.users), resources.threads.login, resources.reactor),
+        throttle=resources.throttle,
+        receiver=Receiver(storage.spool, synchronous, resources.budget),
+        new_id=storage.new_id,
+        clock=storage.clock,
     )
-    return [builder.setup(listener, lasting.reactor, lasting.events) for listener in config.listeners]
+    return [builder.setup(listener, resources.reactor, resources.events) for listener in config.listeners]
 
 
 def rate_limits(config: Config) -> dict[str, RateLimit]:

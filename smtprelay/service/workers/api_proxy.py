@@ -202,7 +202,7 @@ class ApiProxy:
         self._lasting["reload", ""] = (self.reactor.seconds(), RELOAD, request)
         answers = await self.all("POST", RELOAD, request)
         said = dict.fromkeys(expected - answers.keys(), "no answer")
-        said |= {n: json.loads(each.body)["error"] for n, each in answers.items() if each.status != OK}
+        said |= {n: _error_of(each) for n, each in answers.items() if each.status != OK}
         if said:
             raise ReloadFailed("; ".join(f"worker {n}: {why}" for n, why in sorted(said.items())))
 
@@ -305,6 +305,13 @@ class RemoteRefusals(RefusedMail):
     async def clear(self, _wanted: RefusalFilter) -> int:
         """Nothing, as :meth:`refused`."""
         return 0
+
+
+def _error_of(answer: ApiResponse) -> str:
+    try:
+        return str(json.loads(answer.body)["error"])
+    except (ValueError, TypeError, KeyError):
+        return f"it answered {answer.status}"
 
 
 async def _whole(answer: ApiResponse) -> bytes:

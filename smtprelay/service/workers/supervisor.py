@@ -253,6 +253,7 @@ class Supervisor(Service):
         except Exception as error:
             raise as_failed(error) from error
         self.config = config
+        self._log.use(config.logging)
         return reloaded(changes(before, config), restart)
 
     async def _change(self, before: Config, config: Config) -> None:

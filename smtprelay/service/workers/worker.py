@@ -41,11 +41,14 @@ def run_worker(arguments: Sequence[str]) -> int:
 
     options = _parse(arguments)
 
+    whole = load_or_exit(options.config, options.sets).config
+
     def own(config: Config) -> Config:
-        share = worker_share(config, options.number)
+        # Only a restart changes the number of workers.
+        share = worker_share(evolve(config, workers=whole.workers), options.number)
         return evolve(share, control_socket=control_of(config, options.number), http=())
 
-    config = own(load_or_exit(options.config, options.sets).config)
+    config = own(whole)
     hang_up = at_hangup(reactor)
     log = start_logging(config, worker=options.number)
     hang_up.append(partial(reopen_log, log))

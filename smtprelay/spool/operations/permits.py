@@ -22,7 +22,10 @@ LONGEST: Final = 600.0
 
 def acquire(tx: Transaction, name: str, provider: str, lane: str, load: Load = LEAST) -> Permit | Busy:
     """Take a slot of a lane, and a token of each window, for a request that the spool does not make."""
-    capacity = LaneCapacity(tx, provider, tx.node.rate_limits[provider])
+    rate_limit = tx.node.rate_limits.get(provider)
+    if rate_limit is None:
+        return Busy(reason="the configuration has no such provider any more")
+    capacity = LaneCapacity(tx, provider, rate_limit)
     place = tx.lanes.get(provider, lane)
     for stopped in (capacity.own, place):
         if stopped.blocked_until is not None:

@@ -6,7 +6,7 @@ VENV ?= .venv
 JOBS ?= 4
 
 BIN := $(VENV)/bin
-STYLED := $(wildcard smtprelay tests bench twisted setup.py .ci/lowest)
+STYLED := $(wildcard smtprelay tests bench docs twisted setup.py .ci/lowest)
 # The long forms, and what needs system packages, have targets of their own.
 APART := interop crash faults fuzz example_provider __pycache__
 SUITES := $(filter-out $(APART),$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
@@ -15,7 +15,7 @@ MODULES := $(patsubst tests/%.py,%,$(wildcard tests/test_*.py))
 FAST := $(filter-out process,$(SUITES)) test_imports
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast pythons coverage lint lowest image bench crash faults fuzz interop clean
+.PHONY: help demo test fast pythons coverage reference lint lowest image bench crash faults fuzz interop clean
 
 help:
 	@echo 'make demo     try it out: no configuration, no cloud, nothing leaves this machine'
@@ -23,6 +23,7 @@ help:
 	@echo 'make fast     those that start no relay'
 	@echo 'make pythons  these with each other Python of this machine, from 3.11 on'
 	@echo 'make coverage which lines and branches of the pure modules these reach'
+	@echo 'make reference docs/reference.rst and etc/smtprelay.yaml, from the settings classes'
 	@echo 'make lint     ruff, codespell and mypy'
 	@echo 'make lowest   every module, and a mail, with the lowest versions that setup.cfg names'
 	@echo 'make image    the container image, by buildah'
@@ -51,10 +52,13 @@ coverage: $(VENV)/dev
 		$(BIN)/trial $(addprefix tests.,$(FAST))
 	$(BIN)/coverage report
 
+reference: $(VENV)/dev
+	$(BIN)/python docs/reference.py
+
 lint: $(VENV)/dev
 	$(BIN)/ruff check $(STYLED)
 	$(BIN)/ruff format --check $(STYLED)
-	$(BIN)/codespell $(STYLED) docs etc newsfragments *.rst *.md
+	$(BIN)/codespell $(STYLED) etc newsfragments *.rst *.md
 	$(BIN)/mypy
 
 lowest: .venv/lowest/done

@@ -30,7 +30,7 @@ from smtprelay.service.relay import Relay
 from smtprelay.service.signals import at_hangup, end_at_second
 from smtprelay.telemetry.log import Handler
 from smtprelay.testing.acs import FakeAcs, Operation
-from smtprelay.web.captured_mail import CapturedAttachment, CapturedMail
+from smtprelay.web.captured_mail import CapturedAttachment, CapturedMessage
 from smtprelay.web.site import NamelessRequest
 
 _CONFIG: Final = """\
@@ -101,8 +101,8 @@ def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[i
         sample = Deferred.fromCoroutine(_in_thread(reactor, _send_sample, listening["smtp"]))
         sample.addErrback(lambda failure: sys.stderr.write(f"the sample mail failed: {failure.value}\n"))
 
-    mailbox = CloudMailbox(fake)
-    relay = Relay(loaded.config, reactor, events=[begin_log(loaded, reactor), mailbox], mailbox=mailbox)
+    captured = DemoMail(fake)
+    relay = Relay(loaded.config, reactor, events=[begin_log(loaded, reactor), captured], captured=captured)
     relay.started.addCallback(welcome)
     watch(relay, reactor, failed)
     # A terminal that is closed ends it as Ctrl-C does.
@@ -165,16 +165,16 @@ def _send_sample(port: int) -> None:
 
 
 @define(eq=False)
-class CloudMailbox:
+class DemoMail:
     """
-    The mailbox of the demo page: the mails that the fake provider took.
+    The captured mail of the demo: what its fake provider accepted.
 
     It receives the relay's events, which have the id and the size of each accepted mail.
     """
 
     _fake: FakeAcs
     #: Made once: attachments take long to decode.
-    _made: dict[str, CapturedMail] = field(factory=dict, init=False)
+    _made: dict[str, CapturedMessage] = field(factory=dict, init=False)
     _messages: dict[str, str] = field(factory=dict, init=False)
     _sizes: dict[str, int] = field(factory=dict, init=False)
 
@@ -188,11 +188,11 @@ class CloudMailbox:
         """Return the handler of ``event``; ``None``: the log need not send it here."""
         return {"message.queued": self._queued, "message.delivered": self._delivered}.get(event)
 
-    def list(self) -> Sequence[CapturedMail]:
+    def list(self) -> Sequence[CapturedMessage]:
         """Return the mails that went out, the newest first."""
         return [self._mail(operation) for operation in reversed(self._shown())]
 
-    def get(self, id: str) -> CapturedMail | None:  # noqa: A002 -- the interface's name
+    def get(self, id: str) -> CapturedMessage | None:  # noqa: A002 -- the interface's name
         """Return one mail by its operation id, or by the id of its 250."""
         return next((mail for mail in self.list() if id in (mail.id, mail.message)), None)
 
@@ -215,7 +215,7 @@ class CloudMailbox:
         for name in fields["provider_id"].split(", "):
             self._messages[name] = fields["message"]
 
-    def _mail(self, operation: Operation) -> CapturedMail:
+    def _mail(self, operation: Operation) -> CapturedMessage:
         made = self._made.get(operation.id)
         if made is None:
             made = self._made[operation.id] = _mail(operation)
@@ -223,10 +223,10 @@ class CloudMailbox:
         return evolve(made, message=message, size=self._sizes.get(message, 0))
 
 
-def _mail(operation: Operation) -> CapturedMail:
+def _mail(operation: Operation) -> CapturedMessage:
     request = operation.request
     recipients = request["recipients"]
-    return CapturedMail(
+    return CapturedMessage(
         id=operation.id,
         received=operation.time,
         sender=request["senderAddress"],

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from smtprelay.demo import CloudMailbox, sample_mail
+from smtprelay.demo import DemoMail, sample_mail
 from smtprelay.telemetry.log import Fanout
 from smtprelay.testing.acs import Ends, FakeAcs, Operation
 from tests.process.program import Program, eventually
@@ -45,10 +45,10 @@ class SampleTests(SynchronousTestCase):
         self.assertNotIn("blind", str(mail))
 
 
-class CloudMailboxTests(SynchronousTestCase):
+class DemoMailTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.fake = FakeAcs(Clock(), keys=["a2V5"])
-        self.mailbox = CloudMailbox(self.fake)
+        self.captured = DemoMail(self.fake)
 
     def take(self, name: str, status: str = "Succeeded") -> None:
         """Let the cloud have taken a mail."""
@@ -57,13 +57,13 @@ class CloudMailboxTests(SynchronousTestCase):
         )
 
     def hear(self, event: str, **fields: object) -> None:
-        """Tell the mailbox as the relay does."""
-        Fanout([self.mailbox])(event, **fields)
+        """Tell the captured mail as the relay does."""
+        Fanout([self.captured])(event, **fields)
 
     def test_a_mail(self) -> None:
         """A mail is shown as the provider got it, recipients in no header too."""
         self.take("op")
-        mail = self.mailbox.get("op")
+        mail = self.captured.get("op")
         assert mail is not None
         self.assertEqual(mail.recipients, ("You <you@example.com>", "blind@example.com"))
         self.assertEqual((mail.bcc, mail.subject), (["blind@example.com"], "Hi"))
@@ -78,35 +78,35 @@ class CloudMailboxTests(SynchronousTestCase):
             self.take(name)
         self.hear("message.delivered", message="M1", delivery="M1.1", provider_id="op-1, op-2")
         for name in ("op-1", "op-2"):
-            mail = self.mailbox.get(name)
+            mail = self.captured.get(name)
             assert mail is not None
             self.assertEqual((mail.id, mail.message, mail.size), (name, "M1", 321))
-        mail = self.mailbox.get("M1")
+        mail = self.captured.get("M1")
         assert mail is not None
         self.assertEqual(mail.id, "op-2")
 
     def test_before_the_relay_says_so(self) -> None:
         """A mail that the provider has is shown at once, though its id is not known for a moment."""
         self.take("op")
-        [mail] = self.mailbox.list()
+        [mail] = self.captured.list()
         self.assertEqual((mail.message, mail.size), ("", 0))
 
     def test_deleted(self) -> None:
         """It is gone for whoever looks, and the provider still knows the operation."""
         for name in ("one", "two"):
             self.take(name)
-        self.assertEqual(self.mailbox.delete(["one", "never"]), 1)
-        self.assertEqual([mail.id for mail in self.mailbox.list()], ["two"])
-        self.assertIsNone(self.mailbox.get("one"))
+        self.assertEqual(self.captured.delete(["one", "never"]), 1)
+        self.assertEqual([mail.id for mail in self.captured.list()], ["two"])
+        self.assertIsNone(self.captured.get("one"))
         self.assertIn("one", self.fake.operations)
-        self.assertEqual(self.mailbox.delete(["one"]), 0)
+        self.assertEqual(self.captured.delete(["one"]), 0)
 
     def test_order(self) -> None:
         """The newest is first, and what did not go out is not there."""
         for name, status in {"first": "Succeeded", "lost": "Failed", "last": "Succeeded"}.items():
             self.take(name, status)
-        self.assertEqual([mail.id for mail in self.mailbox.list()], ["last", "first"])
-        self.assertEqual((self.mailbox.get("lost"), self.mailbox.get("never")), (None, None))
+        self.assertEqual([mail.id for mail in self.captured.list()], ["last", "first"])
+        self.assertEqual((self.captured.get("lost"), self.captured.get("never")), (None, None))
 
 
 class DemoTests(TestCase):
@@ -115,7 +115,7 @@ class DemoTests(TestCase):
     timeout = 90
 
     async def _seen(self, page: str) -> list[dict[str, Any]]:
-        answer = await treq.get(f"{page}api/v1/mailbox", timeout=20, persistent=False)
+        answer = await treq.get(f"{page}api/v1/captured", timeout=20, persistent=False)
         return (await treq.json_content(answer))["mails"]
 
     async def _whole(self) -> None:

@@ -16,39 +16,36 @@ ROOT = Path(__file__).parents[1]
 #: Words that every Twisted developer or mail administrator knows. Before you add one, look for a term of
 #: ``docs/glossary.rst``, or make one.
 PLAIN = """
-    accept access acs actions additions address admin adopting after agent aggregate all and
-    anonymous answer answered any api app applied arrival arriving assume at attachment attention
-    auth avatar away azure babbles back base batch begun bits block bodies body bounds broken bucket
-    budget buffer build bulk busy by call callbacks capture certificate chain change channel charset
-    child chunk clear cli clock cloud codecs codes collector command complaint complex config
-    connecting connection consistency contact container content context controls convertible cookies
-    corrections costly counts crash credentials cursor cut daemon data database deadline decoder
-    defaults defer deferred delivered deliveries demo detail dialog direct disk dispatch dkim dot
-    draft driver drops dsn due duration edit effective elsewhere encoded end endpoint entra entry
-    env error errors esmtp estimate example exchange exclusive exit export exposition extensions
-    factory failed failures fake families family fault feedback field file filesystem filter finding
-    finish first fit foreign format found frame from front garbled gather gathered goodbye graph
-    group handshake hangs hash head health healthcheck heartbeat histogram hop host http i id import
-    in incoming index inherited init inline input interfaces interpolate invalid iso item iteration
-    json kept kind known labels later lazy level life lifeline limit line literal load locate
-    location lock log logging lost mailbox maildir main maintenance mapped mark markup match memory
-    metrics mime missing misspelt model monitor multipart named nameless neighbours net network new
-    newfile next no not notification notifier nowhere number off offline once online open operation
-    operator options origin original other outgoing output overdue overlay own page parameter params
-    parse part password path patience patterns pause peer periodic piece plain plan planned platform
-    policy pool port portal postgres prepare printable privacy problem process processes profile
-    program protocol proxy put query queue quoted range reachability reads realm receive recorded
-    recount recover reference refusal relay remedies remedy remote renamed render replies reply
-    report request reserve response rewrite rights role row run runner sample sandbox sasl scalar
-    scan scanner schedule schema script search secret security selection send sent series server
-    service ses setting settlement shared signal signature silence sink site size slot smarthost
-    smtp smtprelay sockets source space spawning split sqlite stamp start stats status step stop
-    stopped stored streaming structure stuffer sum summary summed supervise suspect suspension
-    synchronous systemd table tar targets task tcp telemetry testing text the thread throttle time
-    timeout tls to token too traceback transaction transfer transports tree trouble trust twisted
-    type unanswered unavailable uncertain unfinishable unit unix unknown unmeasured unreachable
-    unreadable unsendable unverified upload url usage user value vault verified version view visible
-    walk watch web webhook who window word wrapper write yaml
+    accept access acs actions additions address admin admission after agent aggregate and anonymous
+    answer answered any api app applied arrival arriving attachment attention auth avatar away
+    babbles base batch begun body bounds broken bucket budget buffer build bulk busy by call
+    certificate chain change channel charset child chunk clear cli clock cloud codecs codes collector
+    command complaint complex conditions config connecting connection consistency contact container
+    content context controls convertible cookies corrections costly counts crash credentials cursor
+    cut daemon data database date deadline decoder defaults defer deferred deliver delivered
+    deliveries demo detail dialog direct disk dispatch dot draft driver drops dsn due duration edit
+    effective encoded end endpoint entry env environment error errors esmtp example exchange
+    exclusive exit explain export exposition extensions factory failed fake families family fault
+    feedback field file filesystem filter finding finish first fit foreign format found frame from
+    garbled gathered group handshake hangs hash head health healthcheck heartbeat histogram hop http
+    i id import in incoming index inherited init inline input interfaces interpolate invalid iso
+    item iteration json kept keys known labels later level lifeline limit line literal load locate
+    location lock log logging lost maildir main maintenance mapped mark markup match memory merge
+    metrics mime missing misspelt model monitor multipart named nameless net network new next no not
+    notification notifier number off offline open operation operator options origin original
+    outgoing output overdue overlay own page parameter params parse part password path patience
+    patterns periodic piece plain plan planned platform policy pool port portal postgres prepare
+    printable privacy problem process profile program protocol proxy query queue quoted range
+    reachability reactor reads realm receive recorded recover recovered reference refusal relay
+    remedies remedy remote render replies reply report request reserve response rights role row run
+    runner sasl scalar scan scanner schedule schema script search secret security selection send
+    sent series service setting settlement signal signature silence sink site size smarthost smtp
+    smtprelay sockets source space split sqlite start state stats status step stop stopped stored
+    streaming structure stuffer sum summary suspension systemd table tar targets task tcp telemetry
+    testing text the thread throttle time timeout tls to token too traceback transaction transfer
+    transports tree trouble trust twisted type unanswered unavailable uncertain unfinishable unit
+    unix unknown unmeasured unreachable unreadable unsendable unverified upload url use user value
+    version view visible walk watch web webhook window word wrapper write yaml
 """
 
 ENDINGS = ("ings", "ing", "ers", "er", "ed", "es", "s", "or", "e")
@@ -75,10 +72,15 @@ def stem(word: str) -> str:
     return word
 
 
+def modules() -> Iterator[tuple[str, Path]]:
+    """Give the name and the file of each module."""
+    for path in sorted((ROOT / "smtprelay").rglob("*.py")):
+        yield str(path.relative_to(ROOT).with_suffix("")).replace("/", "."), path
+
+
 def classes() -> Iterator[tuple[str, str]]:
     """Give the module and the name of each class."""
-    for path in sorted((ROOT / "smtprelay").rglob("*.py")):
-        module = str(path.relative_to(ROOT).with_suffix("")).replace("/", ".")
+    for module, path in modules():
         for node in ast.walk(ast.parse(path.read_text("utf-8"), str(path))):
             if isinstance(node, ast.ClassDef):
                 yield module, node.name
@@ -88,7 +90,7 @@ class NameTests(SynchronousTestCase):
     def test_words(self) -> None:
         """The name of each module and class is made of terms of the glossary and of plain words."""
         known = set(map(stem, (*terms(), *PLAIN.split())))
-        names = {(module, part) for module, _ in classes() for part in module.split(".")} | set(classes())
+        names = {(module, part) for module, _ in modules() for part in module.split(".")} | set(classes())
         strange = sorted(
             f"{name} in {module}: {word}"
             for module, name in names

@@ -33,6 +33,7 @@ root = Group(
         "providers": "smtprelay.cli.commands.providers:providers",
         "spool": "smtprelay.cli.commands.spool:spool",
         "status": "smtprelay.cli.commands.status:status",
+        "reload": "smtprelay.cli.commands.reload:reload",
         "drain": "smtprelay.cli.commands.drain:drain",
         "healthcheck": "smtprelay.cli.commands.healthcheck:healthcheck",
         "version": "smtprelay.cli.app:version",

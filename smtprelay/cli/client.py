@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 from urllib.parse import urlencode, urlsplit
 
-from smtprelay.cli.exit_codes import FAILED, PERMISSION, TEMPFAIL, UNAVAILABLE, USAGE, CliError
+from smtprelay.cli.exit_codes import CONFIG, FAILED, PERMISSION, TEMPFAIL, UNAVAILABLE, USAGE, CliError
 
 #: A long answer is read in pieces of this size, bytes.
 _PIECE: Final = 256 * 1024
@@ -20,6 +20,7 @@ _PIECE: Final = 256 * 1024
 _STATUS_OF: Final[dict[int, int]] = {
     http.client.UNAUTHORIZED: PERMISSION,
     http.client.FORBIDDEN: PERMISSION,
+    http.client.UNPROCESSABLE_ENTITY: CONFIG,
     http.client.TOO_MANY_REQUESTS: TEMPFAIL,
     http.client.SERVICE_UNAVAILABLE: TEMPFAIL,
 }

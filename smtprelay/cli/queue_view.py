@@ -152,11 +152,11 @@ def _sections(detail: Details, now: float, *, running: bool) -> Iterator[tuple[s
 
 
 def _client(client: Mapping[str, str]) -> str:
-    def said(**forms: str) -> list[str]:
+    def given(**forms: str) -> list[str]:
         return [form.format(client[key]) for key, form in forms.items() if client.get(key)]
 
-    origin = " ".join(said(address="from {}", helo="({})"))
-    return ", ".join(filter(None, [origin, *said(listener="listener {}", tls="{}", user="user {}")]))
+    origin = " ".join(given(address="from {}", helo="({})"))
+    return ", ".join(filter(None, [origin, *given(listener="listener {}", tls="{}", user="user {}")]))
 
 
 def _history(detail: Details, now: float) -> Iterator[str]:

@@ -13,7 +13,7 @@ from attrs import fields_dict
 
 from smtprelay.config.model import Config
 from smtprelay.config.problem import Problem, make_problem
-from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Node, Scalar, Table, child
+from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Scalar, Table, TreeNode, child
 from smtprelay.config.unknown_keys import renamed
 from smtprelay.settings.complaint import below, did_you_mean
 from smtprelay.settings.values import unfit
@@ -89,7 +89,7 @@ def _set(root: Table, keys: Sequence[str], value: str, origin: str) -> list[Prob
     if flaw := next(filter(None, map(unfit, (*keys, value))), ""):
         return [_unset(origin, f"it {flaw}")]
     mark = Mark(origin)
-    node: Node = root
+    node: TreeNode = root
     for position, key in enumerate(keys):
         step = _step(node, key)
         if step is None:
@@ -109,7 +109,7 @@ def _set(root: Table, keys: Sequence[str], value: str, origin: str) -> list[Prob
     return []
 
 
-def _step(node: Node, key: str) -> str | int | None:
+def _step(node: TreeNode, key: str) -> str | int | None:
     if isinstance(node, Items):
         if re.fullmatch(r"[0-9]{1,4}", key):
             return int(key) if int(key) <= len(node) else None
@@ -121,13 +121,13 @@ def _step(node: Node, key: str) -> str | int | None:
     return steps[key] if key in steps else folded.get(key.lower().replace("-", "_"), other)
 
 
-def _name(entry: Node) -> str:
+def _name(entry: TreeNode) -> str:
     """Return the name of an entry of a list, or ``""``."""
     name = child(entry, "name")
     return name.text if isinstance(name, Scalar) else ""
 
 
-def _put(node: Node, step: str | int, value: Node, mark: Mark) -> None:
+def _put(node: TreeNode, step: str | int, value: TreeNode, mark: Mark) -> None:
     if isinstance(node, Table) and isinstance(step, str):
         node.put(step, value, mark)
     elif isinstance(node, Items) and isinstance(step, int):

@@ -8,7 +8,7 @@ the rest can be checked as a whole.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, partial
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from attrs import fields_dict, has
 from cattrs import Converter
@@ -27,33 +27,21 @@ from smtprelay.config.problem import (
     words_of,
     wrong,
 )
-from smtprelay.config.tree import Node, Scalar, Table, without
+from smtprelay.config.setting import UNITS, all_settings, given
+from smtprelay.config.tree import Scalar, Table, TreeNode, without
 from smtprelay.config.unavailable import unavailable
 from smtprelay.config.unknown_keys import unknown_keys
-from smtprelay.model import route as model_route
 from smtprelay.model.units import Misspelt
 from smtprelay.providers.registry import kinds
-from smtprelay.settings import values
 from smtprelay.settings.complaint import below, did_you_mean
 from smtprelay.settings.provider import ProviderSettings, type_word
+from smtprelay.settings.values import notation_of
 
 #: A hook of cattrs: takes a node and its type.
-Hook = Callable[[Node, Any], Any]
-
-#: Values of smtprelay.model are float and int; in the file they have units.
-UNITS: Final[Mapping[Any, Mapping[str, Any]]] = {
-    model_route.Limits: {"size": values.Size, "request": values.Size, "recipients": values.Count},
-    model_route.Schedule: {
-        "first": values.Duration,
-        "factor": values.Factor,
-        "max": values.Duration,
-        "jitter": values.Share,
-        "attempts": values.Count,
-    },
-}
+Hook = Callable[[TreeNode, Any], Any]
 
 
-def structure(root: Node, converter: Converter) -> tuple[Config, Table, list[Finding]]:
+def structure(root: TreeNode, converter: Converter) -> tuple[Config, Table, list[Finding]]:
     """Return the configuration of what is right in ``root``, that part of ``root``, and what is wrong."""
     root = expect_table(root)
     new: Sequence[Finding] = unavailable(root)
@@ -84,7 +72,7 @@ def make_converter(hooks: Mapping[Any, Hook]) -> Converter:
         if origin is Literal:
             return lambda node, _: expect_one_of(node, parts)
         if origin is Annotated:
-            return word_hook(parts[1])
+            return word_hook(_parser(kind))
         if origin is tuple:
             return _list_hook(parts[0], converter)
         return _map_hook(parts[0], parts[1], converter) if origin is Mapping else _table_hook(kind, converter)
@@ -104,7 +92,7 @@ def make_converter(hooks: Mapping[Any, Hook]) -> Converter:
 def word_hook(parse: Callable[[str], Any]) -> Hook:
     """Return the hook of a type that is one value; ``parse`` may raise ``ValueError``."""
 
-    def hook(node: Node, _: Any) -> Any:
+    def hook(node: TreeNode, _: Any) -> Any:
         text = expect_word(node)
         try:
             return parse(text)
@@ -114,11 +102,17 @@ def word_hook(parse: Callable[[str], Any]) -> Hook:
     return hook
 
 
+def _parser(kind: Any) -> Callable[[str], Any]:
+    notation = notation_of(given(kind))
+    assert notation is not None, f"{kind} is not annotated with its notation"
+    return notation.parse
+
+
 def _type_hook(classes_for: Callable[[str], Mapping[str, Any]], converter: Converter) -> Hook:
     """Return the hook that makes one of the classes for the word of the key "type", by these words."""
     hook_of = cache(partial(_table_hook, converter=converter))
 
-    def hook(node: Node, _: Any) -> Any:
+    def hook(node: TreeNode, _: Any) -> Any:
         word = expect_table(node).get("type")
         classes = classes_for(word.text if isinstance(word, Scalar) else "")
         if word is None:
@@ -129,12 +123,12 @@ def _type_hook(classes_for: Callable[[str], Mapping[str, Any]], converter: Conve
 
 
 def _list_hook(element: Any, converter: Converter) -> Hook:
-    def hook(node: Node, _: Any) -> tuple[Any, ...]:
+    def hook(node: TreeNode, _: Any) -> tuple[Any, ...]:
         findings: list[Finding] = []
         made = []
         bracketed = isinstance(node, Scalar) and node.text.startswith("[")
         if isinstance(node, Scalar) and get_origin(element) is Annotated and not bracketed:
-            _expect_good_words(node, get_args(element)[1])
+            _expect_good_words(node, _parser(element))
         for item in expect_items(node):
             try:
                 made.append(converter.structure(item, element))
@@ -164,9 +158,9 @@ def _expect_good_words(node: Scalar, parse: Callable[[str], Any]) -> None:
 
 
 def _map_hook(key_kind: Any, element: Any, converter: Converter) -> Hook:
-    parse_key = get_args(key_kind)[1]
+    parse_key = _parser(key_kind)
 
-    def hook(node: Node, _: Any) -> dict[Any, Any]:
+    def hook(node: TreeNode, _: Any) -> dict[Any, Any]:
         findings: list[Finding] = []
         made = {}
         entries = expect_table(node)
@@ -190,13 +184,13 @@ def _table_hook(cls: Any, converter: Converter) -> Hook:
     units = UNITS.get(cls, {})
     keys = {name: name.rstrip("_") for name in fields_dict(cls)}
     overrides = {
-        name: override(rename=key, struct_hook=word_hook(get_args(units[name])[1]) if name in units else None)
+        name: override(rename=key, struct_hook=word_hook(_parser(units[name])) if name in units else None)
         for name, key in keys.items()
     }
     # The overrides are by name; what else it takes has other types.
     make = make_dict_structure_fn(cls, converter, **overrides)  # type: ignore[arg-type]
 
-    def hook(node: Node, _: Any) -> Any:
+    def hook(node: TreeNode, _: Any) -> Any:
         entries = expect_table(node)
         findings = unknown_keys(entries, keys.values(), partial(_home, cls, entries.where))
         # For null the default applies.
@@ -247,10 +241,8 @@ def _home(cls: Any, where: str, key: str) -> str:
 
 def _sections(cls: Any) -> dict[str, dict[str, None]]:
     """Return the keys in the sections of ``cls``, each with its sections."""
-    from smtprelay.config.reference import keys_of  # noqa: PLC0415 -- it needs the units of this module
-
     found: dict[str, dict[str, None]] = {}
-    for section, _, name in (path.rpartition(".") for path in keys_of(cls, "")):
-        if section:
-            found.setdefault(name, {})[section] = None
+    for each in all_settings(cls):
+        if each.where:
+            found.setdefault(each.name, {})[each.where] = None
     return found

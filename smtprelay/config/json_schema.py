@@ -5,48 +5,50 @@ The JSON Schema of the configuration, made from the settings classes.
 from collections.abc import Mapping
 from typing import Any, Final, Literal, get_args, get_origin
 
-from attrs import NOTHING, fields, has
+from attrs import has
 
 from smtprelay.config.model import Config
-from smtprelay.config.reference import WORDS, classes_of, default_of, help_of, key_of, kind_of, summary_of
-from smtprelay.settings import values
+from smtprelay.config.setting import Setting, classes_of, plain, settings_in, summary_of, type_of
 from smtprelay.settings.secret import Secret
-
-#: The types that YAML has for these values.
-_NUMBERS: Final = {values.Count: "integer", values.Port: "integer", values.Factor: "number"}
+from smtprelay.settings.values import notation_of
 
 #: A value from the environment: ``${NAME}``.
 _REFERENCE: Final = {"type": "string", "pattern": r"\$\{"}
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the schema, by draft 2020-12."""
+    """Return the schema, by draft 7, which every editor knows."""
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "The configuration of smtprelay",
         **_section(Config),
     }
 
 
 def _section(cls: Any) -> dict[str, Any]:
-    properties, required = {}, []
-    for attribute in fields(cls):
-        default = default_of(cls, attribute)
-        shown = {} if default is NOTHING or default is None else {"default": default}
-        described = {"description": text} if (text := help_of(cls, attribute)) else {}
-        schema = _type(kind_of(cls, attribute))
-        if default is NOTHING:
-            required.append(key_of(attribute))
-        else:
-            schema = {"anyOf": [schema, {"type": "null"}]}
-        properties[key_of(attribute)] = {**described, **shown, **schema}
-    found = {"description": summary_of(cls), "type": "object", "properties": properties}
-    return {**found, "required": required, "additionalProperties": False}
+    settings = settings_in(cls)
+    return {
+        "description": plain(summary_of(cls)),
+        "type": "object",
+        "properties": {each.name: _property(each) for each in settings},
+        "required": [each.name for each in settings if each.required],
+        "additionalProperties": False,
+    }
+
+
+def _property(setting: Setting) -> dict[str, Any]:
+    labelled = {"Default": setting.default_words, "Example": setting.example}
+    words = [setting.help, *(f"{label}: {text}" for label, text in labelled.items() if text)]
+    schema = _type(setting.kind)
+    if not setting.required:
+        schema = {"anyOf": [schema, {"type": "null"}]}
+    default = {} if setting.default is None else {"default": setting.default}
+    return {"description": "\n".join(words), **default, **schema}
 
 
 def _type(kind: Any) -> dict[str, Any]:
     origin, parts = get_origin(kind), get_args(kind)
-    if kind in WORDS:
+    if kind is Secret or notation_of(kind):
         return _word(kind)
     if has(kind):
         sections = [_section(cls) for cls in classes_of(kind)]
@@ -63,15 +65,12 @@ def _type(kind: Any) -> dict[str, Any]:
 
 
 def _word(kind: Any) -> dict[str, Any]:
-    described = {"description": WORDS[kind]}
-    if kind is Secret:
+    described = {"description": type_of(kind)}
+    notation = notation_of(kind)
+    if notation is None:
         return {**described, "anyOf": [{"type": "string"}, _SECRET]}
-    if kind == values.Flag:
-        return {**described, "anyOf": [{"type": "boolean"}, _REFERENCE]}
-    if kind in _NUMBERS:
-        return {**described, "anyOf": [{"type": _NUMBERS[kind]}, _REFERENCE]}
-    # For an editor 512 and 0.05 are numbers.
-    return {**described, "type": ["string", "number"]}
+    types = {"type": list(notation.json)}
+    return {**described, **(types if "string" in notation.json else {"anyOf": [types, _REFERENCE]})}
 
 
 _SECRET: Final = {

@@ -23,7 +23,9 @@ def parse_password_hash(text: str) -> str:
     return text
 
 
-PasswordHash = Annotated[str, parse_password_hash]
+PasswordHash = Annotated[
+    str, values.Notation(parse_password_hash, 'hash by "smtprelay hash-password"', hidden=True)
+]
 
 
 @frozen(kw_only=True)
@@ -31,13 +33,15 @@ class TlsSettings:
     """
     TLS of a listener.
 
-    :ivar mode: ``starttls`` offers STARTTLS, ``implicit`` starts with TLS (port 465).
-    :ivar certificate: PEM file with the certificate and its chain.
-    :ivar key: PEM file with the private key. Default: the file of ``certificate``.
-    :ivar require: what needs TLS: nothing, logging in, or everything.
+    :ivar mode: ``starttls`` offers STARTTLS, ``implicit`` starts with TLS (port 465). Without the section
+        ``tls`` it is ``off``.
+    :ivar certificate: PEM file with the certificate and its chain. Example: ``cert.pem``.
+    :ivar key: PEM file with the private key. Default: the file of ``certificate``. Example: ``key.pem``.
+    :ivar require: what needs TLS: ``never``, ``auth`` (no login without TLS) or ``always``.
     :ivar profile: ``modern`` is TLS 1.2 and later with forward secrecy; ``legacy`` also takes TLS 1.0 and 1.1
         and RSA key exchange, for old devices. Most of them need a certificate with an RSA key.
     :ivar ciphers: OpenSSL cipher list, for TLS 1.2 and older. Default: that of the profile.
+        Example: ``ECDHE+AESGCM``.
     """
 
     mode: Literal["starttls", "implicit", "off"] = "starttls"
@@ -53,8 +57,9 @@ class Auth:
     """
     How clients log in.
 
-    :ivar checkers: what checks a password: ``users``, or names from the section ``checkers``.
-        One of the type ``any`` is the last. Default: ``users``, if there are any.
+    :ivar checkers: what checks a password, asked in this order: ``users``, or names from the section
+        ``checkers``. One of the type ``any`` is the last. Default: ``users``, if there are any.
+        Example: ``[users, any]``.
     :ivar mechanisms: the SASL mechanisms offered.
     :ivar required: clients must log in before they send, even those in ``allow_from``.
     :ivar allow_plaintext: allow logging in without TLS, so that passwords cross the network in clear text.
@@ -91,17 +96,22 @@ class Listener:
     A port that accepts mail over SMTP.
 
     :ivar endpoint: the port and address to listen on, as a Twisted server endpoint.
-    :ivar name: the name in logs, and in ``match`` of routes. Default: the endpoint.
+        Example: ``"tcp:2525:interface=127.0.0.1"``.
+    :ivar name: the name in logs, and in ``match`` of routes. Default: the endpoint. Example: ``lan``.
     :ivar banner: the text of the 220 greeting. Default: ``<hostname> ESMTP``.
+        Example: ``relay.example.com ESMTP``.
     :ivar allow_from: clients in these networks may send without logging in.
-    :ivar open_relay: ``accepted`` lets any client send to any recipient; for tests.
-    :ivar allow_senders: allowed envelope senders. Default: any.
+    :ivar open_relay: ``accepted`` lets any client send to any recipient, for tests; each start warns of it.
+    :ivar allow_senders: allowed envelope senders. Default: any. Example: ``["*@example.com"]``.
     :ivar allow_recipients: allowed recipients. Default: any.
-    :ivar bare_newlines: what happens to a message with bare CR or LF, or with NUL: repair or refuse it.
-        ``accept`` also lets clients in ``allow_from`` end their commands, and the message, with LF alone.
+        Example: ``["*@example.com", "*@example.net"]``.
+    :ivar bare_newlines: what happens to a message with bare CR or LF, or with NUL: ``fix`` or ``refuse`` it.
+        ``accept`` fixes it, and lets clients in ``allow_from`` end all their lines with LF alone, as old
+        scripts and UPS cards do.
     :ivar delivery: ``spool`` stores the message, then answers 250; ``synchronous`` delivers it first and
         answers with the provider's result.
-    :ivar reply_deadline: with synchronous delivery, answer 451 if the provider has not answered by then.
+    :ivar reply_deadline: with synchronous delivery, answer 451 if the provider has not answered by then. The
+        client tries again, so the mail may arrive twice.
     """
 
     endpoint: Endpoint
@@ -124,11 +134,12 @@ class UserSettings:
     """
     A user who may log in.
 
-    :ivar name: the user name; logged with each message.
-    :ivar password_hash: output of ``smtprelay hash-password``.
-    :ivar senders: allowed envelope senders. Default: any.
-    :ivar recipients: allowed recipients. Default: any.
-    :ivar force_from: use this envelope sender, whatever the client says.
+    :ivar name: the user name; logged with each message. Example: ``printer1``.
+    :ivar password_hash: output of ``smtprelay hash-password``. Example:
+        ``"$scrypt$ln=15,r=8,p=1$c2FsdHNhbHRzYWx0c2FsdA==$cSU1qI1mD0cmzGzCkZk1nQ=="``.
+    :ivar senders: allowed envelope senders. Default: any. Example: ``["scan@example.com"]``.
+    :ivar recipients: allowed recipients. Default: any. Example: ``["*@example.com"]``.
+    :ivar force_from: use this envelope sender, whatever the client says. Example: ``scan@example.com``.
     """
 
     name: values.Name

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from smtprelay.config.defaults import complete
 from smtprelay.config.environment import SECTIONS, overlay
@@ -14,7 +14,7 @@ from smtprelay.config.from_tree import make_converter, structure
 from smtprelay.config.model import Config
 from smtprelay.config.problem import ConfigError, Problem, make_problem
 from smtprelay.config.references import outside_hooks
-from smtprelay.config.tree import Mark, Node, Table, without
+from smtprelay.config.tree import Mark, Table, TreeNode, without
 from smtprelay.config.yaml_source import MAXIMUM_BYTES, parse
 from smtprelay.settings.secret import complaint
 
@@ -29,11 +29,13 @@ class Loaded:
 
     :ivar warnings: reported at each start.
     :ivar file: where it was read from.
+    :ivar root: what was given in the file, the environment and by options, with the place of each value.
     """
 
     config: Config
     warnings: tuple[Problem, ...]
     file: str
+    root: Table = field(repr=False, eq=False)
 
 
 def load(
@@ -74,10 +76,10 @@ def load(
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
     if any(problem.severity == "error" for problem in problems):
         raise ConfigError(problems)
-    return Loaded(config, tuple(problems), file)
+    return Loaded(config, tuple(problems), file, source.root)
 
 
-def _place(root: Table) -> Node:
+def _place(root: Table) -> TreeNode:
     """Return the settings that say where the relay is; without a spool its listeners are among them."""
     place = {"control_socket", "spool" if isinstance(root.get("spool"), Table) else "listeners"}
     return without(root, {id(node) for key, node in root.items() if key in SECTIONS - place})

@@ -11,6 +11,10 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Final
 
+from attrs import fields
+
+from smtprelay.config.listeners import UserSettings
+from smtprelay.config.model import TokenSettings
 from smtprelay.settings.secret import SECRET_WORDS, is_secret
 
 #: The most characters of a line that are shown.
@@ -21,7 +25,7 @@ _FAR: Final = 100
 
 #: Keys of users, tokens and secrets. Any other key there may be a user name in front of a password.
 _WITHIN: Final = (
-    *("name", "password_hash", "senders", "recipients", "force_from", "rate", "hash", "role"),
+    *(each.name for cls in (UserSettings, TokenSettings) for each in fields(cls)),
     *("file", "env", "credential", "expires"),
 )
 

@@ -26,13 +26,13 @@ class Match:
     """
     The mail that a route is for: all conditions given must match; of a list, one entry is enough.
 
-    :ivar client: networks of the client.
-    :ivar listener: names of listeners.
-    :ivar user: names of users who logged in.
-    :ivar sender: envelope senders.
-    :ivar recipient: recipients.
-    :ivar header: header fields and patterns for their values.
-    :ivar size: range of the message's size.
+    :ivar client: networks of the client. Example: ``[10.0.3.0/24]``.
+    :ivar listener: names of listeners. Example: ``[lan]``.
+    :ivar user: names of users who logged in. Example: ``[printer1]``.
+    :ivar sender: envelope senders. Example: ``["*@example.com"]``.
+    :ivar recipient: recipients. Example: ``["*@example.com"]``.
+    :ivar header: header fields and patterns for their values. Example: ``{X-Env: test}``.
+    :ivar size: range of the message's size, with <, <=, > or >=. Example: ``"<2MiB"``.
     """
 
     client: tuple[values.Network, ...] = ()
@@ -51,10 +51,12 @@ class WebhookSettings:
     ``webhook``).
 
     :ivar url: ``https://``, or ``http://`` on loopback. It is a secret, because whoever knows it can often
-        post.
-    :ivar secret: signs the requests.
+        post. Example: ``{file: /run/secrets/hook}``.
+    :ivar secret: signs the requests, see ``docs/delivery.rst``.
+        Example: ``{file: /run/secrets/hook_secret}``.
     :ivar timeout: time limit for each step of a request: connect, wait for the answer, read it.
     :ivar ca: PEM file with certificates to trust in addition to those of the system.
+        Example: ``extra-ca.pem``.
     """
 
     url: Secret
@@ -68,15 +70,17 @@ class RouteSettings:
     """
     Which mail goes to which providers; the first route that matches a recipient is used.
 
-    :ivar name: the name in logs and filters. Default: ``route1``, by its position.
+    :ivar name: the name in logs and filters. Default: ``route1``, by its position. Example: ``printers``.
     :ivar via: names of providers; the next one is used when the one before is blocked or keeps refusing.
+        Example: ``[acs, smarthost]``.
     :ivar failover_after: go to the next provider after this many refusals.
-    :ivar expire: stop trying when the mail is this old.
+    :ivar expire: stop trying when the mail is this old; or ``never``.
     :ivar on_failed: what happens to mail that a provider refuses for good.
     :ivar on_expired: what happens to mail older than ``expire``.
-    :ivar on_uncertain: what happens when a provider's answer is lost and it cannot be asked again: send the
-        mail once more, or hold it.
-    :ivar webhook: used instead of the relay's ``webhook``.
+    :ivar on_uncertain: what happens when a provider's answer is lost and it cannot be asked again:
+        ``resend`` the mail, or ``hold`` it.
+    :ivar webhook: the webhook of this route. Default: the relay's ``webhook``.
+        Example: ``{url: {file: /run/secrets/printers_hook}}``.
     """
 
     name: values.Name = ""
@@ -116,10 +120,13 @@ class Bounces:
     The reports that tell a sender about failed mail.
 
     :ivar from_: the address in From. Default: ``MAILER-DAEMON@<hostname>``.
+        Example: ``MAILER-DAEMON@example.com``.
     :ivar to: ``sender``, or one address that gets all reports instead.
-    :ivar copy: this address gets a copy of each report of a failure.
+    :ivar copy: this address gets a copy of each report of a failure. Example: ``postmaster@example.com``.
     :ivar via: names of the providers that send reports. Default: the routes decide.
+        Example: ``[smarthost]``.
     :ivar delay_notice: also tell the sender when mail has been waiting for this long. Default: do not.
+        Example: ``4h``.
     """
 
     from_: values.Address | None = None
@@ -166,7 +173,7 @@ class SpoolSettings:
     :ivar engine: ``sqlite`` stores it in a folder, ``postgres`` in a database that several relays can share,
         ``memory`` only until the relay stops.
     :ivar path: the folder, for the engine ``sqlite``.
-    :ivar url: URL of the database, for the engine ``postgres``.
+    :ivar url: URL of the database, for the engine ``postgres``. Example: ``{file: /run/secrets/spool_url}``.
     :ivar lease: time after which other nodes take over the deliveries of a node that has stopped responding.
     """
 
@@ -183,8 +190,9 @@ class TokenSettings:
     """
     A token that gives access to the page and the API.
 
-    :ivar name: who uses it; recorded with each change.
-    :ivar hash: output of ``smtprelay hash-password``.
+    :ivar name: who uses it; recorded with each change. Example: ``ops``.
+    :ivar hash: output of ``smtprelay hash-password``. Example:
+        ``"$scrypt$ln=15,r=8,p=1$c2FsdHNhbHRzYWx0c2FsdA==$cSU1qI1mD0cmzGzCkZk1nQ=="``.
     :ivar role: a ``viewer`` reads, an ``operator`` changes, too.
     """
 
@@ -199,7 +207,9 @@ class HttpSite:
     A port that serves HTTP.
 
     :ivar endpoint: the port and address to listen on, as a Twisted server endpoint.
-    :ivar serve: what it serves; the page (``dashboard``) needs ``api``, too.
+        Example: ``"tcp:8080:interface=127.0.0.1"``.
+    :ivar serve: what it serves: ``health``, ``metrics``, ``api``, or the page (``dashboard``), which needs
+        ``api``, too. Example: ``[dashboard, api]``.
     :ivar tokens: required for ``dashboard`` and ``api``, except on loopback.
     """
 
@@ -225,9 +235,10 @@ class Logging:
     What is logged, and where.
 
     :ivar level: the lowest level that is logged.
-    :ivar levels: levels of single loggers: ``{smtprelay.smtp: debug}``.
+    :ivar levels: levels of single loggers. Example: ``{smtprelay.smtp: debug}``.
     :ivar format: ``auto`` is text on a terminal, else JSON.
-    :ivar file: default: standard output. SIGHUP opens it again.
+    :ivar file: where the log is written; SIGHUP opens it again. Default: standard output.
+        Example: ``/var/log/smtprelay.log``.
     """
 
     level: Level = "info"
@@ -255,16 +266,25 @@ class Config:
     All settings of the relay.
 
     :ivar hostname: the relay's name in greetings, EHLO and Received. Default: the name of the machine.
+        Example: ``relay.example.com``.
     :ivar control_socket: the socket for the command line. Default: ``$RUNTIME_DIRECTORY/control.sock``, else
-        in the folder of the spool, else in ``/run/smtprelay``.
+        in the folder of the spool, else in ``/run/smtprelay`` or another folder that the user can write to.
+        Example: ``/run/smtprelay/control.sock``.
+    :ivar listeners: the ports that accept mail over SMTP.
+    :ivar users: those who may log in.
     :ivar checkers: other ways to check a login, by name.
     :ivar providers: the services and servers that mail is delivered through, by name.
-    :ivar webhook: for routes without a ``webhook`` of their own.
-    :ivar spool: where accepted mail is stored. Not needed if all listeners are synchronous.
-    :ivar routes: which mail goes to which providers. Default: everything to the only provider.
+    :ivar webhook: the HTTP endpoint that gets a POST, with ids, envelope and reasons, for mail that failed or
+        expired (``on_failed`` or ``on_expired``: ``webhook``) on a route without a ``webhook`` of its own.
+    :ivar spool: where accepted mail is stored. Not needed if all listeners are synchronous: then there is no
+        queue.
+    :ivar routes: which mail goes to which providers; the first route that matches a recipient is used.
+        Default: everything to the only provider.
     :ivar workers: number of processes that accept and deliver mail; more than one needs the engine
-        ``postgres``, or only synchronous listeners and no spool.
+        ``postgres``, or only synchronous listeners and no spool. They share the listeners and their limits.
+        Another process starts them, and restarts workers that die or hang.
     :ivar supervise: restart workers that die. Default: only with several workers.
+    :ivar http: the ports that serve health, metrics, the page and the API over HTTP.
     """
 
     hostname: values.Domain = ""

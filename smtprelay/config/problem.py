@@ -1,5 +1,5 @@
 """
-What is wrong with a configuration, where, and how it is told.
+What is wrong with a configuration, where, and how it is reported.
 
 All problems of a file are reported at once, each with its place. A :class:`Finding` names the node that must
 be removed for the rest to be usable; so all mistakes are found in one pass.
@@ -12,7 +12,7 @@ from typing import Final
 from attrs import field, frozen
 
 from smtprelay.config.masking import LONGEST, masked
-from smtprelay.config.tree import Items, Mark, Node, Scalar, Table
+from smtprelay.config.tree import Items, Mark, Scalar, Table, TreeNode
 from smtprelay.settings.complaint import did_you_mean
 
 #: Characters that would break a line of the log, or cannot be printed.
@@ -102,7 +102,7 @@ class Finding:
     mark: Mark
     text: str
     code: str
-    culprit: Node
+    culprit: TreeNode
     follows: bool = False
     meant: str = ""
 
@@ -115,20 +115,20 @@ class Invalid(Exception):  # noqa: N818 -- it carries findings, several at once
         self.findings = tuple(findings)
 
 
-def wrong(node: Node, text: str, code: str = "CFG-VALUE", culprit: Node | None = None) -> Invalid:
+def wrong(node: TreeNode, text: str, code: str = "CFG-VALUE", culprit: TreeNode | None = None) -> Invalid:
     """Return the error that ``node`` is wrong; the ``culprit`` is by default the node itself."""
     sentence = f"{node.where}: {text}" if node.where else text
     return Invalid([Finding(node.mark, sentence, code, node if culprit is None else culprit)])
 
 
-def expect_word(node: Node) -> str:
+def expect_word(node: TreeNode) -> str:
     """Return the text of ``node``, which must be one value."""
     if not isinstance(node, Scalar) or node.null:
         raise wrong(node, f"expected one value, not {_kind(node)}", "CFG-TYPE")
     return node.text
 
 
-def expect_table(node: Node) -> Table:
+def expect_table(node: TreeNode) -> Table:
     """Return ``node``, which must be a map."""
     if not isinstance(node, Table):
         hint = ': write "name:" in place of each "- "' if isinstance(node, Items) else ""
@@ -136,7 +136,7 @@ def expect_table(node: Node) -> Table:
     return node
 
 
-def expect_items(node: Node) -> Items:
+def expect_items(node: TreeNode) -> Items:
     """Return ``node``, which must be a list."""
     if not isinstance(node, Items):
         hint = f": write {_list_of(node)}" if isinstance(node, Scalar) and node.literal else ""
@@ -153,7 +153,7 @@ def expect_items(node: Node) -> Items:
 
 
 def expect_one_of(
-    node: Node, choices: Iterable[str], what: str = "value", culprit: Node | None = None
+    node: TreeNode, choices: Iterable[str], what: str = "value", culprit: TreeNode | None = None
 ) -> str:
     """Return the text of ``node``, which must be one of ``choices``."""
     text = expect_word(node)
@@ -176,7 +176,7 @@ def _list_of(node: Scalar) -> str:
     return f"[{', '.join(words)}]"
 
 
-def _kind(node: Node) -> str:
+def _kind(node: TreeNode) -> str:
     if isinstance(node, Table):
         return "a map"
     if isinstance(node, Items):

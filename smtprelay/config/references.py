@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from smtprelay.config.from_tree import Hook, word_hook
 from smtprelay.config.problem import Finding, Invalid, expect_word, wrong
-from smtprelay.config.tree import Node, Scalar, Table
+from smtprelay.config.tree import Scalar, Table, TreeNode
 from smtprelay.config.unknown_keys import unknown_keys
 from smtprelay.settings.secret import Secret, fixed, flaw, in_file, in_variable, missing
 from smtprelay.settings.values import FilePath, FolderPath, resolve
@@ -27,7 +27,7 @@ def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook
         "credential": lambda text, expires: _credential(text, environ, expires),
     }
 
-    def secret(node: Node, _: Any) -> Secret:
+    def secret(node: TreeNode, _: Any) -> Secret:
         if isinstance(node, Table):
             return _from_table(node, makers)
         text = expect_word(node)
@@ -61,7 +61,7 @@ def _from_table(node: Table, makers: Mapping[str, Callable[[str, date | None], S
         raise wrong(node[kind], str(error)) from None
 
 
-def _day(node: Node) -> date:
+def _day(node: TreeNode) -> date:
     text = expect_word(node)
     try:
         return date.fromisoformat(text)

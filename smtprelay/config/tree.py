@@ -48,7 +48,7 @@ class Scalar:
         return self.plain and self.text in {"", "~", "null", "Null", "NULL"}
 
 
-class Table(dict[str, "Node"]):
+class Table(dict[str, "TreeNode"]):
     """
     A map.
 
@@ -63,13 +63,13 @@ class Table(dict[str, "Node"]):
         self.key_marks: dict[str, Mark] = {}
         self.cut: set[str] = set()
 
-    def put(self, key: str, node: "Node", mark: Mark) -> None:
+    def put(self, key: str, node: "TreeNode", mark: Mark) -> None:
         """Set ``key``, whose place is ``mark``."""
         self[key] = node
         self.key_marks[key] = mark
 
 
-class Items(list["Node"]):
+class Items(list["TreeNode"]):
     """A list."""
 
     def __init__(self, mark: Mark, where: str = "") -> None:
@@ -78,10 +78,10 @@ class Items(list["Node"]):
         self.where = where
 
 
-Node = Scalar | Table | Items
+TreeNode = Scalar | Table | Items
 
 
-def child(node: "Node | None", key: str | int) -> "Node | None":
+def child(node: "TreeNode | None", key: str | int) -> "TreeNode | None":
     """Return the node at ``key`` within ``node``, or ``None``."""
     if isinstance(node, Table) and isinstance(key, str):
         return node.get(key)
@@ -90,7 +90,7 @@ def child(node: "Node | None", key: str | int) -> "Node | None":
     return None
 
 
-def nearest(root: Node, path: Path) -> Node:
+def nearest(root: TreeNode, path: Path) -> TreeNode:
     """Return the node at ``path``, or the last one that exists on the way to it."""
     node = root
     for key in path:
@@ -101,7 +101,7 @@ def nearest(root: Node, path: Path) -> Node:
     return node
 
 
-def without(node: Node, removed: Collection[int]) -> Node:
+def without(node: TreeNode, removed: Collection[int]) -> TreeNode:
     """Return a copy of ``node`` without the nodes below it whose :func:`id` is in ``removed``."""
     if isinstance(node, Table):
         table = Table(node.mark, node.where)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from smtprelay.config.problem import Finding
-from smtprelay.config.tree import Items, Node, Scalar, Table, nearest
+from smtprelay.config.tree import Items, Scalar, Table, TreeNode, nearest
 from smtprelay.providers.registry import PLANNED
 from smtprelay.settings.complaint import Path as Place
 
@@ -47,13 +47,16 @@ ROWS: Final = (
     UnavailableSetting("spool.seal_key", "sealing credentials"),
 )
 
+#: Sections that have only their defaults in this version; the example and the reference leave them out.
+ONLY_DEFAULTS: Final = ("privacy",)
+
 
 def unavailable(root: Table) -> list[Finding]:
     """
     Return a finding for each setting of ``root`` that a row of :data:`ROWS` names.
 
-    An empty one asks for nothing: its finding is not told. Of a type the whole entry is the culprit, so that
-    nothing is said about its other keys.
+    An empty one asks for nothing: its finding is not reported. Of a type the whole entry is the culprit, so
+    that its other keys are not checked.
     """
     return [
         Finding(
@@ -79,15 +82,15 @@ def sentence(row: UnavailableSetting) -> str:
     return f"{f'{row.what} {row.word}'.rstrip()} is not available in this version"
 
 
-def _text(node: Node | None) -> str:
+def _text(node: TreeNode | None) -> str:
     return node.text if isinstance(node, Scalar) else ""
 
 
-def _select(node: Node, keys: list[str], path: Place) -> Iterator[tuple[Place, Node]]:
+def _select(node: TreeNode, keys: list[str], path: Place) -> Iterator[tuple[Place, TreeNode]]:
     if not keys:
         yield path, node
         return
-    entries: list[tuple[str | int, Node]] = []
+    entries: list[tuple[str | int, TreeNode]] = []
     if isinstance(node, Table):
         entries += node.items()
     elif isinstance(node, Items):

@@ -25,7 +25,7 @@ _PATTERNS: Final = tuple(
     (re.compile(re.escape(old).replace(r"\*", ".+")), new) for old, new in RENAMED.items()
 )
 
-#: What is said of a file that is no configuration.
+#: The finding of a file that is no configuration.
 NO_SETTINGS: Final = 'expected settings such as "listeners:", each in a line'
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from attrs import evolve
 
+from smtprelay.config.effective import effective
 from smtprelay.config.model import Config
-from smtprelay.config.reference import effective
 from smtprelay.model.route import Window
 from smtprelay.settings.provider import ProviderSettings
 

@@ -20,7 +20,7 @@ from smtprelay.config.environment import interpolate
 from smtprelay.config.masking import masked
 from smtprelay.config.model import Config
 from smtprelay.config.problem import Problem, make_problem
-from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Node, Scalar, Table
+from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Scalar, Table, TreeNode
 from smtprelay.config.unknown_keys import NO_SETTINGS
 from smtprelay.settings.complaint import below
 from smtprelay.settings.values import CONTROL, unfit
@@ -154,7 +154,7 @@ class _YamlReader:
     def _mark(self, node: yaml.Node) -> Mark:
         return Mark(self.name, node.start_mark.line + 1, node.start_mark.column + 1)
 
-    def _node(self, node: yaml.Node, where: str) -> Node:
+    def _node(self, node: yaml.Node, where: str) -> TreeNode:
         if isinstance(node, yaml.MappingNode):
             return self._table(node, where)
         if isinstance(node, yaml.SequenceNode):
@@ -210,7 +210,7 @@ def _two_colons(line: str, column: int) -> str:
     return "wrongly indented, or the line before has no colon and blank behind its key"
 
 
-#: Patterns for PyYAML's message, what is said instead, and whether it is about the beginning of the context.
+#: Patterns for PyYAML's message, the text that replaces it, and whether its place is the context's beginning.
 _TABLE: Final[Sequence[tuple[str, str | Callable[[str, int], str], bool]]] = (
     (r"'\\t'", "a tab cannot indent YAML: use spaces", False),
     (r"node content, but found ':' .*flow", _unquoted, False),
@@ -236,13 +236,17 @@ _TABLE: Final[Sequence[tuple[str, str | Callable[[str, int], str], bool]]] = (
 def plain_error(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> tuple[str, int, int]:
     """Return a sentence about ``error``, and the line and column that it is about, from 1."""
     context, end = error.context or "", error.problem_mark or error.context_mark
-    said = f"{error.problem or 'not understood'} ({context})"
-    found = ((re.search(pattern, said), told, at_begin) for pattern, told, at_begin in _TABLE)
-    match, told, at_begin = next(row for row in found if row[0])
+    problem = f"{error.problem or 'not understood'} ({context})"
+    found = ((re.search(pattern, problem), sentence, at_begin) for pattern, sentence, at_begin in _TABLE)
+    match, sentence, at_begin = next(row for row in found if row[0])
     if "flow" in context and end is not None and "${" in "".join(lines[end.line : end.line + 1]):
-        told, at_begin = 'inside of {{ }} and [ ] a reference needs quotes: "${{NAME}}"', False
+        sentence, at_begin = 'inside of {{ }} and [ ] a reference needs quotes: "${{NAME}}"', False
     mark = error.context_mark if at_begin and error.context_mark else end
     row, column = (0, 0) if mark is None else (mark.line, mark.column)
     line = "".join(lines[row : row + 1])
     assert match is not None
-    return told(line, column) if callable(told) else told.format(*match.groups()), row + 1, column + 1
+    return (
+        sentence(line, column) if callable(sentence) else sentence.format(*match.groups()),
+        row + 1,
+        column + 1,
+    )

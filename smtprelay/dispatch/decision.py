@@ -68,7 +68,7 @@ class Decision:
     :ivar groups: the outcomes by kind, throttled ones among the deferred. A deferral that came too late is
         ``expired``; ``again``, ``halved`` and ``oversize`` are refusals of the request that are not the end
         of the mail.
-    :ivar report: the closed recipients that a DSN may report on.
+    :ivar reported: the closed recipients that a DSN may report on.
     :ivar announced: the recipients that the webhook reports, by how they ended: ``failed`` or ``expired``.
     :ivar error: the unexpected exception, if there was one.
     """
@@ -76,7 +76,7 @@ class Decision:
     settlement: Settlement
     outcome: str
     groups: Mapping[str, Results] = field(factory=dict)
-    report: Results = field(factory=dict)
+    reported: Results = field(factory=dict)
     announced: Mapping[str, Results] = field(factory=dict)
     error: Exception | None = None
 
@@ -97,16 +97,18 @@ def delivered(delivery: Delivery, results: Results) -> Decision | None:
     """Return the decision if every recipient is delivered, which is the usual case; else ``None``."""
     if len(results) != len(delivery.envelope.recipients):
         return None
-    closed, report = {}, {}
+    closed, reported = {}, {}
     for recipient in delivery.envelope.recipients:
         address = recipient.address
         if not isinstance(results.get(address), Delivered):
             return None
         closed[address] = "delivered"
         if recipient.notify:
-            report[address] = results[address]
+            reported[address] = results[address]
     settlement = Settlement(state="delivered", outcomes=results, closed=closed)
-    return Decision(settlement=settlement, outcome="delivered", groups={"delivered": results}, report=report)
+    return Decision(
+        settlement=settlement, outcome="delivered", groups={"delivered": results}, reported=reported
+    )
 
 
 def settle(case: DecisionInput, results: Results) -> Decision:
@@ -126,7 +128,7 @@ def settle(case: DecisionInput, results: Results) -> Decision:
         for address in group
     }
     wishes = {each.address for each in recipients if each.notify}
-    report = {
+    reported = {
         address: outcome
         for kind, group in ended.items()
         for address, outcome in group.items()
@@ -137,12 +139,12 @@ def settle(case: DecisionInput, results: Results) -> Decision:
         block = evolve(block, until=case.now)  # the next mail of this mailbox may be too old, too
     onward = _onward(case, {kind: group for kind, group in groups.items() if kind not in ended}, closed)
     words = {_KINDS[type(each)] for each in outcomes.values()}
-    said = reasons(outcomes)
+    reason = reasons(outcomes)
     return Decision(
-        settlement=evolve(onward, outcomes=outcomes, closed=closed, reason=said, block=block),
+        settlement=evolve(onward, outcomes=outcomes, closed=closed, reason=reason, block=block),
         outcome="+".join(sorted(words)),
         groups=groups,
-        report=report,
+        reported=reported,
         announced={kind: group for kind, group in ended.items() if ends[kind] == "webhook"},
     )
 
@@ -231,16 +233,16 @@ def returned(claim: Claim, now: float) -> Settlement:
 
 def reasons(outcomes: Results) -> str:
     """Return the distinct reasons of all recipients that are not delivered, in one line."""
-    said = {outcome.why: None for outcome in outcomes.values() if not isinstance(outcome, Delivered)}
-    return " ".join("; ".join(said).split())
+    distinct = {outcome.why: None for outcome in outcomes.values() if not isinstance(outcome, Delivered)}
+    return " ".join("; ".join(distinct).split())
 
 
 def in_a_line(exc: Exception) -> str:
     """Return the exception and its place, like the end of a traceback."""
     frames = traceback.extract_tb(exc.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
-    said = "".join(traceback.format_exception_only(exc))  # even of one that cannot be printed
-    return " ".join(f"{said.strip()}{where}".split())
+    text = "".join(traceback.format_exception_only(exc))  # even of one that cannot be printed
+    return " ".join(f"{text.strip()}{where}".split())
 
 
 def _grouped(case: DecisionInput, outcomes: Results) -> dict[str, Results]:

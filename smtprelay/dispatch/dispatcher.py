@@ -1,8 +1,8 @@
 """
 The loop that keeps the mail moving.
 
-It sleeps until there is a reason not to: an accept, an attempt that ended, or the time at which the spool
-said that something becomes due. Then it asks the spool once, begins what it got, and sleeps again.
+It sleeps until there is a reason not to: an accept, an attempt that ended, or the time at which, by the
+spool, something becomes due. Then it asks the spool once, begins what it got, and sleeps again.
 """
 
 from collections.abc import Coroutine, Mapping, Sequence
@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
@@ -77,6 +77,18 @@ class Dispatcher:
         self.hold_rules.wake()
         self._wake()
 
+    def use(self, context: DispatchContext, notices: EndNotices) -> Deferred[Any]:
+        """
+        Attempt with other providers and routes from now on, those of a changed configuration.
+
+        :param context: with the same spool and clock.
+        :returns: fires when the attempts, probes and reroutes that use the old ones have ended.
+        """
+        self._context, self._notices = context, notices
+        self._reroutes.use(context)
+        self.lanes_changed()
+        return DeferredList([*self._under_way, *self._tasks.values()], consumeErrors=False)
+
     def take(self, claims: Sequence[Claim]) -> None:
         """PreparedAttempt ``claims`` at once; without any, ask the spool, for something is waiting there."""
         if not claims:
@@ -128,21 +140,20 @@ class Dispatcher:
 
     async def _attempt(self, claim: Claim) -> None:
         """Carry out one attempt: prepare, deliver, decide, record."""
-        attempt = prepare(self._context, claim)
-        end = await deliver(
-            self._context, attempt, lambda: self._watch("release_slot", self._release_slot(claim))
-        )
+        context, notices = self._context, self._notices
+        attempt = prepare(context, claim)
+        end = await deliver(context, attempt, lambda: self._watch("release_slot", self._release_slot(claim)))
         try:
             deciding = partial(self._decide, attempt, end)
             decision = await with_sizes(deciding, claim.delivery.envelope, attempt.body)
-            if decision.report or decision.announced:
-                decision = await self._notices.added(claim, decision, attempt.body)
+            if decision.reported or decision.announced:
+                decision = await notices.added(claim, decision, attempt.body)
         except Exception as exc:  # noqa: BLE001 -- whatever measuring or reading the mail raises
             end = evolve(end, fault=attempt.body.fault, error=exc)
             decision = self._decide(attempt, end, {})
         if self.given_up and decision.error is not None:
             return  # our cancelling is no outcome
-        recording = Deferred.fromCoroutine(record(self._context, attempt, decision))
+        recording = Deferred.fromCoroutine(record(context, attempt, decision))
         if self.given_up:
             recording.cancel()  # begun, but its result is not needed any more
         settlement = decision.settlement

@@ -43,7 +43,7 @@ class LaneStates:
 
     _events: Events
     _stops: dict[tuple[str, str], _Stop] = field(factory=dict, init=False)
-    _told: dict[tuple[str, str], float] = field(factory=dict, init=False)
+    _reported: dict[tuple[str, str], float] = field(factory=dict, init=False)
     _suspended: frozenset[tuple[str, str]] = field(factory=frozenset, init=False)
 
     def suspend(self, suspended: Collection[tuple[str, str]]) -> bool:
@@ -125,13 +125,13 @@ class LaneStates:
     def clock_stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the system clock was changed."""
         self._stops = {key: evolve(stop, until=stop.until + seconds) for key, stop in self._stops.items()}
-        self._told = {key: until + seconds for key, until in self._told.items()}
+        self._reported = {key: until + seconds for key, until in self._reported.items()}
 
     def _tell_throttled(self, provider: str, throttled: Throttled, now: float) -> None:
         """Warn, but not for each mail that is refused."""
         key = (provider, throttled.lane)
-        if now >= self._told.get(key, now):
-            self._told[key] = now + _SILENT
+        if now >= self._reported.get(key, now):
+            self._reported[key] = now + _SILENT
             self._events("lane.throttled", provider=provider, lane=throttled.lane, reason=throttled.why)
 
     def _pause(self, delivery: Delivery, longest: Deferred | Throttled, now: float) -> Block | None:

@@ -29,13 +29,13 @@ class EndNotices:
 
     async def added(self, claim: Claim, decision: Decision, body: Body) -> Decision:
         """Return ``decision`` with the messages in its settlement: they are accepted with it."""
-        bounce = await self.bounce(claim, decision.report, body) if decision.report else None
+        bounce = await self.bounce(claim, decision.reported, body) if decision.reported else None
         event = await self._event(claim, decision, body) if decision.announced else None
         return evolve(decision, settlement=evolve(decision.settlement, bounce=bounce, event=event))
 
-    async def bounce(self, claim: Claim, report: Results, body: Body) -> NewMessage | None:
+    async def bounce(self, claim: Claim, reported: Results, body: Body) -> NewMessage | None:
         """Return the report to the sender; ``None`` if there is to be none, or it cannot be made."""
-        made = self.reporter.bounce(claim, report, body, self.clock.seconds())
+        made = self.reporter.bounce(claim, reported, body, self.clock.seconds())
         return await self._made(claim, "report to its sender", made)
 
     async def _event(self, claim: Claim, decision: Decision, body: Body) -> NewMessage | None:

@@ -13,7 +13,7 @@ from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.failover import fits
-from smtprelay.dispatch.unreachable import ReachabilityWatch
+from smtprelay.dispatch.reachability_watch import ReachabilityWatch
 from smtprelay.model.attempt import Block, Claim, NewMessage
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Failed
@@ -122,6 +122,6 @@ class OperatorActions:
         why = edit.why or "no reason was given"
         report = {address: Failed(why, _REMOVED) for address in delivery.envelope.addresses}
         # Only the operator wants this.
-        told = Claim(delivery=evolve(delivery, provider="the operator"), node="", attempt=0)
+        claim = Claim(delivery=evolve(delivery, provider="the operator"), node="", attempt=0)
         body, now = self._context.spool.admin.body(delivery), self._context.clock.seconds()
-        return await self._reporter.bounce(told, report, body, now)
+        return await self._reporter.bounce(claim, report, body, now)

@@ -21,9 +21,9 @@ async def ask(provider: Provider | None, name: str, lane: str, events: Events) -
     except CancelledError:
         raise
     except Exception as exc:  # noqa: BLE001 -- whatever a provider's code raises
-        said = f"{type(exc).__name__}: {exc}"
-        events("relay.warning", text=f"{name} {lane}".rstrip() + f": probe: unexpected error: {said}")
-        return Blocked(said)
+        problem = f"{type(exc).__name__}: {exc}"
+        events("relay.warning", text=f"{name} {lane}".rstrip() + f": probe: unexpected error: {problem}")
+        return Blocked(problem)
 
 
 async def probe_lane(context: DispatchContext, provider: str, lane: str) -> None:

@@ -81,6 +81,10 @@ class RerouteRunner:
             context.events("relay.warning", text=f"{name} does not run: {count} deliveries go on elsewhere")
         return count
 
+    def use(self, context: DispatchContext) -> None:
+        """Reroute by other providers and routes from now on."""
+        self._context, self._gone = context, None
+
     def begin_anew(self) -> None:
         """Look at all that waits the next time: something may have changed for it."""
         self._since.clear()

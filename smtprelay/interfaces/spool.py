@@ -24,7 +24,7 @@ from smtprelay.model.queue import (
 )
 from smtprelay.model.queue_admin import Edited, Found, HoldRule
 from smtprelay.model.rate_limit import LEAST, Load
-from smtprelay.model.route import Window
+from smtprelay.model.route import RateLimit, Window
 from smtprelay.model.unreachable import Unreachable
 
 
@@ -126,6 +126,13 @@ class WorkQueue(QueueAccess, Protocol):
 
     async def change_rate(self, provider: str, windows: tuple[Window, ...]) -> None:
         """Let this node ask ``provider`` at another rate from now on; what went already counts."""
+
+    async def reconfigure(self, rate_limits: Mapping[str, RateLimit]) -> None:
+        """
+        Let this node ask these providers from now on, and no others; what went already counts.
+
+        Blocked lanes are probed soon, for the new configuration may open them.
+        """
 
     async def clock_stepped(self, seconds: float) -> None:
         """Shift stored times by ``seconds``: the system clock was changed; negative means back."""

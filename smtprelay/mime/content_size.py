@@ -47,7 +47,7 @@ _PLAIN: Final = frozenset((ASCII, "utf-8", "cp1252"))
 
 def content_counter(block: bytes) -> ContentCounter | None:
     """
-    Return what counts the mail with this header, from its first octet; ``None``: nothing can be told.
+    Return what counts the mail with this header, from its first octet; ``None``: it cannot be counted.
 
     :param block: the whole header, without the empty line.
     """

@@ -212,7 +212,7 @@ def comment_end(value: str, at: int) -> int:
 
 @define
 class _Named:
-    """What was said of one parameter, in the three ways there are."""
+    """The values of one parameter, in its three forms."""
 
     plain: str | None = None
     extended: str | None = None

@@ -104,7 +104,7 @@ def charset_guess(body: bytes, parts: Sequence[Part]) -> str:
     return reader.guess
 
 
-def shown_aside(body: bytes, parts: Sequence[Part]) -> tuple[int, int] | None:
+def text_beside_parts(body: bytes, parts: Sequence[Part]) -> tuple[int, int] | None:
     """Return where the text is that :func:`read` finds beside the parts, if they hold nothing to show."""
     reader = _PartReader(body, parts)
     reader.run()

@@ -51,8 +51,8 @@ def _with_deletions(archived: ArchivedMessage) -> ArchivedMessage:
 
 def _was_deleted(delivery: ArchivedDelivery) -> bool:
     """Tell whether an operator deleted a delivery that is exported as failed."""
-    acts = (each.outcome for each in delivery.attempts if each.number == delivery.attempt)
-    return delivery.state == "failed" and "delete" in acts
+    outcomes = (each.outcome for each in delivery.attempts if each.number == delivery.attempt)
+    return delivery.state == "failed" and "delete" in outcomes
 
 
 def _deleted(delivery: ArchivedDelivery) -> ArchivedDelivery:
@@ -106,7 +106,7 @@ def faults(archived: ArchivedMessage) -> Iterator[str]:
         *parameters.values(),
         *archived.client.values(),
     ):
-        yield from _unspeakable(text)
+        yield from _unprintable(text)
     if not archived.deliveries:
         yield "it has no delivery"
     numbers = [delivery.n for delivery in archived.deliveries]
@@ -133,7 +133,7 @@ def _delivery_faults(delivery: ArchivedDelivery) -> Iterator[str]:
     if delivery.generation < 1:
         yield "its generation is 0"
     for text in (delivery.route, delivery.provider, delivery.lane, delivery.key_id):
-        yield from _unspeakable(text)
+        yield from _unprintable(text)
     yield from _recipient_faults(delivery)
     numbers = [attempt.number for attempt in delivery.attempts]
     if len(set(numbers)) < len(numbers) or max(numbers, default=0) > delivery.attempt:
@@ -154,7 +154,7 @@ _ALIVE: Final = (frozenset({"open"}), frozenset({"delivered", "failed"}))
 def _recipient_faults(delivery: ArchivedDelivery) -> Iterator[str]:
     for recipient in delivery.recipients:
         for text in (recipient.address, recipient.notify, recipient.orcpt):
-            yield from _unspeakable(text)
+            yield from _unprintable(text)
         if not recipient.address:
             yield "a recipient has no address"
     states = {recipient.state for recipient in delivery.recipients}
@@ -163,7 +163,7 @@ def _recipient_faults(delivery: ArchivedDelivery) -> Iterator[str]:
         yield f"it is {delivery.state}, and its recipients are {', '.join(sorted(states)) or 'none'}"
 
 
-def _unspeakable(text: str) -> Iterator[str]:
+def _unprintable(text: str) -> Iterator[str]:
     """Complain of what would break a line of SMTP, or of the log."""
     if any(character < " " or character == "\x7f" for character in text):
         yield f"{text[:40]!r} has a control character"

@@ -35,8 +35,8 @@ class Filter(NamedTuple):
         return self.name.removesuffix("s") if self.kind == "texts" else self.name
 
 
-def _text(name: str, option: str, metavar: str, told: str, *columns: str, part: bool = False) -> Filter:
-    return Filter(name, "text", option, metavar, told, columns, part)
+def _text(name: str, option: str, metavar: str, help_: str, *columns: str, part: bool = False) -> Filter:
+    return Filter(name, "text", option, metavar, help_, columns, part)
 
 
 _TIMES: Final = "2h (ago), 14:30, 2026-11-24"

@@ -23,6 +23,7 @@ from smtprelay.model.message import Envelope, Planned, Refused, Reply
 from smtprelay.model.shape import Shape
 
 T = TypeVar("T")
+_MIB: Final = 1 << 20
 
 #: RFC 3463: X.3.0 other or undefined mail system status; X.6.0 other or undefined media error.
 _NOT_NOW: Final = Reply(
@@ -64,6 +65,12 @@ def largest(provider: Provider) -> int | None:
     # The least size of a request grows with the mail.
     too_large = bisect_left(range(ENDLESS), True, key=lambda size: takes(provider, Shape(size=size)) is False)
     return too_large - 1
+
+
+def depends_on_content(provider: Provider) -> bool:
+    """Tell whether mails of one size, but other content, may fit the provider or not."""
+    sizes = [provider.encoded_size(Shape(size=_MIB, in_json=count)) for count in (_MIB, 2 * _MIB)]
+    return provider.limits.request is not None and sizes[0] != sizes[1]
 
 
 async def with_sizes(

@@ -152,6 +152,7 @@ class Draft:
     :ivar id: the message's id, as in the 250 reply; see :func:`smtprelay.model.message_id.new_id`.
     :ivar received: when its transaction began, seconds since the epoch.
     :ivar bounce_of: the id of the message that this one reports on, or ``""``.
+    :ivar counts_content: some provider wants to know :attr:`.Shape.in_json`.
     """
 
     id: str
@@ -159,6 +160,7 @@ class Draft:
     client: Client
     received: float
     bounce_of: str = ""
+    counts_content: bool = True
 
 
 @frozen(kw_only=True)

@@ -71,7 +71,7 @@ def counted_as(address: str) -> str:
     client = found[0]
     if isinstance(client, IPv6Address):
         network = IPv6Network((client, CLIENT_PREFIX), strict=False)
-        return str(client if strangers([network]) else network)
+        return str(client if too_wide([network]) else network)
     return str(client)
 
 
@@ -93,7 +93,7 @@ def addresses_of(client: str) -> tuple[IPAddress, ...]:
     return (parsed,)
 
 
-def strangers(networks: Iterable[IPNetwork]) -> str:
+def too_wide(networks: Iterable[IPNetwork]) -> str:
     """
     Return which of ``networks``, or which several together, are larger than any organisation's; ``""``: none.
 

@@ -15,7 +15,7 @@ from smtprelay.model.archive_json import structured, unstructured
 from smtprelay.model.queue_admin import HoldRule
 
 #: The version of the JSON.
-SCHEMA: Final = "smtprelay.orders.v1"
+SCHEMA: Final = "smtprelay.operator_settings.v1"
 
 
 @frozen(kw_only=True)

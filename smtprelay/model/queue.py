@@ -173,9 +173,9 @@ class RecipientState:
 @frozen(kw_only=True)
 class AttemptRecord:
     """
-    One attempt, or one operator's act, on a delivery.
+    One attempt, or one change by an operator, of a delivery.
 
-    :ivar outcome: those of its recipients, joined by ``+``; ``""``: it is under way; of an act its action.
+    :ivar outcome: those of its recipients, joined by ``+``; ``""``: it is under way; of a change its action.
     """
 
     number: int

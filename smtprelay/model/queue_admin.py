@@ -39,7 +39,7 @@ class Prepared:
 
     :ivar refusal: why this one is left unchanged; ``""`` if it is not.
     :ivar provider: where a reroute goes that does not say so itself; ``lane`` belongs to it.
-    :ivar bounce: accepted with the deletion, if somebody is to be told.
+    :ivar bounce: accepted with the deletion, if somebody is to be notified.
     """
 
     refusal: str = ""

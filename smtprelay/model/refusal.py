@@ -25,11 +25,11 @@ class RefusalRow:
 
     :ivar client: as whom it is counted: its address, or for IPv6 its /64.
     :ivar user: who had logged in, or who a failed login claimed to be.
-    :ivar reply: code and enhanced code; ``""``: nothing was said to the client.
+    :ivar reply: code and enhanced code; ``""``: the client got none.
     :ivar domain: of the envelope sender, if there was one.
     :ivar first: when that was first, seconds since the epoch; ``last``: when it was last.
     :ivar command: the last command of the client, without secrets.
-    :ivar text: the reply's, of the last time; where nothing was said, what is the matter.
+    :ivar text: the reply's, of the last time; where there was none, the reason.
     """
 
     listener: str
@@ -50,7 +50,7 @@ class RefusalRow:
         return (self.listener, self.client, self.user, self.rule, self.reply or self.text, self.domain)
 
     def plus(self, other: "RefusalRow") -> "RefusalRow":
-        """Return both as one; what was said last is that of ``other``."""
+        """Return both as one; the last reply is that of ``other``."""
         first, last = min(self.first, other.first), max(self.last, other.last)
         return evolve(other, count=self.count + other.count, first=first, last=last)
 

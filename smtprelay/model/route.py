@@ -8,9 +8,10 @@ class Limits:
     """
     What a provider takes in one message; ``None`` is no known limit.
 
-    :ivar size: most bytes of the mail as the client sends it.
-    :ivar request: most bytes of the request to the provider.
+    :ivar size: most bytes of the mail as the client sends it. Example: ``25MB``.
+    :ivar request: most bytes of the request to the provider. Example: ``10MB``.
     :ivar recipients: most recipients of one request; mail to more becomes several deliveries.
+        Example: ``50``.
     """
 
     size: int | None = None
@@ -58,6 +59,7 @@ class Schedule:
     :ivar max: longest wait.
     :ivar jitter: each wait is varied at random by up to this share of it.
     :ivar attempts: give up after this many refusals by all providers together. Default: no limit.
+        Example: ``20``.
     """
 
     first: float = 30.0

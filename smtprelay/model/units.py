@@ -18,6 +18,16 @@ _SIZE: Final = re.compile(NUMBER + r" ?(?:([KMGT])(I?))?B?", re.IGNORECASE)
 _SPOKEN_DURATION: Final = re.compile(rf"{NUMBER}(?: {{0,9}}{SPOKEN_UNIT})?")
 _OTHER_UNIT: Final = re.compile(r"[0-9. ]+/?[0-9. ]*([^\W\d_]+)")
 _SHOWN: Final = 60
+_SPANS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+_SIZES: Final = (
+    (1 << 30, "GiB"),
+    (10**9, "GB"),
+    (1 << 20, "MiB"),
+    (10**6, "MB"),
+    (1 << 10, "KiB"),
+    (10**3, "KB"),
+    (1, ""),
+)
 
 
 class Misspelt(ValueError):  # noqa: N818 -- what it is, in one word
@@ -60,6 +70,20 @@ def parse_size(text: str) -> int:
         raise ValueError(f'"{text}" is a size in bytes: give a unit: {text}B, {text}KB or {text}MB')
     power = _POWERS[match[2].upper()] if match[2] else 0
     return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
+def spell_duration(seconds: float) -> str:
+    """Return ``seconds`` as :func:`parse_duration` reads them, in the largest unit that divides them."""
+    if seconds % 1:
+        return f"{seconds:g}s"
+    size, unit = next((pair for pair in _SPANS if seconds and not seconds % pair[0]), (1, "s"))
+    return f"{int(seconds) // size}{unit}"
+
+
+def spell_size(count: int) -> str:
+    """Return ``count`` bytes as :func:`parse_size` reads them, in the largest unit that divides them."""
+    size, unit = next((pair for pair in _SIZES if count and not count % pair[0]), (1, ""))
+    return f"{count // size}{unit}"
 
 
 def expected_time(text: str, examples: str) -> str:

@@ -59,7 +59,7 @@ class SilenceDeadline:
         self._shortened = True
         self._set(min(seconds, self._seconds))
 
-    def hurry(self, seconds: float) -> None:
+    def limit_silence(self, seconds: float) -> None:
         """From now on no silence may last longer than ``seconds``, whenever it has begun."""
         self._seconds = seconds
         self._set(seconds)

@@ -2,7 +2,7 @@
 Whether a provider can be reached, and since when not. Pure.
 
 A provider's code begins a :class:`Contact` with each request and ends it: the provider has answered, whatever
-it said, or it could not be reached. The rule: nothing is answered for :data:`PATIENCE` seconds after a
+the answer, or it could not be reached. The rule: nothing is answered for :data:`PATIENCE` seconds after a
 request has failed or come to a halt.
 """
 
@@ -16,7 +16,7 @@ from smtprelay.model.unreachable import Unreachable
 #: Seconds.
 PATIENCE: Final = 20.0
 
-#: How it is said that nothing comes at a stage; else that there is no answer to it.
+#: The text for a stage at which nothing comes; of others it is that there is no answer.
 _SILENCES: Final = {
     "connect": "no connection to {}",
     "TLS": "no TLS handshake with {}",

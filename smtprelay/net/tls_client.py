@@ -59,8 +59,8 @@ def unreached(error: BaseException, where: str, seconds: float) -> tuple[str, st
     if isinstance(error, ConnectTimeout | TookTooLong) and not isinstance(error, HandshakeTimeout):
         return "connect", f"{silence('connect', where)} within {seconds:g} s"
     stage = next((stage for kind, stage in _STAGES if isinstance(error, kind)), "request")
-    said = " ".join(tls_words(Failure(error)).split()) or type(error).__name__
-    return stage, f"{stage} at {where}: {said}"
+    reason = " ".join(tls_words(Failure(error)).split()) or type(error).__name__
+    return stage, f"{stage} at {where}: {reason}"
 
 
 def tls_words(reason: Failure) -> str:

@@ -58,7 +58,7 @@ class CertificateError(Exception):
 
 
 @frozen
-class _Stamp:
+class _FileState:
     """What changes when a file is replaced or written again."""
 
     inode: int
@@ -98,7 +98,7 @@ class ServerContext:
         self._profile = PROFILES[profile]
         self._ciphers = ciphers or self._profile.ciphers
         self._checked = clock.seconds()
-        self._stamps = self._stamped()
+        self._seen = self._file_states()
         self._context = self._load()
         self._trouble = ""
 
@@ -112,9 +112,9 @@ class ServerContext:
 
     def _renew(self) -> None:
         try:
-            stamps = self._stamped()
-            if stamps != self._stamps:
-                self._stamps = stamps
+            states = self._file_states()
+            if states != self._seen:
+                self._seen = states
                 self._context = self._load()
                 self._trouble = ""
         except CertificateError as error:
@@ -123,8 +123,8 @@ class ServerContext:
                 self._trouble = str(error)
                 self._events("relay.warning", text=f"TLS keeps the certificate it has: {error}")
 
-    def _stamped(self) -> tuple[_Stamp, _Stamp]:
-        return _stamp(self._certificate), _stamp(self._key)
+    def _file_states(self) -> tuple[_FileState, _FileState]:
+        return _file_state(self._certificate), _file_state(self._key)
 
     def _load(self) -> SSL.Context:
         leaf, *chain = _certificates(self._certificate)
@@ -152,12 +152,12 @@ class ServerContext:
         return context
 
 
-def _stamp(path: Path) -> _Stamp:
+def _file_state(path: Path) -> _FileState:
     try:
         status = path.stat()
     except OSError as error:
         raise CertificateError(f"{path}: {error.strerror}") from error
-    return _Stamp(status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+    return _FileState(status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
 
 
 def _read(path: Path) -> bytes:

@@ -25,12 +25,12 @@ _ROWS: Final = 2
 _COUNTERS: Final = 4 * _ROW * _ROWS
 
 #: After the counters: the number of logins that a worker has published, and the newest of them.
-_TOLD: Final = struct.Struct("=Q")
+_PUBLISHED: Final = struct.Struct("=Q")
 _LOGIN: Final = struct.Struct("=8s8sd")
 _LOGINS: Final = 2048
 
 #: Size of each worker's part, in whole pages.
-_PART: Final = -(-(_COUNTERS + _TOLD.size + _LOGINS * _LOGIN.size) // mmap.PAGESIZE) * mmap.PAGESIZE
+_PART: Final = -(-(_COUNTERS + _PUBLISHED.size + _LOGINS * _LOGIN.size) // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
 def new_memory(workers: int) -> int:
@@ -84,17 +84,17 @@ class WorkerMemory:
 
     def tell(self, key: bytes, guess: bytes, when: float) -> None:
         """Publish a login to the other workers: the throttle's digests of key and guess, and the time."""
-        told = self._told(self._worker)
-        _LOGIN.pack_into(self._memory, _login(self._worker, told), key, guess, when)
-        _TOLD.pack_into(self._memory, _start(self._worker) + _COUNTERS, told + 1)
-        self._heard[self._worker] = told + 1
+        logins = self._logins(self._worker)
+        _LOGIN.pack_into(self._memory, _login(self._worker, logins), key, guess, when)
+        _PUBLISHED.pack_into(self._memory, _start(self._worker) + _COUNTERS, logins + 1)
+        self._heard[self._worker] = logins + 1
 
     def heard(self) -> Iterator[tuple[bytes, bytes, float]]:
         """Give the logins published since the last call; the first call gives all, also our own."""
         for worker, before in self._heard.items():
-            told = self._told(worker)
-            self._heard[worker] = told
-            for number in range(max(before, told - _LOGINS), told):
+            logins = self._logins(worker)
+            self._heard[worker] = logins
+            for number in range(max(before, logins - _LOGINS), logins):
                 yield _LOGIN.unpack_from(self._memory, _login(worker, number))
 
     def _sum(self, listener: str, address: str, workers: set[int]) -> int:
@@ -104,9 +104,9 @@ class WorkerMemory:
             sum(self._counters[start + place] for start in starts) for place in _places(listener, address)
         )
 
-    def _told(self, worker: int) -> int:
-        told: int = _TOLD.unpack_from(self._memory, _start(worker) + _COUNTERS)[0]
-        return told
+    def _logins(self, worker: int) -> int:
+        logins: int = _PUBLISHED.unpack_from(self._memory, _start(worker) + _COUNTERS)[0]
+        return logins
 
 
 def _start(worker: int) -> int:
@@ -114,7 +114,7 @@ def _start(worker: int) -> int:
 
 
 def _login(worker: int, number: int) -> int:
-    return _start(worker) + _COUNTERS + _TOLD.size + number % _LOGINS * _LOGIN.size
+    return _start(worker) + _COUNTERS + _PUBLISHED.size + number % _LOGINS * _LOGIN.size
 
 
 def _places(listener: str, address: str) -> tuple[int, ...]:

@@ -60,8 +60,21 @@ class SessionContext:
     admits: Callable[[int], Reply | None] = lambda _: None
 
 
+@define(eq=False)
+class ListenerRules:
+    """
+    The rules that each transaction of a listener begins with.
+
+    :ivar context: replaced as a whole when the configuration changes; who is in a transaction ends it by
+        the one before.
+    """
+
+    context: SessionContext
+
+
 @define
 class _Transaction:
+    context: SessionContext
     sender: str
     size: int
     parameters: Mapping[str, str]
@@ -76,13 +89,13 @@ class EnvelopeDelivery:
     The avatar of ``identity``, which has no name without a login.
 
     Before :meth:`client_is` was called only an avatar with a login may send. Whether a client is admitted is
-    judged at its first MAIL.
+    judged at its first MAIL, and again by other rules.
     """
 
-    _context: SessionContext
+    _rules: ListenerRules
     _identity: Identity = field(factory=Identity)
     _client: Client = field(factory=lambda: Client(address=""))
-    _judged: bool = field(init=False, default=False)
+    _judged_by: SessionContext | None = field(init=False, default=None)
     _refusal: Reply | None = field(init=False, default=None)
     _transaction: _Transaction | None = field(init=False, default=None)
     _messages: Iterator[IMessageSMTP] = field(init=False, factory=lambda: iter(()))
@@ -90,27 +103,28 @@ class EnvelopeDelivery:
     def client_is(self, client: Client) -> None:
         """Take ``client`` from now on, without a transaction; its user is that of the login."""
         self._client = client
-        self._judged = False
+        self._judged_by = None
         self._transaction = None
 
     def mail(self, sender: str, parameters: Mapping[str, str]) -> None:
         """Begin a transaction for an admitted client and a sender that it may use."""
         self._transaction = None
-        listener = self._context.listener
-        if not self._judged:
+        context = self._rules.context
+        listener = context.listener
+        if self._judged_by is not context:
             name = self._client.listener or listener.name
             self._client = evolve(self._client, user=self._identity.name, listener=name)
             self._refusal = admission.admission(listener, self._client)
-            self._judged = True
+            self._judged_by = context
         if self._refusal is not None:
             raise Refused(self._refusal)
         sender = admission.sender(listener, self._identity, sender)
         size = admission.declared_size(listener, parameters["SIZE"]) if "SIZE" in parameters else 0
-        no_room = self._context.admits(size)
+        no_room = context.admits(size)
         if no_room is not None:
             raise Refused(no_room)
         travelling = {name: value for name, value in parameters.items() if name in TRAVELLING}
-        self._transaction = _Transaction(sender, size, travelling)
+        self._transaction = _Transaction(context, sender, size, travelling)
 
     def rcpt(self, recipient: str, parameters: Mapping[str, str]) -> None:
         """
@@ -122,13 +136,14 @@ class EnvelopeDelivery:
         transaction = self._transaction
         if transaction is None:
             raise Refused(_NO_MAIL)
-        accepted = admission.recipient(self._context.listener, self._identity, recipient, parameters)
+        context = transaction.context
+        accepted = admission.recipient(context.listener, self._identity, recipient, parameters)
         local, _, domain = accepted.address.rpartition("@")
         key = f"{local}@{folded(domain)}"
         if key not in transaction.recipients:
-            if self._context.listener.one_delivery:
+            if context.listener.one_delivery:
                 self._join(transaction, accepted.address)
-            elif not self._context.router.reaches(self._client, transaction.sender, accepted.address):
+            elif not context.router.reaches(self._client, transaction.sender, accepted.address):
                 raise no_route(accepted.address)
             transaction.recipients[key] = accepted
 
@@ -167,7 +182,7 @@ class EnvelopeDelivery:
         if not transaction.recipients:
             raise Refused(_NO_RECIPIENT)
         self._transaction = None
-        context = self._context
+        context = transaction.context
         no_room = context.admits(transaction.size)
         if no_room is not None:
             raise Refused(no_room)
@@ -177,7 +192,11 @@ class EnvelopeDelivery:
             parameters=transaction.parameters,
         )
         draft = Draft(
-            id=context.new_id(), envelope=envelope, client=self._client, received=context.clock.seconds()
+            id=context.new_id(),
+            envelope=envelope,
+            client=self._client,
+            received=context.clock.seconds(),
+            counts_content=context.listener.counts_content,
         )
         incoming = context.receive(draft, context.router.plan(self._client, envelope))
         return incoming, incoming.write(received(draft, context.listener.hostname))
@@ -188,7 +207,7 @@ class EnvelopeDelivery:
 
     def _join(self, transaction: _Transaction, address: str) -> None:
         """Let a recipient into a transaction that must be one delivery, whatever its content will be."""
-        router = self._context.router
+        router = transaction.context.router
         targets = router.targets(self._client, transaction.sender, address)
         if not targets:
             raise no_route(address)

@@ -43,7 +43,7 @@ LATELY: Final = 86_400.0
 REMEMBERED: Final = 10_000
 #: Bytes that distinguish keys and guesses.
 DIGEST: Final = 8
-#: Maximum number of guesses of a client, or under a name, that are told from new ones.
+#: Maximum number of guesses of a client, or under a name, that are distinguished from new ones.
 GUESSES: Final = 8
 #: Instead of the time of a guess: it was none after all; and it was right.
 TAKEN_BACK: Final = -inf

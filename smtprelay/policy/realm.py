@@ -12,16 +12,16 @@ from zope.interface.interface import InterfaceClass
 
 from smtprelay.interfaces import IEnvelopeDelivery
 from smtprelay.model.message import Client
-from smtprelay.policy.avatar import EnvelopeDelivery, SessionContext
+from smtprelay.policy.avatar import EnvelopeDelivery, ListenerRules
 from smtprelay.policy.settings import Identity
 
 
 @implementer(IRealm)
 class Realm:
-    """Gives each session its avatar."""
+    """Gives each session of a listener its avatar."""
 
-    def __init__(self, context: SessionContext) -> None:
-        self._context = context
+    def __init__(self, rules: ListenerRules) -> None:
+        self._rules = rules
 
     def requestAvatar(
         self, avatar_id: Any, mind: Any, *interfaces: InterfaceClass
@@ -38,7 +38,7 @@ class Realm:
         identity = avatar_id
         if not isinstance(identity, Identity):
             identity = Identity(name=avatar_id.decode() if isinstance(avatar_id, bytes) else avatar_id or "")
-        avatar = EnvelopeDelivery(self._context, identity, client)
+        avatar = EnvelopeDelivery(self._rules, identity, client)
         for interface in (IEnvelopeDelivery, IMessageDelivery):
             if interface in interfaces:
                 return interface, avatar, avatar.forget

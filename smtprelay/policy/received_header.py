@@ -7,11 +7,10 @@ recipient is named only when there is one: with several it would tell the others
 """
 
 import re
-from datetime import UTC, datetime
-from email.utils import format_datetime
 from functools import lru_cache
 from typing import Final
 
+from smtprelay.mime.date import date
 from smtprelay.model.message import Draft
 
 _UNTOLD: Final = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
@@ -30,14 +29,8 @@ def received(draft: Draft, hostname: str) -> bytes:
     if len(addresses) == 1 and _PLAIN_MAILBOX.fullmatch(addresses[0]):
         lines.append(f"for <{addresses[0]}>")
     lines[-1] += ";"
-    lines.append(_date(int(draft.received)))
+    lines.append(date(draft.received))
     return ("\r\n\t".join(lines) + "\r\n").encode("ascii", "replace")
-
-
-@lru_cache(maxsize=2)
-def _date(second: int) -> str:
-    """Return the RFC 5322 date, which is the same for all messages of a second."""
-    return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
 @lru_cache(maxsize=256)

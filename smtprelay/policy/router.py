@@ -7,7 +7,7 @@ once. Pure: providers are only asked for their limits and their lanes.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from attrs import field, frozen
@@ -15,8 +15,8 @@ from attrs import field, frozen
 from smtprelay.interfaces import Planner, Provider, Unmeasured
 from smtprelay.mime.author import author_of
 from smtprelay.mime.head import Head
+from smtprelay.model.fit import depends_on_content, takes
 from smtprelay.model.fit import largest as largest_mail
-from smtprelay.model.fit import takes
 from smtprelay.model.message import Client, Envelope, Planned, Recipient, Refused, Reply
 from smtprelay.model.shape import Shape
 from smtprelay.policy.networks import Networks, Patterns, glob
@@ -130,17 +130,21 @@ class Router:
         :returns: bytes; ``None`` if neither the listener nor its routes know a limit.
         """
         sizes = [
-            _least(
-                largest_mail(self._providers[name]),
-                None if route.size_below is None else route.size_below - 1,
-            )
-            for route in self._routes
-            if route.listeners is None or listener in route.listeners
-            for name in route.via
+            _least(largest_mail(provider), None if route.size_below is None else route.size_below - 1)
+            for route, provider in self._ways(listener)
         ]
         known = [size for size in sizes if size is not None]
         most = max(known) if known and len(known) == len(sizes) else None
         return _least(most, limit)
+
+    def counts_content(self, listener: str) -> bool:
+        """Tell whether it depends on the content of a mail from ``listener`` if some provider takes it."""
+        return any(depends_on_content(provider) for _, provider in self._ways(listener))
+
+    def _ways(self, listener: str) -> Iterator[tuple[RouteMatch, Provider]]:
+        for route in self._routes:
+            if route.listeners is None or listener in route.listeners:
+                yield from ((route, self._providers[name]) for name in route.via)
 
     def limited_to(self, size: int) -> str | None:
         """Return the first provider of a route whose largest mail has ``size`` bytes, or ``None``."""

@@ -24,6 +24,7 @@ class ListenerPolicy:
     :ivar one_delivery: a transaction must be one delivery, for its client waits for the provider's result.
     :ivar size: bytes of the largest message that is taken, as announced by SIZE; see
         :meth:`smtprelay.policy.router.Router.largest`. ``None`` is no limit.
+    :ivar counts_content: see :meth:`smtprelay.policy.router.Router.counts_content`.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ListenerPolicy:
     has_logins: bool = False
     one_delivery: bool = False
     size: int | None = None
+    counts_content: bool = True
 
 
 @frozen(kw_only=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from smtprelay.providers.context import ProviderContext
 
 #: Gives what is wrong with the settings of one provider; they are at ``path`` of the configuration.
-Check = Callable[[Any, Path], Iterable[Complaint]]
+SettingsCheck = Callable[[Any, Path], Iterable[Complaint]]
 
 
 @frozen(kw_only=True)
@@ -39,8 +39,8 @@ class ProviderKind:
     settings: type[ProviderSettings] = field()
     build: "Callable[[str, Any, ProviderContext], Provider]"
     limits: Limits = field(factory=Limits)
-    checks: Sequence[Check] = ()
-    outside_checks: Sequence[Check] = ()
+    checks: Sequence[SettingsCheck] = ()
+    outside_checks: Sequence[SettingsCheck] = ()
     raw: bool = False
     name: str = field(init=False)
 

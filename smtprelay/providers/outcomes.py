@@ -107,5 +107,5 @@ def retry_after(value: str, now: float) -> float | None:
 
 def words(status: int | str, code: str, message: str) -> str:
     """Return a provider's answer in one line: ``400 InvalidEmailAddress: Invalid format …``."""
-    said = ": ".join(" ".join(part.split()) for part in (code, message) if part.strip())
-    return f"{status} {said}".rstrip()
+    text = ": ".join(" ".join(part.split()) for part in (code, message) if part.strip())
+    return f"{status} {text}".rstrip()

@@ -8,15 +8,14 @@ enough, and made while it is sent. The MIME worker does what more than a glance 
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import format_datetime
-from functools import lru_cache, partial
+from functools import partial
 from typing import Final
 
 from attrs import evolve
 
 from smtprelay.interfaces import Attempt, Body, MailTooCostly, MimeWorker, MimeWorkerUnavailable, Provider
 from smtprelay.mime import outgoing
+from smtprelay.mime.date import date
 from smtprelay.mime.head import MAX_HEADER
 from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
 from smtprelay.model.memory_body import MemoryBody
@@ -222,7 +221,7 @@ class OutgoingProvider:
     def _additions(self, delivery: Delivery) -> Additions:
         return Additions(
             message_id=f"<{delivery.message}@{self._hostname}>",
-            date=_date(int(delivery.received)),
+            date=date(delivery.received),
             sender=_sender(delivery.envelope.sender) or self._bounces_from,
         )
 
@@ -258,13 +257,8 @@ async def _counted(body: Body) -> Shape:
     return counter.shape()
 
 
-@lru_cache(maxsize=2)
-def _date(second: int) -> str:
-    return format_datetime(datetime.fromtimestamp(second, UTC))
-
-
 def _sender(address: str) -> str:
-    """Return what From says of an envelope's sender, ``""`` if nothing can be said."""
+    """Return an envelope's sender as the value of From, ``""`` if it cannot be one."""
     if _ADDRESS.fullmatch(address):
         return address
     return f"<{address}>" if _ANGLED.fullmatch(address) else ""

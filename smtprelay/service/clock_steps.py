@@ -3,7 +3,7 @@ Corrects the timers of the process when the system clock is changed.
 
 Twisted counts by the wall clock: when that is set back by a day, every timer fires a day late, and the relay
 seems to sleep. So a thread compares it with the monotonic clock; when they diverge, the timers are moved, and
-the relay is told.
+the relay moves its times.
 
 That is found up to a second late. Timers that were started since then go by the new time and must not be
 moved: they would fire days late.

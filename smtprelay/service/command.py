@@ -122,6 +122,10 @@ def make(
     hang_up.append(partial(reopen_log, log))
     systemd = SystemdNotifier(reactor, os.environ)
     reactor.callWhenRunning(systemd.start)
+
+    def read_again() -> Config:
+        return load(loaded.file, os.environ, sets).config
+
     service: Relay | Supervisor
     if supervised:
         service = Supervisor(loaded, sets, reactor, events=[log, systemd])
@@ -129,13 +133,14 @@ def make(
         hang_up.append(service.hang_up)
         end_at_second(reactor, service.kill)
     else:
-        service = Relay(loaded.config, reactor, events=[log, systemd])
+        service = Relay(loaded.config, reactor, events=[log, systemd], load=read_again)
+        hang_up.append(service.hang_up)
         end_at_second(reactor)
     watch(service, reactor, failed)
     return service
 
 
-def _keep_what_is_there() -> None:
+def _tune_garbage_collection() -> None:
     """
     Exclude from garbage collection what lives as long as the process, and let it run less often.
 
@@ -150,7 +155,7 @@ def run_service(service: Any, reactor: Any) -> None:
     """Run ``service`` until the reactor stops."""
     service.privilegedStartService()
     reactor.callWhenRunning(service.startService)
-    reactor.callWhenRunning(_keep_what_is_there)
+    reactor.callWhenRunning(_tune_garbage_collection)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
 

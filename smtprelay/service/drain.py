@@ -13,7 +13,7 @@ from attrs import define, field
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import QueueAdmin
-from smtprelay.service.ports import Ports
+from smtprelay.service.listeners import Listeners
 from smtprelay.web.context import Drained
 
 #: The states of deliveries that wait in the spool.
@@ -29,7 +29,7 @@ class Drain:
     :ivar on: whether the relay is drained.
     """
 
-    _ports: Ports
+    _listeners: Listeners
     _dispatcher: Dispatcher
     _spool: QueueAdmin
     _shared: bool = field(kw_only=True)
@@ -42,14 +42,11 @@ class Drain:
             return
         self.on = on
         self._events("relay.drain" if on else "relay.undrain", who=who)
-        for factory in self._ports.factories:
-            if on:
-                factory.turn_away()
-            else:
-                factory.admit()
         if on:
+            self._listeners.turn_away()
             self._dispatcher.pause()
         else:
+            self._listeners.admit()
             self._dispatcher.start()
         await self._spool.set_draining(on)
 
@@ -58,7 +55,7 @@ class Drain:
         stats = await self._spool.stats()
         return Drained(
             draining=self.on,
-            sessions=sum(factory.sessions for factory in self._ports.factories),
+            sessions=sum(factory.sessions for factory in self._listeners.factories),
             attempts=self._dispatcher.attempts,
             waiting=sum(stats.states.get(state, 0) for state in _WAITING),
             shared=self._shared,

@@ -84,10 +84,10 @@ def exit_with_status() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 -- a person reads it
-        told = explain(error)
-        known = isinstance(told, StartFailed)
-        sys.stderr.write(f"smtprelay: {told if known else unexpected(error)}\n")
-        raise SystemExit(told.status if isinstance(told, StartFailed) else SOFTWARE) from None
+        failure = explain(error)
+        known = isinstance(failure, StartFailed)
+        sys.stderr.write(f"smtprelay: {failure if known else unexpected(error)}\n")
+        raise SystemExit(failure.status if isinstance(failure, StartFailed) else SOFTWARE) from None
 
 
 def _cannot_listen(error: CannotListenError) -> StartFailed:

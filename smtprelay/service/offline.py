@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 
 from smtprelay.config.model import Config
 from smtprelay.dispatch.dsn.reporter import DsnReporter
+from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
@@ -40,7 +41,7 @@ def build_operator(
     providers = build_providers(config, context)
     router = Router([route_match(route) for route in config.routes], providers)
     post = OwnMessages(config, router, providers, id_maker(seconds, random_bits), clock)
-    dispatch = build_context(config, spool, providers, clock, _silence)
+    dispatch = build_context(config, spool, providers, LaneStates(_silence), clock=clock, events=_silence)
     return OperatorActions(dispatch, DsnReporter(bounce_settings(config, providers), post))
 
 

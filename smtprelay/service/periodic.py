@@ -6,9 +6,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
+from smtprelay.config.model import Logging
 from smtprelay.interfaces import Events
 from smtprelay.telemetry.log import Log
-from smtprelay.telemetry.log_writer import LogTrouble
+from smtprelay.telemetry.log_writer import Levels, LogTrouble
 
 #: The name in the log if it fails, the seconds between two runs, and what is run.
 PeriodicTask = tuple[str, float, Callable[[], Awaitable[Any]]]
@@ -49,6 +50,10 @@ class LogWatch:
     def __init__(self, observers: Iterable[Events], events: Events) -> None:
         self._log = next((each for each in observers if isinstance(each, Log)), Log())
         self._events = events
+
+    def use(self, settings: Logging) -> None:
+        """Write by the levels of ``settings`` from now on."""
+        self._log.use(Levels(settings.level, settings.levels))
 
     def trouble(self) -> LogTrouble | None:
         """Return why the log cannot be written, if so."""

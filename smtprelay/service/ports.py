@@ -1,29 +1,25 @@
 """
-What the relay listens on: listeners for mail, and sites for HTTP, each with a name.
+What serves HTTP: the sites of the configuration, and the control socket.
 """
 
 import errno
 import os
 import socket
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import frozen
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from attrs import evolve, frozen
+from twisted.internet.defer import DeferredList, maybeDeferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.server import Site
 
 from smtprelay.config.defaults import RUNTIME, runtime_folders
 from smtprelay.config.endpoint import LONGEST_SOCKET
-from smtprelay.config.listeners import Listener
-from smtprelay.net.transports import read_to_the_end
-from smtprelay.service.workers.sockets import Inherited, described, make_endpoint
-from smtprelay.smtp.factory import ESMTPFactory
+from smtprelay.service.workers.sockets import make_endpoint
 
 #: Seconds that ports have to close.
 _CLOSING: Final = 2.0
@@ -44,97 +40,45 @@ class HttpPort:
 
 
 class Ports:
-    """
-    All that is open, to be closed in order.
+    """The HTTP sites that are open, to be closed in order."""
 
-    :param inherited: the sockets of the listeners, where another process has opened them.
-    """
-
-    def __init__(self, reactor: Any, inherited: Inherited | None = None) -> None:
+    def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._inherited = inherited
-        self._listeners: dict[str, tuple[Listener, ESMTPFactory, IListeningPort]] = {}
         self._sites: dict[str, tuple[HttpPort, IListeningPort]] = {}
 
     @property
     def addresses(self) -> Mapping[str, Any]:
-        """Where it listens, by name."""
-        return {name: port.getHost() for name, port in self._open.items()}
+        """Where sites are served, by name."""
+        return {site.name: port.getHost() for site, port in self._sites.values()}
 
-    @property
-    def _open(self) -> Mapping[str, IListeningPort]:
-        listeners = {name: port for name, (_, _, port) in self._listeners.items()}
-        return {**listeners, **{name: port for name, (_, port) in self._sites.items()}}
-
-    def described(self) -> Sequence[Mapping[str, Any]]:
-        """Return the listeners as JSON objects."""
-        return [described(listener, port) for listener, _, port in self._listeners.values()]
-
-    async def open_listener(self, listener: Listener, factory: ESMTPFactory) -> None:
-        """Listen for mail; raises ``CannotListenError``."""
-        server: Any = factory
-        if factory.settings.tls_implicit and factory.settings.tls is not None:
-            server = TLSMemoryBIOFactory(factory.settings.tls, False, factory, self._reactor)
-        if self._inherited is None:
-            endpoint = make_endpoint(self._reactor, listener.endpoint)
-        else:
-            endpoint = self._inherited.endpoint(self._reactor, listener.name, listener.endpoint)
-        port = await endpoint.listen(server)
-        read_to_the_end(port)
-        self._listeners[listener.name] = (listener, factory, port)
-
-    async def open_site(self, site: HttpPort) -> None:
+    async def open(self, sites: Iterable[HttpPort]) -> None:
         """
-        Listen for HTTP; a site that is open already serves what this one does from now on.
+        Listen for HTTP; where a site is open already it serves from now on what this one does.
 
         :raises CannotListenError: or ``OSError`` for a socket that cannot be made.
         """
-        if site.name in self._sites:
-            self._sites[site.name][0].site.resource = site.site.resource
-            return
-        if site.socket:
-            _check(site.socket)
-            _remove(site.socket)
-        port = await make_endpoint(self._reactor, site.endpoint).listen(site.site)
-        self._sites[site.name] = (site, port)
+        for site in sites:
+            if site.endpoint in self._sites:
+                open_site, port = self._sites[site.endpoint]
+                open_site.site.resource = site.site.resource
+                self._sites[site.endpoint] = (evolve(site, site=open_site.site), port)
+                continue
+            if site.socket:
+                _check(site.socket)
+                _remove(site.socket)
+            port = await make_endpoint(self._reactor, site.endpoint).listen(site.site)
+            self._sites[site.endpoint] = (site, port)
 
-    @property
-    def factories(self) -> Sequence[ESMTPFactory]:
-        """Who makes the SMTP sessions, of all listeners."""
-        return [factory for _, factory, _ in self._listeners.values()]
-
-    def end_sessions(self, bound: float, outcomes_bound: float) -> Deferred[Any]:
-        """
-        Refuse new clients; fires when all sessions are gone.
-
-        That is after ``bound`` seconds at the latest; after ``outcomes_bound`` seconds if a client has sent
-        its message and waits for what becomes of it.
-
-        The ports stay open: a 421 tells a client more than a closed port.
-        """
-        factories = self.factories
-        waiting = [factory.stop_sessions() for factory in factories]
-
-        def abort(*, concluding: bool) -> None:
-            for factory in factories:
-                factory.abort_sessions(concluding=concluding)
-
-        aborts = [
-            self._reactor.callLater(bound, abort, concluding=False),
-            self._reactor.callLater(outcomes_bound, abort, concluding=True),
-        ]
-
-        def ended(result: object) -> object:
-            for each in aborts:
-                if each.active():
-                    each.cancel()
-            return result
-
-        return DeferredList(waiting, consumeErrors=True).addBoth(ended)
+    async def keep(self, sites: Iterable[HttpPort]) -> None:
+        """Close all other sites."""
+        others = self._sites.keys() - {site.endpoint for site in sites}
+        await self._close([self._sites.pop(place)[1] for place in others])
 
     async def close(self) -> None:
         """Stop listening."""
-        ports = self._open.values()
+        await self._close([port for _, port in self._sites.values()])
+
+    async def _close(self, ports: Iterable[IListeningPort]) -> None:
         closing = DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         # A socket whose file was removed never reports that it is closed.
         await closing.addTimeout(_CLOSING, self._reactor).addErrback(

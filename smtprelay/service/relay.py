@@ -17,53 +17,35 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.task import LoopingCall
 
-from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config, SpoolSettings
-from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.dispatcher import Dispatcher
-from smtprelay.dispatch.dsn.delay_notice import Delays
-from smtprelay.dispatch.notices import EndNotices
-from smtprelay.dispatch.operator import OperatorActions
+from smtprelay.dispatch.lane_state import LaneStates
+from smtprelay.dispatch.reachability_watch import CHECK_EVERY
 from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
-from smtprelay.dispatch.unreachable import CHECK_EVERY, ReachabilityWatch
-from smtprelay.interfaces import Events, Provider
+from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
-from smtprelay.model.archive import RoutingTargets
 from smtprelay.model.message_id import id_maker
 from smtprelay.net.buffer_budget import MOST, Budget
-from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
-from smtprelay.policy.router import Router
-from smtprelay.providers.context import ProviderContext
-from smtprelay.providers.registry import task_places
-from smtprelay.service.build.bounces import OwnMessages
-from smtprelay.service.build.delivery import build_context, build_delays, build_notices, build_synchronous
-from smtprelay.service.build.http import control_site, http_sites
-from smtprelay.service.build.listeners import (
-    ListenerFactory,
-    PortalFactory,
-    Receiver,
-    policy_user,
-    route_match,
-)
-from smtprelay.service.build.providers import build_providers
-from smtprelay.service.build.webhook import build_notifier, build_webhook
+from smtprelay.service.build.http import Sites
+from smtprelay.service.build.running import Lasting, build
 from smtprelay.service.drain import Drain, why_draining
 from smtprelay.service.errors import StartFailed, explain, tell_failed
+from smtprelay.service.listeners import Listeners
 from smtprelay.service.periodic import LogWatch, PeriodicTask, every
 from smtprelay.service.ports import Ports
+from smtprelay.service.reload import NOT_READY, FileReloading, Reloader, unexpected_failure
 from smtprelay.service.retention import SWEEP_EVERY, Retention
 from smtprelay.service.spool import DatabaseRetry, SpoolOpener
 from smtprelay.service.threads import Threads
-from smtprelay.service.workers.sockets import Inherited, spoken
-from smtprelay.smtp.factory import ESMTPFactory
+from smtprelay.service.workers.sockets import Inherited, addresses_line
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics, watch_lag
-from smtprelay.web.captured_mail import Mailbox
-from smtprelay.web.context import Operations, Sources
+from smtprelay.web.captured_mail import CapturedMail
+from smtprelay.web.context import Operations, Reloaded, Sources
 
 __all__ = ["Relay", "StartFailed"]
 #: Seconds that sessions have to finish their message; Docker kills ten seconds after SIGTERM.
@@ -83,9 +65,10 @@ class Relay(Service):
     :param config: what :func:`smtprelay.config.load` gives.
     :param reactor: for its ports, connections and timers.
     :param events: get what happens, in addition to the metrics; default: Twisted's log.
-    :param mailbox: shown on the page, if there is one.
+    :param captured: mail shown on the page, if there is any.
     :param inherited: in a worker, the sockets where the relay listens; its control socket then takes requests
         that were admitted elsewhere.
+    :param load: reads the configuration again for a reload; it raises :class:`smtprelay.config.ConfigError`.
     :ivar metrics: with a registry of its own.
     :ivar since: when it was started, seconds since the epoch.
     :ivar started: fires when the relay is ready; fails with :class:`StartFailed`, nothing left open, and
@@ -100,10 +83,11 @@ class Relay(Service):
         reactor: Any,
         *,
         events: Sequence[Events] = (),
-        mailbox: Mailbox | None = None,
+        captured: CapturedMail | None = None,
         inherited: Inherited | None = None,
+        load: Callable[[], Config] | None = None,
     ) -> None:
-        self.config = config
+        self._config = config
         self.metrics = Metrics(seconds=reactor.seconds)
         if config.spool is not None:
             self.metrics.limits(config.spool.limit.bytes, config.spool.limit.deliveries)
@@ -117,7 +101,7 @@ class Relay(Service):
         self._reactor = reactor
         #: Of the mail and of all that waits; the nodes of a spool share its clock.
         self._clock = reactor
-        self._mailbox = mailbox
+        self._captured = captured
         self._memory = None if inherited is None else inherited.memory
         self._budget = Budget(MOST if self._memory is None else MOST // self._memory.workers)
         self._throttle = LoginThrottle(reactor, self._memory)
@@ -125,25 +109,33 @@ class Relay(Service):
         self._refusals = Refusals(reactor, self._events)
         self._log = LogWatch(events, self._events)
         self._inherited = inherited
-        self._ports = Ports(reactor, inherited)
+        self._listeners = Listeners(reactor, self._events, self._refusals, inherited)
+        self._ports = Ports(reactor)
         self._threads = Threads(reactor)
-        self._mime = ProcessMimeWorker(reactor, self._events, prefixes=task_places(config.providers.values()))
+        self._reloading = None if load is None else FileReloading(load, self._threads, self._events)
+        self._mime = ProcessMimeWorker(reactor, self._events)
+        self._deliveries = SynchronousDeliveries(
+            clock=reactor, events=self._events, defer_to_thread=self._threads.work, budget=self._budget
+        )
         self._every = partial(every, reactor, self._events)
-        self._retry = DatabaseRetry(reactor, self._events, self._open_sites)
-        self._providers: Mapping[str, Provider] = {}
-        self._reachability: ReachabilityWatch | None = None
         self._dispatcher: Dispatcher | None = None
-        self._operator: OperatorActions | None = None
+        self._reloader: Reloader | None = None
         self._drain: Drain | None = None
-        self._synchronous: SynchronousDeliveries | None = None
+        self._retention: Retention | None = None
         self._clocks: list[LoopingCall] = []
-        self._long_tasks: list[Retention | Delays] = []
         self._stopping = False
+        self._sites = Sites(self._ports, self._threads.login, inherited is not None)
+        self._retry = DatabaseRetry(config, reactor, self._events, self._sites, self.sources())
+
+    @property
+    def config(self) -> Config:
+        """The configuration that is in force."""
+        return self._config if self._reloader is None else self._reloader.running.config
 
     @property
     def addresses(self) -> Mapping[str, Any]:
         """Where it listens."""
-        return self._ports.addresses
+        return {**self._listeners.addresses, **self._ports.addresses}
 
     def startService(self) -> None:
         """Begin to start; :attr:`started` fires when that ends."""
@@ -168,121 +160,58 @@ class Relay(Service):
         try:
             await self._build()
         except Exception as error:
-            told = explain(error)
-            await self._stop(tell_failed(self._events, told))
+            failure = explain(error)
+            await self._stop(tell_failed(self._events, failure))
             self.running = False
-            raise told from error
-        self._events("relay.ready", listeners=spoken(self._ports.addresses))
+            raise failure from error
+        self._events("relay.ready", listeners=addresses_line(self.addresses))
 
     async def _build(self) -> None:
         """Build the stations, and open them when all are there."""
         opener = SpoolOpener(self.config, self._reactor, self._events, self._threads, self._retry)
         permits = self._permits = await opener.open(self._budget)
         spool = self.spool = None if self.config.spool is None else permits
-        self._clock = permits.clock or self._reactor
-        providers = ProviderContext(
+        clock = self._clock = self._deliveries.clock = permits.clock or self._reactor
+        lasting = Lasting(
             reactor=self._reactor,
             events=self._events,
-            defer_to_thread=self._threads.work,
+            spool=spool,
+            permits=permits,
+            clock=clock,
+            lanes=LaneStates(self._events),
+            new_id=id_maker(clock.seconds, secrets.randbits),
+            threads=self._threads,
             mime=self._mime,
-            hostname=self.config.hostname,
+            budget=self._budget,
+            throttle=self._throttle,
+            log=self._log,
+            deliveries=self._deliveries,
         )
-        self._providers = build_providers(self.config, providers) | build_webhook(self.config, providers)
-        self.metrics.known(tuple(self._providers))
-        context = build_context(self.config, permits, self._providers, self._clock, self._events)
-        reachability = self._reachability = ReachabilityWatch(
-            providers.reachabilities,
-            self._providers,
-            self._reactor,
-            self._events,
-            spool=permits.admin,
-            lanes=context.lanes,
+        running = build(self.config, lasting)
+        lease = (self.config.spool or SpoolSettings()).lease
+        dispatcher = self._dispatcher = Dispatcher(running.context, running.notices, lease=lease)
+        shared = self.config.spool is not None and self.config.spool.engine == "postgres"
+        self._drain = Drain(self._listeners, dispatcher, permits.admin, shared=shared, events=self._events)
+        reloader = self._reloader = Reloader(
+            running, lasting, dispatcher, self._listeners, self._sites, self.sources()
         )
-        router = Router([route_match(route) for route in self.config.routes], self._providers)
-        new_id = id_maker(self._clock.seconds, secrets.randbits)
-        notices = self._build_delivery(context, reachability, router, new_id)
-        factories = self._build_listeners(router, new_id)
         if spool is not None:
             await opener.recover(spool)
-        await reachability.begin()
-        await self._open_sites()
-        for listener, factory in factories:
-            await self._ports.open_listener(listener, factory)
-        self._begin(context, notices)
+        await reloader.open()
+        self._begin(permits, dispatcher)
+        if self._reloading is not None:
+            self._reloading.target = reloader
         self.metrics.ready(True)
 
-    def _build_delivery(
-        self,
-        context: DispatchContext,
-        reachability: ReachabilityWatch,
-        router: Router,
-        new_id: Callable[[], str],
-    ) -> EndNotices:
-        """Build what takes mail to the providers: from the spool, and while its client waits."""
-        config = self.config
-        post = OwnMessages(config, router, self._providers, new_id, self._clock)
-        notices = build_notices(config, context, post, build_notifier(config, new_id, self._clock))
-        lease = (config.spool or SpoolSettings()).lease
-        dispatcher = self._dispatcher = Dispatcher(context, notices, lease=lease)
-        self._operator = OperatorActions(context, notices.reporter, dispatcher, reachability)
-        shared = config.spool is not None and config.spool.engine == "postgres"
-        admin = context.spool.admin
-        self._drain = Drain(self._ports, dispatcher, admin, shared=shared, events=self._events)
-        if any(listener.delivery == "synchronous" for listener in config.listeners):
-            self._synchronous = build_synchronous(
-                context, notices, self.spool, self._threads.work, self._budget
-            )
-        return notices
-
-    def _build_listeners(
-        self, router: Router, new_id: Callable[[], str]
-    ) -> Sequence[tuple[Listener, ESMTPFactory]]:
-        portals = PortalFactory(
-            config=self.config,
-            router=router,
-            users=Users(map(policy_user, self.config.users), self._threads.login, self._reactor),
-            throttle=self._throttle,
-            receiver=Receiver(self.spool, self._synchronous, self._budget),
-            new_id=new_id,
-            clock=self._clock,
-        )
-        listeners = ListenerFactory(
-            config=self.config,
-            router=router,
-            portals=portals,
-            memory=self._memory,
-            reactor=self._reactor,
-            events=self._events,
-            refusals=self._refusals,
-        )
-        return [(listener, listeners.factory(listener)) for listener in self.config.listeners]
-
-    def _begin(self, context: DispatchContext, notices: EndNotices) -> None:
+    def _begin(self, permits: Spool, dispatcher: Dispatcher) -> None:
         """Begin to deliver, and start the periodic tasks."""
-        assert self._reachability is not None
-        assert self._dispatcher is not None
-        self._refusals.store = context.spool.refusals
-        tasks: list[PeriodicTask] = [
-            ("reachability", CHECK_EVERY, self._reachability.check_providers),
-            ("log", CHECK_EVERY, self._log.check),
-        ]
+        self._refusals.store = permits.refusals
+        tasks: list[PeriodicTask] = [("log", CHECK_EVERY, self._log.check)]
         if self.spool is not None and self.config.spool is not None:
-            retention = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
-            tasks += [("hold_rules", SWEEP_EVERY, self._apply_hold_rules), *retention.tasks]
-            self._long_tasks.append(retention)
-            delays = build_delays(self.config, context, notices.reporter)
-            if delays is not None:
-                tasks.append(("delays", delays.every, delays.check))
-                self._long_tasks.append(delays)
+            self._retention = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
+            tasks += [("hold_rules", SWEEP_EVERY, self._apply_hold_rules), *self._retention.tasks]
         self._clocks = [watch_lag(self._reactor, self.metrics), *(self._every(*each) for each in tasks)]
-        self._dispatcher.start()
-
-    async def _open_sites(self) -> None:
-        """Show on all sites what there is now."""
-        sources, parts = self.sources(), self._retry.parts
-        control = control_site(self.config, sources, parts, worker=self._inherited is not None)
-        for site in [*http_sites(self.config, sources, self._threads.login, parts), control]:
-            await self._ports.open_site(site)
+        dispatcher.start()
 
     def sources(self) -> Sources:
         """Return what the sites show."""
@@ -294,16 +223,15 @@ class Relay(Service):
             refusals=self._refusals,
             operations=Operations(
                 lanes=None if self._permits is None else self._permits.admin,
-                operator=self._operator,
                 draining=self._drain,
-                targets=RoutingTargets.of(self.config),
+                reloading=self._reloading,
             ),
-            mailbox=self._mailbox,
+            captured=self._captured,
         )
 
     def listeners(self) -> Sequence[Mapping[str, Any]]:
         """Return one JSON object for each listener."""
-        return self._ports.described()
+        return self._listeners.described()
 
     def log_trouble(self) -> LogTrouble | None:
         """Return why the log cannot be written, if so."""
@@ -332,11 +260,26 @@ class Relay(Service):
         self._events("relay.warning", text=f"the system clock was set {where} by {abs(seconds):.0f} seconds")
         if not self.started.called:
             return
-        if self._reachability is not None:
-            self._reachability.clock_stepped(seconds)
-        for each in (self._synchronous, self._dispatcher):
-            if each is not None and self._clock is self._reactor:
-                each.clock_stepped(seconds)
+        if self._reloader is not None:
+            self._reloader.running.reachability.clock_stepped(seconds)
+        if self._dispatcher is not None and self._clock is self._reactor:
+            self._deliveries.clock_stepped(seconds)
+            self._dispatcher.clock_stepped(seconds)
+
+    def hang_up(self) -> None:
+        """Reload the configuration because of SIGHUP."""
+        if self._reloading is not None:
+            Deferred.fromCoroutine(self._reloading.hang_up()).addErrback(unexpected_failure, self._events)
+
+    async def reload(self, config: Config) -> Reloaded:
+        """
+        Go on with another configuration without dropping a session; return what it has changed.
+
+        :raises ReloadFailed: nothing has changed.
+        """
+        if self._reloader is None:
+            raise NOT_READY
+        return await self._reloader.use(config)
 
     async def _apply_hold_rules(self) -> None:
         """Apply the hold rules that other nodes have made."""
@@ -355,22 +298,23 @@ class Relay(Service):
         self._events("relay.stop", reason=reason)
         for call in self._clocks:
             call.stop()
-        if self._reachability is not None:
-            self._reachability.stop()
-        for task in self._long_tasks:
-            task.stopping = True
+        if self._retention is not None:
+            self._retention.stopping = True
+        if self._reloader is not None:
+            self._reloader.stop()
         self._throttle.stop()
-        outcomes_bound = SESSIONS_BOUND if self._synchronous is None else OUTCOMES_BOUND
-        stopping = [self._ports.end_sessions(SESSIONS_BOUND, outcomes_bound)]
-        if self._synchronous is not None:
-            stopping.append(self._synchronous.stop(ATTEMPTS_BOUND))
+        synchronous = any(listener.delivery == "synchronous" for listener in self.config.listeners)
+        stopping = [
+            self._listeners.end_sessions(SESSIONS_BOUND, OUTCOMES_BOUND if synchronous else SESSIONS_BOUND),
+            self._deliveries.stop(ATTEMPTS_BOUND),
+        ]
         if self._dispatcher is not None:
             stopping.append(self._dispatcher.stop(ATTEMPTS_BOUND))
         await DeferredList(stopping)
-        await self._ports.close()
+        await DeferredList([self._listeners.close(), Deferred.fromCoroutine(self._ports.close())])
         self._refusals.stop()
-        for provider in self._providers.values():
-            await provider.close()
+        if self._reloader is not None:
+            await self._reloader.close()
         await self._mime.stop()
         if self._permits is not None:
             closing = Deferred.fromCoroutine(self._leave(self._permits))

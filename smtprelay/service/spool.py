@@ -16,10 +16,11 @@ from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import Spool
 from smtprelay.net.buffer_budget import Budget
-from smtprelay.service.build.webhook import webhook_rate_limits
+from smtprelay.service.build.http import Sites
+from smtprelay.service.build.running import rate_limits
 from smtprelay.service.errors import CONFIG, StartFailed
 from smtprelay.service.threads import Threads
-from smtprelay.spool.engines.filesystem import on_forgetful
+from smtprelay.spool.engines.filesystem import volatile_file_system
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.sqlite import open_sqlite
@@ -31,7 +32,7 @@ from smtprelay.web.api import api_routes
 from smtprelay.web.context import Operations, Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
 from smtprelay.web.router import ApiRoute
-from smtprelay.web.site import PARTS, Parts
+from smtprelay.web.site import PARTS
 
 T = TypeVar("T")
 
@@ -45,19 +46,17 @@ class DatabaseRetry:
     """
     Tries again what needs a database, until that can be reached.
 
-    :param waits: called before each wait; :attr:`complaint` says why.
+    :param sites: where it shows that it waits.
+    :param sources: what they serve meanwhile: the API answers 503 where it would need the spool.
     :ivar complaint: why it waits; ``""`` if it does not.
     """
 
+    _config: Config
     _clock: Any
     _events: Events
-    _waits: Callable[[], Awaitable[object]]
+    _sites: Sites
+    _sources: Sources
     complaint: str = field(default="", init=False)
-
-    @property
-    def parts(self) -> Parts:
-        """What the sites serve now: while it waits the API says so where it would need the spool."""
-        return {**PARTS, "api": self._routes} if self.complaint else PARTS
 
     def _routes(self, sources: Sources) -> Sequence[ApiRoute]:
         async def away(_request: ApiRequest) -> ApiResponse:
@@ -83,7 +82,7 @@ class DatabaseRetry:
                 self.complaint = ""
                 return result
             self._events("spool.unavailable", reason=self.complaint, seconds=delay)
-            await self._waits()
+            await self._sites.show(self._config, self._sources, {**PARTS, "api": self._routes})
             await deferLater(self._clock, delay)
             delay = min(2 * delay, _LONGEST)
 
@@ -107,10 +106,7 @@ class SpoolOpener:
         :raises SpoolFault: it cannot be used; so :class:`SpoolBusy` and ``OSError``.
         """
         settings = self._config.spool
-        rate_limits = {name: each.rate_limit for name, each in self._config.providers.items()}
-        options = SpoolOptions(
-            rate_limits=rate_limits | webhook_rate_limits(self._config), events=self._events
-        )
+        options = SpoolOptions(rate_limits=rate_limits(self._config), events=self._events)
         if settings is None:
             return open_memory(options, clock=self._reactor)
         limit = settings.limit
@@ -123,7 +119,7 @@ class SpoolOpener:
         )
         spool = await self._retry.until_there(lambda: self._opened(settings, options))
         if settings.engine == "sqlite":
-            forgets = await self._threads.work(on_forgetful, settings.path)
+            forgets = await self._threads.work(volatile_file_system, settings.path)
             if forgets:
                 self._events("relay.warning", text=f"the spool {settings.path} lies on {forgets}")
         return spool

@@ -18,8 +18,8 @@ class ProviderSettings:
     In a provider's own class ``type`` is a :class:`~typing.Literal` of one word.
 
     :ivar type: the kind of provider; it decides which other settings there are.
-    :ivar rate: most requests (a smarthost: mails) per time; with several rates, all of them
-        apply.
+    :ivar rate: most requests (a smarthost: mails) per time; with several rates, all of them apply.
+        Example: ``[30/min, 100/h]``.
     :ivar concurrency: most requests, or connections, at once.
     :ivar limits: limits of one message. Default: those that the provider documents.
     """
@@ -51,6 +51,7 @@ class RemoteProviderSettings(ProviderSettings):
 
     :ivar timeout: time limit for each step of a request: connect, wait for the answer, read it.
     :ivar ca: PEM file with certificates to trust in addition to those of the system.
+        Example: ``extra-ca.pem``.
     """
 
     timeout: values.TimeLimit = 30.0
@@ -62,7 +63,8 @@ class HttpProviderSettings(RemoteProviderSettings):
     """
     Settings of all providers with an HTTP API.
 
-    :ivar endpoint: URL of the API. Default: the provider's own. ``http://`` only on loopback.
+    :ivar endpoint: URL of the API; ``http://`` only on loopback. Default: the provider's own.
+        Example: ``https://api.example.com``.
     """
 
     endpoint: values.Url | None = None

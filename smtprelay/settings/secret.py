@@ -183,11 +183,11 @@ class _File:
         return text
 
     def warnings(self) -> Sequence[str]:
-        told = [f"file {self._path}: {self._removed} removed"] if self._removed else []
+        warnings = [f"file {self._path}: {self._removed} removed"] if self._removed else []
         with suppress(OSError):
             if self._is_open():
-                told.append(f"file {self._path}: every user of this machine can read it: run chmod o-r")
-        return told
+                warnings.append(f"file {self._path}: every user of this machine can read it: run chmod o-r")
+        return warnings
 
     def _is_open(self) -> bool:
         """Return whether others can read the file and its folders."""

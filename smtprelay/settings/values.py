@@ -2,16 +2,17 @@
 Parsers and types of single settings: ``5m``, ``25MiB``, ``30/min``, ``10.0.0.0/8``, ``<2MiB``. Pure.
 
 Each ``parse_…`` returns a plain Python value or raises ``ValueError`` with a sentence that says what is
-expected. The types at the end carry their parser, where :mod:`~smtprelay.config.from_tree` finds it.
+expected. The types at the end carry their :class:`Notation`, which says all that the configuration has to
+know of them.
 """
 
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, get_args
 
-from attrs import frozen
+from attrs import field, frozen
 
 from smtprelay.model import units
 from smtprelay.model.route import Window
@@ -34,6 +35,32 @@ _NAME: Final = re.compile(r"[^\s\x00-\x1f\x7f]{1,100}")
 #: Characters that no setting needs and that must not get into a log, a path or SMTP.
 CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _URL: Final = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
+
+
+@frozen
+class Notation:
+    """
+    How a value is written in the file; it annotates the type of a setting.
+
+    :ivar parse: returns the value of a word, or raises ``ValueError`` with a sentence for people.
+    :ivar words: what is expected, with its constraint, for people.
+    :ivar unit: the units that it is given in.
+    :ivar spell: returns what the file has for a value.
+    :ivar json: the types that it has in the file, to an editor: 512 and 0.05 are numbers.
+    :ivar hidden: the value is never shown.
+    """
+
+    parse: Callable[[str], Any]
+    words: str
+    unit: str = field(default="", kw_only=True)
+    spell: Callable[[Any], Any] = field(default=lambda value: value, kw_only=True)
+    json: tuple[str, ...] = field(default=("string", "number"), kw_only=True)
+    hidden: bool = field(default=False, kw_only=True)
+
+
+def notation_of(kind: Any) -> Notation | None:
+    """Return the notation that annotates a type, ``None`` if there is none."""
+    return next((part for part in get_args(kind) if isinstance(part, Notation)), None)
 
 
 @frozen
@@ -178,8 +205,8 @@ def parse_pattern(text: str) -> str:
     if not _PATTERN.fullmatch(text):
         domain = text.lstrip("@")
         hint = f' - did you mean "*@{domain}"?' if "." in domain and _DOMAIN.fullmatch(domain) else ""
-        told = f'"{shortened(text)}" is neither an address nor a pattern such as *@example.com'
-        raise ValueError(told + hint)
+        problem = f'"{shortened(text)}" is neither an address nor a pattern such as *@example.com'
+        raise ValueError(problem + hint)
     return text
 
 
@@ -222,35 +249,83 @@ def resolve(text: str, folder: Path) -> str:
     return str(folder / text)
 
 
+def _spell_size_range(value: SizeRange) -> str:
+    if value.smallest is None:
+        most = value.largest or 0
+        targets = (f"<={units.spell_size(most)}", f"<{units.spell_size(most + 1)}")
+    else:
+        targets = (f">={units.spell_size(value.smallest)}", f">{units.spell_size(value.smallest - 1)}")
+    return next((way for way in targets if way.endswith("B")), f"{targets[0]}B")
+
+
+def _spell_number(value: float) -> float:
+    return int(value) if value.is_integer() else value
+
+
+def _spell_network(value: IPv4Network | IPv6Network) -> str:
+    return str(value.network_address if value.num_addresses == 1 else value)
+
+
+def _spell_rate(value: Window) -> str:
+    span = units.spell_duration(value.seconds)
+    count = units.spell_size(value.count) if value.unit == "bytes" else value.count
+    return f"{count}/{span[1:] if span[:-1] == '1' else span}".replace("/m", "/min")
+
+
+def _time(parse: Callable[[str], Any], words: str, spell: Callable[[Any], Any]) -> Notation:
+    return Notation(parse, words, unit="ms, s, m, h, d", spell=spell)
+
+
+def _size(parse: Callable[[str], Any], words: str, spell: Callable[[Any], Any]) -> Notation:
+    return Notation(parse, words, unit="KB, MB, GB (powers of 1000), KiB, MiB, GiB (of 1024)", spell=spell)
+
+
 #: Seconds.
-Duration = Annotated[float, units.parse_duration]
-TimeLimit = Annotated[float, parse_time_limit]
+Duration = Annotated[float, _time(units.parse_duration, "duration (30s, 5m, 4h, 2d)", units.spell_duration)]
+TimeLimit = Annotated[float, _time(parse_time_limit, "duration (30s, 5m, 4h)", units.spell_duration)]
 #: Seconds; ``None`` is ``never``.
-Expiry = Annotated[float | None, parse_expiry]
+Expiry = Annotated[
+    float | None,
+    _time(
+        parse_expiry,
+        "duration (30s, 5m, 4h, 2d), or never",
+        lambda value: "never" if value is None else units.spell_duration(value),
+    ),
+]
 #: Bytes.
-Size = Annotated[int, units.parse_size]
-Sizes = Annotated[SizeRange, parse_size_range]
-Rate = Annotated[Window, parse_rate]
+Size = Annotated[int, _size(units.parse_size, "size (10MB, 25MiB)", units.spell_size)]
+Sizes = Annotated[SizeRange, _size(parse_size_range, "range of sizes (<2MiB, >=2MiB)", _spell_size_range)]
+Rate = Annotated[
+    Window, Notation(parse_rate, "rate (30/min, 100/h, 25/10s)", unit="s, min, h, d", spell=_spell_rate)
+]
 #: From 0.0 to 1.0.
-Share = Annotated[float, parse_share]
+Share = Annotated[
+    float, Notation(parse_share, "share (5%, 0.05)", unit="%", spell=lambda value: f"{value * 100:g}%")
+]
 #: At least 1.
-Count = Annotated[int, parse_count]
-Port = Annotated[int, parse_port]
-Factor = Annotated[float, parse_factor]
-Flag = Annotated[bool, parse_bool]
-Network = Annotated[IPv4Network | IPv6Network, parse_network]
-Address = Annotated[str, parse_address]
-SenderOrAddress = Annotated[str, parse_sender_or_address]
-Pattern = Annotated[str, parse_pattern]
+Count = Annotated[int, Notation(parse_count, "number from 1", json=("integer",))]
+Port = Annotated[int, Notation(parse_port, "port from 1 to 65535", json=("integer",))]
+Factor = Annotated[
+    float, Notation(parse_factor, "factor from 1 to 100", spell=_spell_number, json=("number",))
+]
+Flag = Annotated[bool, Notation(parse_bool, "true or false", json=("boolean",))]
+Network = Annotated[
+    IPv4Network | IPv6Network,
+    Notation(parse_network, "network (10.0.0.0/8, ::1)", spell=_spell_network),
+]
+Address = Annotated[str, Notation(parse_address, "mail address")]
+SenderOrAddress = Annotated[str, Notation(parse_sender_or_address, "sender, or mail address")]
+Pattern = Annotated[str, Notation(parse_pattern, "pattern (*, *@example.com), or mail address")]
 #: Without a dot at its end.
-Domain = Annotated[str, parse_domain]
-Host = Annotated[str, parse_host]
+Domain = Annotated[str, Notation(parse_domain, "host or domain name")]
+Host = Annotated[str, Notation(parse_host, "host name or IP address")]
 #: A name in other settings, the log and the metrics.
-Name = Annotated[str, parse_name]
-Url = Annotated[str, parse_url]
+Name = Annotated[str, Notation(parse_name, "name without spaces")]
+Url = Annotated[str, Notation(parse_url, "URL")]
 #: Any text.
-Text = Annotated[str, str]
-#: An absolute path; the file may be missing.
-FilePath = Annotated[str, "the path of a file"]
+Text = Annotated[str, Notation(str, "text")]
+#: An absolute path; the file may be missing. It begins in the folder of the configuration, so
+#: :mod:`smtprelay.config.references` parses it.
+FilePath = Annotated[str, Notation(str, "path of a file")]
 #: The same for a folder, which is created if it is missing.
-FolderPath = Annotated[str, "the path of a folder"]
+FolderPath = Annotated[str, Notation(str, "path of a folder")]

@@ -14,7 +14,7 @@ def offers_tls(settings: ListenerSettings, *, secure: bool) -> bool:
 
 
 def offers_login(settings: ListenerSettings, *, secure: bool) -> bool:
-    """Tell whether AUTH is available; without TLS only if the operator said so (RFC 4954 §4)."""
+    """Tell whether AUTH is available; without TLS only if the operator allows it (RFC 4954 §4)."""
     return bool(settings.mechanisms) and (secure or settings.auth_allow_plaintext)
 
 

@@ -117,7 +117,7 @@ class ESMTPFactory(ServerFactory):
             self.turn_away()
             self._stopped.addCallback(lambda _: self._stop_refusals())
             for session in [*self._sessions, *self._turned_away]:
-                session.hurry()
+                session.limit_silence()
             if not self._sessions and not self._stopped.called:
                 self._stopped.callback(None)
         waiting: Deferred[None] = Deferred()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 LINGER: Final = 10.0
 
 #: Seconds of silence after which a client is cut while the relay stops, also within a message.
-HURRY: Final = 3.0
+SHORT_SILENCE: Final = 3.0
 
 #: Commands whose refusal makes others be refused, too; and commands whose success ends that.
 _CAUSES: Final = frozenset({"AUTH", RESPONSE, "MAIL", "RCPT", "DATA"})
@@ -122,7 +122,7 @@ class ESMTP(Protocol):
         self._why = self._why or connection_end(reason.value)
         if reason.check(TLSError):
             self._why = failed_handshake(self._why, self._settings.tls_profile)
-            self._refused("STARTTLS", reply.unsaid(self._why, "tls-handshake"))
+            self._refused("STARTTLS", reply.not_sent(self._why, "tls-handshake"))
         self._deadline.cancel()
         self._advance()
         if not self._session.input.octets:
@@ -153,9 +153,9 @@ class ESMTP(Protocol):
         self._session.dismiss(farewell)
         self._advance()
 
-    def hurry(self) -> None:
+    def limit_silence(self) -> None:
         """From now on cut the connection after a short silence."""
-        self._deadline.hurry(HURRY)
+        self._deadline.limit_silence(SHORT_SILENCE)
 
     @property
     def concludes(self) -> bool:
@@ -224,7 +224,7 @@ class ESMTP(Protocol):
 
     def _leave_smtp(self, event: Foreign | Signal) -> None:
         if isinstance(event, Foreign):
-            self._refused(UNKNOWN, reply.unsaid(event.reason, "protocol"))
+            self._refused(UNKNOWN, reply.not_sent(event.reason, "protocol"))
             self._close(event.reason)
         elif event is Signal.UPGRADE:
             self._start_tls()
@@ -256,7 +256,7 @@ class ESMTP(Protocol):
         self._replies.append(octets)
 
     def _refused(self, verb: str, refusal: Reply) -> None:
-        self.factory.refusals.tell(verb, refusal, self._session.said, self._responder, self._cause)
+        self.factory.refusals.tell(verb, refusal, self._session.last_line, self._responder, self._cause)
 
     def _flush(self) -> None:
         if self._replies:

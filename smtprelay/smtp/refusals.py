@@ -148,16 +148,16 @@ class Refusals(RefusedMail):
         self._timer: IDelayedCall | None = None
         self._stopped = False
 
-    def tell(self, verb: str, reply: Reply, said: bytes, responder: "Responder", cause: str) -> None:
+    def tell(self, verb: str, reply: Reply, line: bytes, responder: "Responder", cause: str) -> None:
         """
         Report one negative reply.
 
         :param verb: that it answers, or one of the words of :mod:`smtprelay.smtp.events`.
-        :param said: the client's last line.
+        :param line: the client's last line.
         :param cause: the command that was refused before in the same transaction, or ``""``.
         """
         client, login = responder.client, responder.failed_login()
-        command = command_shown(said) if said else ""
+        command = command_shown(line) if line else ""
         stage = _stage(verb, reply, command)
         user = login.user if login else client.user
         row = self._row(client, reply, command, user, _domain(stage, command, responder.sender))

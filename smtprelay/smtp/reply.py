@@ -143,7 +143,7 @@ def not_ready(hostname: str) -> Reply:
     return _reply(421, "4.3.2", f"{hostname} Not ready yet, try again later", "not-ready")
 
 
-def unsaid(text: str, rule: str) -> Reply:
+def not_sent(text: str, rule: str) -> Reply:
     """Return what a client is refused without a word to it, for the record; its code is 0."""
     return _reply(0, "", text, rule)
 

@@ -82,7 +82,7 @@ class Responder:
         return failed
 
     def forget(self, tls: str) -> None:
-        """Begin anew within TLS: forget what the client said in plain text."""
+        """Begin anew within TLS: forget what the client sent in plain text."""
         self.leave()
         self.client = Client(address=self.client.address, listener=self.client.listener, tls=tls)
         # A client that knows STARTTLS speaks ESMTP, even if it does not send EHLO again.
@@ -127,11 +127,11 @@ class Responder:
             return greeting
         return self._ask(greeting, self._admission.delivery.client_is, self.client)
 
-    def _name(self, said: str) -> str:
+    def _name(self, name: str) -> str:
         """Return what a client calls itself, or a word for what is no name."""
-        if is_domain(said) and "?" not in said:
-            return said
-        self._tell("session.helo", helo=said)
+        if is_domain(name) and "?" not in name:
+            return name
+        self._tell("session.helo", helo=name)
         return UNNAMED
 
     def _handle_rset(self, _command: Command) -> ReplyOrDeferred:

@@ -97,10 +97,10 @@ class Session:
     :param secure: TLS is spoken already.
     :param bare_newlines: the client may end its lines by a bare LF, if it does from the beginning.
     :ivar pending: the event that waits for its answer, ``""`` for none.
-    :ivar closed: nothing more will be read or said.
+    :ivar closed: nothing more will be read or sent.
     :ivar input: input that no event has returned yet; it may be half a line.
     :ivar decoder: of the message that is being received, or ``None``.
-    :ivar said: the last line of the client, or its beginning if it was none.
+    :ivar last_line: the last line of the client, or its beginning if it was none.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Session:
         self._errors = 0
         self._junk = 0.0
         self._commands = 0
-        self.said = b""
+        self.last_line = b""
 
     @property
     def concludes(self) -> bool:
@@ -240,12 +240,12 @@ class Session:
             line = self.input.line(login=challenged)
         except Refused as refused:
             self._fresh = False
-            self.said = b"AUTH" if challenged else self.input.latest
+            self.last_line = b"AUTH" if challenged else self.input.latest
             return self._own(events.RESPONSE if challenged else events.UNKNOWN, refused.reply)
         if line is None:
             return Signal.NEED_DATA
         self._fresh = False
-        self.said = b"AUTH" if challenged else line
+        self.last_line = b"AUTH" if challenged else line
         return self._understand(line)
 
     def _end(self, event: Event) -> Event:

@@ -57,5 +57,5 @@ _MODERN: Final = {
 def failed_handshake(words: str, profile: str) -> str:
     """Return why TLS failed with a listener's ``profile``, as a sentence; ``words`` are OpenSSL's."""
     known = _HANDSHAKES if profile == "legacy" else {**_HANDSHAKES, **_MODERN}
-    told = next((sentence for key, sentence in known.items() if key in words), "")
-    return f"TLS failed: {told or words}"
+    reason = next((sentence for key, sentence in known.items() if key in words), "")
+    return f"TLS failed: {reason or words}"

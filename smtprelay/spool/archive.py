@@ -51,8 +51,8 @@ class SpoolArchive(SpoolPart):
         for rule in applied.holds:
             self._events("hold_rule.added", rule=rule.id, who=who, why=rule.reason)
         for each in applied.suspended:
-            told = {"provider": each.provider, "lane": "", "action": "suspend", "who": who}
-            self._events("lane.changed", **told, why=each.reason)
+            fields = {"provider": each.provider, "lane": "", "action": "suspend", "who": who}
+            self._events("lane.changed", **fields, why=each.reason)
         self._context.wake()
         return applied
 
@@ -60,9 +60,9 @@ class SpoolArchive(SpoolPart):
         """Take messages in; return for each whether it was new, or what prevents it."""
         doing = [self._writer.do(partial(import_.put, item=each)) for each in items]
         results = await DeferredList(doing, consumeErrors=True)
-        told = [result if done else getattr(result, "value", result) for done, result in results]
+        outcomes = [result if done else getattr(result, "value", result) for done, result in results]
         taken = []
-        for each, result in zip(items, told, strict=True):
+        for each, result in zip(items, outcomes, strict=True):
             message = each.archived.id
             self._idle.pop(message, None)
             if result is True:
@@ -72,7 +72,7 @@ class SpoolArchive(SpoolPart):
         self._tell("queue.imported", taken, who=who)
         if taken:
             self._context.wake()
-        return told
+        return outcomes
 
     async def put_piece(self, message: str, n: int, content: bytes) -> bool:
         """Take the n-th piece of a body in; ``False`` if there is such a message already."""

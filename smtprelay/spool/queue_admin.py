@@ -78,8 +78,8 @@ class SpoolQueueAdmin(QueuePart):
         )
         edited = await editing.step(mark)
         if edited.count and not change.dry_run:
-            told = {"who": change.who, "action": change.action, "why": change.why}
-            self._events("queue.edited", **told, ids=", ".join(edited.ids), count=edited.count)
+            fields = {"who": change.who, "action": change.action, "why": change.why}
+            self._events("queue.edited", **fields, ids=", ".join(edited.ids), count=edited.count)
             self._context.wake()
         return edited
 
@@ -106,7 +106,7 @@ class SpoolQueueAdmin(QueuePart):
 
     async def note_reachability(self, provider: str, trouble: Unreachable | None) -> bool:
         """Record that this node cannot reach a provider, or reaches it again; then its mail is due."""
-        alone = await self._writer.do(partial(note_reachability, provider=provider, trouble=trouble))
+        first_or_last = await self._writer.do(partial(note_reachability, provider=provider, trouble=trouble))
         if trouble is None:
             self._context.wake()
-        return alone
+        return first_or_last

@@ -2,10 +2,10 @@
 An open spool: the mail's way through it, on a writer and a reader, and its other parts.
 
 Which database it is, and on which threads, is the engine's business (:mod:`smtprelay.spool.engines.sqlite`,
-:mod:`smtprelay.spool.engines.memory`); what an operation does is said in the modules of that name.
+:mod:`smtprelay.spool.engines.memory`); the modules of their names describe the operations.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -17,7 +17,7 @@ from smtprelay.model.attempt import Claim, ClaimBatch, NewMessage, Settlement
 from smtprelay.model.message import Delivery, Draft, Planned
 from smtprelay.model.permit import Feedback, Permit
 from smtprelay.model.queue import FINAL
-from smtprelay.model.route import Window
+from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.archive import SpoolArchive
 from smtprelay.spool.body import with_bodies
 from smtprelay.spool.engines.engine import Engine
@@ -34,7 +34,7 @@ from smtprelay.spool.receive.capacity import Capacity
 from smtprelay.spool.receive.incoming import SpoolIncoming
 
 #: Deliveries whose times are put right in one transaction.
-_PULLED: Final = 500
+_SHIFTED: Final = 500
 
 
 class QueueSpool(QueuePart):
@@ -111,11 +111,11 @@ class QueueSpool(QueuePart):
 
     async def recover(self) -> int:
         """Put back what this node held when it died; return how many deliveries."""
-        return (await self._writer.do(recover.recover)).told(self._events)
+        return (await self._writer.do(recover.recover)).report(self._events)
 
     async def release(self) -> int:
         """Put back what this node holds, because it stops; return how many deliveries."""
-        return (await self._writer.do(recover.put_back_own)).told(self._events)
+        return (await self._writer.do(recover.put_back_own)).report(self._events)
 
     async def change_rate(self, provider: str, windows: tuple[Window, ...]) -> None:
         """Let this node ask ``provider`` at another rate from now on; what went already counts."""
@@ -124,12 +124,17 @@ class QueueSpool(QueuePart):
         await self._writer.do(partial(claim.recheck, provider=provider))
         self.wake()
 
+    async def reconfigure(self, rate_limits: Mapping[str, RateLimit]) -> None:
+        """Let this node ask these providers from now on, and no others."""
+        await self._writer.do(partial(recover.reconfigure, rate_limits=dict(rate_limits)))
+        self.wake()
+
     async def clock_stepped(self, seconds: float) -> None:
         """Shift stored times by ``seconds``: the system clock was changed."""
         if self.clock is not None:
             return
         await self._writer.do(partial(clock_step.shift_lanes, seconds=seconds))
-        while await self._writer.do(partial(clock_step.pull, seconds=-seconds, limit=_PULLED)):
+        while await self._writer.do(partial(clock_step.shift_deliveries, seconds=-seconds, limit=_SHIFTED)):
             pass
 
     async def close(self) -> None:

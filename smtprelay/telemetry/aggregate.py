@@ -49,22 +49,22 @@ class Gathered(Collector):
 
     def __init__(self, own: CollectorRegistry) -> None:
         self._own = own
-        self._told: dict[int, list[Metric]] = {}
+        self._metrics: dict[int, list[Metric]] = {}
         self._departed: list[Metric] = []
 
     def take(self, worker: int, exposition: str) -> None:
         """Replace what is known of a worker by its exposition, in Prometheus' text format."""
-        told = text_string_to_metric_families(exposition)
-        self._told[worker] = [metric for metric in told if metric.name != _OURS]
+        metrics = text_string_to_metric_families(exposition)
+        self._metrics[worker] = [metric for metric in metrics if metric.name != _OURS]
 
-    def depart(self, worker: int) -> None:
+    def worker_ended(self, worker: int) -> None:
         """Keep the counters of a worker that has ended, and drop its gauges."""
-        counted = [each for each in self._told.pop(worker, ()) if each.type in _GROWING]
+        counted = [each for each in self._metrics.pop(worker, ()) if each.type in _GROWING]
         self._departed = list(_added([*self._departed, *counted]))
 
     def collect(self) -> Iterator[Metric]:
         """Give each metric once, added up."""
-        return _added(chain(self._departed, *self._told.values(), self._own.collect()))
+        return _added(chain(self._departed, *self._metrics.values(), self._own.collect()))
 
 
 def _added(metrics: Iterable[Metric]) -> Iterator[Metric]:

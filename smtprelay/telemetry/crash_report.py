@@ -1,5 +1,5 @@
 """
-What is said of an unexpected error: one line that names where the traceback is.
+The text for an unexpected error: one line that names where the traceback is.
 
 Standard library only: the commands import it, too.
 """
@@ -21,9 +21,9 @@ def unexpected(error: BaseException | None, *, logged: bool = False) -> str:
 
     :param logged: the traceback is in the log, and is not written into a file.
     """
-    said = " ".join(f"{type(error).__name__}: {error}".split())
+    text = " ".join(f"{type(error).__name__}: {error}".split())
     where = "the traceback in the log" if logged else _kept(error)
-    return f"unexpected error: {said}; please report it with {where}"
+    return f"unexpected error: {text}; please report it with {where}"
 
 
 def _kept(error: BaseException | None) -> str:

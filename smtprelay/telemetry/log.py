@@ -29,18 +29,18 @@ class EventKind:
 
     :ivar level: ``None`` for what only the metrics hear.
     :ivar text: a format string over the event's fields, for people.
-    :ivar unsaid: the fields that ``text`` does not have, divided by blanks.
+    :ivar other_fields: the fields that ``text`` does not have, divided by blanks.
     """
 
     level: LogLevel | None
     text: str
-    unsaid: str = ""
+    other_fields: str = ""
 
     @property
     def fields(self) -> frozenset[str]:
         """All fields that it may have beside ``worker``, the number of the worker that reports it."""
-        said = {name for _, name, _, _ in Formatter().parse(self.text) if name}
-        return frozenset({*said, *self.unsaid.split()} - {"worker"})
+        in_text = {name for _, name, _, _ in Formatter().parse(self.text) if name}
+        return frozenset({*in_text, *self.other_fields.split()} - {"worker"})
 
 
 #: All events: level, name, text, and behind the bar the fields that the text does not have. Of the level
@@ -61,6 +61,8 @@ info log.reopened: SIGHUP: the log continues in {file}
 warn log.writable: the log can be written again, {lines} lines are missing
 warn relay.warning: {text} | exc
 info config.effective: the effective configuration | settings
+info config.reloaded: {who} has reloaded the configuration: {changes}
+error config.rejected: the relay goes on as it was, the new configuration cannot be used: {reason} | who
 
 debug session.open: {listener}: {client} connected
 debug session.close: {listener}: {client} left after {seconds:.1f} s: {reason}
@@ -127,8 +129,8 @@ _DECLARATION: Final = re.compile(r"^(\w+) ([\w.]+): (.+?)(?:\s+\| (.+))?$", re.M
 
 #: Every event, by its name.
 EVENTS: Final[dict[str, EventKind]] = {
-    name: EventKind(None if level == "count" else LogLevel.levelWithName(level), text, unsaid)
-    for level, name, text, unsaid in _DECLARATION.findall(_EVENTS)
+    name: EventKind(None if level == "count" else LogLevel.levelWithName(level), text, other_fields)
+    for level, name, text, other_fields in _DECLARATION.findall(_EVENTS)
 }
 
 #: Takes the fields of one kind of event.
@@ -165,6 +167,9 @@ class Log:
             for event, kind in EVENTS.items()
             if kind.level is not None and kind.level >= levels.of(namespace(event))
         }
+        observer: Any = self._observer
+        if isinstance(observer, LogWriter):
+            observer.use(levels)
 
     def reopen(self) -> str:
         """Continue in the file that has the log's name now; return it, ``""`` if the log is no file."""
@@ -196,11 +201,11 @@ class Log:
             known = (self._writer(event, LogLevel.warn), _ALL_FIELDS)
         write, text = known
         open_fields = redacted({**fields, **self._more} if self._more else fields)
-        told = open_fields
+        shown = open_fields
         if "exc" in fields:
             open_fields["exc"] = whole = flattened(open_fields["exc"])
-            told = {**open_fields, "exc": whole.rpartition("\n")[2]}
-        write(_message(event, text, told), open_fields)
+            shown = {**open_fields, "exc": whole.rpartition("\n")[2]}
+        write(_message(event, text, shown), open_fields)
 
     def _writer(self, event: str, level: Any) -> "_Write":
         """Return what writes ``event``; a :class:`LogWriter` is called directly, which is faster."""

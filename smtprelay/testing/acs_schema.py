@@ -142,8 +142,8 @@ class SchemaError(ValueError):
             return {"message": str(_wrong(place))}
         if how == "target":
             return {"target": place}
-        told = [{"code": self.code, "message": f"{each} is invalid"} for each in self.addresses.values()]
-        return {"details": told}
+        details = [{"code": self.code, "message": f"{each} is invalid"} for each in self.addresses.values()]
+        return {"details": details}
 
 
 def check_send(request: object) -> None:

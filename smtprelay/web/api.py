@@ -14,9 +14,9 @@ from smtprelay.version import VERSION
 from smtprelay.web.archive import archive_routes, check_routes
 from smtprelay.web.attention import attention
 from smtprelay.web.auth import COOKIE
-from smtprelay.web.captured_mail import mailbox_routes
-from smtprelay.web.context import Draining, Sources
-from smtprelay.web.messages import ApiRequest, ApiResponse, json_answer
+from smtprelay.web.captured_mail import captured_mail_routes
+from smtprelay.web.context import Draining, ReloadFailed, Reloading, Sources
+from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, signed
 from smtprelay.web.queue_routes import plain, provider_routes, queue_routes
 from smtprelay.web.refused import refused_routes
@@ -53,8 +53,10 @@ def api_routes(sources: Sources) -> Sequence[ApiRoute]:
         routes += provider_routes(operations.lanes, operations.operator)
     if operations.draining is not None:
         routes += _drain_routes(operations.draining)
-    if sources.mailbox is not None:
-        routes += mailbox_routes(sources.mailbox)
+    if operations.reloading is not None:
+        routes.append(_reload_route(operations.reloading))
+    if sources.captured is not None:
+        routes += captured_mail_routes(sources.captured)
     return routes
 
 
@@ -70,6 +72,17 @@ def _drain_routes(draining: Draining) -> Sequence[ApiRoute]:
     return [ApiRoute("GET", "/api/v1/drain", show), ApiRoute("POST", "/api/v1/drain", switch, "operator")]
 
 
+def _reload_route(reloading: Reloading) -> ApiRoute:
+    async def reload(request: ApiRequest) -> ApiResponse:
+        _, who = signed(request, {})
+        try:
+            return json_answer(plain(await reloading.reload(who)))
+        except ReloadFailed as failed:
+            raise ApiProblem(422, str(failed)) from failed
+
+    return ApiRoute("POST", "/api/v1/reload", reload, "operator")
+
+
 def _with_cookie(request: ApiRequest, value: str, age: int) -> ApiResponse:
     secure = "; Secure" if request.secure else ""
     cookie = f"{COOKIE}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}"
@@ -78,18 +91,18 @@ def _with_cookie(request: ApiRequest, value: str, age: int) -> ApiResponse:
 
 async def _status(sources: Sources, request: ApiRequest) -> ApiResponse:
     checks = dict(await sources.relay.readiness())
-    told = await sources.of_spool(sources.clock.seconds() - DAY)
+    state = await sources.of_spool(sources.clock.seconds() - DAY)
     return json_answer(
         {
             "version": VERSION,
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
-            "attention": attention(told.stats, sources.relay.log_trouble(), told.silent),
-            "stock": None if sources.spool is None else plain(told.stats),
-            "nodes": plain(told.nodes),
-            "refused": told.refused,
+            "attention": attention(state.stats, sources.relay.log_trouble(), state.silent),
+            "stats": None if sources.spool is None else plain(state.stats),
+            "nodes": plain(state.nodes),
+            "refused": state.refused,
             "listeners": [dict(listener) for listener in sources.relay.listeners()],
-            "mailbox": sources.mailbox is not None,
+            "captured": sources.captured is not None,
             "who": request.who,
             "role": request.role,
         }

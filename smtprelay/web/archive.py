@@ -41,8 +41,8 @@ def archive_routes(
         ("POST", "/export", partial(_export, archive)),
         ("POST", "/exported", partial(_exported, archive)),
         ("POST", "/import", partial(_import, archive, targets)),
-        ("GET", "/orders", partial(_settings, archive)),
-        ("POST", "/orders", partial(_apply_settings, archive, targets, operator)),
+        ("GET", "/operator-settings", partial(_settings, archive)),
+        ("POST", "/operator-settings", partial(_apply_settings, archive, targets, operator)),
         ("GET", "/{id}/pieces/{n}", partial(_piece, archive)),
         ("POST", "/{id}/pieces/{n}", partial(_put_piece, archive)),
     )
@@ -73,7 +73,9 @@ async def _export(archive: Archive, request: ApiRequest) -> ApiResponse:
         page = await archive.export(selection, mark, moving=moving, who=_who(request, wanted))
     except LookupError as error:
         raise ApiProblem(404, str(error.args[0])) from None
-    return json_answer({"messages": list(map(_told, page.items)), "mark": page.mark, "left": list(page.left)})
+    return json_answer(
+        {"messages": list(map(_listed, page.items)), "mark": page.mark, "left": list(page.left)}
+    )
 
 
 async def _exported(archive: Archive, request: ApiRequest) -> ApiResponse:
@@ -108,9 +110,9 @@ async def _settings(archive: Archive, _request: ApiRequest) -> ApiResponse:
 async def _apply_settings(
     archive: Archive, targets: RoutingTargets, operator: Operator | None, request: ApiRequest
 ) -> ApiResponse:
-    wanted = checked(request.json(), {"orders": OBJECT, "who": NOTE})
+    wanted = checked(request.json(), {"settings": OBJECT, "who": NOTE})
     try:
-        given = operator_settings.read(wanted.get("orders"), targets)
+        given = operator_settings.read(wanted.get("settings"), targets)
         applied = await archive.apply_settings(given, _who(request, wanted))
     except ValueError as error:
         raise ApiProblem(400, str(error)) from None
@@ -142,7 +144,7 @@ def _result(result: bool | Exception) -> dict[str, str]:
     return {"done": "imported" if result else "present", "why": ""}
 
 
-def _told(item: ArchiveItem) -> dict[str, Any]:
+def _listed(item: ArchiveItem) -> dict[str, Any]:
     content = {} if item.content is None else {"content": base64.b64encode(item.content).decode()}
     return {"message": written(item.archived), **content}
 

@@ -47,7 +47,7 @@ class CapturedAttachment:
 
 
 @frozen(kw_only=True)
-class CapturedMail:
+class CapturedMessage:
     """
     A mail as the provider has it.
 
@@ -77,30 +77,30 @@ class CapturedMail:
         return (*self.to, *self.cc, *self.bcc)
 
 
-class Mailbox(Protocol):
+class CapturedMail(Protocol):
     """The mail that a provider has accepted and still has."""
 
-    def list(self) -> Sequence[CapturedMail]:
+    def list(self) -> Sequence[CapturedMessage]:
         """Return the mails, newest first."""
 
-    def get(self, id: str) -> CapturedMail | None:  # noqa: A002
+    def get(self, id: str) -> CapturedMessage | None:  # noqa: A002
         """Return the mail with this ``id`` or ``message``, or ``None``."""
 
     def delete(self, ids: Iterable[str]) -> int:
         """Remove the mails with these ids of the provider; return how many were removed."""
 
 
-def mailbox_routes(mailbox: Mailbox) -> Sequence[ApiRoute]:
-    """Return the routes under ``/api/v1/mailbox`` that show ``mailbox``."""
+def captured_mail_routes(captured: CapturedMail) -> Sequence[ApiRoute]:
+    """Return the routes under ``/api/v1/captured`` that show ``captured``."""
 
-    def found(request: ApiRequest) -> CapturedMail:
-        mail = mailbox.get(request.path["id"])
+    def found(request: ApiRequest) -> CapturedMessage:
+        mail = captured.get(request.path["id"])
         if mail is None:
             raise ApiProblem(404, f"no captured mail has the id {request.path['id']!r}")
         return mail
 
     async def listing(_request: ApiRequest) -> ApiResponse:
-        return json_answer({"mails": [_line(mail) for mail in mailbox.list()]})
+        return json_answer({"mails": [_line(mail) for mail in captured.list()]})
 
     async def one(request: ApiRequest) -> ApiResponse:
         return json_answer(_whole(found(request)))
@@ -115,19 +115,19 @@ def mailbox_routes(mailbox: Mailbox) -> Sequence[ApiRoute]:
         wanted = checked(request.json(), {"ids": STRINGS, "everything": FLAG})
         if bool(wanted.get("ids")) == bool(wanted.get("everything")):
             raise ApiProblem(400, "give the ids of captured mails, or everything: true")
-        ids = [mail.id for mail in mailbox.list()] if wanted.get("everything") else wanted["ids"]
-        return json_answer({"count": mailbox.delete(ids)})
+        ids = [mail.id for mail in captured.list()] if wanted.get("everything") else wanted["ids"]
+        return json_answer({"count": captured.delete(ids)})
 
     return (
-        ApiRoute("GET", "/api/v1/mailbox", listing),
-        ApiRoute("POST", "/api/v1/mailbox/delete", delete, "operator"),
-        ApiRoute("GET", "/api/v1/mailbox/{id}", one, "operator"),
-        ApiRoute("GET", "/api/v1/mailbox/{id}/html", html, "operator"),
-        ApiRoute("GET", "/api/v1/mailbox/{id}/attachments/{n}", attachment, "operator"),
+        ApiRoute("GET", "/api/v1/captured", listing),
+        ApiRoute("POST", "/api/v1/captured/delete", delete, "operator"),
+        ApiRoute("GET", "/api/v1/captured/{id}", one, "operator"),
+        ApiRoute("GET", "/api/v1/captured/{id}/html", html, "operator"),
+        ApiRoute("GET", "/api/v1/captured/{id}/attachments/{n}", attachment, "operator"),
     )
 
 
-def _line(mail: CapturedMail) -> dict[str, Any]:
+def _line(mail: CapturedMessage) -> dict[str, Any]:
     return {
         "id": mail.id,
         "message": mail.message,
@@ -141,7 +141,7 @@ def _line(mail: CapturedMail) -> dict[str, Any]:
     }
 
 
-def _whole(mail: CapturedMail) -> dict[str, Any]:
+def _whole(mail: CapturedMessage) -> dict[str, Any]:
     return {
         **_line(mail),
         "to": list(mail.to),
@@ -161,7 +161,7 @@ def _shown(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
 
 
-def _document(mail: CapturedMail) -> ApiResponse:
+def _document(mail: CapturedMessage) -> ApiResponse:
     if mail.html is None:
         raise ApiProblem(404, "this mail has no HTML")
     images = {part.content_id: part for part in mail.attachments if part.content_id}
@@ -183,7 +183,7 @@ def _document(mail: CapturedMail) -> ApiResponse:
     )
 
 
-def _download(mail: CapturedMail, number: str) -> ApiResponse:
+def _download(mail: CapturedMessage, number: str) -> ApiResponse:
     if not number.isascii() or not number.isdigit() or int(number[:6]) >= len(mail.attachments):
         raise ApiProblem(404, f"this mail has no attachment {number}")
     part = mail.attachments[int(number[:6])]

@@ -16,7 +16,7 @@ from smtprelay.model.queue import Node, QueueStats
 from smtprelay.model.refusal import RefusalFilter
 from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics
-from smtprelay.web.captured_mail import Mailbox
+from smtprelay.web.captured_mail import CapturedMail
 
 #: Each check by name, with the reason why the relay is not ready, or ``None``.
 Checks = Mapping[str, str | None]
@@ -57,6 +57,34 @@ class Draining(Protocol):
         """Return how far it is."""
 
 
+class ReloadFailed(Exception):  # noqa: N818 -- it says what happened
+    """The relay goes on with the configuration that it had; the text says why."""
+
+
+@frozen
+class Reloaded:
+    """
+    What a reload has changed.
+
+    :ivar changes: a setting each: its ``key``, the value ``before`` and ``after``, and all as ``text``.
+    :ivar restart: the keys of the settings that a restart will change.
+    """
+
+    changes: Sequence[Mapping[str, Any]]
+    restart: Sequence[str]
+
+
+class Reloading(Protocol):
+    """What reads the configuration again: a relay, or the supervisor of its workers."""
+
+    async def reload(self, who: str) -> Reloaded:
+        """
+        Put the configuration into force as its file is now; raises :class:`ReloadFailed`.
+
+        :param who: for the record.
+        """
+
+
 @define
 class SpoolState:
     """
@@ -74,7 +102,7 @@ class SpoolState:
 
 class RelayStatus(Protocol):
     """
-    What a relay, or the front of its workers, says of itself.
+    What a relay, or its supervisor, says of itself.
 
     :ivar since: when it was started, by the clock of the :class:`Sources`.
     """
@@ -107,12 +135,14 @@ class Operations:
     :ivar lanes: the spool, or a memory spool in a relay without one; ``None`` before it is open.
     :ivar operator: ``None`` if nothing is delivered here.
     :ivar draining: what ``smtprelay drain`` drains; ``None`` if nothing can be drained.
+    :ivar reloading: ``None`` where the configuration does not come from a file.
     :ivar targets: the routes and providers of imported mail.
     """
 
     lanes: QueueAdmin | None = None
     operator: Operator | None = None
     draining: Draining | None = None
+    reloading: Reloading | None = None
     targets: RoutingTargets = field(factory=RoutingTargets)
 
 
@@ -124,7 +154,7 @@ class Sources:
     :ivar clock: seconds since the epoch, as a reactor counts them.
     :ivar spool: ``None`` in a relay whose listeners are all synchronous.
     :ivar refusals: refused mail.
-    :ivar mailbox: the mail that the demo's provider has accepted.
+    :ivar captured: the mail that the demo's provider has accepted.
     """
 
     relay: RelayStatus
@@ -133,7 +163,7 @@ class Sources:
     spool: Spool | None
     refusals: RefusedMail
     operations: Operations = field(factory=Operations)
-    mailbox: Mailbox | None = None
+    captured: CapturedMail | None = None
 
     async def exposition(self) -> CollectorRegistry:
         """Return the current metrics."""
@@ -153,24 +183,24 @@ class Sources:
 
         :param since: also ask for its nodes, and for the rows of refused mail from this time on.
         """
-        told = SpoolState()
-        asking = Deferred.fromCoroutine(self._ask_spool(told, since))
+        state = SpoolState()
+        asking = Deferred.fromCoroutine(self._ask_spool(state, since))
         try:
             await asking.addTimeout(PATIENCE, self.clock)
         except TookTooLong:
-            told.silent = f"no answer within {PATIENCE:g} s: look whether its database or disk hangs"
+            state.silent = f"no answer within {PATIENCE:g} s: look whether its database or disk hangs"
         except Exception as error:  # noqa: BLE001 -- whatever the engine raises
-            told.silent = str(error) or type(error).__name__
-        if told.silent:
-            self.events("spool.failed", operation="stats", reason=told.silent)
-        return told
+            state.silent = str(error) or type(error).__name__
+        if state.silent:
+            self.events("spool.failed", operation="stats", reason=state.silent)
+        return state
 
-    async def _ask_spool(self, told: SpoolState, since: float | None) -> None:
+    async def _ask_spool(self, state: SpoolState, since: float | None) -> None:
         if self.operations.lanes is not None:
-            told.stats = await self.operations.lanes.stats()
+            state.stats = await self.operations.lanes.stats()
         if since is not None:
-            told.nodes = () if self.spool is None else await self.spool.admin.nodes()
-            told.refused = len(await self.refusals.refused(RefusalFilter(since=since)))
+            state.nodes = () if self.spool is None else await self.spool.admin.nodes()
+            state.refused = len(await self.refusals.refused(RefusalFilter(since=since)))
 
     @property
     def uptime(self) -> float:

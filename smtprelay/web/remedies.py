@@ -63,9 +63,9 @@ def _address(row: RefusalRow) -> str:
 
 def _size(row: RefusalRow) -> str:
     """Return the size of the message if it is known, else twice the limit."""
-    told = [int(number) for number in _SIZES.findall(row.text)]
+    sizes = [int(number) for number in _SIZES.findall(row.text)]
     declared = _DECLARED.search(row.command)
-    enough = max([2 * min(told, default=0), *told, int(declared[1]) if declared else 0])
+    enough = max([2 * min(sizes, default=0), *sizes, int(declared[1]) if declared else 0])
     return f"{enough}B" if enough else _MORE
 
 

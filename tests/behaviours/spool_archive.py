@@ -181,7 +181,7 @@ class ArchiveContract(SpoolStories):
 
         return self.play(story)
 
-    def test_orders_that_are_over(self):
+    def test_settings_that_are_over(self):
         """They come too late for what they were about, and nothing is left of them."""
 
         async def story(spool: Spool) -> None:
@@ -211,7 +211,7 @@ class ArchiveContract(SpoolStories):
 
         return self.play(story)
 
-    def test_orders_that_cannot_be_meant(self):
+    def test_settings_that_cannot_be_meant(self):
         """They are refused, and none of them is in force."""
 
         async def story(spool: Spool) -> None:

@@ -280,6 +280,24 @@ class LaneLimitContract(SpoolStories):
 
         return self.play(story, self.counting("recipients", 5))
 
+    def test_other_providers_while_it_runs(self):
+        """One that is new is asked, one that is gone is not, and one that may do more at once does."""
+
+        async def story(spool: Spool) -> None:
+            for number, provider in enumerate(("gone", "main", "main", "new", "gone"), start=1):
+                await self.send(spool, number=number, provider=provider)
+
+            async def asked() -> list[str]:
+                return sorted(claim.delivery.provider for claim in (await spool.claim()).claims)
+
+            self.assertEqual(["gone", "main"], await asked())
+            await spool.reconfigure({"main": RateLimit(concurrency=2), "new": RateLimit()})
+            self.assertEqual(["main", "new"], await asked())
+            await spool.reconfigure({"gone": RateLimit()})
+            self.assertEqual(["gone"], await asked())
+
+        return self.play(story, {"main": RateLimit(concurrency=1), "gone": RateLimit(concurrency=1)})
+
     def test_nothing_waits_for_mail_that_has_left(self):
         """When what had no room in the rate is held, deleted, rerouted or moved, the rest goes at once."""
 

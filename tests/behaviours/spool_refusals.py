@@ -116,7 +116,7 @@ class RefusalContract(SpoolStories):
         return self.play(story)
 
     def test_a_provider_that_cannot_be_reached(self):
-        """It is in the stock with the newest reason until it is reached; only the first note is news."""
+        """It is in the statistics with the newest reason until it is reached; only the first note is news."""
 
         async def story(spool: Spool) -> None:
             self.assertTrue(await spool.admin.note_reachability("one", TROUBLE))

@@ -52,7 +52,7 @@ COMMANDS = {
     "hold-rules remove": (("1",), "hold_rule"),
     "spool check": ((), "findings"),
     "spool compact": ((), "after"),
-    "status": (("--endpoint", "{relay}"), "stock"),
+    "status": (("--endpoint", "{relay}"), "stats"),
     "providers list": (("--endpoint", "{relay}"), "lanes"),
     "providers probe": (("acs", "--endpoint", "{relay}"), "provider"),
     "providers suspend": (("acs", "--endpoint", "{relay}"), "provider"),

@@ -135,10 +135,15 @@ class ArchiveTests(TransferCase):
         """What they cannot mean is named, and the mail comes in all the same."""
         self.queue("export", self.file)
         members = self.members()
-        for bad in (b"{", b"[]", b'{"schema": "x"}', b'{"schema": "smtprelay.orders.v1", "holds": 7}'):
-            self.rewrite({"orders.json": bad, **members})
+        for bad in (
+            b"{",
+            b"[]",
+            b'{"schema": "x"}',
+            b'{"schema": "smtprelay.operator_settings.v1", "holds": 7}',
+        ):
+            self.rewrite({"operator_settings.json": bad, **members})
             ran = self.into_other(self.file, "--route", "only")
-            self.assertEqual((1, True), (ran.status, "orders.json: " in ran.err), ran)
+            self.assertEqual((1, True), (ran.status, "operator_settings.json: " in ran.err), ran)
             self.assertIn("1 refused", ran.out)
         self.assertEqual("queued", self.shown(self.other, FIRST)["summary"]["state"])
 

@@ -1,5 +1,6 @@
 """Loading a configuration from a text, for the tests of its parts."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,6 +41,12 @@ def problems_of(
 def with_provider(settings: str) -> str:
     """Return :data:`SMALL` with one more provider, called ``more``, that takes everything."""
     return SMALL.replace("captured}", f"captured}}, more: {{{settings}}}") + "routes: [{via: [more]}]\n"
+
+
+def uncommented(example: str) -> str:
+    """Return the part of the example with every setting, without its comment signs."""
+    _, after = example.split("## Every setting")
+    return "\n".join(re.sub("^##.*", "", line).removeprefix("#") for line in after.splitlines()[1:]) + "\n"
 
 
 def told(problems: Sequence[Problem]) -> list[str]:

@@ -111,9 +111,9 @@ class OneRecipientTests(SynchronousTestCase):
             ("discard", "failed", []),
             ("hold", "held", []),
         ):
-            verdict = self.judge(Failed("no such user", "5.1.1"), on_failed=policy)
-            self.assertEqual((verdict.settlement.state, list(verdict.report)), (state, report))
-            self.assertEqual(dict(verdict.settlement.closed), {} if policy == "hold" else {A: "failed"})
+            decision = self.judge(Failed("no such user", "5.1.1"), on_failed=policy)
+            self.assertEqual((decision.settlement.state, list(decision.reported)), (state, report))
+            self.assertEqual(dict(decision.settlement.closed), {} if policy == "hold" else {A: "failed"})
 
     def test_expiry_follows_the_route(self) -> None:
         """An old mail that is deferred once more ends, as the route says."""
@@ -123,16 +123,16 @@ class OneRecipientTests(SynchronousTestCase):
             ("discard", "failed", []),
             ("hold", "held", []),
         ):
-            verdict = self.judge(Deferred("busy"), old, TWO, on_expired=policy)
-            self.assertEqual((verdict.settlement.state, list(verdict.report)), (state, report))
-            self.assertEqual(list(verdict.groups), ["expired"])
+            decision = self.judge(Deferred("busy"), old, TWO, on_expired=policy)
+            self.assertEqual((decision.settlement.state, list(decision.reported)), (state, report))
+            self.assertEqual(list(decision.groups), ["expired"])
 
     def test_mail_of_a_mailbox_that_is_gone_expires(self) -> None:
         """Not while another provider takes it, and not in a lane that is its whole provider."""
         old, gone = make_claim(A, age=1e9), Blocked("no such mailbox", "box")
-        verdict = self.judge(gone, old)
-        self.assertEqual((verdict.settlement.state, list(verdict.groups)), ("failed", ["expired"]))
-        self.assertEqual(dict(verdict.report), {A: gone})
+        decision = self.judge(gone, old)
+        self.assertEqual((decision.settlement.state, list(decision.groups)), ("failed", ["expired"]))
+        self.assertEqual(dict(decision.reported), {A: gone})
         for outcome, claim, place, route in (
             (gone, make_claim(A, age=60.0), None, {}),
             (gone, old, TWO, {}),
@@ -150,9 +150,9 @@ class OneRecipientTests(SynchronousTestCase):
     def test_what_stays_uncertain_for_too_long_is_held(self) -> None:
         """It is neither sent again for ever nor bounced, for it may have arrived. An operator decides."""
         old = make_claim(A, age=3 * 86400.0, uncertain=True, attempt=9)
-        verdict = self.judge(Uncertain("cut"), old)
-        self.assertEqual((verdict.settlement.state, verdict.settlement.uncertain), ("held", True))
-        self.assertEqual((verdict.report, verdict.settlement.reason), ({}, "cut"))
+        decision = self.judge(Uncertain("cut"), old)
+        self.assertEqual((decision.settlement.state, decision.settlement.uncertain), ("held", True))
+        self.assertEqual((decision.reported, decision.settlement.reason), ({}, "cut"))
         self.assertEqual(self.judge(Uncertain("cut"), old, expire=None).settlement.state, "deferred")
 
     def test_never_is_never(self) -> None:
@@ -172,18 +172,18 @@ class OneRecipientTests(SynchronousTestCase):
 
     def test_one_attempt_is_one(self) -> None:
         """``attempts: 1``: the first deferral ends it, though another provider could be asked."""
-        verdict = self.judge(Deferred("busy"), place=TWO, retry=Schedule(attempts=1), failover_after=1)
-        self.assertEqual((verdict.settlement.state, list(verdict.report)), ("failed", [A]))
+        decision = self.judge(Deferred("busy"), place=TWO, retry=Schedule(attempts=1), failover_after=1)
+        self.assertEqual((decision.settlement.state, list(decision.reported)), ("failed", [A]))
 
     def test_attempts_are_those_of_all_providers(self) -> None:
         """The tries of a provider begin anew after a failover; the attempts of the route do not."""
         retry = Schedule(attempts=5)
         for before, state in ((3, "queued"), (4, "failed")):
-            verdict = self.judge(
+            decision = self.judge(
                 Deferred("busy"), make_claim(A, tries=1, deferrals=before), TWO, retry=retry, failover_after=2
             )
-            self.assertEqual((verdict.settlement.state, verdict.settlement.tries), (state, 0))
-            self.assertEqual(verdict.settlement.counts, state == "queued")
+            self.assertEqual((decision.settlement.state, decision.settlement.tries), (state, 0))
+            self.assertEqual(decision.settlement.counts, state == "queued")
 
     def test_only_deferrals_count(self) -> None:
         """A blocked lane, a lost answer, a bug and a mail that came too fast are none of the attempts."""
@@ -259,10 +259,10 @@ class MixedTests(SynchronousTestCase):
 
     def test_what_is_closed_is_closed(self) -> None:
         """Only the deferred recipient stays open; the failed one is reported now."""
-        verdict = self.judge(a=Delivered("1"), b=Failed("no"), c=Deferred("busy"))
-        self.assertEqual(dict(verdict.settlement.closed), {A: "delivered", B: "failed"})
-        self.assertEqual((verdict.settlement.state, list(verdict.report)), ("deferred", [B]))
-        self.assertEqual(verdict.outcome, "deferred+delivered+failed")
+        decision = self.judge(a=Delivered("1"), b=Failed("no"), c=Deferred("busy"))
+        self.assertEqual(dict(decision.settlement.closed), {A: "delivered", B: "failed"})
+        self.assertEqual((decision.settlement.state, list(decision.reported)), ("deferred", [B]))
+        self.assertEqual(decision.outcome, "deferred+delivered+failed")
 
     def test_a_delivery_with_a_failed_recipient_ends_failed(self) -> None:
         """So that it is seen, although the others got it."""
@@ -284,21 +284,21 @@ class MixedTests(SynchronousTestCase):
 
     def test_an_expired_recipient_does_not_take_others_along(self) -> None:
         """The blocked one waits on: its time does not count."""
-        verdict = self.judge(claim=make_claim(A, B, age=1e9), a=Deferred("busy"), b=Blocked("x"))
-        self.assertEqual(dict(verdict.settlement.closed), {A: "failed"})
-        self.assertEqual((verdict.settlement.state, list(verdict.report)), ("queued", [A]))
+        decision = self.judge(claim=make_claim(A, B, age=1e9), a=Deferred("busy"), b=Blocked("x"))
+        self.assertEqual(dict(decision.settlement.closed), {A: "failed"})
+        self.assertEqual((decision.settlement.state, list(decision.reported)), ("queued", [A]))
 
     def test_silence_is_a_deferral(self) -> None:
         """A recipient that the provider left out is neither lost nor failed."""
-        verdict = settle(make_case(make_claim(A, B)), {A: Delivered()})
-        self.assertEqual(verdict.settlement.state, "deferred")
-        self.assertIsInstance(verdict.settlement.outcomes[B], Deferred)
+        decision = settle(make_case(make_claim(A, B)), {A: Delivered()})
+        self.assertEqual(decision.settlement.state, "deferred")
+        self.assertIsInstance(decision.settlement.outcomes[B], Deferred)
 
     def test_strangers_are_ignored(self) -> None:
         """An address that is not of this delivery changes nothing."""
-        verdict = settle(make_case(make_claim(A)), {A: Delivered(), B: Failed("no")})
+        decision = settle(make_case(make_claim(A)), {A: Delivered(), B: Failed("no")})
         self.assertEqual(
-            (verdict.settlement.state, dict(verdict.settlement.closed)), ("delivered", {A: "delivered"})
+            (decision.settlement.state, dict(decision.settlement.closed)), ("delivered", {A: "delivered"})
         )
 
     def test_reasons_are_said_once_and_in_one_line(self) -> None:
@@ -332,10 +332,10 @@ class OtherEndsTests(SynchronousTestCase):
     def test_a_body_that_is_gone_is_held_at_once(self) -> None:
         """Whatever the provider said without it; who has the mail already keeps it."""
         case = make_case(make_claim(A, B, tries=2))
-        verdict = unreadable(case, {A: Delivered("1"), B: Failed("empty")}, LookupError("gone"))
-        settlement = verdict.settlement
+        decision = unreadable(case, {A: Delivered("1"), B: Failed("empty")}, LookupError("gone"))
+        settlement = decision.settlement
         self.assertEqual((settlement.state, settlement.due, settlement.tries), ("held", None, 2))
-        self.assertEqual((dict(settlement.closed), verdict.report), ({A: "delivered"}, {}))
+        self.assertEqual((dict(settlement.closed), decision.reported), ({A: "delivered"}, {}))
         self.assertEqual(settlement.reason, "the body cannot be read: LookupError: gone")
 
     def test_a_body_that_cannot_be_read_is_tried_again(self) -> None:

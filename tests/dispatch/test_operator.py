@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.hold_rule_runner import HoldRuleRunner
 from smtprelay.dispatch.operator import OperatorActions
-from smtprelay.dispatch.unreachable import ReachabilityWatch
+from smtprelay.dispatch.reachability_watch import ReachabilityWatch
 from smtprelay.model.outcome import Blocked
 from smtprelay.model.outcome import Deferred as Later
 from smtprelay.model.queue import Edit, Selection

@@ -59,20 +59,20 @@ def judge(
 class SettlementTests(SynchronousTestCase):
     def test_again(self) -> None:
         """Who was spared goes again at once, in the same lane; it is no try; the one at fault is closed."""
-        verdict = judge({A: AGAIN, B: Failed("400 b", "5.1.3"), C: AGAIN}, place=TWO, failover_after=1)
-        settlement = verdict.settlement
+        decision = judge({A: AGAIN, B: Failed("400 b", "5.1.3"), C: AGAIN}, place=TWO, failover_after=1)
+        settlement = decision.settlement
         self.assertEqual((settlement.state, settlement.due, settlement.provider), ("queued", MORNING, ""))
         self.assertEqual((settlement.tries, settlement.counts, settlement.split), (1, False, ()))
         self.assertEqual(settlement.closed, {B: "failed"})
-        self.assertEqual(list(verdict.report), [B])
+        self.assertEqual(list(decision.reported), [B])
 
     def test_again_though_it_is_old(self) -> None:
         """Nobody has refused it: it does not expire of that."""
         for changes in ({"age": 10 * 86400.0}, {"deferrals": 9}):
             claim = make_claim(A, B, tries=1, **changes)
             retry = evolve(ROUTE.retry, attempts=3)
-            verdict = judge({A: AGAIN, B: Failed("400 b")}, claim, retry=retry)
-            self.assertEqual(verdict.settlement.state, "queued")
+            decision = judge({A: AGAIN, B: Failed("400 b")}, claim, retry=retry)
+            self.assertEqual(decision.settlement.state, "queued")
 
     def test_again_without_those_who_are_held(self) -> None:
         """Where the route holds what failed, those at fault leave: the next request is without them."""
@@ -85,22 +85,22 @@ class SettlementTests(SynchronousTestCase):
         """A refusal of the whole splits the delivery in two, at once and without a try; nobody has failed."""
         for addresses, half in (((A, B), (B,)), ((A, B, C), (B, C)), ((A, B, C, D), (C, D))):
             for policy in ("bounce", "hold", "discard", "webhook"):
-                verdict = judge(dict.fromkeys(addresses, WHOLE), on_failed=policy)
-                settlement = verdict.settlement
+                decision = judge(dict.fromkeys(addresses, WHOLE), on_failed=policy)
+                settlement = decision.settlement
                 self.assertEqual(
                     (settlement.state, settlement.due, settlement.split), ("queued", MORNING, half)
                 )
                 self.assertEqual(
                     (settlement.tries, settlement.counts, dict(settlement.closed)), (1, False, {})
                 )
-                self.assertEqual((dict(verdict.report), dict(verdict.announced)), ({}, {}))
+                self.assertEqual((dict(decision.reported), dict(decision.announced)), ({}, {}))
 
     def test_halves_end_at_one(self) -> None:
         """For one alone a refusal of the whole is his own."""
-        verdict = judge({A: WHOLE})
-        self.assertEqual((verdict.settlement.state, verdict.settlement.split), ("failed", ()))
-        verdict = judge({A: WHOLE, B: Delivered("x")})
-        self.assertEqual(verdict.settlement.closed, {A: "failed", B: "delivered"})
+        decision = judge({A: WHOLE})
+        self.assertEqual((decision.settlement.state, decision.settlement.split), ("failed", ()))
+        decision = judge({A: WHOLE, B: Delivered("x")})
+        self.assertEqual(decision.settlement.closed, {A: "failed", B: "delivered"})
 
     def test_with_other_outcomes(self) -> None:
         """What must be waited for is waited for; nobody is lost over it."""

@@ -66,11 +66,13 @@ class JudgementTests(SynchronousTestCase):
         case = DecisionInput(
             claim=make_claim(A, B, C, age=99.0), route=route, now=MORNING, chance=0.5, elsewhere=lambda: None
         )
-        verdict = settle(case, results)
-        self.assertEqual((verdict.announced, verdict.report), ({"failed": {A: results[A]}}, {B: results[B]}))
-        self.assertEqual(verdict.settlement.closed, {A: "failed", B: "failed", C: "delivered"})
-        verdict = settle(evolve(case, route=evolve(route, on_expired="webhook", on_failed="hold")), results)
-        self.assertEqual((verdict.announced, verdict.report), ({"expired": {B: results[B]}}, {}))
+        decision = settle(case, results)
+        self.assertEqual(
+            (decision.announced, decision.reported), ({"failed": {A: results[A]}}, {B: results[B]})
+        )
+        self.assertEqual(decision.settlement.closed, {A: "failed", B: "failed", C: "delivered"})
+        decision = settle(evolve(case, route=evolve(route, on_expired="webhook", on_failed="hold")), results)
+        self.assertEqual((decision.announced, decision.reported), ({"expired": {B: results[B]}}, {}))
 
 
 class AnnouncingTests(DispatcherTestCase):

@@ -26,7 +26,7 @@ class PostboxSettings(HttpProviderSettings):
     """
     Postbox.
 
-    :ivar api_key: the key of the account.
+    :ivar api_key: the key of the account. Example: ``{file: /run/secrets/postbox}``.
     :ivar stream: what kind of mail it is; Postbox counts each apart.
     """
 

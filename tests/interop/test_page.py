@@ -20,7 +20,7 @@ from smtprelay.web.context import Operations, Sources
 from smtprelay.web.site import build_site
 from tests.interop.browser import CHROMIUM, MISSING, Browser
 from tests.recording import Recording
-from tests.web.asking import MAIL, SUMMARY, FakeMailbox, FakeRelay, FakeSpool
+from tests.web.asking import MAIL, SUMMARY, FakeCapturedMail, FakeRelay, FakeSpool
 
 OPTIONS = (
     "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
@@ -57,7 +57,7 @@ class PageInChromiumTests(TestCase):
         skip = MISSING
 
     def setUp(self):
-        self.mailbox = FakeMailbox()
+        self.captured = FakeCapturedMail()
         self.spool = FakeSpool()
         self.events = Recording()
 
@@ -70,7 +70,7 @@ class PageInChromiumTests(TestCase):
             spool=self.spool,
             refusals=Refusals(reactor, self.events),
             operations=Operations(lanes=self.spool.admin),
-            mailbox=self.mailbox,
+            captured=self.captured,
         )
         return self.listen(build_site(["api", "dashboard"], sources, Access(reactor, **access)))
 
@@ -167,7 +167,7 @@ class PageInChromiumTests(TestCase):
 
     def test_a_press_is_not_lost(self):
         """What is pressed stays under the pointer until that is released, though the relay has news."""
-        names = "['status', 'mailbox', 'queue', 'queue']"
+        names = "['status', 'captured', 'queue', 'queue']"
         news = (
             f"{names}.reduce(async (before, name) => (await before, await fetch(`api/v1/${{name}}`)), null)"
         )
@@ -192,14 +192,14 @@ class PageInChromiumTests(TestCase):
         async def look() -> None:
             canary = self.listen(factory)
             mail = evolve(MAIL, html=HOSTILE.format(canary=canary), subject="<img src=x onerror=alert(1)>")
-            self.mailbox.get = lambda _id: mail
-            self.mailbox.list = lambda: [mail]
+            self.captured.get = lambda _id: mail
+            self.captured.list = lambda: [mail]
             dom = await self.dom(f"{self.serve()}/#/mail/op-1/html")
             self.assertIn('data-testid="preview-frame"', dom)
             self.assertIn("<title>smtprelay</title>", dom)
             self.assertIn("&lt;img src=x onerror=alert(1)&gt;", dom)
             paths = [told["path"] for told in self.events.of("http.request")]
-            self.assertIn("/api/v1/mailbox/op-1/html", paths)
+            self.assertIn("/api/v1/captured/op-1/html", paths)
             self.assertEqual(factory.visitors, [])
 
         return Deferred.fromCoroutine(look())

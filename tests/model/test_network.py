@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.network import MAPPED, addresses_of, counted_as, host_and_port, strangers
+from smtprelay.model.network import MAPPED, addresses_of, counted_as, host_and_port, too_wide
 
 
 class CountedTests(SynchronousTestCase):
@@ -39,7 +39,7 @@ class CountedTests(SynchronousTestCase):
         ):
             self.assertEqual(counted_as(address), text)
             if addresses_of(address):
-                self.assertEqual(strangers([ip_network(text)]), "", text)
+                self.assertEqual(too_wide([ip_network(text)]), "", text)
 
     def test_several(self) -> None:
         """Others are others: the next /64, the next IPv4 address, in whatever way it is written."""
@@ -79,7 +79,7 @@ class StrangersTests(SynchronousTestCase):
             (["2001::/16"], "2001::/16"),
         ):
             parsed = [ip_network(each, strict=False) for each in networks]
-            self.assertEqual(strangers(parsed), told, networks)
+            self.assertEqual(too_wide(parsed), told, networks)
 
     def test_ones_own(self) -> None:
         """Loopback, private networks and those of one organisation are none."""
@@ -92,7 +92,7 @@ class StrangersTests(SynchronousTestCase):
             ["64:ff9b::10.0.0.0/104", "64:ff9b::198.51.100.0/120", "2002:c633:6400::/40"],
             ["2001:db8::/32", "2a00::/20"],
         ):
-            self.assertEqual(strangers([ip_network(each) for each in networks]), "", networks)
+            self.assertEqual(too_wide([ip_network(each) for each in networks]), "", networks)
 
 
 class HostAndPortTests(SynchronousTestCase):

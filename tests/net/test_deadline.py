@@ -68,7 +68,7 @@ class Watching(SynchronousTestCase):
         """From then on less silence is too much, however long ago it began; what is heard moves it still."""
         deadline = self.start(100)
         self.clock.advance(50)
-        deadline.hurry(3)
+        deadline.limit_silence(3)
         self.clock.pump([1] * 3)
         self.assertEqual(self.expired, [53])
         for _ in range(5):
@@ -80,7 +80,7 @@ class Watching(SynchronousTestCase):
 
     def test_hurried_at_the_end(self):
         """One that is shortened is shortened further, before or after."""
-        for targets in (("shorten", 10), ("hurry", 3)), (("hurry", 3), ("shorten", 10)):
+        for targets in (("shorten", 10), ("limit_silence", 3)), (("limit_silence", 3), ("shorten", 10)):
             deadline = self.start(100)
             began = self.clock.seconds()
             for way, seconds in targets:

@@ -10,7 +10,7 @@ from smtprelay.interfaces import Body, Planner
 from smtprelay.model.message import Draft, Envelope, Reply
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
-from smtprelay.policy.avatar import SessionContext
+from smtprelay.policy.avatar import ListenerRules, SessionContext
 from smtprelay.policy.router import RouteMatch, Router
 from smtprelay.policy.settings import ListenerPolicy
 
@@ -29,13 +29,15 @@ class FakeOutlet:
     most: int = 1
     measured: int = 0
     lane_by_sender: bool = False
+    reads_content: bool = False
 
     @property
     def limits(self) -> Limits:
         return Limits(size=self.size, request=self.request, recipients=self.recipients)
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:
-        return shape.size * self.least, shape.size * self.most
+        content = shape.in_json or 0 if self.reads_content else 0
+        return shape.size * self.least, shape.size * self.most + content
 
     async def measure(self, envelope: Envelope, body: Body) -> int:
         return self.measured
@@ -91,20 +93,21 @@ class Store:
         return self.kept[-1]
 
 
-def make_desk(
+def make_rules(
     store: Store,
     route_matches: Sequence[RouteMatch] = ANYONE,
     outlets: "Mapping[str, FakeOutlet] | None" = None,
     **listener: object,
-) -> SessionContext:
-    """Return a desk of the listener ``lan``, whose messages are called m1, m2, …"""
+) -> ListenerRules:
+    """Return the rules of the listener ``lan``, whose messages are called m1, m2, …"""
     ids = iter(f"m{n}" for n in range(1, 1000))
     clock = Clock()
     clock.advance(1_800_000_000)
-    return SessionContext(
+    context = SessionContext(
         listener=ListenerPolicy(name="lan", hostname="relay.example.com", **listener),
         router=Router(route_matches, outlets or {"acs": FakeOutlet()}),
         receive=store,
         new_id=lambda: next(ids),
         clock=clock,
     )
+    return ListenerRules(context)

@@ -12,7 +12,7 @@ from smtprelay.policy.avatar import EnvelopeDelivery
 from smtprelay.policy.networks import Networks, Patterns
 from smtprelay.policy.router import RouteMatch
 from smtprelay.policy.settings import Identity, Rights
-from tests.policy.doubles import FakeOutlet, Store, make_desk
+from tests.policy.doubles import FakeOutlet, Store, make_rules
 
 CLIENT = Client(address="127.0.0.1", helo="printer", protocol="ESMTP", listener="lan")
 
@@ -24,7 +24,7 @@ class DeliveryCase(SynchronousTestCase):
     def avatar(
         self, user: Identity | None = None, client: Client = CLIENT, **desk: object
     ) -> EnvelopeDelivery:
-        avatar = EnvelopeDelivery(make_desk(self.store, **desk), user or Identity())
+        avatar = EnvelopeDelivery(make_rules(self.store, **desk), user or Identity())
         avatar.client_is(client)
         return avatar
 
@@ -37,6 +37,22 @@ class TransactionTests(DeliveryCase):
     def test_interface(self):
         """It is what a session logs in for."""
         verifyObject(IEnvelopeDelivery, self.avatar())
+
+    def test_other_rules(self):
+        """A transaction ends by the rules that it began with; the next one begins with those of now."""
+        rules = make_rules(self.store, allow_recipients=Patterns(["*@y.org"]))
+        avatar = EnvelopeDelivery(rules)
+        avatar.client_is(CLIENT)
+        avatar.mail("a@b.org", {})
+        rules.context = make_rules(self.store, allow_recipients=Patterns(["*@z.org"])).context
+        avatar.rcpt("x@y.org", {})
+        avatar.data()
+        avatar.mail("a@b.org", {})
+        self.assertRefused(550, "recipient", avatar, "rcpt", "x@y.org", {})
+        avatar.rcpt("x@z.org", {})
+        rules.context = make_rules(self.store, allow_from=Networks.parse(["192.0.2.0/24"])).context
+        avatar.data()
+        self.assertRefused(550, "admission", avatar, "mail", "a@b.org", {})
 
     def test_accepted(self):
         """The draft has the envelope as given, who sent it, when, and our id; the body our header."""
@@ -156,7 +172,7 @@ class TransactionTests(DeliveryCase):
 class WhoTests(DeliveryCase):
     def test_unknown_client(self):
         """Before anybody said who speaks, nobody may send."""
-        avatar = EnvelopeDelivery(make_desk(self.store, allow_from=Networks.parse(["0.0.0.0/0", "::/0"])))
+        avatar = EnvelopeDelivery(make_rules(self.store, allow_from=Networks.parse(["0.0.0.0/0", "::/0"])))
         self.assertRefused(550, "network", avatar, "mail", "a@b.org", {})
 
     def test_client_changes(self):

@@ -32,7 +32,7 @@ from smtprelay.policy.realm import Realm
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.settings import ListenerSettings
 from tests.behaviours.envelope_delivery import EnvelopeDeliveryBehaviour, Message, VotesBehaviour
-from tests.policy.doubles import Store, make_desk
+from tests.policy.doubles import Store, make_rules
 from tests.recording import Recording
 
 
@@ -57,13 +57,13 @@ class OurAvatar:
 
     def setUp(self):
         self.store = Store()
-        self.desk = make_desk(
+        self.rules = make_rules(
             self.store, allow_senders=Patterns(["*@b.org"]), allow_recipients=Patterns(["*@y.org"])
         )
-        self.checker = AnonymousByNetwork(self.desk.listener)
+        self.checker = AnonymousByNetwork(self.rules.context.listener)
 
     def make_portal(self) -> Portal:
-        return Portal(Realm(self.desk), [self.checker])
+        return Portal(Realm(self.rules), [self.checker])
 
     def delivered(self) -> Sequence[Message]:
         return [

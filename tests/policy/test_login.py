@@ -22,7 +22,7 @@ from smtprelay.policy.realm import Realm
 from smtprelay.policy.settings import Rights, User
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.settings import ListenerSettings
-from tests.policy.doubles import Store, make_desk
+from tests.policy.doubles import Store, make_rules
 from tests.recording import Recording
 
 ANN = User(
@@ -36,12 +36,12 @@ class LoginTests(SynchronousTestCase):
     def connect(self, address: str, *, any_login: bool = True, **listener: object) -> None:
         """Connect from ``address`` to a listener with ``ann`` in it, and say EHLO."""
         self.store, self.events, clock = Store(), Recording(), Clock()
-        desk = make_desk(self.store, **listener)
-        of_names = [Users([ANN], maybeDeferred, clock), AnyLogin(desk.listener.allow_from)]
+        rules = make_rules(self.store, **listener)
+        of_names = [Users([ANN], maybeDeferred, clock), AnyLogin(rules.context.listener.allow_from)]
         chain = CheckerChain(of_names if any_login else of_names[:1], LoginThrottle(clock))
-        checkers = [AnonymousByNetwork(desk.listener), chain]
+        checkers = [AnonymousByNetwork(rules.context.listener), chain]
         settings = ListenerSettings(listener="lan", mechanisms=("PLAIN",), auth_allow_plaintext=True)
-        factory = ESMTPFactory(Portal(Realm(desk), checkers), settings, clock, self.events)
+        factory = ESMTPFactory(Portal(Realm(rules), checkers), settings, clock, self.events)
         self.factory, self.clock = factory, clock
         self.protocol = factory.buildProtocol(None)
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", address, 40000))

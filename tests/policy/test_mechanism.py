@@ -25,7 +25,7 @@ from smtprelay.smtp import sasl
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.settings import ListenerSettings
 from tests.policy.checkers.test_users import ANN
-from tests.policy.doubles import Store, make_desk
+from tests.policy.doubles import Store, make_rules
 from tests.recording import Recording
 from tests.smtp.doubles import Line
 
@@ -94,8 +94,8 @@ class MechanismTests(SynchronousTestCase):
 
     def connect(self) -> Line:
         """Connect from elsewhere to a listener that offers the mechanism."""
-        desk = make_desk(Store(), has_logins=True)
-        portal = Portal(Realm(desk), [AnonymousByNetwork(desk.listener), self.chain])
+        rules = make_rules(Store(), has_logins=True)
+        portal = Portal(Realm(rules), [AnonymousByNetwork(rules.context.listener), self.chain])
         settings = ListenerSettings(listener="lan", mechanisms=("EXAMPLE",), auth_allow_plaintext=True)
         return Line(ESMTPFactory(portal, settings, self.clock, self.events), "198.51.100.1")
 

@@ -14,14 +14,14 @@ from smtprelay.model.message import Client, Refused
 from smtprelay.policy.networks import Patterns
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.settings import Identity, Rights
-from tests.policy.doubles import Store, make_desk
+from tests.policy.doubles import Store, make_rules
 
 OUTSIDE = Client(address="198.51.100.1")
 
 
 class RealmTests(SynchronousTestCase):
     def setUp(self):
-        self.realm = Realm(make_desk(Store(), has_logins=True))
+        self.realm = Realm(make_rules(Store(), has_logins=True))
 
     def test_interface(self):
         """It is a realm for cred's portal."""

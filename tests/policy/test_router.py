@@ -340,3 +340,19 @@ class LargestTests(SynchronousTestCase):
     def test_routes_for_small_mail(self):
         """A route for mail below a size takes at most one byte less."""
         self.assertEqual(self.largest([RouteMatch(name="a", via=["endless"], size_below=300)]), 299)
+
+
+class CountsContentTests(SynchronousTestCase):
+    def test_only_for_whom_it_decides(self):
+        """The content is counted if a provider of the listener's routes limits what becomes of it."""
+        providers = {
+            "raw": FakeOutlet(size=1000, request=2000),
+            "json": FakeOutlet(request=2000, reads_content=True),
+            "endless": FakeOutlet(reads_content=True),
+        }
+        routes = [
+            RouteMatch(name="a", via=["raw", "json"], listeners=frozenset({"lan"})),
+            RouteMatch(name="b", via=["endless", "raw"]),
+        ]
+        router = Router(routes, providers)
+        self.assertEqual((router.counts_content("lan"), router.counts_content("wan")), (True, False))

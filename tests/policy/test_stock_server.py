@@ -9,7 +9,7 @@ from smtprelay.model.message import Reply
 from smtprelay.policy.avatar import EnvelopeDelivery
 from smtprelay.policy.networks import Patterns
 from smtprelay.policy.settings import Identity
-from tests.policy.doubles import Store, make_desk
+from tests.policy.doubles import Store, make_rules
 
 HELO = (b"printer", b"127.0.0.1")
 
@@ -19,7 +19,7 @@ class StockTests(SynchronousTestCase):
         self.store = Store()
 
     def delivery(self, user: str = "", **listener: object) -> EnvelopeDelivery:
-        return EnvelopeDelivery(make_desk(self.store, **listener), Identity(name=user))
+        return EnvelopeDelivery(make_rules(self.store, **listener), Identity(name=user))
 
     def to(self, delivery: EnvelopeDelivery, *recipients: bytes) -> list[IMessage]:
         """Begin a message and return what the protocol got for each recipient."""

@@ -4,9 +4,9 @@ import base64
 
 from smtprelay.dispatch.dsn.original_part import Original, header_of, whole_message
 from smtprelay.dispatch.dsn.render import BounceSettings, render
-from smtprelay.dispatch.dsn.report import Notice, Report
-from smtprelay.dispatch.dsn.status_part import status
-from smtprelay.dispatch.dsn.text_part import letter
+from smtprelay.dispatch.dsn.report import Report, ReportedRecipient
+from smtprelay.dispatch.dsn.status_part import status_lines
+from smtprelay.dispatch.dsn.text_part import text_lines
 from smtprelay.model.message import Recipient
 from tests.providers.acs_wiring import NOW, Case, delivery, joined_acs
 
@@ -15,19 +15,23 @@ ORIGINAL = b"From: ann@mail.example.com\r\nSubject: Invoice\r\n\r\nPay me\r\n"
 
 def bounce(original: Original, sender: str) -> bytes:
     """Return a bounce to Bob, from ``sender``."""
-    refused = Report(recipient=Recipient(address="eve@x.org"), why="550 no such user", code="5.1.1")
-    notice = Notice(
+    refused = ReportedRecipient(
+        recipient=Recipient(address="eve@x.org"), why="550 no such user", code="5.1.1"
+    )
+    report = Report(
         message="M1",
         reference="M1.1.1",
         to="bob@example.net",
         provider="acs",
         received=NOW,
         written=NOW,
-        reports=[refused],
+        recipients=[refused],
         original=original,
     )
     settings = BounceSettings(sender=sender, hostname="relay.example.com")
-    return render(notice, settings, letter(notice, settings.hostname), status(notice, settings.hostname))
+    return render(
+        report, settings, text_lines(report, settings.hostname), status_lines(report, settings.hostname)
+    )
 
 
 class BounceTests(Case):
@@ -51,9 +55,9 @@ class BounceTests(Case):
         self.assertEqual(request["content"]["subject"], "Undelivered Mail Returned to Sender")
         self.assertIn("Reason (acs): 550 no such user", request["content"]["plainText"])
         self.assertEqual(request["headers"]["Auto-Submitted"], "auto-replied")
-        (name, kind, report), (other, other_kind, header) = self.attached(request)
+        (name, kind, written), (other, other_kind, header) = self.attached(request)
         self.assertEqual((name, kind), ("attachment-1.txt", "text/plain"))
-        self.assertIn(b"Final-Recipient: rfc822; eve@x.org\r\nAction: failed\r\n", report)
+        self.assertIn(b"Final-Recipient: rfc822; eve@x.org\r\nAction: failed\r\n", written)
         self.assertEqual((other, other_kind), ("attachment-2.txt", "text/plain"))
         self.assertEqual(header, b"From: ann@mail.example.com\r\nSubject: Invoice\r\n")
 

@@ -11,7 +11,9 @@ from tempfile import mkdtemp
 from textwrap import indent
 from typing import Literal
 
+import yaml
 from attrs import frozen
+from jsonschema import Draft7Validator
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.providers.acs.kind import ACS
@@ -21,6 +23,7 @@ from smtprelay.settings.provider import ProviderSettings
 from smtprelay.settings.secret import Secret
 from tests.config.loading import SMALL, codes, problems_of, with_provider
 from tests.test_packaging import Environment
+from tests.test_readme import blocks
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "tests" / "example_provider"
@@ -190,9 +193,15 @@ class InstalledTests(SynchronousTestCase):
         self.assertIn('unknown type "postbx" - did you mean "postbox"?', told)
 
     def test_explained(self) -> None:
-        """``config explain`` and ``config schema`` have its settings."""
+        """``config explain``, ``config schema`` and ``config example`` have its settings."""
         found = run("-m", "smtprelay", "config", "explain", "providers.postbox.stream")
-        self.assertIn("Postbox counts each apart", found)
+        for words in ("Postbox counts each apart", "alerts or bulk", "SMTPRELAY_PROVIDERS__NAME__STREAM"):
+            self.assertIn(words, found)
         schema = json.loads(run("-m", "smtprelay", "config", "schema"))
         sections = schema["properties"]["providers"]["anyOf"][0]["additionalProperties"]["anyOf"]
         self.assertIn("stream", {key for section in sections for key in section["properties"]})
+        [box] = blocks(ROOT / "docs" / "writing-a-provider.rst", "yaml")
+        self.assertTrue(Draft7Validator(schema).is_valid(yaml.safe_load(box)))
+        shown = run("-m", "smtprelay", "config", "example")
+        self.assertIn("\n#  postbox:", shown)
+        self.assertIn("\n#    api_key: {file: /run/secrets/postbox}  # the key of the account\n", shown)

@@ -20,7 +20,7 @@ class ControlSocketTests(SynchronousTestCase):
     def opened(self, path: str) -> Deferred[None]:
         """Open a site on ``path``."""
         port = HttpPort(name="control", endpoint=f"unix:{path}", site=Site(Resource()), socket=path)
-        return Deferred.fromCoroutine(Ports(MemoryReactor()).open_site(port))
+        return Deferred.fromCoroutine(Ports(MemoryReactor()).open([port]))
 
     def told(self, path: str) -> str:
         """Return the line that an operator reads when ``path`` cannot be opened."""

@@ -14,10 +14,11 @@ class PatienceTests(SynchronousTestCase):
         self.clock = Clock()
         self.events = Recording()
         self.shown: list[str] = []
-        self.patience = DatabaseRetry(self.clock, self.events, self.show)
+        self.patience = DatabaseRetry(None, self.clock, self.events, self, None)
         self.answers: list[object] = []
 
-    async def show(self) -> None:
+    async def show(self, _config: object, _sources: object, _parts: object) -> None:
+        """Note what its sites show."""
         self.shown.append(self.patience.complaint)
 
     async def attempt(self) -> object:

@@ -23,7 +23,7 @@ from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.maintenance.check import check
-from smtprelay.spool.operations.edit import ACTS
+from smtprelay.spool.operations.edit import EDIT_ACTIONS
 from tests.dispatch.stage import done
 from tests.recording import Recording
 
@@ -257,14 +257,14 @@ class SpoolMachine(RuleBasedStateMachine):
     # --- an operator, time, the end
 
     @rule(
-        action=st.sampled_from(sorted(ACTS)),
+        action=st.sampled_from(sorted(EDIT_ACTIONS)),
         states=st.sampled_from([(), ("failed",), ("held",), ("deferred",), ("queued",)]),
         place=PLACES,
         later=st.sampled_from([None, 3600]),
         force=st.booleans(),
     )
     def edit(self, action, states, place, later, force):
-        if states and not set(states) & set(ACTS[action].states):
+        if states and not set(states) & set(EDIT_ACTIONS[action].states):
             return
         selection = Selection(states=states, everything=True)
         change = Edit(

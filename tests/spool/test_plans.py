@@ -33,7 +33,7 @@ from smtprelay.spool.location import now
 from smtprelay.spool.maintenance import retention
 from smtprelay.spool.operations import claim, dsn_accept, export, import_, permits, recover, settle
 from smtprelay.spool.operations.accept import Arrival, accept, forget_chunks, store_chunk
-from smtprelay.spool.operations.edit import ACTS
+from smtprelay.spool.operations.edit import EDIT_ACTIONS
 from smtprelay.spool.spool import QueueSpool
 from smtprelay.spool.tables.lanes import LaneTable
 from tests.recording import Recording
@@ -225,7 +225,7 @@ class PlanTests(SynchronousTestCase):
             mark = now(spool.admin.search(evolve(selection, limit=1))).mark
             while mark:
                 mark = now(spool.admin.search(evolve(selection, limit=1), mark)).mark
-            for action, act in ACTS.items():
+            for action, act in EDIT_ACTIONS.items():
                 change = Edit(action=action, who="ops", provider="other")
                 if not selection.states or set(selection.states) & set(act.states):
                     now(spool.admin.edit(selection, change, "", self.prepare))

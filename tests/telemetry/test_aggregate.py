@@ -51,13 +51,13 @@ class GatheredTests(SynchronousTestCase):
     def test_a_worker_that_is_gone(self) -> None:
         """What it counted stays, also when its successor begins at nothing; its sessions are gone."""
         self.gathered.take(1, exposition(QUEUED, OPENED))
-        self.gathered.depart(1)
-        self.gathered.depart(1)
+        self.gathered.worker_ended(1)
+        self.gathered.worker_ended(1)
         self.assertEqual(self.value("messages_received_total", listener="lan"), 1)
         self.assertIsNone(self.value("smtp_connections_open", listener="lan"))
         self.gathered.take(1, exposition(QUEUED))
         self.assertEqual(self.value("messages_received_total", listener="lan"), 2)
-        self.gathered.depart(1)
+        self.gathered.worker_ended(1)
         self.assertEqual(self.value("messages_received_total", listener="lan"), 2)
 
     def test_who_asked(self) -> None:

@@ -182,7 +182,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("provider_up", provider="graph"), 1)
 
     def test_the_spool_knows_better_which_lanes_are_blocked(self):
-        """After a restart, or when another node opened a lane, the stock decides."""
+        """After a restart, or when another node opened a lane, the stats decide."""
         self.metrics.known(("acs",))
         self.metrics("lane.blocked", provider="graph", lane="", reason="expired")
         lanes = (lane("graph"), lane("ses", "no such region", 9), lane("ses", "", 2, "k"))

@@ -1,4 +1,4 @@
-"""What the tests of the site share: a spool and a mailbox to look at, and a way to ask over HTTP."""
+"""What the tests of the site share: a spool and captured mail to look at, and a way to ask over HTTP."""
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -27,8 +27,8 @@ from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics
 from smtprelay.web.auth import Access
-from smtprelay.web.captured_mail import CapturedAttachment, CapturedMail
-from smtprelay.web.context import Draining, Operations, Sources
+from smtprelay.web.captured_mail import CapturedAttachment, CapturedMessage
+from smtprelay.web.context import Draining, Operations, Reloading, Sources
 from smtprelay.web.site import build_site
 from tests.recording import Recording
 
@@ -89,7 +89,7 @@ RULE = HoldRule(
     id=3, recipient="*@example.org", reason="incident", who="anna", made=NOW, until=NOW + 60, count=2
 )
 
-MAIL = CapturedMail(
+MAIL = CapturedMessage(
     id="op-1",
     message="7QK29FMD",
     received=NOW,
@@ -217,8 +217,8 @@ class FakeSpool:
         return evolve(STATS, lanes=self.stopped, unreachable=self.unreachable)
 
 
-class FakeMailbox:
-    """A mailbox with one mail, until it is deleted."""
+class FakeCapturedMail:
+    """One captured mail, until it is deleted."""
 
     def __init__(self):
         self.mails = [MAIL]
@@ -277,6 +277,7 @@ class Fixture:
         *,
         access: Callable[[Clock], Access] | None = None,
         draining: Draining | None = None,
+        reloading: Reloading | None = None,
         targets: RoutingTargets = NO_TARGETS,
         **changes: Any,
     ) -> None:
@@ -294,9 +295,13 @@ class Fixture:
             spool=self.spool,
             refusals=Refusals(self.clock, self.events),
             operations=Operations(
-                lanes=self.spool.admin, operator=self.operator, draining=draining, targets=targets
+                lanes=self.spool.admin,
+                operator=self.operator,
+                draining=draining,
+                reloading=reloading,
+                targets=targets,
             ),
-            mailbox=FakeMailbox(),
+            captured=FakeCapturedMail(),
         )
         self.sources = evolve(sources, **changes)
         self.access = access(self.clock) if access else Access(self.clock, hosts=["relay.example.com"])

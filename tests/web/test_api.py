@@ -28,7 +28,7 @@ def plain(value: object) -> object:
 
 class StatusTests(SynchronousTestCase):
     def test_status(self):
-        """Version, uptime, the checks, the stock and the listeners, and who asks."""
+        """Version, uptime, the checks, the stats and the listeners, and who asks."""
         fixture = Fixture()
         fixture.checks["listener lan"] = "not bound"
         self.assertEqual(
@@ -46,11 +46,11 @@ class StatusTests(SynchronousTestCase):
                         "until": LANE.blocked_until,
                     }
                 ],
-                "stock": plain(STATS),
+                "stats": plain(STATS),
                 "nodes": [{"name": "a", "seen": NOW, "draining": False}],
                 "refused": 0,
                 "listeners": [{"name": "lan", "endpoint": "tcp:2525"}],
-                "mailbox": True,
+                "captured": True,
                 "who": "local",
                 "role": "operator",
             },
@@ -69,7 +69,7 @@ class StatusTests(SynchronousTestCase):
             status["attention"][1]["text"],
             "the spool does not answer: no connection to the database",
         )
-        self.assertEqual((status["stock"], status["nodes"], status["refused"]), (None, [], None))
+        self.assertEqual((status["stats"], status["nodes"], status["refused"]), (None, [], None))
         self.assertEqual((status["version"], status["ready"]["ok"]), (VERSION, True))
 
     def test_a_spool_that_hangs(self):
@@ -84,7 +84,7 @@ class StatusTests(SynchronousTestCase):
         status = parse(transport.value()).json
         told = "the spool does not answer: no answer within 4 s: look whether its database or disk hangs"
         self.assertEqual([line["text"] for line in status["attention"]], [told])
-        self.assertEqual((status["stock"], status["version"]), (None, VERSION))
+        self.assertEqual((status["stats"], status["version"]), (None, VERSION))
         self.assertTrue(asked.called)
 
     def test_a_part_of_the_spool_that_does_not_answer(self):
@@ -96,7 +96,7 @@ class StatusTests(SynchronousTestCase):
 
         fixture = Fixture(refusals=Broken(Clock(), Recording()))
         status = fixture.get("/api/v1/status").json
-        self.assertEqual((status["stock"]["bytes"], status["refused"]), (STATS.bytes, None))
+        self.assertEqual((status["stats"]["bytes"], status["refused"]), (STATS.bytes, None))
         self.assertEqual(status["attention"][0]["kind"], "spool")
 
     def test_a_removed_provider(self):
@@ -122,7 +122,7 @@ class StatusTests(SynchronousTestCase):
     def test_without_a_spool_there_is_no_queue(self):
         """A relay of synchronous listeners has a status; its queue is not there."""
         fixture = Fixture(spool=None)
-        self.assertIsNone(fixture.get("/api/v1/status").json["stock"])
+        self.assertIsNone(fixture.get("/api/v1/status").json["stats"])
         self.assertEqual(fixture.get("/api/v1/queue").status, 404)
 
 

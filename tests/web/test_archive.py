@@ -65,21 +65,23 @@ class ArchiveTests(SynchronousTestCase):
         checked = self.fixture.get("/api/v1/spool/check?deep=1").json
         self.assertEqual({"findings": [], "messages": 1, "deliveries": 1, "bytes": 7}, checked)
 
-    def test_orders(self) -> None:
+    def test_operator_settings(self) -> None:
         """They leave and come in; a provider that is not here is not suspended; what is none is named."""
         hold = {"recipient": "*", "why": "incident", "until": self.clock.seconds() + 60}
         self.fixture.post("/api/v1/hold-rules", hold)
-        told = self.fixture.get("/api/v1/archive/orders").json
-        self.assertEqual(["incident"], [each["reason"] for each in told["holds"]])
-        told["holds"][0]["reason"] = "another"
-        told["suspended"] = [{"provider": name, "reason": "x", "resumes": None} for name in ("out", "gone")]
-        obeyed = self.post("orders", {"orders": told, "who": "anna"}).json
+        settings = self.fixture.get("/api/v1/archive/operator-settings").json
+        self.assertEqual(["incident"], [each["reason"] for each in settings["holds"]])
+        settings["holds"][0]["reason"] = "another"
+        settings["suspended"] = [
+            {"provider": name, "reason": "x", "resumes": None} for name in ("out", "gone")
+        ]
+        obeyed = self.post("operator-settings", {"settings": settings, "who": "anna"}).json
         self.assertEqual({"1": 2}, obeyed["numbers"])
         self.assertEqual(["out"], [each["provider"] for each in obeyed["suspended"]])
         self.assertIn(("holds",), self.fixture.operator.calls)
         self.assertEqual("local (anna)", self.events.of("lane.changed")[0]["who"])
-        for bad in ({}, {"schema": "x"}, {**told, "holds": 7}, {**told, "more": 1}):
-            self.assertEqual(400, self.post("orders", {"orders": bad}).status, bad)
+        for bad in ({}, {"schema": "x"}, {**settings, "holds": 7}, {**settings, "more": 1}):
+            self.assertEqual(400, self.post("operator-settings", {"settings": bad}).status, bad)
 
     def test_pieces(self) -> None:
         """A piece of a body is asked for and given by its number."""

@@ -54,9 +54,9 @@ class TokenTests(SynchronousTestCase):
     def test_a_viewer_does_not_read_mail(self):
         """The list of mails is open to a viewer, their content is not."""
         headers = {"Authorization": "Bearer look"}
-        self.assertEqual(self.fixture.get("/api/v1/mailbox", headers=headers).status, 200)
+        self.assertEqual(self.fixture.get("/api/v1/captured", headers=headers).status, 200)
         for path in ("op-1", "op-1/html", "op-1/attachments/0"):
-            self.assertEqual(self.fixture.get(f"/api/v1/mailbox/{path}", headers=headers).status, 403)
+            self.assertEqual(self.fixture.get(f"/api/v1/captured/{path}", headers=headers).status, 403)
 
     def test_an_operator_edits_under_the_tokens_name(self):
         """The token's name is recorded with the edit."""

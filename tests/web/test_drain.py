@@ -45,8 +45,8 @@ class DrainRouteTests(SynchronousTestCase):
         """There is no such path."""
         self.assertEqual(Fixture().get(PATH).status, 404)
 
-    def test_what_a_front_passes_on(self) -> None:
-        """A worker believes its front who asks; any other site does not."""
+    def test_what_a_supervisor_passes_on(self) -> None:
+        """A worker believes its supervisor who asks; any other site does not."""
         headers = {WHO: "ops", ROLE: "operator"}
         self.fixture.post(PATH, {"who": "anna"}, headers=headers)
         worker = Fixture(

@@ -83,25 +83,25 @@ class RefusedTests(SynchronousTestCase):
         fixture = Fixture(refusals=self.tables, spool=None)
         self.assertEqual(len(fixture.get("/api/v1/refused").json["refused"]), 2)
 
-    def test_the_front_of_workers(self) -> None:
+    def test_the_supervisor(self) -> None:
         """What it refuses itself a worker writes down; the API of no other site takes rows."""
         self.assertEqual(self.fixture.post("/api/v1/refused/record", {"rows": []}).status, 404)
         route = record_route(self.tables)
 
-        class Front:
+        class Proxy:
             """Passes on as the real one does."""
 
             async def one(self, method: str, uri: str, request: ApiRequest) -> object:
                 assert (method, uri) == (route.method, route.path)
                 return await route.action(request)
 
-        front = Refusals(self.fixture.clock, self.fixture.events)
-        front.turned_away(Client(address="2001:db8::1", listener="lan"), NO)
-        done(front.flush())
-        front.store = RemoteRefusals(Front())
-        done(front.flush())
+        refusals = Refusals(self.fixture.clock, self.fixture.events)
+        refusals.turned_away(Client(address="2001:db8::1", listener="lan"), NO)
+        done(refusals.flush())
+        refusals.store = RemoteRefusals(Proxy())
+        done(refusals.flush())
         self.assertEqual(self.rules(), ["network", "network", "syntax"])
-        done(front.flush())
+        done(refusals.flush())
         [row] = done(self.tables.refused(RefusalFilter(client="2001:db8::1")))
         self.assertEqual(row.count, 1)
 
@@ -127,37 +127,37 @@ class RefusedTests(SynchronousTestCase):
             self.assertRegex(str(failure.value), "^[a-z]+ must be ", body)
         self.assertEqual(done(self.tables.refused(RefusalFilter(client="10.0.3.7"))), [row])
 
-    def test_many_rows_of_the_front(self) -> None:
+    def test_many_rows_of_the_supervisor(self) -> None:
         """They are passed on in bodies that are read whole."""
         sizes = []
 
-        class Front:
+        class Proxy:
             async def one(self, _method: str, _uri: str, request: ApiRequest) -> ApiResponse:
                 sizes.append(len(request.body))
                 return ApiResponse()
 
         refusal = evolve(NO, text="\U0001f600" * 500)
-        front = Refusals(self.fixture.clock, self.fixture.events)
-        front.store = RemoteRefusals(Front())
+        refusals = Refusals(self.fixture.clock, self.fixture.events)
+        refusals.store = RemoteRefusals(Proxy())
         for number in range(900):
             client = Client(address=f"10.{number // 250}.0.{number % 250}", listener="lan")
-            front.turned_away(client, refusal)
-        done(front.flush())
+            refusals.turned_away(client, refusal)
+        done(refusals.flush())
         self.assertGreater(sum(sizes), MAX_BODY)
         self.assertLess(max(sizes), MAX_BODY // 2)
 
     def test_a_worker_that_cannot(self) -> None:
-        """What it does not take stays with the front."""
+        """What it does not take stays with the supervisor."""
 
-        class Front:
+        class Proxy:
             async def one(self, *_request: object) -> object:
                 return ApiProblem(503, "the spool does not answer").answer
 
-        front = Refusals(self.fixture.clock, self.fixture.events)
-        front.store = RemoteRefusals(Front())
-        front.turned_away(Client(address="10.0.3.9", listener="lan"), NO)
+        refusals = Refusals(self.fixture.clock, self.fixture.events)
+        refusals.store = RemoteRefusals(Proxy())
+        refusals.turned_away(Client(address="10.0.3.9", listener="lan"), NO)
         self.fixture.clock.advance(5)
         self.assertIn("does not answer", self.fixture.events.of("spool.failed")[-1]["reason"])
-        front.store = self.tables.store
+        refusals.store = self.tables.store
         self.fixture.clock.advance(5)
         self.assertEqual(self.rules(), ["network", "network", "syntax"])

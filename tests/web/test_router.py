@@ -42,7 +42,7 @@ class RouterTests(SynchronousTestCase):
 
     def test_security_headers_are_everywhere(self):
         """On good answers and on errors."""
-        for path in ("/", "/api/v1/status", "/metrics", "/nothing", "/api/v1/mailbox/op-1/html"):
+        for path in ("/", "/api/v1/status", "/metrics", "/nothing", "/api/v1/captured/op-1/html"):
             headers = self.fixture.get(path).headers
             self.assertIn("default-src 'none'", headers["content-security-policy"], path)
             self.assertIn("frame-ancestors", headers["content-security-policy"], path)

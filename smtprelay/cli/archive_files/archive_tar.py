@@ -1,9 +1,9 @@
 """
 The archive of an export: a tar file, written and read from beginning to end, so that it may be a pipe.
 
-The operator settings come first, in ``orders.json``, if there are any. Each message is ``messages/ID.json``
-and, if it still has a body, ``messages/ID.eml`` behind it. The manifest comes last, with the counts: an
-archive without one was cut off.
+The operator settings come first, in ``operator_settings.json``, if there are any. Each message is
+``messages/ID.json`` and, if it still has a body, ``messages/ID.eml`` behind it. The manifest comes last, with
+the counts: an archive without one was cut off.
 """
 
 import io
@@ -25,7 +25,7 @@ SCHEMA: Final = "smtprelay.export.v1"
 _MANIFEST: Final = "manifest.json"
 
 #: The operator settings in an archive.
-SETTINGS: Final = "orders.json"
+SETTINGS: Final = "operator_settings.json"
 
 #: The longest JSON that is read, bytes.
 _MOST: Final = 64 * 1024 * 1024
@@ -136,8 +136,8 @@ def _compare(manifest: Mapping[str, Any] | None, count: int) -> None:
         raise CliError(FAILED, why)
     schema, messages = manifest.get("schema"), manifest.get("messages")
     if (schema, messages) != (SCHEMA, count):
-        told = f"the archive's manifest speaks of {messages} messages in the form {schema!r}"
-        raise CliError(FAILED, f"{told}: here are {count} in {SCHEMA!r}")
+        found = f"the archive's manifest speaks of {messages} messages in the form {schema!r}"
+        raise CliError(FAILED, f"{found}: here are {count} in {SCHEMA!r}")
 
 
 def _values(content: Any, size: int) -> tuple[dict[str, Any] | None, str]:

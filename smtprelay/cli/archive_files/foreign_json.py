@@ -116,8 +116,8 @@ def _attempts(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     attempts = []
     for number, each in enumerate(history, start=1):
         when, reason = _seconds(each.get("timestamp")) or 0.0, str(each.get("error") or "")
-        told = {"number": number, "provider": "SMTPRelay", "node": "", "started": when, "ended": when}
-        attempts.append({**told, "outcome": "deferred", "reason": reason})
+        common = {"number": number, "provider": "SMTPRelay", "node": "", "started": when, "ended": when}
+        attempts.append({**common, "outcome": "deferred", "reason": reason})
     return attempts
 
 

@@ -14,7 +14,6 @@ from smtprelay.cli.text import count
 if TYPE_CHECKING:
     from smtprelay.config import Loaded, Problem, Setting
 
-#: Longer examples are those of whole sections, and are not printed.
 _WIDTH = 100
 
 
@@ -51,23 +50,33 @@ def example() -> None:
 
 @config.command()
 @click.argument("file", required=False)
+@click.option("--sources", "with_sources", is_flag=True, help="Tell where each value comes from.")
 @click.pass_context
-def show(ctx: click.Context, *, file: str | None) -> int:
+def show(ctx: click.Context, *, file: str | None, with_sources: bool) -> int:
     """
     Print the effective configuration.
 
     It reads FILE, or the file that the relay would use, and adds --set, the environment and all defaults.
     Of a secret it shows only where it is stored. Where workers have no spool to share, it adds the share of
     each worker in what the providers allow.
+
+    With --sources it is a list of single values, each with the line of the file, the variable or the option
+    that it comes from, or "default".
     """
     import yaml  # noqa: PLC0415
 
-    from smtprelay.config import effective, shares  # noqa: PLC0415
+    from smtprelay.config import effective, shares, sources  # noqa: PLC0415
 
     loaded = _load(ctx, file, alone=True)
     if loaded is None:
         return CONFIG
     shown = effective(loaded.config)
+    if with_sources:
+        names = ("setting", "value", "source")
+        values = [dict(zip(names, row, strict=True)) for row in sources(shown, loaded.root)]
+        rows = [(row["setting"], _word(row["value"]), row["source"]) for row in values]
+        output.result(ctx, values, lambda: output.table(names, rows), rows=values)
+        return OK
     text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=_WIDTH)
     divided = shares(loaded.config)
     text += "".join(f"# {line}\n" for line in _shared(divided))
@@ -84,15 +93,15 @@ def explain(ctx: click.Context, *, key: str) -> None:
 
     KEY is its full name: providers.acs.rate, listeners.0.auth, spool.limit.
     """
-    from attrs import asdict  # noqa: PLC0415
-
     from smtprelay.config import explain as look_up  # noqa: PLC0415
 
     try:
         found = look_up(key)
     except LookupError as error:
         raise CliError(FAILED, str(error)) from error
-    output.result(ctx, asdict(found), lambda: _explain(found))
+    names = ("key", "help", "type", "unit", "instead_of", "required", "default", "default_words", "example")
+    told = {name: getattr(found, name) for name in (*names, "variable", "keys")}
+    output.result(ctx, told, lambda: _explain(found))
 
 
 @config.command()
@@ -119,11 +128,18 @@ def _explain(setting: "Setting") -> None:
     click.echo(setting.key)
     if setting.help:
         click.echo(f"  {setting.help}")
-    default = "none, required" if setting.required else _word(setting.default)
-    example = setting.example if len(setting.example) <= _WIDTH else ""
-    for name, text in (("type", setting.type), ("default", default), ("example", example)):
+    default = "none, required" if setting.required else setting.default_words or _word(setting.default)
+    lines = {
+        "type": setting.type,
+        "unit": setting.unit,
+        "instead of": setting.instead_of,
+        "default": default,
+        "example": setting.example,
+        "variable": setting.variable,
+    }
+    for name, text in lines.items():
         if text:
-            click.echo(f"  {name:<8} {text}")
+            click.echo(f"  {name:<10} {text}")
     for name, text in setting.keys.items():
         click.echo(f"  {name}: {text}".rstrip(" :"))
 
@@ -138,12 +154,12 @@ def _shared(divided: Mapping[str, Any]) -> Iterator[str]:
         yield f"providers.{name}: {', '.join(parts)}"
 
 
-def _word(default: object) -> str:
-    if default is None:
+def _word(value: object) -> str:
+    if value is None:
         return ""
-    if isinstance(default, bool):
-        return str(default).lower()
-    return f"[{', '.join(default)}]" if isinstance(default, list) else str(default)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"[{', '.join(value)}]" if isinstance(value, list) else str(value)
 
 
 def _tell(ctx: click.Context, problems: Sequence["Problem"], verdict: str) -> None:

@@ -78,11 +78,11 @@ def export(
                 written.take_settings()
             written.fill(wanted, move=move)
         gone = written.drop() if move else []
-    told = {**written.counts, **written.settings, "moved": len(gone), "left": len(written.left)}
+    summary = {**written.counts, **written.settings, "moved": len(gone), "left": len(written.left)}
     if place == "-":
         _tell(written, gone, move=move, err=True)
     else:
-        output.result(ctx, told, lambda: _tell(written, gone, move=move))
+        output.result(ctx, summary, lambda: _tell(written, gone, move=move))
     return TEMPFAIL if written.left else None
 
 
@@ -122,7 +122,7 @@ class _ExportCounts:
 
     def take_settings(self) -> None:
         """Write the hold rules and suspended providers, if there are any."""
-        settings = self._relay.get(f"{ARCHIVE}/orders")
+        settings = self._relay.get(f"{ARCHIVE}/operator-settings")
         self.settings = {name: len(settings[name]) for name in ("holds", "suspended")}
         if any(self.settings.values()):
             self._writer.put_settings(settings)
@@ -236,8 +236,8 @@ def new_file(file: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     try:
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
-        told = "another export is writing it; if none is running, remove the file"
-        raise CliError(FAILED, f"{unfinished} exists: {told}") from None
+        hint = "another export is writing it; if none is running, remove the file"
+        raise CliError(FAILED, f"{unfinished} exists: {hint}") from None
     except OSError as error:
         status = PERMISSION if isinstance(error, PermissionError) else CANNOT_USE
         raise CliError(status, f"{file} cannot be created in {file.parent}: {error.strerror}") from error

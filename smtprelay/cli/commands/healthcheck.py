@@ -42,8 +42,8 @@ def healthcheck(ctx: click.Context, *, path: str, url: str, timeout: float) -> i
     if not ok and url:
         ok, text = _ask(CliSettings(endpoint=url), timeout, path)
     question, _ = _GOOD[path]
-    told = f"{question if ok else f'not {question}'}: {printable(text)}"
-    output.result(ctx, {"question": question, "ok": ok, "text": text}, lambda: click.echo(told))
+    line = f"{question if ok else f'not {question}'}: {printable(text)}"
+    output.result(ctx, {"question": question, "ok": ok, "text": text}, lambda: click.echo(line))
     return OK if ok else FAILED
 
 

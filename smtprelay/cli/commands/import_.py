@@ -120,7 +120,7 @@ class _ImportCounts:
     def _apply(self, settings: Mapping[str, Any]) -> None:
         """Apply the hold rules and suspended providers of the archive."""
         try:
-            applied = self._relay.post(f"{ARCHIVE}/orders", {"orders": settings, "who": who()})
+            applied = self._relay.post(f"{ARCHIVE}/operator-settings", {"settings": settings, "who": who()})
         except CliError as error:
             if error.status != FAILED:
                 raise

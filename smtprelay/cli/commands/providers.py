@@ -42,8 +42,8 @@ def probe(ctx: click.Context, *, name: str, lane: str, force: bool) -> None:
 
     The command does not wait for the result: providers list and the log show it.
     """
-    told = f"is being tried: see {again(ctx)} providers list"
-    _post(ctx, name, "probe", {"lane": lane, "force": force}, told)
+    text = f"is being tried: see {again(ctx)} providers list"
+    _post(ctx, name, "probe", {"lane": lane, "force": force}, text)
 
 
 @providers.command()
@@ -72,10 +72,10 @@ def resume(ctx: click.Context, *, name: str) -> None:
     _post(ctx, name, "resume", {}, "is resumed")
 
 
-def _post(ctx: click.Context, name: str, what: str, body: Mapping[str, Any], told: str) -> None:
+def _post(ctx: click.Context, name: str, what: str, body: Mapping[str, Any], text: str) -> None:
     path = f"{API}/providers/{quote(name, safe='')}/{what}"
     answer = running(ctx).post(path, {**body, "who": who()})
-    sentence = " ".join(filter(None, (name, body.get("lane"), told)))
+    sentence = " ".join(filter(None, (name, body.get("lane"), text)))
     output.result(ctx, answer, lambda: click.echo(sentence))
 
 

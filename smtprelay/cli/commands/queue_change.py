@@ -129,8 +129,8 @@ def _carry_out(ctx: click.Context, action: str, given: Mapping[str, Any], option
             number = _all_steps(relay, action, {**change, "dry_run": True})["count"]
             click.confirm(f"delete {count(number, 'delivery')} for good?", abort=True, err=True)
         done = _all_steps(relay, action, change)
-        told = done["ids"] and (dry_run or action == "reroute")
-        found = listed(relay, {"ids": done["ids"][:_SHOWN]}) if told else {"deliveries": (), "lanes": ()}
+        shown = done["ids"] and (dry_run or action == "reroute")
+        found = listed(relay, {"ids": done["ids"][:_SHOWN]}) if shown else {"deliveries": (), "lanes": ()}
     if ids and not done["count"]:
         why = _left(done) or printable(" ".join(ids[:_SHOWN]))
         raise CliError(FAILED, f"nothing to {action}: {why}")

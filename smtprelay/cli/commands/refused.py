@@ -44,8 +44,8 @@ def refused(ctx: click.Context, /, *, clear: bool, everything: bool, limit: int 
     with api(ctx) as relay:
         if clear:
             done = relay.post(f"{API}/refused/clear", {**filters, "everything": everything, "who": who()})
-            told = f"{count(done['count'], 'row')} of refused mail cleared"
-            output.result(ctx, done, lambda: click.echo(told))
+            text = f"{count(done['count'], 'row')} of refused mail cleared"
+            output.result(ctx, done, lambda: click.echo(text))
             return
         found = relay.get(f"{API}/refused", filters if limit is None else {**filters, "limit": f"{limit}"})
     rows = found["refused"]
@@ -67,12 +67,12 @@ def _lines(row: Mapping[str, Any], now: float) -> list[str]:
     who_ = f"{row['client']} as {row['user']}" if row["user"] else row["client"] or "other clients"
     domain = f", from {row['domain']}" if row["domain"] else ""
     times = f"{row['count']} times, {clock(row['first'], now)} to " if row["count"] > 1 else ""
-    said = f"{row['reply']} {row['text']}".strip()
+    reply = f"{row['reply']} {row['text']}".strip()
     setting, advice = row["setting"], row["advice"]
     # Advice that is better than the setting comes before it.
     first = {"setting": setting, "or": advice[3:]} if advice.startswith("or ") else {"advice": advice}
-    parts = {"refused": f"{said}  [{row['rule']}]", "command": row["command"], **first}
+    parts = {"refused": f"{reply}  [{row['rule']}]", "command": row["command"], **first}
     parts.setdefault("setting" if not advice else "or", setting)
     head = f"{who_} at {row['listener']}{domain}: {times}{clock(row['last'], now)}"
-    told = [f"    {name:<9} {printable(text)}" for name, text in parts.items() if text]
-    return [f"{printable(head)} ({span(now - row['last'])} ago)", *told]
+    lines = [f"    {name:<9} {printable(text)}" for name, text in parts.items() if text]
+    return [f"{printable(head)} ({span(now - row['last'])} ago)", *lines]

@@ -37,7 +37,7 @@ def _lines(answer: Mapping[str, Any], now: float) -> Iterator[tuple[str, str]]:
         yield "node", f"{node['name']}  seen {span(now - node['seen'])} ago{draining}"
     for listener in answer["listeners"]:
         yield "listener", _listener(listener)
-    stats = answer["stock"]
+    stats = answer["stats"]
     if stats is not None:  # None: there is no spool, or it does not answer
         yield "spool", _spool(stats, now)
         for lane in stats["lanes"]:

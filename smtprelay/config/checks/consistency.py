@@ -20,7 +20,7 @@ _PATIENCE: Final = 600
 #: The name of the built-in provider, and route, of events for webhooks.
 WEBHOOK: Final = "webhook"
 
-Check = Callable[[CheckedConfig], Iterator[Complaint]]
+ConfigCheck = Callable[[CheckedConfig], Iterator[Complaint]]
 
 
 def check_sections(view: CheckedConfig) -> Iterator[Complaint]:
@@ -227,7 +227,7 @@ def _loggers() -> Collection[str]:
     return {"smtprelay", *map(namespace, EVENTS), *STATIONS.values()}
 
 
-CHECKS: Final[tuple[Check, ...]] = (
+CHECKS: Final[tuple[ConfigCheck, ...]] = (
     check_sections,
     check_references,
     check_duplicates,

@@ -8,7 +8,7 @@ from typing import Final
 from smtprelay.config.checks import CheckedConfig
 from smtprelay.config.endpoint import is_encrypted, is_local
 from smtprelay.config.listeners import AnyChecker, Listener
-from smtprelay.model.network import is_plain_remote, strangers
+from smtprelay.model.network import is_plain_remote, too_wide
 from smtprelay.settings.complaint import Complaint, Path
 from smtprelay.settings.provider import HttpProviderSettings
 
@@ -50,7 +50,7 @@ CHECKS: Final = (check_listeners, check_sites, check_clear_text)
 
 
 def _open_relay(view: CheckedConfig, listener: Listener, path: Path) -> Iterator[Complaint]:
-    wide = strangers(listener.allow_from)
+    wide = too_wide(listener.allow_from)
     names = listener.auth.checkers or ()
     protected = listener.auth.required and not any(
         isinstance(view.config.checkers.get(name), AnyChecker) for name in names

@@ -29,7 +29,7 @@ _LONGEST: Final = 60.0
 @define(eq=False)
 class Delays:
     """
-    Looks for deliveries that are late, and has their senders told.
+    Looks for deliveries that are late, and notifies their senders.
 
     :param after: seconds that a delivery waits before its sender is notified.
     :ivar stopping: when it becomes true, the delivery under way is the last one.

@@ -6,9 +6,6 @@ What a provider said, what a client put into ENVID: nothing of it may end a line
 
 import binascii
 import re
-from datetime import UTC, datetime
-from email.utils import format_datetime
-from functools import lru_cache
 from typing import Final
 
 #: Maximum length of a provider's reason; it may have answered with a web page.
@@ -25,12 +22,6 @@ def lines(*text: str) -> bytes:
     return "\r\n".join(text).encode("utf-8", "replace")
 
 
-@lru_cache(maxsize=16)
-def date(seconds: float) -> str:
-    """Return a moment as RFC 5322 writes it, in UTC."""
-    return format_datetime(datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=0))
-
-
 def clean(text: str) -> str:
     """Make one line of it, without control characters."""
     line = " ".join(text.split())
@@ -38,7 +29,7 @@ def clean(text: str) -> str:
 
 
 def reason(why: str) -> str:
-    """Return what was said, as much of it as a person reads."""
+    """Return the reason of a provider, cut to what a person reads."""
     return clean(why[: 4 * _LONGEST_REASON])[:_LONGEST_REASON] or "no reason was given"
 
 

@@ -2,7 +2,7 @@
 What goes back of a mail that is reported on: its header, or all of it where the sender asked for that.
 
 A whole message can only be put into a report as it is (RFC 2046 §5.2.1). Of one that is no clean text the
-header goes back instead, and the letter says why. Pure.
+header goes back instead, and the text says why. Pure.
 """
 
 from typing import Final
@@ -24,7 +24,7 @@ class Original:
     The last part of a report.
 
     :ivar kind: its content type; ``encoding``: its transfer encoding, in which ``content`` is already.
-    :ivar remark: what the letter says of it.
+    :ivar remark: what the text says of it.
     """
 
     kind: str

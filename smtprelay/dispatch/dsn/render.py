@@ -2,7 +2,7 @@
 The report to a sender of what became of his mail: RFC 3464, in three parts.
 
 What a person reads, what a program reads, and the mail that it is about, or its header. Bytes in, bytes
-out: dates, ids and texts come in with the :class:`Notice`. The result is 7-bit, so that every provider
+out: dates, ids and texts come in with the :class:`Report`. The result is 7-bit, so that every provider
 takes it, unless it returns a whole message that is not.
 """
 
@@ -11,8 +11,9 @@ from typing import Final
 
 from attrs import field, frozen
 
-from smtprelay.dispatch.dsn.fields import clean, date, lines, mailbox
-from smtprelay.dispatch.dsn.report import Notice
+from smtprelay.dispatch.dsn.fields import clean, lines, mailbox
+from smtprelay.dispatch.dsn.report import Report
+from smtprelay.mime.date import date
 from smtprelay.mime.outgoing.encoders import encoded
 from smtprelay.model.shape import shape_of
 
@@ -44,27 +45,27 @@ class BounceSettings:
     remotes: Mapping[str, str] = field(factory=dict)
 
 
-def render(notice: Notice, settings: BounceSettings, said: Iterable[str], told: Iterable[str]) -> bytes:
+def render(report: Report, settings: BounceSettings, text: Iterable[str], fields: Iterable[str]) -> bytes:
     """
     Return the report as a message with CRLF line ends, no line longer than RFC 5322 allows.
 
-    :param said: the lines of the part for people, and ``told`` of that for programs.
+    :param text: the lines of the part for people, and ``fields`` of that for programs.
     """
-    original = notice.original
+    original = report.original
     parts = (
-        _part("Notification", *_encoded("text/plain", lines(*said))),
-        _part("Report", *_encoded("message/delivery-status", lines(*told))),
+        _part("Notification", *_encoded("text/plain", lines(*text))),
+        _part("Report", *_encoded("message/delivery-status", lines(*fields))),
         _part("Original", original.kind, original.encoding, original.content),
     )
-    boundary = _boundary(notice, settings, parts)
+    boundary = _boundary(report, settings, parts)
     delimiter = f"--{boundary}\r\n".encode()
     body = b"".join(delimiter + part + b"\r\n" for part in parts)
     head = lines(
         f"From: Mail Delivery System <{clean(settings.sender)}>",
-        f"To: {mailbox(notice.to)}",
-        f"Subject: {notice.subject}",
-        f"Date: {date(notice.written)}",
-        f"Message-ID: <{clean(notice.reference)}@{settings.hostname}>",
+        f"To: {mailbox(report.to)}",
+        f"Subject: {report.subject}",
+        f"Date: {date(report.written)}",
+        f"Message-ID: <{clean(report.reference)}@{settings.hostname}>",
         "Auto-Submitted: auto-replied",
         "MIME-Version: 1.0",
         "Content-Type: multipart/report; report-type=delivery-status;",
@@ -76,9 +77,9 @@ def render(notice: Notice, settings: BounceSettings, said: Iterable[str], told: 
     return head + body + f"--{boundary}--\r\n".encode()
 
 
-def _boundary(notice: Notice, settings: BounceSettings, parts: tuple[bytes, ...]) -> str:
+def _boundary(report: Report, settings: BounceSettings, parts: tuple[bytes, ...]) -> str:
     """Return what no part has in it, though a mail that is returned may try."""
-    boundary = f"{clean(notice.reference)}/{settings.hostname}"
+    boundary = f"{clean(report.reference)}/{settings.hostname}"
     while any(f"--{boundary}".encode() in part for part in parts):
         boundary += "+"
     return boundary

@@ -2,8 +2,8 @@
 What a report says, as values: the recipients that the sender asked about, and their outcomes.
 
 A report says one of three things of a recipient (RFC 3464 §2.3.3): his mail ``failed``, is ``delayed``, or
-was ``relayed`` to a system that does not report further. ``letter`` and ``status`` write them down, for
-people and for programs; ``bounce`` makes them a mail. Pure.
+was ``relayed`` to a system that does not report further. ``text_part`` and ``status_part`` write them down,
+for people and for programs; ``render`` makes them a mail. Pure.
 """
 
 import re
@@ -32,7 +32,7 @@ _CLASSES: Final = {FAILED: "45", DELAYED: "4", RELAYED: "2"}
 
 
 @frozen(kw_only=True)
-class Report:
+class ReportedRecipient:
     """
     What became of one recipient.
 
@@ -55,7 +55,7 @@ class Report:
 
 
 @frozen(kw_only=True)
-class Notice:
+class Report:
     """
     All that one report says. Times are seconds since the epoch.
 
@@ -80,15 +80,15 @@ class Notice:
     attempted: float | None = None
     until: float | None = None
     waits: str = ""
-    reports: Sequence[Report]
+    recipients: Sequence[ReportedRecipient]
     envelope_id: str = ""
     original: Original = field(default=NOTHING, repr=False)
 
     @property
     def actions(self) -> Sequence[str]:
         """What it tells, the worst first."""
-        told = {report.action for report in self.reports}
-        return [action for action in ACTIONS if action in told]
+        present = {reported.action for reported in self.recipients}
+        return [action for action in ACTIONS if action in present]
 
     @property
     def subject(self) -> str:

@@ -15,9 +15,9 @@ from twisted.internet.task import deferLater
 
 from smtprelay.dispatch.dsn.original_part import NOTHING, Original, header_of, whole_message
 from smtprelay.dispatch.dsn.render import BounceSettings, render
-from smtprelay.dispatch.dsn.report import DELAYED, FAILED, RELAYED, Notice, Report, is_wanted
-from smtprelay.dispatch.dsn.status_part import status
-from smtprelay.dispatch.dsn.text_part import letter
+from smtprelay.dispatch.dsn.report import DELAYED, FAILED, RELAYED, Report, ReportedRecipient, is_wanted
+from smtprelay.dispatch.dsn.status_part import status_lines
+from smtprelay.dispatch.dsn.text_part import text_lines
 from smtprelay.interfaces import Body
 from smtprelay.mime.head import head_of
 from smtprelay.model.attempt import Claim, NewMessage
@@ -53,21 +53,21 @@ class DsnReporter:
     _post: Post
     _clock: IReactorTime | None = None
 
-    async def bounce(self, claim: Claim, report: Results, body: Body, now: float) -> NewMessage | None:
+    async def bounce(self, claim: Claim, reported: Results, body: Body, now: float) -> NewMessage | None:
         """
-        Return the DSN about the outcomes in ``report``, or ``None`` if no notification is wanted.
+        Return the DSN about the outcomes in ``reported``, or ``None`` if no notification is wanted.
 
         Every recipient that is not ``Delivered`` in it has failed permanently. One mail reports failures and
         successes. If the original cannot be read, the DSN is sent without it. It raises what routing the new
         mail raises.
         """
         delivery = claim.delivery
-        outcomes = ((each, report.get(each.address)) for each in delivery.envelope.recipients)
-        told = [_ended(recipient, outcome) for recipient, outcome in outcomes if outcome is not None]
-        notice = self._notice(delivery, told, f"{delivery.id}.{claim.attempt}", now)
-        if notice is None or await _is_answer(notice, body):
+        outcomes = ((each, reported.get(each.address)) for each in delivery.envelope.recipients)
+        ends = [_ended(recipient, outcome) for recipient, outcome in outcomes if outcome is not None]
+        report = self._report(delivery, ends, f"{delivery.id}.{claim.attempt}", now)
+        if report is None or await _is_answer(report, body):
             return None
-        return await self._write(delivery, evolve(notice, attempted=now), body)
+        return await self._write(delivery, evolve(report, attempted=now), body)
 
     async def delay(
         self, overdue: Overdue, body: Body, now: float, *, until: float | None
@@ -82,25 +82,25 @@ class DsnReporter:
         # The reason for holding it is for the operator only.
         why = "held for the postmaster" if held else overdue.reason
         code = _TRANSIENT.search(why)
-        told = [
-            Report(recipient=each, action=DELAYED, why=why, code=code[0] if code else "")
+        ends = [
+            ReportedRecipient(recipient=each, action=DELAYED, why=why, code=code[0] if code else "")
             for each in delivery.envelope.recipients
         ]
-        notice = self._notice(delivery, told, f"{delivery.id}.delay", now)
-        if notice is None or await _is_answer(notice, body):
+        report = self._report(delivery, ends, f"{delivery.id}.delay", now)
+        if report is None or await _is_answer(report, body):
             return None
         waits = "it waits for a decision of the postmaster" if held else ""
-        notice = evolve(notice, attempted=overdue.attempted, until=None if held else until, waits=waits)
-        return await self._write(delivery, notice, body)
+        report = evolve(report, attempted=overdue.attempted, until=None if held else until, waits=waits)
+        return await self._write(delivery, report, body)
 
-    def _notice(
-        self, delivery: Delivery, told: Sequence[Report | None], reference: str, now: float
-    ) -> Notice | None:
-        reports = [each for each in told if each and is_wanted(delivery, each.recipient, each.action)]
-        if not reports:
+    def _report(
+        self, delivery: Delivery, ends: Sequence[ReportedRecipient | None], reference: str, now: float
+    ) -> Report | None:
+        recipients = [each for each in ends if each and is_wanted(delivery, each.recipient, each.action)]
+        if not recipients:
             return None
         settings = self._settings
-        return Notice(
+        return Report(
             message=delivery.message,
             reference=reference,
             to=delivery.envelope.sender if settings.to == "sender" else settings.to,
@@ -108,20 +108,20 @@ class DsnReporter:
             remote=settings.remotes.get(delivery.provider, ""),
             received=delivery.received,
             written=now,
-            reports=reports,
+            recipients=recipients,
             envelope_id=delivery.envelope.parameters.get("ENVID", ""),
         )
 
-    async def _write(self, delivery: Delivery, notice: Notice, body: Body) -> NewMessage:
-        failed, settings = FAILED in notice.actions, self._settings
+    async def _write(self, delivery: Delivery, report: Report, body: Body) -> NewMessage:
+        failed, settings = FAILED in report.actions, self._settings
         # RFC 3461 §4.3: RET is for failures only.
         full = failed and delivery.envelope.parameters.get("RET", "") == "FULL"
-        notice = evolve(notice, original=await self._original(delivery, body, full=full))
-        said = await self._written(letter(notice, settings.hostname))
-        told = await self._written(status(notice, settings.hostname))
-        envelope = self._envelope(notice.to, settings.copy if failed else "")
-        new = self._post(envelope, render(notice, settings, said, told), delivery.message)
-        return evolve(new, kind=_KINDS[notice.actions[0]])
+        report = evolve(report, original=await self._original(delivery, body, full=full))
+        text = await self._written(text_lines(report, settings.hostname))
+        fields = await self._written(status_lines(report, settings.hostname))
+        envelope = self._envelope(report.to, settings.copy if failed else "")
+        new = self._post(envelope, render(report, settings, text, fields), delivery.message)
+        return evolve(new, kind=_KINDS[report.actions[0]])
 
     async def _written(self, lines: Iterator[str]) -> list[str]:
         written: list[str] = []
@@ -153,13 +153,13 @@ class DsnReporter:
             return NOTHING
 
 
-async def _is_answer(notice: Notice, body: Body) -> bool:
+async def _is_answer(report: Report, body: Body) -> bool:
     """
     Tell whether a mail is marked as an automatic reply (RFC 3834 §5) and requests no reports.
 
     A relay whose provider cannot send from ``<>`` marks its reports so: else two relays would loop.
     """
-    if any(report.recipient.notify for report in notice.reports):
+    if any(reported.recipient.notify for reported in report.recipients):
         return False
     try:
         head = head_of(await anext(body.chunks(), b""))
@@ -170,12 +170,12 @@ async def _is_answer(notice: Notice, body: Body) -> bool:
     return head.first("Auto-Submitted").partition(";")[0].strip().lower() == "auto-replied"
 
 
-def _ended(recipient: Recipient, outcome: Outcome) -> Report | None:
+def _ended(recipient: Recipient, outcome: Outcome) -> ReportedRecipient | None:
     """Return the report on a recipient; ``None`` if the next server reports on it."""
     if isinstance(outcome, Delivered):
         if outcome.reports:
             return None
         why = outcome.why or (f"taken as {outcome.id}" if outcome.id else "")
-        return Report(recipient=recipient, action=RELAYED, why=why, code="2.0.0")
+        return ReportedRecipient(recipient=recipient, action=RELAYED, why=why, code="2.0.0")
     code = outcome.code if isinstance(outcome, Failed) else EXPIRED
-    return Report(recipient=recipient, action=FAILED, why=outcome.why, code=code)
+    return ReportedRecipient(recipient=recipient, action=FAILED, why=outcome.why, code=code)

@@ -6,52 +6,53 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from smtprelay.dispatch.dsn.fields import ascii_only, clean, date, from_xtext, reason, typed, wrapped
-from smtprelay.dispatch.dsn.report import DELAYED, RELAYED, Notice, Report
+from smtprelay.dispatch.dsn.fields import ascii_only, clean, from_xtext, reason, typed, wrapped
+from smtprelay.dispatch.dsn.report import DELAYED, RELAYED, Report, ReportedRecipient
+from smtprelay.mime.date import date
 
 #: Characters of a diagnostic text: a single word must fit a line.
 _LONGEST: Final = 900
 
-#: The reply in what a provider that speaks SMTP said.
+#: The reply in the reason of a provider that speaks SMTP.
 _REPLY: Final = re.compile(r"(?:^|: )([245]\d\d .*)", re.ASCII | re.DOTALL)
 
 
-def status(notice: Notice, hostname: str) -> Iterator[str]:
+def status_lines(report: Report, hostname: str) -> Iterator[str]:
     """
-    Give the lines of the fields of ``notice``, a group for the message and one for each recipient.
+    Give the lines of the fields of ``report``, a group for the message and one for each recipient.
 
     The work for a recipient is done when its lines are asked for.
     """
-    envelope_id = ascii_only(from_xtext(notice.envelope_id))
+    envelope_id = ascii_only(from_xtext(report.envelope_id))
     yield from (
         *([f"Original-Envelope-Id: {envelope_id}"] if envelope_id else ()),
         f"Reporting-MTA: dns; {hostname}",
-        f"X-Smtprelay-Queue-Id: {clean(notice.message)}",
-        f"Arrival-Date: {date(notice.received)}",
+        f"X-Smtprelay-Queue-Id: {clean(report.message)}",
+        f"Arrival-Date: {date(report.received)}",
         "",
     )
-    for report in notice.reports:
-        yield from (*_recipient(notice, report), "")
+    for reported in report.recipients:
+        yield from (*_recipient(report, reported), "")
 
 
-def _recipient(notice: Notice, report: Report) -> list[str]:
+def _recipient(report: Report, reported: ReportedRecipient) -> list[str]:
     fields = [
-        *_original(report.recipient.orcpt),
-        f"Final-Recipient: {typed(report.recipient.address)}",
-        f"Action: {report.action}",
-        f"Status: {report.status}",
+        *_original(reported.recipient.orcpt),
+        f"Final-Recipient: {typed(reported.recipient.address)}",
+        f"Action: {reported.action}",
+        f"Status: {reported.status}",
     ]
-    reply = _REPLY.search(report.why) if notice.remote else None
+    reply = _REPLY.search(reported.why) if report.remote else None
     if reply:
-        fields.append(f"Remote-MTA: dns; {ascii_only(notice.remote)}")
+        fields.append(f"Remote-MTA: dns; {ascii_only(report.remote)}")
     # Of a success there is nothing to diagnose (RFC 3464 §2.3.6).
-    if report.action != RELAYED and report.why:
-        words = f"smtp; {reply[1]}" if reply else f"X-Smtprelay; {report.why}"
+    if reported.action != RELAYED and reported.why:
+        words = f"smtp; {reply[1]}" if reply else f"X-Smtprelay; {reported.why}"
         fields += wrapped(f"Diagnostic-Code: {ascii_only(reason(words))[:_LONGEST]}", "", "    ")
-    if notice.attempted is not None:
-        fields.append(f"Last-Attempt-Date: {date(notice.attempted)}")
-    if notice.until is not None and report.action == DELAYED:
-        fields.append(f"Will-Retry-Until: {date(notice.until)}")
+    if report.attempted is not None:
+        fields.append(f"Last-Attempt-Date: {date(report.attempted)}")
+    if report.until is not None and reported.action == DELAYED:
+        fields.append(f"Will-Retry-Until: {date(report.until)}")
     return fields
 
 

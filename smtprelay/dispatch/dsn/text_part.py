@@ -5,10 +5,11 @@ The part of a report that a person reads. Pure.
 from collections.abc import Iterator
 from typing import Final
 
-from smtprelay.dispatch.dsn.fields import clean, date, reason, wrapped
-from smtprelay.dispatch.dsn.report import DELAYED, FAILED, RELAYED, Notice, Report
+from smtprelay.dispatch.dsn.fields import clean, reason, wrapped
+from smtprelay.dispatch.dsn.report import DELAYED, FAILED, RELAYED, Report, ReportedRecipient
+from smtprelay.mime.date import date
 
-#: What is said above the recipients of each action.
+#: The text above the recipients of each action.
 _OPENINGS: Final = {
     FAILED: "Your message could not be delivered to the recipients below, and it will not be tried again.",
     DELAYED: "Your message could not be delivered yet to the recipients below. You need not send it again:"
@@ -41,41 +42,41 @@ _PLAIN: Final = {
 }
 
 
-def letter(notice: Notice, hostname: str) -> Iterator[str]:
-    """Give the lines of what ``notice`` says, the work for a recipient when its lines are asked for."""
+def text_lines(report: Report, hostname: str) -> Iterator[str]:
+    """Give the lines of what ``report`` says, the work for a recipient when its lines are asked for."""
     yield from (f"This is the mail relay at {hostname}.", "")
-    for action in notice.actions:
-        yield from _section(notice, action)
+    for action in report.actions:
+        yield from _section(report, action)
     yield from (
-        f"Message id at this relay: {clean(notice.message)}",
-        f"Received:                 {date(notice.received)}",
-        *([f"Given up:                 {date(notice.written)}"] if FAILED in notice.actions else ()),
-        *([f"Tried until:              {date(notice.until)}"] if notice.until is not None else ()),
+        f"Message id at this relay: {clean(report.message)}",
+        f"Received:                 {date(report.received)}",
+        *([f"Given up:                 {date(report.written)}"] if FAILED in report.actions else ()),
+        *([f"Tried until:              {date(report.until)}"] if report.until is not None else ()),
         "",
-        *wrapped(f"The postmaster finds it in the relay's log by that id. {notice.original.remark}", "", ""),
+        *wrapped(f"The postmaster finds it in the relay's log by that id. {report.original.remark}", "", ""),
         "",
     )
 
 
-def _section(notice: Notice, action: str) -> Iterator[str]:
-    waits = notice.waits or "it is tried again"
+def _section(report: Report, action: str) -> Iterator[str]:
+    waits = report.waits or "it is tried again"
     yield from (*wrapped(_OPENINGS[action].format(waits=waits), "", ""), "")
-    for report in notice.reports:
-        if report.action == action:
-            yield from _paragraph(report, notice.remote or notice.provider)
+    for reported in report.recipients:
+        if reported.action == action:
+            yield from _paragraph(reported, report.remote or report.provider)
 
 
-def _paragraph(report: Report, provider: str) -> list[str]:
-    said = "Last known" if report.action == DELAYED else f"Reason ({provider})"
-    words = [f"{_plain(report)} ({report.status})".lstrip(), f"{said}: {reason(report.why)}"]
-    if not report.why and report.action in _SILENT:
-        words = [_SILENT[report.action].format(provider=provider)]
+def _paragraph(reported: ReportedRecipient, provider: str) -> list[str]:
+    label = "Last known" if reported.action == DELAYED else f"Reason ({provider})"
+    words = [f"{_plain(reported)} ({reported.status})".lstrip(), f"{label}: {reason(reported.why)}"]
+    if not reported.why and reported.action in _SILENT:
+        words = [_SILENT[reported.action].format(provider=provider)]
     indented = [line for text in words for line in wrapped(text, "    ", "    ")]
-    return [f"<{clean(report.recipient.address)}>", *indented, ""]
+    return [f"<{clean(reported.recipient.address)}>", *indented, ""]
 
 
-def _plain(report: Report) -> str:
-    if report.action == RELAYED:
+def _plain(reported: ReportedRecipient) -> str:
+    if reported.action == RELAYED:
         return ""
-    detail = report.status.partition(".")[2]
+    detail = reported.status.partition(".")[2]
     return _PLAIN.get(detail) or _PLAIN.get(detail.partition(".")[0], "")

@@ -30,14 +30,18 @@ class BodyBuffer:
     Receives a body; when it is complete it is a :class:`smtprelay.interfaces.Body`.
 
     :param budget: of memory; when it is used up the file begins at one chunk.
+    :param counts_content: :attr:`.Shape.in_json` is wanted.
     :ivar size: bytes so far.
     """
 
-    def __init__(self, defer_to_thread: DeferToThread, budget: Budget | None = None) -> None:
+    def __init__(
+        self, defer_to_thread: DeferToThread, budget: Budget | None = None, *, counts_content: bool = True
+    ) -> None:
         self.size = 0
         self._shape = ShapeCounter()
         self._defer_to_thread = defer_to_thread
         self._budget = budget or Budget()
+        self._counts_content = counts_content
         self._parts: list[bytes] = []
         self._held = 0
         self._header = HeaderCollector()
@@ -103,7 +107,7 @@ class BodyBuffer:
 
     def _spill(self) -> "Deferred[None]":
         content, self._held = b"".join(self._parts), 0
-        if not self._spilled:
+        if not self._spilled and self._counts_content:
             self._shape.begin_content(self._header.content_counter(), content)
         self._parts = []
         self._spilled = True

@@ -23,7 +23,7 @@ from smtprelay.dispatch import decision
 from smtprelay.dispatch import events as delivery_events
 from smtprelay.dispatch.failover import TOO_LARGE, Failover
 from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
-from smtprelay.dispatch.synchronous.permits import ClientPatience, NoPermit, Slot, SynchronousPermits
+from smtprelay.dispatch.synchronous.permits import ClientPatience, NoPermit, PermitUse, SynchronousPermits
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy
 from smtprelay.interfaces import Attempt, Body, Events, Provider
 from smtprelay.model.attempt import Claim
@@ -102,15 +102,17 @@ class SynchronousDelivery:
         self, delivery: Delivery, attempt: int, body: Body, patience: ClientPatience
     ) -> tuple[Results, bool]:
         """Return the outcomes at one provider, and whether no other one may be asked."""
-        slot = await self._enter(delivery, attempt, patience)
-        if isinstance(slot, NoPermit):
-            return _all(delivery, slot.outcome), slot.final
+        use = await self._enter(delivery, attempt, patience)
+        if isinstance(use, NoPermit):
+            return _all(delivery, use.outcome), use.final
         try:
-            return await self._attempt(delivery, attempt, body, slot, patience)
+            return await self._attempt(delivery, attempt, body, use, patience)
         finally:
-            self.permits.end(slot)
+            self.permits.end(use)
 
-    async def _enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> Slot | NoPermit:
+    async def _enter(
+        self, delivery: Delivery, attempt: int, patience: ClientPatience
+    ) -> PermitUse | NoPermit:
         """If the spool fails no request is permitted: its counts would be wrong."""
         try:
             return await self.permits.enter(delivery, attempt, patience)
@@ -121,22 +123,22 @@ class SynchronousDelivery:
             return NoPermit(ProvidersBusy("local error in processing, try again later"), final=True)
 
     async def _attempt(
-        self, delivery: Delivery, attempt: int, body: Body, slot: Slot, patience: ClientPatience
+        self, delivery: Delivery, attempt: int, body: Body, use: PermitUse, patience: ClientPatience
     ) -> tuple[Results, bool]:
         claim = Claim(delivery=delivery, node="", attempt=attempt)
         begun = self.clock.seconds()
         self.events("attempt.started", attempt=attempt, **delivery_events.about(delivery))
         try:
-            given = Attempt(delivery, body, partial(self.permits.release, slot))
+            given = Attempt(delivery, body, partial(self.permits.release, use))
             results = await self.providers[delivery.provider].deliver(given)
-            released = slot.released
-            self.permits.learn(slot, results.values())
+            released = use.released
+            self.permits.learn(use, results.values())
         except CancelledError:
             raise
         except Exception as exc:  # noqa: BLE001 -- whatever it is, the client must have an answer
             released, results = True, _all(delivery, Uncertain(f"unexpected error: {type(exc).__name__}"))
             delivery_events.crashed(self.events, claim, exc)
-        results = await self._resolved(claim, results, slot, patience)
+        results = await self._resolved(claim, results, use, patience)
         decided = self._decide(claim, results)
         now = self.clock.seconds()
         delivery_events.tell(self.events, claim, decided, now, now - begun)
@@ -144,7 +146,7 @@ class SynchronousDelivery:
         return outcomes, released or _uncertain(delivery, outcomes) != ()
 
     async def _resolved(
-        self, claim: Claim, results: Results, slot: Slot, patience: ClientPatience
+        self, claim: Claim, results: Results, use: PermitUse, patience: ClientPatience
     ) -> Results:
         """Find out what became of the recipients whose answer was lost, where the provider can tell."""
         delivery = claim.delivery
@@ -157,7 +159,7 @@ class SynchronousDelivery:
             known = await self._ask(evolve(claim, delivery=_narrowed(delivery, lost)))
             if known is None:
                 break
-            self.permits.learn(slot, known.values())
+            self.permits.learn(use, known.values())
             results = {**results, **known}
             requests += 1
         return results

@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from attrs import define, evolve, field
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -48,15 +48,24 @@ class SynchronousDeliveries:
     :param budget: of memory.
     """
 
-    delivery: SynchronousDelivery
-    partial_success: PartialSuccess
     clock: IReactorTime = field(kw_only=True)
     events: Events = field(kw_only=True)
     defer_to_thread: DeferToThread = field(kw_only=True)
     budget: Budget = field(factory=Budget, kw_only=True)
+    delivery: SynchronousDelivery = field(init=False)
+    partial_success: PartialSuccess = field(init=False)
     _running: dict[Deferred[Any], ClientPatience] = field(factory=dict, init=False)
     _closing: float | None = field(default=None, init=False)
     _stopped: Deferred[None] | None = field(default=None, init=False)
+
+    def use(self, delivery: SynchronousDelivery, partial_success: PartialSuccess) -> Deferred[Any]:
+        """
+        Deliver what comes in from now on by these; to be called once before anything does.
+
+        :returns: fires when what is under way by those before has ended.
+        """
+        self.delivery, self.partial_success = delivery, partial_success
+        return DeferredList(list(self._running))
 
     def within(self, seconds: float) -> Receive:
         """Return what receives the messages of a listener that answers ``seconds`` after the end of data."""
@@ -142,8 +151,12 @@ class SynchronousIncoming:
         self._draft = draft
         self._plan = plan
         self._synchronous = synchronous
+        # By one configuration, whatever comes meanwhile.
+        self._delivery, self._partial_success = synchronous.delivery, synchronous.partial_success
         self._seconds = seconds
-        self._body = BodyBuffer(synchronous.defer_to_thread, synchronous.budget)
+        self._body = BodyBuffer(
+            synchronous.defer_to_thread, synchronous.budget, counts_content=draft.counts_content
+        )
         self._reply: Deferred[Reply] = Deferred()
         self._deadline: IDelayedCall | None = None
 
@@ -185,7 +198,7 @@ class SynchronousIncoming:
 
     async def _deliver(self, patience: ClientPatience) -> None:
         delivery = await self._planned()
-        results, last = await self._synchronous.delivery.deliver(delivery, self._body, patience)
+        results, last = await self._delivery.deliver(delivery, self._body, patience)
         if self._reply.called:
             self._tell_late(results)
         elif _refused(results) and _delivered(results):
@@ -193,7 +206,7 @@ class SynchronousIncoming:
         else:
             self._answer(answer.reply(self.id, results))
             if not _refused(results):
-                self._send(await self._synchronous.partial_success.confirm(delivery, results, self._body))
+                self._send(await self._partial_success.confirm(delivery, results, self._body))
 
     async def _planned(self) -> Delivery:
         """Return the one delivery that the message is; raises :class:`Refused`."""
@@ -213,14 +226,14 @@ class SynchronousIncoming:
         """Answer 250 when the recipients who do not have the mail are provided for."""
         # Of those who have it no deadline makes it undone.
         self._forget_deadline()
-        partial_success = self._synchronous.partial_success
+        partial_success = self._partial_success
         if not await partial_success.keep(self._draft, delivery, results, self._body, last):
-            self._send(await partial_success.report(delivery, results, self._body))
+            self._send(await partial_success.bounce(delivery, results, self._body))
         self._answer(answer.partly(self.id, results))
 
-    def _send(self, report: NewMessage | None) -> None:
-        if report is not None:
-            self._synchronous.send(report)
+    def _send(self, bounce: NewMessage | None) -> None:
+        if bounce is not None:
+            self._synchronous.send(bounce)
 
     def _answer(self, reply: Reply) -> None:
         """Answer once; after the deadline the client has its answer."""

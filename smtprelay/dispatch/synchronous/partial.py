@@ -72,7 +72,7 @@ class PartialSuccess:
         route = context.routes[delivery.route]
         failover = Failover(delivery, route.via, context.providers)
         # A delivery that found no slot is deferred: no provider has refused the mail.
-        said = {
+        tried = {
             address: Deferred(outcome.why) if isinstance(outcome, ProvidersBusy) else outcome
             for address, outcome in results.items()
         }
@@ -85,16 +85,16 @@ class PartialSuccess:
                 chance=context.jitter(),
                 elsewhere=partial(failover.next_provider, self.permits.stopped, sizes),
             )
-            return settle(case, said)
+            return settle(case, tried)
 
         decision = await with_sizes(ask, delivery.envelope, body)
         return (await self.notices.added(claim, decision, body)).settlement
 
-    async def report(self, delivery: Delivery, results: Results, body: Body) -> NewMessage | None:
+    async def bounce(self, delivery: Delivery, results: Results, body: Body) -> NewMessage | None:
         """
         Return the bounce about the other recipients, if they are not tried again.
 
-        ``None`` if nobody is to be told.
+        ``None`` if nobody is to be notified.
         """
         discarded = self.context.routes[delivery.route].on_failed == "discard"
         ended = {
@@ -112,15 +112,15 @@ class PartialSuccess:
         """
         Return the DSN for a sender who asked to be notified of success.
 
-        Returns the report for which there is no spool, ``None`` if there is nothing to do.
+        Returns the DSN for which there is no spool, ``None`` if there is nothing to do.
         """
-        told = await self.report(delivery, results, body)
-        if told is None or self.spool is None:
-            return told
+        bounce = await self.bounce(delivery, results, body)
+        if bounce is None or self.spool is None:
+            return bounce
         try:
-            await self.spool.accept(told.draft, told.body, told.planned)
+            await self.spool.accept(bounce.draft, bounce.body, bounce.planned)
         except Exception:  # noqa: BLE001 -- it has another way
-            return told
+            return bounce
         return None
 
     async def _accept(

@@ -25,7 +25,7 @@ from smtprelay.model.outcome import Blocked, Outcome
 from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.rate_limit import Load
 
-#: Seconds between two requests to the spool: this node does not notice when another node releases a slot.
+#: Seconds between two requests to the spool: this node does not notice when another node releases a use.
 _LONGEST_WAIT: Final = 1.0
 
 #: A timer may ring a moment before the spool agrees; it is not set faster than this, seconds.
@@ -54,7 +54,7 @@ class ClientPatience:
 
 
 @define(eq=False)
-class Slot:
+class PermitUse:
     """
     The right to one request, and how far it was used.
 
@@ -100,9 +100,9 @@ class SynchronousPermits:
         """Tell whether nothing may go in a lane, as far as is known without the spool."""
         return self._lanes.stopped(provider, lane, self._clock.seconds())
 
-    async def enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> Slot | NoPermit:
+    async def enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> PermitUse | NoPermit:
         """
-        Return a slot of the delivery's lane, with a token of each window, as soon as there is one.
+        Return a permit for the delivery's lane, as soon as there is one.
 
         If that takes longer than ``patience`` there is none; it ends at once if the rate makes that certain.
         """
@@ -160,35 +160,37 @@ class SynchronousPermits:
             return True
         return answer.until is not None and answer.until - self._clock.seconds() > patience.left
 
-    def _result(self, answer: Permit | Busy, delivery: Delivery, patience: ClientPatience) -> Slot | NoPermit:
+    def _result(
+        self, answer: Permit | Busy, delivery: Delivery, patience: ClientPatience
+    ) -> PermitUse | NoPermit:
         if isinstance(answer, Busy):
             return NoPermit(Blocked(answer.reason)) if answer.reason else _busy(delivery.provider)
-        slot = Slot(answer, delivery)
+        use = PermitUse(answer, delivery)
         if patience.left:
-            return slot
-        self.end(slot)
+            return use
+        self.end(use)
         late = f"{delivery.provider} could not be asked in time, try again later"
         return NoPermit(ProvidersBusy(late), final=True)
 
     # --- what came of it
 
-    def release(self, slot: Slot) -> None:
+    def release(self, use: PermitUse) -> None:
         """Give the permit back, once: the provider has the body, and its answer comes later."""
-        if not slot.released:
-            slot.released = True
-            self._give_back(slot.permit, None)
+        if not use.released:
+            use.released = True
+            self._give_back(use.permit, None)
 
-    def learn(self, slot: Slot, outcomes: Collection[Outcome]) -> None:
+    def learn(self, use: PermitUse, outcomes: Collection[Outcome]) -> None:
         """Give the permit back with the outcomes; more may follow when the provider is asked later."""
-        block = self._lanes.learn(slot.delivery, outcomes, self._clock.seconds())
-        if not slot.ended or block is not None:
-            slot.ended = slot.released = True
-            self._give_back(slot.permit, Feedback(outcomes=tuple(outcomes), block=block))
+        block = self._lanes.learn(use.delivery, outcomes, self._clock.seconds())
+        if not use.ended or block is not None:
+            use.ended = use.released = True
+            self._give_back(use.permit, Feedback(outcomes=tuple(outcomes), block=block))
 
-    def end(self, slot: Slot) -> None:
+    def end(self, use: PermitUse) -> None:
         """Give the permit back unless that was done: no outcome follows."""
-        if not slot.ended:
-            self.learn(slot, ())
+        if not use.ended:
+            self.learn(use, ())
 
     def _give_back(self, permit: Permit, feedback: Feedback | None) -> None:
         """Tell the spool, without waiting for it."""

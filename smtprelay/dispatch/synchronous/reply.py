@@ -95,7 +95,7 @@ def partly(message: str, outcomes: Results) -> Reply:
 
 
 def words(outcomes: Results) -> str:
-    """Return what was said of those that are not delivered, in one line that is safe to send."""
+    """Return the reasons of those that are not delivered, in one line that is safe to send."""
     return _line(reasons(outcomes)) or "no reason was given"
 
 
@@ -114,6 +114,6 @@ def _status(outcome: Outcome) -> str:
 def _line(text: str) -> str:
     """Make one short line of it, without control characters: it may come from anywhere."""
     # A thousand recipients may have been refused in as many words.
-    said = " ".join(text[: 10 * _LONGEST].split())
-    line = "".join(character for character in said if character.isprintable())
+    start = " ".join(text[: 10 * _LONGEST].split())
+    line = "".join(character for character in start if character.isprintable())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"

@@ -110,13 +110,13 @@ def codec_of(label: str) -> str | None:
     if found is None:
         return None
     name = found[0].rstrip(" .:+-_")
-    codec = _of_the_mail_world(name)
+    codec = _by_mail_name(name)
     if codec is None and " " in name:  # ``utf-8 format=flowed``, but first ``windows 1252``
         return codec_of(name.partition(" ")[0])
-    return codec or _of_the_web(name)
+    return codec or _by_web_label(name)
 
 
-def _of_the_mail_world(name: str) -> str | None:
+def _by_mail_name(name: str) -> str | None:
     for form in (name, _PREFIX.sub("", _YEAR.sub("", name))):
         letters = re.sub(r"[^a-z0-9]", "", form)
         if letters in _CODECS:
@@ -142,7 +142,7 @@ def _latin(number: int) -> str | None:
     return _ISO_8859_CODECS.get(_LATINS.get(number, number))
 
 
-def _of_the_web(name: str) -> str | None:
+def _by_web_label(name: str) -> str | None:
     encoding = webencodings.lookup(name)
     if encoding is None or encoding.name in _NOT_TAKEN:
         return None

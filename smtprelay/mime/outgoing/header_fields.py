@@ -25,7 +25,7 @@ from smtprelay.model.shape import MAX_LINE
 MAX_WORD: Final = 900
 _WIDTH: Final = 76
 _MAX_BLANKS: Final = 100
-#: Characters of an address that are told.
+#: Characters of an address that are shown.
 _SHOWN: Final = 100
 #: With more separators than these, and less between them than any address has, it is no list of addresses.
 _FEW: Final = 200

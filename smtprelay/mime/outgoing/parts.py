@@ -20,7 +20,7 @@ from smtprelay.mime.outgoing.header import UNCHANGED, Changes, finished_part, he
 from smtprelay.mime.outgoing.header_fields import NO_CONVERSION, FieldOptions, NotConvertible
 from smtprelay.mime.outgoing.plan import NextHop, PlanDraft
 from smtprelay.mime.parameters import ContentType, content_type
-from smtprelay.mime.parse import charset_guess, shown_aside
+from smtprelay.mime.parse import charset_guess, text_beside_parts
 from smtprelay.mime.structure import MAX_DEPTH, Part, TooComplexError, parts_of
 from smtprelay.mime.text import by_name
 from smtprelay.mime.transfer_encoding import Encoding, base64_blocks, decode
@@ -113,7 +113,7 @@ class PartsWalk:
         """Return the parts of a mail; if it shows nothing but a text beside them, it is that text."""
         parts = parts_of(octets)
         strange = not all(self._hop.takes(shape_of(octets[begin:end])) for begin, end in parts[0].aside)
-        shown = shown_aside(octets, parts) if strange else None
+        shown = text_beside_parts(octets, parts) if strange else None
         if shown is None:
             return parts
         begin, end = shown

@@ -132,35 +132,35 @@ class Finishing:
 
     def feed(self, piece: bytes) -> bytes:
         """Return what leaves after the next piece."""
-        told: list[bytes | memoryview] = []
+        pieces: list[bytes | memoryview] = []
         at = 0
         while at < len(piece):
-            if not self._left and not self._next(told):
+            if not self._left and not self._next(pieces):
                 break
             taken = piece if len(piece) <= self._left and not at else piece[at : at + self._left]
             at += len(taken)
             self._left -= len(taken)
             if self._encoder is not None:
-                told.append(self._encoder.feed(taken))
+                pieces.append(self._encoder.feed(taken))
             elif self._kind == KEEP:
-                told.append(taken)
-        return b"".join(told)
+                pieces.append(taken)
+        return b"".join(pieces)
 
     def end(self) -> bytes:
         """Return what leaves after the last piece."""
-        told: list[bytes | memoryview] = []
-        while self._next(told):
+        pieces: list[bytes | memoryview] = []
+        while self._next(pieces):
             pass
-        return b"".join(told)
+        return b"".join(pieces)
 
-    def _next(self, told: list[bytes | memoryview]) -> bool:
+    def _next(self, pieces: list[bytes | memoryview]) -> bool:
         """Go on to the next step that takes octets of the mail; ``False`` if there is none."""
         if self._encoder is not None:
-            told.append(self._encoder.end())
+            pieces.append(self._encoder.end())
             self._encoder = None
         for kind, length in self._steps:
             if kind == INSERT:
-                told.append(self._inserted[:length])
+                pieces.append(self._inserted[:length])
                 self._inserted = self._inserted[length:]
                 continue
             self._kind, self._left = kind, length

@@ -89,7 +89,7 @@ class Child:
                 try:
                     self._write(frame(FACTS, self._do(request)))
                 except MemoryError as error:
-                    # The traceback holds the mail and all that was made of it: nothing can be said before.
+                    # The traceback holds the mail and what was made of it: it is freed before the answer.
                     error.__traceback__ = error.__context__ = None
                     self._write(frame(FAILURE, json.dumps(failure(error)).encode()))
                 except Exception as error:  # noqa: BLE001 -- the relay tells of it
@@ -101,11 +101,11 @@ class Child:
         """Do the work and return its report; the result is in the file."""
         octets = shared_file.take(self._file, request["size"])
         facts, made = named(request["task"], self._prefixes)(octets, request["parameters"])
-        told = json.dumps({"facts": facts, "octets": len(made)}, separators=(",", ":")).encode()
-        if len(told) > MAX_FRAME:
-            raise ValueError(f"{request['task']}: {len(told)} octets of facts, {MAX_FRAME} at most")
+        answer = json.dumps({"facts": facts, "octets": len(made)}, separators=(",", ":")).encode()
+        if len(answer) > MAX_FRAME:
+            raise ValueError(f"{request['task']}: {len(answer)} octets of facts, {MAX_FRAME} at most")
         shared_file.put(self._file, made)
-        return told
+        return answer
 
     def _next(self, wanted: bytes) -> bytes:
         kind, octets = next(self._frames)

@@ -1,5 +1,5 @@
 """
-What is said on the pipes between the relay and its MIME worker: frames, each a kind, a length and octets.
+The protocol on the pipes between the relay and its MIME worker: frames, each a kind, a length and octets.
 
 The worker says ``READY`` once. The relay sends ``TASK`` when the mail is in the shared file, the worker
 answers ``FACTS`` when what it made is there, or ``FAILURE``. The octets of these are JSON. Pure.

@@ -25,7 +25,7 @@ from smtprelay.interfaces import (
 )
 from smtprelay.mime.parse import TooComplexError
 from smtprelay.mime.worker.inline_budget import SMALL_TEXT, InlineBudget, is_small
-from smtprelay.mime.worker.process import TaskFailedError, WorkerProcess
+from smtprelay.mime.worker.process import MimeProcess, TaskFailedError
 from smtprelay.mime.worker.task import PREFIXES, check_place, failure, name_of
 
 #: Seconds after which a process that has nothing to do is ended.
@@ -76,7 +76,7 @@ class ProcessMimeWorker:
 
     Its process is started when it is first needed, and ended when it has had nothing to do for a while.
 
-    :param prefixes: where tasks may be defined, beside ``smtprelay``.
+    :ivar prefixes: where tasks may be defined, beside ``smtprelay``; it may change.
     :param seconds: a clock that tells how long work in this process takes.
     """
 
@@ -95,13 +95,13 @@ class ProcessMimeWorker:
         self._events = events
         self._bounds = bounds or Bounds()
         self._idle = idle
-        self._prefixes = prefixes
+        self.prefixes = prefixes
         self._executable = executable
         self._seconds = seconds
         self._budget = InlineBudget(reactor)
         self._lock = DeferredLock()
-        self._process: WorkerProcess | None = None
-        self._living: set[WorkerProcess] = set()
+        self._process: MimeProcess | None = None
+        self._living: set[MimeProcess] = set()
         self._idling: Any = None
         self._no_start_before: float | None = None
         self._stopped = False
@@ -120,7 +120,7 @@ class ProcessMimeWorker:
             await room
         began = self._seconds()
         try:
-            check_place(task.__module__, (*PREFIXES, *self._prefixes))
+            check_place(task.__module__, (*PREFIXES, *self.prefixes))
             return task(octets, parameters)
         except Exception as error:  # noqa: BLE001 -- as from the process
             self._raise(failure(error))
@@ -160,6 +160,9 @@ class ProcessMimeWorker:
     ) -> tuple[Mapping[str, Any], bytes]:
         self._end_idling()
         process = self._process
+        if process is not None and process.prefixes != tuple(self.prefixes):
+            self._drop()
+            process = None
         if process is None or process.over:
             process = self._started()
         request = {
@@ -177,8 +180,8 @@ class ProcessMimeWorker:
         except TookTooLong:
             raise MimeWorkerTimeout(f"no answer of the MIME worker within {deadline:.0f} s") from None
         except TaskFailedError as error:
-            answered = error.told["type"] != _NO_MEMORY
-            self._raise(error.told)
+            answered = error.failure["type"] != _NO_MEMORY
+            self._raise(error.failure)
         finally:
             # Without an answer half of a mail may be in the pipe, or the result may not be needed any more.
             if answered:
@@ -187,24 +190,24 @@ class ProcessMimeWorker:
                 self._drop()
         return done
 
-    def _raise(self, told: Mapping[str, str]) -> NoReturn:
+    def _raise(self, failed: Mapping[str, str]) -> NoReturn:
         """Raise what a task raised, or what stands for it, without the traceback of how it came here."""
-        if told["type"] == name_of(TooComplexError):
-            raise TooComplexError(told["text"]) from None
-        if told["type"] == _NO_MEMORY:
+        if failed["type"] == name_of(TooComplexError):
+            raise TooComplexError(failed["text"]) from None
+        if failed["type"] == _NO_MEMORY:
             raise MailTooCostly(
                 "work on the mail needs more memory than a mail of its size may use"
             ) from None
-        raise MimeTaskError(told["line"]) from _Traceback(told["traceback"])
+        raise MimeTaskError(failed["line"]) from _Traceback(failed["traceback"])
 
     # --- the process
 
-    def _started(self) -> WorkerProcess:
+    def _started(self) -> MimeProcess:
         if self._stopped:
             raise MimeWorkerUnavailable("the MIME worker: the relay is stopping")
         if self._no_start_before is not None and self._reactor.seconds() < self._no_start_before:
             raise MimeWorkerUnavailable("the MIME worker would not start a moment ago")
-        process = WorkerProcess(self._reactor, self._prefixes)
+        process = MimeProcess(self._reactor, tuple(self.prefixes))
         try:
             process.start(self._executable)
         except (OSError, ValueError) as error:
@@ -224,7 +227,7 @@ class ProcessMimeWorker:
         if process is not None:
             process.kill()
 
-    def _has_ended(self, _: None, process: WorkerProcess) -> None:
+    def _has_ended(self, _: None, process: MimeProcess) -> None:
         self._living.discard(process)
         if process is not self._process:
             return

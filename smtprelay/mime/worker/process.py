@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -49,19 +49,19 @@ class TaskFailedError(Exception):
     """
     A task raised an exception in the process.
 
-    :ivar told: the report that :func:`smtprelay.mime.worker.task.failure` made of it.
+    :ivar failure: what :func:`smtprelay.mime.worker.task.failure` returned.
     """
 
-    def __init__(self, told: Mapping[str, str]) -> None:
-        super().__init__(told["line"])
-        self.told = told
+    def __init__(self, failure: Mapping[str, str]) -> None:
+        super().__init__(failure["line"])
+        self.failure = failure
 
 
-class WorkerProcess(ProcessProtocol):
+class MimeProcess(ProcessProtocol):
     """
-    One worker process, from start to end.
+    One process of the MIME worker, from start to end.
 
-    :param prefixes: of modules in which tasks may be defined, beside ``smtprelay``.
+    :ivar prefixes: of modules in which tasks may be defined, beside ``smtprelay``.
     :ivar pid: its process id, also when it has ended.
     :ivar ready: it has started.
     :ivar over: it takes no more tasks.
@@ -70,13 +70,13 @@ class WorkerProcess(ProcessProtocol):
 
     transport: Any
 
-    def __init__(self, reactor: Any, prefixes: Sequence[str] = ()) -> None:
+    def __init__(self, reactor: Any, prefixes: tuple[str, ...] = ()) -> None:
         self.pid = 0
         self.ready = False
         self.over = False
         self.ended: Deferred[None] = Deferred()
         self._reactor = reactor
-        self._prefixes = prefixes
+        self.prefixes = prefixes
         self._decoder = FrameDecoder()
         self._frames: deque[tuple[bytes, bytes]] = deque()
         self._wanted: Deferred[None] | None = None
@@ -97,7 +97,7 @@ class WorkerProcess(ProcessProtocol):
         :raises OSError: it cannot be started.
         :raises ValueError: the path of the Python executable is not known.
         """
-        arguments = [executable, "-P", "-m", "smtprelay.mime.worker.child", *self._prefixes]
+        arguments = [executable, "-P", "-m", "smtprelay.mime.worker.child", *self.prefixes]
         self._file = shared_file.create()
         descriptors = {_INPUT: "w", _OUTPUT: "r", _ERRORS: "r", shared_file.NUMBER: self._file}
         try:
@@ -130,13 +130,13 @@ class WorkerProcess(ProcessProtocol):
                 raise self._why
             size = self._put(chunk, size)
         self._send(frame(TASK, json.dumps({**request, "size": size}).encode()))
-        kind, said = await self._next()
+        kind, content = await self._next()
         if kind == FAILURE:
-            raise TaskFailedError(json.loads(said))
+            raise TaskFailedError(json.loads(content))
         if kind != FACTS:
             raise self._lost(f"it answered out of turn ({kind!r})")
-        told = json.loads(said)
-        return told["facts"], shared_file.take(self._file, told["octets"])
+        answer = json.loads(content)
+        return answer["facts"], shared_file.take(self._file, answer["octets"])
 
     def _put(self, octets: bytes, at: int) -> int:
         try:
@@ -187,11 +187,11 @@ class WorkerProcess(ProcessProtocol):
         if self.over:
             return
         try:
-            for said in self._decoder.feed(data):
-                if said[0] == READY and not self.ready:
+            for received in self._decoder.feed(data):
+                if received[0] == READY and not self.ready:
                     self.ready = True
                 else:
-                    self._frames.append(said)
+                    self._frames.append(received)
         except FrameError as error:
             self._lost(str(error))
         if self._frames or self._why is not None:

@@ -55,16 +55,16 @@ def failure(error: BaseException) -> dict[str, str]:
     where in one line.
     """
     frames = traceback.extract_tb(error.__traceback__, limit=-_FRAMES)
-    said = " ".join(_cut("".join(traceback.format_exception_only(error))).split())
+    line = " ".join(_cut("".join(traceback.format_exception_only(error))).split())
     where = f" ({frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 -- an exception that cannot be printed is still an exception
-        text = said
+        text = line
     return {
         "type": name_of(type(error)),
         "text": _cut(text),
-        "line": f"{said}{where}",
+        "line": f"{line}{where}",
         "traceback": "".join(traceback.format_list(frames)).rstrip(),
     }
 

@@ -121,15 +121,15 @@ def refusal(answer: Response, now: float) -> ApiError:
     A 401 whose ``Date`` differs from our clock is explained: a signature is valid for minutes only.
     """
     error = content(answer).get("error")
-    said = refusal_of(
+    api_error = refusal_of(
         error if isinstance(error, dict) else {},
         code=answer.header("x-ms-error-code"),
         message=answer.body[:200].decode("utf-8", "replace"),
     )
     if answer.status == _UNAUTHORIZED and abs(skew := _skew(answer, now)) > _TOLERATED:
         clock = f" (this machine's clock is {skew:.0f} s ahead of the service's)"
-        return evolve(said, message=f"{said.message}{clock}")
-    return said
+        return evolve(api_error, message=f"{api_error.message}{clock}")
+    return api_error
 
 
 def content(answer: Response) -> Mapping[str, Any]:

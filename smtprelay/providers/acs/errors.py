@@ -101,7 +101,7 @@ class ApiError:
     texts: Sequence[str] = ()
 
 
-NOTHING_SAID: Final = ApiError("", "")
+NO_ERROR: Final = ApiError("", "")
 
 
 @frozen

@@ -29,15 +29,22 @@ class AcsSettings(HttpProviderSettings):
     """
     Azure Communication Services.
 
-    :ivar connection_string: of the resource (Azure portal: Settings, Keys). Or give ``endpoint`` and
-        ``access_keys``.
+    :ivar connection_string: that of the resource (Azure portal: Settings, Keys). Or give ``endpoint`` and
+        ``access_keys``. Example: ``{file: /run/secrets/acs, expires: 2027-01-31}``.
+    :ivar endpoint: URL of the resource, with ``access_keys``. Instead of: ``connection_string``.
+        Example: ``https://contoso.europe.communication.azure.com``.
     :ivar access_keys: one or two access keys of the resource; the second is used when the first is refused.
+        Instead of: ``connection_string``.
+        Example: ``[{file: /run/secrets/acs_key1}, {file: /run/secrets/acs_key2}]``.
     :ivar sender: the address that mail is sent from, unless its sender is in ``sender_domains``.
+        Example: ``DoNotReply@mail.example.com``.
     :ivar sender_domains: domains connected to the resource; mail from their addresses keeps its sender.
+        Example: ``[mail.example.com]``.
     :ivar blind: mail whose recipients are neither in To nor in Cc: ``single`` sends a request for each
-        recipient, ``together`` one request with all of them in Bcc.
+        recipient, ``together`` one request with all of them in Bcc. Example: ``together``.
     :ivar blind_to: the address in To of such mail, with ``blind: together``. It receives the mail, too.
-    :ivar accept_on: a mail counts as delivered when its operation has succeeded, or already when the
+        Example: ``undisclosed@mail.example.com``.
+    :ivar accept_on: a mail counts as delivered when its operation has ``succeeded``, or already when the
         request is answered with ``202``.
     """
 

@@ -13,7 +13,7 @@ from twisted.internet.task import deferLater
 
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Throttled, Uncertain
 from smtprelay.providers.acs.api import AcsApi, content, refusal
-from smtprelay.providers.acs.errors import NOTHING_SAID, ApiError, acs_failed, acs_refusal, refusal_of
+from smtprelay.providers.acs.errors import NO_ERROR, ApiError, acs_failed, acs_refusal, refusal_of
 from smtprelay.providers.call import NoCredentialsError
 from smtprelay.providers.http.client import NoAnswerError, Response
 from smtprelay.providers.outcomes import retry_after, words
@@ -45,7 +45,7 @@ class OperationStatus:
     why: str
     known: bool | None = None
     pause: float | None = None
-    refusal: ApiError = NOTHING_SAID
+    refusal: ApiError = NO_ERROR
 
 
 async def get_operation(api: AcsApi, clock: IReactorTime, operation_id: str, target: str) -> OperationStatus:
@@ -59,11 +59,11 @@ async def get_operation(api: AcsApi, clock: IReactorTime, operation_id: str, tar
     pause = retry_after(answer.header("Retry-After"), clock.seconds())
     if answer.status == _OK:
         return _of_operation(answer, operation_id, pause)
-    said = refusal(answer, clock.seconds())
-    why = words(answer.status, said.code, said.message)
+    api_error = refusal(answer, clock.seconds())
+    why = words(answer.status, api_error.code, api_error.message)
     if answer.status == _UNKNOWN:
         return OperationStatus(None, why, known=False, pause=pause)
-    outcome = acs_refusal(answer.status, said.code, said.message)
+    outcome = acs_refusal(answer.status, api_error.code, api_error.message)
     return OperationStatus(outcome if isinstance(outcome, Blocked) else None, why, pause=pause)
 
 
@@ -71,25 +71,25 @@ def _of_operation(answer: Response, operation_id: str, pause: float | None) -> O
     operation = content(answer)
     status = str(operation.get("status", "without status"))
     outcome: Outcome | None = None
-    said = NOTHING_SAID
+    api_error = NO_ERROR
     if status == "Succeeded":
         outcome = Delivered(operation_id)
     elif status == "Failed":
         error = operation.get("error")
-        said = refusal_of(error if isinstance(error, dict) else {})
-        outcome = acs_failed(said.code, said.message)
+        api_error = refusal_of(error if isinstance(error, dict) else {})
+        outcome = acs_failed(api_error.code, api_error.message)
     elif status == "Canceled":
         outcome = Deferred("the service canceled the operation")
     if isinstance(outcome, Deferred | Throttled | Blocked):
         outcome = evolve(outcome, closed=True)
-    return OperationStatus(outcome, f"the operation is {status}", known=True, pause=pause, refusal=said)
+    return OperationStatus(outcome, f"the operation is {status}", known=True, pause=pause, refusal=api_error)
 
 
 async def wait_for_operation(
     api: AcsApi, clock: IReactorTime, operation_id: str, target: str, *, pause: float | None
 ) -> tuple[Outcome, ApiError]:
     """
-    Wait for the end of an operation that the service has taken; return it, and what was said of a failure.
+    Wait for the end of an operation that the service has taken; return it, and the error of one that failed.
 
     It never ends ``Blocked`` for our credentials: the mail is taken, so the outcome is ``Uncertain`` then, as
     after :data:`PATIENCE`.
@@ -108,4 +108,4 @@ async def wait_for_operation(
         if seen.outcome is not None:
             return seen.outcome, seen.refusal
         wait = max(seen.pause or 0.0, min(2 * wait, MAX_PAUSE))
-    return Uncertain(f"taken by the service, but its outcome is not known: {why}"), NOTHING_SAID
+    return Uncertain(f"taken by the service, but its outcome is not known: {why}"), NO_ERROR

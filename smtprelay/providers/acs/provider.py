@@ -31,7 +31,7 @@ from smtprelay.model.outcome import (
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.acs.api import AcsApi, content, operation_url, refusal
-from smtprelay.providers.acs.errors import NOTHING_SAID, ApiError, Sent, acs_refusal, field_named, results_of
+from smtprelay.providers.acs.errors import NO_ERROR, ApiError, Sent, acs_refusal, field_named, results_of
 from smtprelay.providers.acs.kind import ACS_LIMITS
 from smtprelay.providers.acs.operation import OperationStatus, get_operation, wait_for_operation
 from smtprelay.providers.acs.request import encoded_size, largest_mail, map_mail, measure
@@ -94,7 +94,7 @@ class _Refused:
     """The service refused the mail. ``field``: the optional field that it names, if any."""
 
     outcome: Outcome
-    said: ApiError = NOTHING_SAID
+    api_error: ApiError = NO_ERROR
     field: str = ""
 
 
@@ -264,7 +264,7 @@ class Acs(ProviderDefaults):
                 mapped = await self._map(delivery, body, without)
                 continue
             else:
-                results.update(results_of(sent.outcome, sent.said, request.addresses, request.sent))
+                results.update(results_of(sent.outcome, sent.api_error, request.addresses, request.sent))
                 obstacle = _obstacle(sent.outcome)
                 if obstacle is not None:
                     mapped = obstacle
@@ -278,8 +278,8 @@ class Acs(ProviderDefaults):
 
     def _tell_mended(self, delivery: Delivery, notes: Sequence[Sequence[str]]) -> None:
         for field, reason in notes:
-            told = {"message": delivery.message, "delivery": delivery.id, "provider": self.name}
-            self._events("message.corrected", field=field, reason=reason, **told)
+            common = {"message": delivery.message, "delivery": delivery.id, "provider": self.name}
+            self._events("message.corrected", field=field, reason=reason, **common)
 
     async def _send(self, mapped: _Mapped, request: _Request) -> _Accepted | _Refused:
         body = b"".join((mapped.octets, request.recipients.encode(), b"}"))
@@ -304,9 +304,11 @@ class Acs(ProviderDefaults):
             target = operation_url(request.operation_id)
             if (await get_operation(self._api, self._clock, request.operation_id, target)).known:
                 return _Accepted(request, target, pause)
-        said = refusal(answer, now)
-        outcome = acs_refusal(answer.status, said.code, said.message, wait=pause, own_sender=own_sender)
-        return _Refused(outcome, said, field_named(said) if answer.status == _BAD else "")
+        api_error = refusal(answer, now)
+        outcome = acs_refusal(
+            answer.status, api_error.code, api_error.message, wait=pause, own_sender=own_sender
+        )
+        return _Refused(outcome, api_error, field_named(api_error) if answer.status == _BAD else "")
 
     async def _outcomes(self, pending: Sequence[_Accepted], release_slot: Callable[[], None]) -> Results:
         if not self._wait:
@@ -328,10 +330,10 @@ class Acs(ProviderDefaults):
 
     async def _follow(self, one: _Accepted) -> Results:
         request = one.request
-        outcome, said = await wait_for_operation(
+        outcome, api_error = await wait_for_operation(
             self._api, self._clock, request.operation_id, one.target, pause=one.pause
         )
-        return results_of(outcome, said, request.addresses, request.sent)
+        return results_of(outcome, api_error, request.addresses, request.sent)
 
     async def _resolve(self, operation_id: str, addresses: Sequence[str]) -> Results | None:
         seen = await get_operation(self._api, self._clock, operation_id, operation_url(operation_id))
@@ -341,15 +343,15 @@ class Acs(ProviderDefaults):
 
     async def _resolved(self, seen: OperationStatus, operation_id: str, addresses: Sequence[str]) -> Results:
         """Return the outcomes of an operation once they are known."""
-        outcome, said = seen.outcome, seen.refusal
+        outcome, api_error = seen.outcome, seen.refusal
         if outcome is None and not seen.known:
             return dict.fromkeys(addresses, Uncertain(seen.why))
         if outcome is None:
             target = operation_url(operation_id)
-            outcome, said = await wait_for_operation(
+            outcome, api_error = await wait_for_operation(
                 self._api, self._clock, operation_id, target, pause=seen.pause
             )
-        return results_of(outcome, said, addresses, Sent())
+        return results_of(outcome, api_error, addresses, Sent())
 
 
 def single_id(delivery: Delivery, address: str) -> str:

@@ -20,7 +20,7 @@ class CaptureSettings(ProviderSettings):
     """
     A local Maildir: nothing leaves this machine.
 
-    :ivar path: the folder; created if it is missing.
+    :ivar path: the folder; created if it is missing. Example: ``/var/lib/smtprelay/captured``.
     """
 
     type: Literal["capture"]

@@ -188,8 +188,8 @@ class Http:
             response = await waiting
             contact.answered()
         except _NETWORK as exc:
-            said = self._failed(cause_of(exc), waiting, contact, host)
-            raise (AnswerLost if body and upload.sent else NotSent)(said) from exc
+            reason = self._failed(cause_of(exc), waiting, contact, host)
+            raise (AnswerLost if body and upload.sent else NotSent)(reason) from exc
         finally:
             contact.dropped()
             self._deadlines.end(waiting)
@@ -201,11 +201,11 @@ class Http:
             return str(cause)
         seconds = self._deadlines.seconds
         if self._deadlines.end(waiting):
-            contact.stage, said = unreached(cause, host, seconds)
+            contact.stage, reason = unreached(cause, host, seconds)
         else:
-            said = f"{silence(contact.stage, host)} within {seconds:g} s"
-        contact.failed(said)
-        return said
+            reason = f"{silence(contact.stage, host)} within {seconds:g} s"
+        contact.failed(reason)
+        return reason
 
     def _moved(self, waiting: "Deferred[Any]", contact: Contact, stage: str) -> None:
         """Note progress: a connection comes up, or a piece of a large body has left."""

@@ -25,7 +25,7 @@ _DOT: Final = re.compile(rb"\r\n\.").search
 
 
 class Unsendable(Exception):  # noqa: N818 -- it says what the address is
-    """An address that this server cannot be told. ``code``: the enhanced status code for it."""
+    """An address that cannot be sent to this server. ``code``: the enhanced status code for it."""
 
     def __init__(self, why: str, code: str) -> None:
         super().__init__(why)

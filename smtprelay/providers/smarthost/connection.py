@@ -41,7 +41,7 @@ class Lost(Exception):  # noqa: N818 -- it is what happened to the connection
     """
     The connection is of no use any more.
 
-    The text has the stage and the host; it has the server's 421, if it said one before it went.
+    The text has the stage and the host; it has the server's 421, if it sent one before it closed.
 
     :ivar untrusted: TLS came to no agreement, or the certificate did not convince.
     :ivar silent: the server did not answer in time.
@@ -168,7 +168,7 @@ class Channel(Protocol):
         self._transport.startTLS(creator)
 
     def answered(self) -> None:
-        """Note that the server has answered what we want of it, whatever it said."""
+        """Note that the server has answered a command, whatever the reply."""
         contact, self.contact = self.contact, None
         if contact is not None:
             contact.answered()
@@ -268,7 +268,7 @@ class Channel(Protocol):
         self._deadline.set(seconds)
 
     def _come_to(self, stage: str) -> None:
-        """Note what is waited for; the handshake comes before the reply to what was said behind it."""
+        """Note what is waited for; the handshake comes before the reply to the command behind it."""
         self._stage = stage
         if self.contact is not None:
             self.contact.at(self._now_at)

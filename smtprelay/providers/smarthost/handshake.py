@@ -96,7 +96,7 @@ async def begin(
     extensions = await _hello(channel, host)
     if starttls is not None:
         await _start_tls(channel, extensions, host, starttls)
-        # What was said before TLS is forgotten, as anyone may have said it (RFC 3207 §4.2).
+        # The extensions from before TLS are forgotten: anyone may have sent them (RFC 3207 §4.2).
         extensions = await _hello(channel, host)
     if host.username:
         await _log_in(channel, extensions, host)

@@ -28,13 +28,14 @@ class SmarthostSettings(RemoteProviderSettings):
     """
     Another SMTP server.
 
-    :ivar host: name or address of the server.
-    :ivar port: default: 587 with ``starttls``, 465 with ``implicit``, 25 with ``none``.
+    :ivar host: name or IP address of the server. Example: ``smtp.example.com``.
+    :ivar port: its port. Default: 587 with ``starttls``, 465 with ``implicit``, 25 with ``none``.
+        Example: ``587``.
     :ivar tls: ``starttls`` requires STARTTLS, ``implicit`` starts with TLS, ``none`` does not encrypt.
     :ivar verify: the server's certificate must be valid for ``host``.
-    :ivar username: log in with this name.
-    :ivar password: the password for ``username``.
-    :ivar helo: the name in EHLO. Default: the relay's ``hostname``.
+    :ivar username: log in with this name. Example: ``relay``.
+    :ivar password: the password for ``username``. Example: ``{env: SMARTHOST_PASSWORD}``.
+    :ivar helo: the name in EHLO. Default: the relay's ``hostname``. Example: ``relay.example.com``.
     :ivar timeout: time limit for each step: connect, the reply to each command, a piece of the message.
         The reply to the message is awaited for at least ``10m``: to give up earlier may send the mail twice.
     """

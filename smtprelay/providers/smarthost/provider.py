@@ -172,7 +172,7 @@ class Smarthost(ProviderDefaults):
             extensions = await begin(channel, self._host, self._starttls)
             session = SmarthostSession(channel, extensions, self._host.timeouts)
         except NotAccepted:
-            # Our own settings are at fault, or the server has said no: there it is.
+            # Our own settings are at fault, or the server has refused: it is reachable.
             if channel is not None:
                 contact.answered()
             raise
@@ -198,7 +198,7 @@ class Smarthost(ProviderDefaults):
             channel = await self._endpoint.connect(factory).addTimeout(
                 timeouts.connect, self._clock, onTimeoutCancel=_too_slow
             )
-        except ConnectingCancelledError as error:  # not by us: a timeout is told below
+        except ConnectingCancelledError as error:  # not by us: a timeout is reported below
             raise CancelledError from error
         except ValueError as error:
             raise NotAccepted(Blocked(f"{where}: {error}")) from error
@@ -229,8 +229,10 @@ class Smarthost(ProviderDefaults):
         return endpoint
 
     def _tell(self, operation: str, code: int, began: float) -> None:
-        seconds, said = self._clock.seconds() - began, code or "no answer"
-        self._events("provider.request", provider=self.name, operation=operation, code=said, seconds=seconds)
+        seconds, answer = self._clock.seconds() - began, code or "no answer"
+        self._events(
+            "provider.request", provider=self.name, operation=operation, code=answer, seconds=seconds
+        )
 
 
 def _too_slow(_cancelled: object, seconds: float) -> Channel:

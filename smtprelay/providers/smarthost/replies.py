@@ -116,7 +116,7 @@ def _read(line: bytes) -> tuple[int, bool, str]:
 
 
 def printable(text: bytes) -> str:
-    """Decode what a peer said, with ``?`` for all that cannot be shown on one line."""
+    """Decode the text of a peer, with ``?`` for all that cannot be shown on one line."""
     decoded = text.decode("utf-8", "replace")
     if decoded.isprintable():
         return decoded

@@ -33,7 +33,7 @@ class MessageCommands:
     The commands of one message.
 
     :ivar addresses: whom ``rcpts`` ask for, in their order.
-    :ivar unsendable: the recipients that this server cannot be told.
+    :ivar unsendable: the recipients whose addresses cannot be sent to this server.
     """
 
     mail: bytes

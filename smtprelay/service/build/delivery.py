@@ -3,7 +3,7 @@ What delivers the mail of a configuration: from the spool, and while its client 
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from smtprelay.config.model import Config
@@ -13,25 +13,29 @@ from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.synchronous.delivery import SynchronousDelivery
-from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
 from smtprelay.dispatch.synchronous.partial import PartialSuccess
 from smtprelay.dispatch.synchronous.permits import SynchronousPermits
 from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Events, Provider
 from smtprelay.interfaces.spool import Spool
-from smtprelay.net.buffer_budget import Budget
 from smtprelay.service.build.bounces import OwnMessages, all_routes, bounce_settings
 
 
 def build_context(
-    config: Config, spool: Spool, providers: Mapping[str, Provider], clock: Any, events: Events
+    config: Config,
+    spool: Spool,
+    providers: Mapping[str, Provider],
+    lanes: LaneStates,
+    *,
+    clock: Any,
+    events: Events,
 ) -> DispatchContext:
     """Return what those who deliver work with: from the spool, and while a client waits."""
     return DispatchContext(
         spool=spool,
         providers=providers,
         routes=all_routes(config),
-        lanes=LaneStates(events),
+        lanes=lanes,
         clock=clock,
         events=events,
         jitter=random.random,
@@ -47,17 +51,13 @@ def build_notices(
 
 
 def build_synchronous(
-    context: DispatchContext,
-    notices: EndNotices,
-    spool: Spool | None,
-    defer_to_thread: Callable[..., Any],
-    budget: Budget,
-) -> SynchronousDeliveries:
+    context: DispatchContext, notices: EndNotices, spool: Spool | None
+) -> tuple[SynchronousDelivery, PartialSuccess]:
     """
-    Return what delivers for synchronous listeners.
+    Return what delivers for synchronous listeners, and what takes over what is left of a mail.
 
     :param context: that of the dispatcher; its spool counts what is asked of the providers.
-    :param spool: if there is one: takes what is left of a mail that a provider took for some recipients only.
+    :param spool: if there is one: takes the rest of a mail that a provider took for some recipients only.
     """
     clock, events = context.clock, context.events
     permits = SynchronousPermits(context.spool.permits, context.lanes, clock, events)
@@ -68,10 +68,7 @@ def build_synchronous(
         clock=clock,
         events=events,
     )
-    partial_success = PartialSuccess(spool=spool, context=context, permits=permits, notices=notices)
-    return SynchronousDeliveries(
-        delivery, partial_success, clock=clock, events=events, defer_to_thread=defer_to_thread, budget=budget
-    )
+    return delivery, PartialSuccess(spool=spool, context=context, permits=permits, notices=notices)
 
 
 def build_delays(config: Config, context: DispatchContext, reporter: DsnReporter) -> Delays | None:

@@ -6,17 +6,39 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from attrs import frozen
+
 from smtprelay.config.model import Config
 from smtprelay.policy.password_hash import parse_hash
-from smtprelay.service.ports import HttpPort
+from smtprelay.service.ports import HttpPort, Ports
 from smtprelay.web.auth import Access, Token
 from smtprelay.web.context import Sources
 from smtprelay.web.refused import record_route
 from smtprelay.web.site import PARTS, Parts, build_site
 
 
+@frozen
+class Sites:
+    """
+    All sites of a relay.
+
+    :param worker: its control socket is for the supervisor.
+    """
+
+    _ports: Ports
+    _defer_to_thread: Callable[..., Any]
+    _worker: bool = False
+
+    async def show(self, config: Config, sources: Sources, parts: Parts = PARTS) -> None:
+        """Serve ``parts`` of ``sources`` from now on; raises as :meth:`Ports.open`."""
+        control = control_site(config, sources, parts, worker=self._worker)
+        sites = [*http_sites(config, sources, self._defer_to_thread, parts), control]
+        await self._ports.open(sites)
+        await self._ports.keep(sites)
+
+
 def http_sites(
-    config: Config, sources: Sources, defer_to_thread: Callable[..., Any], parts: Parts = PARTS
+    config: Config, sources: Sources, defer_to_thread: Callable[..., Any], parts: Parts
 ) -> Sequence[HttpPort]:
     """Return the configured sites; one without ``tokens`` answers only to its own machine."""
     ports = []
@@ -37,15 +59,15 @@ def http_sites(
     return ports
 
 
-def control_site(config: Config, sources: Sources, parts: Parts = PARTS, *, worker: bool = False) -> HttpPort:
+def control_site(config: Config, sources: Sources, parts: Parts, *, worker: bool) -> HttpPort:
     """
     Return the control socket, which serves everything to each user who may open the file.
 
-    :param worker: only the process in front uses it, and says who asks.
+    :param worker: only the supervisor uses it, and says who asks.
     """
     mode = 600 if worker else 660
     if worker:
-        parts = {**parts, "front": lambda sources: [record_route(sources.refusals)]}
+        parts = {**parts, "refusals": lambda sources: [record_route(sources.refusals)]}
     # Twisted's own lock holds a process id: a container that was killed comes back with the same one.
     quoted = config.control_socket.replace("\\", "\\\\").replace(":", "\\:")
     return HttpPort(

@@ -17,8 +17,7 @@ from smtprelay.interfaces.spool import Spool
 from smtprelay.model.message import Reply
 from smtprelay.net.buffer_budget import Budget
 from smtprelay.net.tls_server import ServerContext
-from smtprelay.net.worker_memory import WorkerMemory
-from smtprelay.policy.avatar import SessionContext
+from smtprelay.policy.avatar import ListenerRules, SessionContext
 from smtprelay.policy.checkers.anonymous import AnonymousByNetwork
 from smtprelay.policy.checkers.any_login import AnyLogin
 from smtprelay.policy.checkers.chain import CheckerChain
@@ -28,8 +27,6 @@ from smtprelay.policy.networks import Networks, Patterns
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.router import RouteMatch, Router
 from smtprelay.policy.settings import ListenerPolicy, Rights, User
-from smtprelay.smtp.factory import ESMTPFactory
-from smtprelay.smtp.refusals import Refusals
 from smtprelay.smtp.reply import ROUTES
 from smtprelay.smtp.settings import ListenerSettings
 
@@ -39,18 +36,17 @@ class Receiver:
     """
     Receives the mail of all listeners: into the spool, or to be delivered while its client waits.
 
-    :ivar spool: ``None`` where all listeners are synchronous; ``synchronous``: where none is.
+    :ivar spool: ``None`` where all listeners are synchronous.
     :ivar budget: of memory.
     """
 
     spool: Spool | None
-    synchronous: SynchronousDeliveries | None
+    synchronous: SynchronousDeliveries
     budget: Budget
 
     def receive(self, listener: listeners.Listener) -> Receive:
         """Return what receives the mail of a listener."""
         if listener.delivery == "synchronous":
-            assert self.synchronous is not None
             return self.synchronous.within(listener.reply_deadline)
         assert self.spool is not None
         return self.spool.incoming
@@ -64,9 +60,28 @@ class Receiver:
 
 
 @frozen(kw_only=True)
-class PortalFactory:
+class ListenerSetup:
     """
-    Builds the policy of a listener.
+    What a listener does by one configuration.
+
+    :ivar settings: what its sessions speak; ``context``: the rules of their transactions.
+    :ivar checkers: who may log in.
+    """
+
+    listener: listeners.Listener
+    settings: ListenerSettings
+    context: SessionContext
+    checkers: Sequence[Any]
+
+    def portal(self, rules: ListenerRules) -> Portal:
+        """Return where sessions log in that obey ``rules``."""
+        return Portal(Realm(rules), self.checkers)
+
+
+@frozen(kw_only=True)
+class ListenerBuilder:
+    """
+    Builds what the listeners of a configuration do.
 
     :ivar users: remembers verified passwords, for all listeners.
     :ivar throttle: remembers wrong ones, for all listeners.
@@ -82,21 +97,27 @@ class PortalFactory:
     new_id: Callable[[], str]
     clock: Any
 
-    def portal(self, listener: listeners.Listener, policy: ListenerPolicy) -> Portal:
-        """Return where the sessions of a listener log in."""
-        context = SessionContext(
-            listener=policy,
-            router=self.router,
-            receive=self.receiver.receive(listener),
-            new_id=self.new_id,
-            clock=self.clock,
-            admits=partial(self.receiver.refusal, listener),
-        )
-        portal = Portal(Realm(context), [AnonymousByNetwork(policy)])
+    def setup(self, listener: listeners.Listener, reactor: Any, events: Events) -> ListenerSetup:
+        """Return what ``listener`` does; raises ``CertificateError``."""
+        policy = _policy(self.config, listener, self.router)
+        tls = _tls(listener.tls, reactor, events)
+        checkers: list[Any] = [AnonymousByNetwork(policy)]
         if listener.auth.checkers:
-            checkers = [self._checker(name, policy) for name in listener.auth.checkers]
-            portal.registerChecker(CheckerChain(checkers, self.throttle))
-        return portal
+            own = [self._checker(name, policy) for name in listener.auth.checkers]
+            checkers.append(CheckerChain(own, self.throttle))
+        return ListenerSetup(
+            listener=listener,
+            settings=_settings(self.config, listener, policy, tls, self._size_of(listener, policy.size)),
+            context=SessionContext(
+                listener=policy,
+                router=self.router,
+                receive=self.receiver.receive(listener),
+                new_id=self.new_id,
+                clock=self.clock,
+                admits=partial(self.receiver.refusal, listener),
+            ),
+            checkers=checkers,
+        )
 
     def _checker(self, name: str, policy: ListenerPolicy) -> Any:
         """Return the checker ``name``; other kinds are not in a configuration."""
@@ -105,35 +126,6 @@ class PortalFactory:
         assert isinstance(self.config.checkers[name], listeners.AnyChecker), name
         return AnyLogin(policy.allow_from)
 
-
-@frozen(kw_only=True)
-class ListenerFactory:
-    """
-    Builds what speaks SMTP at a listener.
-
-    :ivar memory: what all workers count together; ``None``: there is one process.
-    :ivar refusals: records what clients are refused.
-    """
-
-    config: Config
-    router: Router
-    portals: PortalFactory
-    memory: WorkerMemory | None
-    reactor: Any
-    events: Events
-    refusals: Refusals
-
-    def factory(self, listener: listeners.Listener) -> ESMTPFactory:
-        """Return the factory of one listener."""
-        size = self.router.largest(listener.name, listener.limits.size)
-        policy = _policy(self.config, listener, size)
-        tls = _tls(listener.tls, self.reactor, self.events)
-        settings = _settings(self.config, listener, policy, tls, self._size_of(listener, size))
-        portal = self.portals.portal(listener, policy)
-        return ESMTPFactory(
-            portal, settings, self.reactor, self.events, memory=self.memory, refusals=self.refusals
-        )
-
     def _size_of(self, listener: listeners.Listener, size: int | None) -> str:
         """Return which provider's limit is announced; ``""``: the listener's own."""
         if size is None or size == listener.limits.size:
@@ -141,7 +133,7 @@ class ListenerFactory:
         return self.router.limited_to(size) or ROUTES
 
 
-def _policy(config: Config, listener: listeners.Listener, size: int | None) -> ListenerPolicy:
+def _policy(config: Config, listener: listeners.Listener, router: Router) -> ListenerPolicy:
     return ListenerPolicy(
         name=listener.name,
         hostname=config.hostname,
@@ -152,7 +144,8 @@ def _policy(config: Config, listener: listeners.Listener, size: int | None) -> L
         auth_required=listener.auth.required,
         has_logins=_has_logins(config, listener),
         one_delivery=listener.delivery == "synchronous",
-        size=size,
+        size=router.largest(listener.name, listener.limits.size),
+        counts_content=router.counts_content(listener.name),
     )
 
 

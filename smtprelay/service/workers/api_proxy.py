@@ -1,9 +1,9 @@
 """
-The requests that the process in front passes on to its workers.
+The requests that the supervisor passes on to its workers.
 
-Each worker has a control socket that only the front uses; the front has checked who asks and says so. The
-API's table of routes is the same on both sides: here each route asks workers instead of the spool. Where the
-workers share a spool any of them answers for all, else all are asked and their answers become one.
+Each worker has a control socket for the supervisor, which has checked who asks and says so. The API's table
+of routes is the same on both sides: here each route asks workers instead of the spool. Where the workers
+share a spool any of them answers for all, else all are asked and their answers become one.
 """
 
 import json
@@ -31,7 +31,7 @@ from smtprelay.service.workers.monitor import Worker
 from smtprelay.telemetry.aggregate import Gathered
 from smtprelay.web.api import api_routes
 from smtprelay.web.auth import ROLE, WHO
-from smtprelay.web.context import Operations, Sources
+from smtprelay.web.context import ReloadFailed, Sources
 from smtprelay.web.messages import MAX_BODY, ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.refused import RECORD, REFUSED, wanted
 from smtprelay.web.router import ApiRoute
@@ -45,8 +45,9 @@ SHORT_PATIENCE: Final = 5.0
 #: Maximum number of rows of the list that one request records; it must stay below :data:`MAX_BODY`.
 MOST_PASSED: Final = 50
 
-#: What the front answers itself.
-_OWN: Final = ("/api/v1/login", "/api/v1/logout")
+#: What the supervisor answers itself.
+RELOAD: Final = "/api/v1/reload"
+_OWN: Final = ("/api/v1/login", "/api/v1/logout", RELOAD)
 _STATUS: Final = "/api/v1/status"
 _DRAIN: Final = "/api/v1/drain"
 
@@ -102,7 +103,7 @@ async def ask(reactor: Any, path: str, method: str, uri: str, request: ApiReques
 @define(eq=False)
 class ApiProxy:
     """
-    Asks workers on behalf of those who ask the front.
+    Asks workers on behalf of those who ask the supervisor.
 
     :ivar shared: the workers share a spool, or there is only one.
     :ivar draining: the relay is drained.
@@ -114,17 +115,17 @@ class ApiProxy:
     shared: bool
     ask: Callable[..., Coroutine[Deferred[Any], Any, ApiResponse]] = ask
     draining: bool = field(default=False, init=False)
-    #: When it was said, and what every worker is told, by what it is about.
+    #: Repeated to workers that start later: when it was made, its URI and the request, by what it changes.
     _lasting: dict[tuple[str, str], tuple[float, str, ApiRequest]] = field(factory=dict, init=False)
 
     def parts(self, config: Config) -> Parts:
-        """Return what a site in front of the workers may serve."""
+        """Return what a site of the supervisor may serve."""
 
         def routes(sources: Sources) -> Sequence[ApiRoute]:
             # No action of this table is called: it is there for the paths and the roles.
             unseen: Any = SimpleNamespace(admin=None, archive=None, maintenance=None)
             spool = None if config.spool is None else unseen
-            operations = Operations(lanes=unseen, operator=unseen, draining=unseen)
+            operations = evolve(sources.operations, lanes=unseen, operator=unseen, draining=unseen)
             table = api_routes(evolve(sources, spool=spool, operations=operations))
             return [self._passing(route, sources) for route in table]
 
@@ -187,13 +188,29 @@ class ApiProxy:
         taking = [Deferred.fromCoroutine(take(worker)) for worker in self._ready()]
         await DeferredList(taking, consumeErrors=True)
 
+    async def reload(self) -> None:
+        """
+        Have all workers that are ready reload the configuration.
+
+        :raises ReloadFailed: what prevents some of them.
+        """
+        expected = {worker.number for worker in self._ready()}
+        request = evolve(
+            _NOTHING, content_type="application/json", body=b"{}", who="supervisor", role="operator"
+        )
+        answers = await self.all("POST", RELOAD, request)
+        said = dict.fromkeys(expected - answers.keys(), "no answer")
+        said |= {n: json.loads(each.body)["error"] for n, each in answers.items() if each.status != OK}
+        if said:
+            raise ReloadFailed("; ".join(f"worker {n}: {why}" for n, why in sorted(said.items())))
+
     async def repeat(self, worker: Worker) -> None:
         """Repeat the lasting requests to a worker that has become ready; raises if one of them fails."""
         asking = []
-        for said, uri, request in self._lasting.values():
+        for made, uri, request in self._lasting.values():
             order = json.loads(request.body)
             if "for" in order:
-                order["for"] -= self.reactor.seconds() - said
+                order["for"] -= self.reactor.seconds() - made
             if order.get("for", 1) > 0:
                 repeated = evolve(request, body=json.dumps(order).encode())
                 asking.append(Deferred.fromCoroutine(self._ask(worker, "POST", uri, repeated)))
@@ -207,7 +224,7 @@ class ApiProxy:
         about = (_LASTING.get(route.path, "") if route.method == "POST" else "", request.path.get("name", ""))
         before = self._lasting.get(about)
         if about[0]:
-            # From before it is said: a worker may become ready meanwhile.
+            # Before it is sent: a worker may become ready meanwhile.
             self._lasting[about] = (self.reactor.seconds(), uri, request)
         expected = len(self._ready())
         answers = list((await self.all(route.method, uri, request)).values())
@@ -240,13 +257,13 @@ class ApiProxy:
             return answer
         checks = await sources.relay.readiness()
         workers = [{"number": each.number, "pid": each.pid, "ready": each.ready} for each in self.workers]
-        told: WorkerAnswer = json.loads(answer.body) | {
+        status: WorkerAnswer = json.loads(answer.body) | {
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
             "listeners": sources.relay.listeners(),
             "workers": workers,
         }
-        return json_answer(told)
+        return json_answer(status)
 
     def _ready(self) -> Sequence[Worker]:
         return [worker for worker in self.workers if worker.ready]
@@ -265,7 +282,7 @@ class ApiProxy:
 
 @frozen
 class RemoteRefusals(RefusedMail):
-    """The list of refused mail, for what the front itself refuses: a worker records it."""
+    """The list of refused mail, for what the supervisor itself refuses: a worker records it."""
 
     _proxy: ApiProxy
 

@@ -1,5 +1,5 @@
 """
-What a worker tells the process in front of it, a byte for each thing, from its reactor.
+What a worker tells the supervisor, a byte for each thing, from its reactor.
 
 A worker that hangs says nothing any more, and is noticed by that.
 """
@@ -19,7 +19,7 @@ READY: Final = b"r"
 #: How often a worker says that it lives, seconds.
 BEAT_EVERY: Final = 1.0
 
-#: How often the process in front looks whether something was said, seconds.
+#: How often the supervisor checks the heartbeats, seconds.
 CHECK_EVERY: Final = 5.0
 
 #: Looks in vain before a worker is killed. Nothing that a relay does takes a hundredth of that.

@@ -43,10 +43,11 @@ class Worker(ProcessProtocol):
     :ivar number: from 1.
     :ivar path: of its control socket.
     :ivar pid: of its process; 0 while there is none.
-    :ivar waiting: it has said that it cannot reach its spool's database.
-    :ivar ready: it has said that it takes mail.
+    :ivar waiting: it has reported that it cannot reach its spool's database.
+    :ivar ready: it has reported that it takes mail.
     :ivar status: exit status of its last process; ``None`` if a signal ended that.
     :ivar reason: why its last process ended.
+    :ivar monitor: hears what its process says, and of its end; set before the process is started.
     """
 
     number: int
@@ -59,7 +60,7 @@ class Worker(ProcessProtocol):
     began: float = field(default=0.0, init=False)
     delay: float = field(default=_FIRST_DELAY, init=False)
     restart: IDelayedCall | None = field(default=None, init=False)
-    monitor: Any = field(default=None, init=False)
+    monitor: "Monitor" = field(init=False)
     #: Checks since its last heartbeat; ``None``: no heartbeat yet, it may still be starting.
     silent: int | None = field(default=None, init=False)
     _hung_up: bool = field(default=False, init=False)
@@ -88,7 +89,7 @@ class Worker(ProcessProtocol):
         self.monitor.ended(self)
 
     def hang_up(self) -> None:
-        """Send SIGHUP, which would end a process that has said nothing yet: that gets it later."""
+        """Send SIGHUP, which would end a process without a heartbeat yet: that gets it later."""
         self._hung_up = self.silent is None
         if not self._hung_up:
             self.send("HUP")
@@ -110,7 +111,7 @@ class MonitorOwner(Protocol):
         """It takes mail."""
 
     def worker_unresponsive(self, worker: Worker, /) -> None:
-        """It has said nothing for long: it is killed, and dies next."""
+        """It sent no heartbeat for long: it is killed, and dies next."""
 
     def worker_died(self, worker: Worker, /) -> None:
         """Its process has ended; it is restarted."""
@@ -164,7 +165,7 @@ class Monitor:
             worker.send("TERM")
         self._kill = self.reactor.callLater(self.patience, self.kill)
         ended = self._ended = Deferred()
-        self._see_whether_ended()
+        self._check_ended()
         return ended
 
     def hang_up(self) -> None:
@@ -188,12 +189,12 @@ class Monitor:
         """How many have died within the last hour."""
         return len(self._deaths)
 
-    def heard(self, worker: Worker, said: bytes) -> None:
-        """Note what a worker says: a byte for each thing."""
-        if WAITING in said:
+    def heard(self, worker: Worker, data: bytes) -> None:
+        """Note what a worker reports, a byte for each thing."""
+        if WAITING in data:
             worker.waiting, worker.ready = True, False
             self.owner.worker_waits(worker)
-        if READY in said:
+        if READY in data:
             worker.waiting, worker.ready = False, True
             self.owner.worker_ready(worker)
 
@@ -217,7 +218,7 @@ class Monitor:
             else:
                 worker.delay = _FIRST_DELAY
             worker.restart = self.reactor.callLater(delay, self._start, worker)
-        self._see_whether_ended()
+        self._check_ended()
 
     def _start(self, worker: Worker) -> None:
         if self._stopping:
@@ -238,7 +239,7 @@ class Monitor:
 
     def _check_all(self) -> None:
         """
-        Kill workers that have said nothing for long.
+        Kill workers that sent no heartbeat for long.
 
         Looks are counted, not seconds: a machine that slept, a container that was paused or a clock that was
         set stops both sides, and no worker seems dead.
@@ -252,7 +253,7 @@ class Monitor:
                 self.owner.worker_unresponsive(worker)
                 worker.send("KILL")
 
-    def _see_whether_ended(self) -> None:
+    def _check_ended(self) -> None:
         if self._ended is not None and not any(worker.pid for worker in self.workers):
             if self._kill is not None and self._kill.active():
                 self._kill.cancel()

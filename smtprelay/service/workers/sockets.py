@@ -1,7 +1,7 @@
 """
-Listening sockets that several processes share: the process in front opens them, the workers inherit them.
+Listening sockets that several processes share: the supervisor opens them, the workers inherit them.
 
-Endpoint strings mean the same on both sides. The process in front makes the endpoint listen and accepts no
+Endpoint strings mean the same on both sides. The supervisor makes the endpoint listen and accepts no
 clients; a worker makes the same endpoint, with its TLS and its PROXY protocol, on a reactor for which
 listening means to use the inherited socket.
 """
@@ -53,7 +53,7 @@ class Sockets:
 
     def __init__(self, hostname: str, refusals: Refusals) -> None:
         self._refusals = refusals
-        self._goodbye = partial(_Goodbye, hostname, refusals)
+        self._goodbye = partial(_RefusingProtocol, hostname, refusals)
         self._accepting = False
         self._ports: dict[str, tuple[Listener, Any]] = {}
 
@@ -105,7 +105,7 @@ class Sockets:
         port.stopReading()
 
 
-class _Goodbye(Protocol):
+class _RefusingProtocol(Protocol):
     """A client while no worker can take its mail."""
 
     def __init__(self, hostname: str, refusals: Refusals, listener: str) -> None:
@@ -147,11 +147,11 @@ class Inherited:
         # systemd has given its sockets to another process.
         text = re.sub(r"\bsystemd:.*", "tcp:0", text)
         return make_endpoint(
-            _Adopting(reactor, self.numbers[name], partial(self.memory.is_ahead, name)), text
+            _InheritingReactor(reactor, self.numbers[name], partial(self.memory.is_ahead, name)), text
         )
 
 
-class _Adopting:
+class _InheritingReactor:
     """A reactor on which everything listens on one socket, which is open already."""
 
     def __init__(self, reactor: Any, number: int, is_ahead: Callable[[], bool]) -> None:
@@ -231,16 +231,16 @@ def make_endpoint(reactor: Any, text: str) -> Any:
 
 def described(listener: Listener, port: Any) -> Mapping[str, Any]:
     """Return a listener that is open as a JSON object."""
-    address = spoken_address(port.getHost())
+    address = address_text(port.getHost())
     return {"name": listener.name, "endpoint": listener.endpoint, "address": address}
 
 
-def spoken(addresses: Mapping[str, Any]) -> str:
+def addresses_line(addresses: Mapping[str, Any]) -> str:
     """Return where a relay listens, in one line."""
-    return ", ".join(f"{name} on {spoken_address(address)}" for name, address in addresses.items())
+    return ", ".join(f"{name} on {address_text(address)}" for name, address in addresses.items())
 
 
-def spoken_address(address: Any) -> str:
+def address_text(address: Any) -> str:
     """Return an address of Twisted's as people write it."""
     host = getattr(address, "host", None)
     if host is None:

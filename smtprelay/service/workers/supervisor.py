@@ -1,5 +1,5 @@
 """
-The process in front of the workers: it opens what they listen on, starts them, and answers for all of them.
+The supervisor of the workers: it opens what they listen on, starts them, and answers for all of them.
 
 No mail passes through it: workers accept from the sockets that it opened, and each uses the spool by itself.
 It serves the HTTP sites and the control socket: it is ready while one worker is, adds up the metrics of all,
@@ -17,28 +17,31 @@ from prometheus_client import CollectorRegistry
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from smtprelay.config import Config, Loaded
+from smtprelay.config import Config, Loaded, load
+from smtprelay.config.changes import applicable, changes
 from smtprelay.interfaces import Events
 from smtprelay.net.worker_memory import WorkerMemory, new_memory
-from smtprelay.service.build.http import control_site, http_sites
+from smtprelay.service.build.http import Sites
 from smtprelay.service.drain import why_draining
 from smtprelay.service.errors import StartFailed, explain, tell_failed
 from smtprelay.service.periodic import LogWatch, every
 from smtprelay.service.ports import Ports
 from smtprelay.service.relay import CLOSING_BOUND, OUTCOMES_BOUND
+from smtprelay.service.reload import FileReloading, as_failed, reloaded, unexpected_failure
 from smtprelay.service.threads import Threads
 from smtprelay.service.workers.api_proxy import SHORT_PATIENCE, ApiProxy, RemoteRefusals, control_of
 from smtprelay.service.workers.monitor import Monitor, Worker, command
-from smtprelay.service.workers.sockets import FIRST_SOCKET, MEMORY, Sockets, spoken
+from smtprelay.service.workers.sockets import FIRST_SOCKET, MEMORY, Sockets, addresses_line
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.aggregate import Gathered
 from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.telemetry.metrics import Metrics, watch_lag
-from smtprelay.web.context import Sources
+from smtprelay.web.context import Operations, Reloaded, ReloadFailed, Sources
 
 #: Seconds that a worker has to stop before it is killed.
 PATIENCE: Final = OUTCOMES_BOUND + CLOSING_BOUND + 10.0
@@ -95,6 +98,8 @@ class Supervisor(Service):
         self._workers = [Worker(number, control_of(self.config, number)) for number in numbers]
         shared = self.config.spool is not None or self.config.workers == 1
         self._proxy = ApiProxy(reactor, self._workers, shared)
+        self._sites = Sites(self._ports, self._threads.login)
+        self._reloading = FileReloading(self._load, self._threads, self._events)
         self._monitor: Monitor | None = None
         self._clocks: list[LoopingCall] = []
         self._stopping: Deferred[None] | None = None
@@ -117,9 +122,10 @@ class Supervisor(Service):
         return self._stop("requested")
 
     def hang_up(self) -> None:
-        """Pass SIGHUP on to the workers."""
+        """Pass SIGHUP on to the workers, who open their logs again; then reload the configuration."""
         if self._monitor is not None:
             self._monitor.hang_up()
+        Deferred.fromCoroutine(self._reloading.hang_up()).addErrback(unexpected_failure, self._events)
 
     def kill(self) -> None:
         """End all workers at once."""
@@ -132,17 +138,7 @@ class Supervisor(Service):
         _make_folder(self.config)
         for listener in self.config.listeners:
             await self._sockets.open(self._reactor, listener)
-        parts = self._proxy.parts(self.config)
-        sources = Sources(
-            relay=self,
-            clock=self._reactor,
-            events=self._events,
-            spool=None,
-            refusals=self._refusals,
-        )
-        sites = http_sites(self.config, sources, self._threads.login, parts)
-        for site in [*sites, control_site(self.config, sources, parts)]:
-            await self._ports.open_site(site)
+        await self._show(self.config)
         tasks = (("log", self._log.check), ("metrics", lambda: self._proxy.gather(self._gathered)))
         self._clocks = [
             watch_lag(self._reactor, self.metrics),
@@ -162,38 +158,53 @@ class Supervisor(Service):
         )
         self._monitor.start()
 
+    async def _show(self, config: Config) -> None:
+        sources = Sources(
+            relay=self,
+            clock=self._reactor,
+            events=self._events,
+            spool=None,
+            refusals=self._refusals,
+            operations=Operations(reloading=self._reloading),
+        )
+        await self._sites.show(config, sources, self._proxy.parts(config))
+
+    def _load(self) -> Config:
+        return load(self._file, os.environ, self._sets).config
+
     def _start_failed(self, failure: Any) -> Deferred[None]:
         return self._cannot_start(failure.value)
 
     def _cannot_start(self, error: Exception) -> Deferred[None]:
-        told = explain(error)
-        stopped = self._stop(tell_failed(self._events, told))
+        failure = explain(error)
+        stopped = self._stop(tell_failed(self._events, failure))
         self.running = False
-        return stopped.addCallback(lambda _: self.started.errback(told))
+        return stopped.addCallback(lambda _: self.started.errback(failure))
 
     # --- what happens to the workers
 
     def worker_waits(self, worker: Worker) -> None:
         """Turn clients away if no other one is ready."""
-        self._see_who_accepts()
+        self._update_acceptance()
         self._events("worker.waiting", worker=worker.number)
 
     def worker_ready(self, worker: Worker) -> None:
         """Use it; with the first one the relay is ready."""
-        self._see_who_accepts()
+        self._update_acceptance()
         self._events("worker.ready", worker=worker.number, pid=worker.pid)
         self._watch(self._refusals.flush())
         self._watch(self._proxy.repeat(worker))
         if not self.started.called and self._stopping is None:
-            self._events("relay.ready", listeners=spoken(self.addresses))
+            self._events("relay.ready", listeners=addresses_line(self.addresses))
             self.metrics.ready(True)
+            self._reloading.target = self
             self.started.callback(None)
 
     def worker_unresponsive(self, worker: Worker) -> None:
-        """Only say so: it dies next."""
+        """Report it: it dies next."""
         self._events("worker.unresponsive", worker=worker.number, pid=worker.pid)
 
-    def _see_who_accepts(self) -> None:
+    def _update_acceptance(self) -> None:
         """Turn clients away while workers wait for a database, which may take long; a new worker does not."""
         ready = any(worker.ready for worker in self._workers)
         self._sockets.turn_away(any(worker.waiting for worker in self._workers) and not ready)
@@ -201,14 +212,14 @@ class Supervisor(Service):
 
     def worker_died(self, worker: Worker) -> None:
         """Forget what it counted; stop if it could not start."""
-        self._see_who_accepts()
+        self._update_acceptance()
         self._memory.forget(worker.number)
-        self._gathered.depart(worker.number)
+        self._gathered.worker_ended(worker.number)
         assert self._monitor is not None
         deaths = self._monitor.deaths
         self._events("worker.died", worker=worker.number, pid=worker.pid, reason=worker.reason, deaths=deaths)
         if worker.status and not self.started.called and self._stopping is None:
-            # The worker has said what is wrong, and another one would say the same.
+            # The worker has logged what is wrong, and another one would fail, too.
             why = f"worker {worker.number} cannot start ({worker.reason})"
             self._cannot_start(StartFailed(why, worker.status))
 
@@ -228,6 +239,29 @@ class Supervisor(Service):
         if self._monitor is not None:
             self._monitor.clock_stepped(seconds)
 
+    async def use(self, config: Config) -> Reloaded:
+        """
+        Have all workers put ``config`` into force, which they read themselves, and do so here.
+
+        :raises ReloadFailed: some workers may go on with what they had; one that is restarted reads it.
+        """
+        before = self.config
+        try:
+            config, restart = applicable(before, config)
+            if _sockets(config) != _sockets(before):
+                raise ReloadFailed("listeners: where workers listen can only be changed by a restart")
+            changed = changes(before, config)
+            try:
+                await self._show(config)
+            except Exception:
+                await self._show(before)
+                raise
+        except (ValueError, OSError, CannotListenError) as error:
+            raise as_failed(error) from error
+        self.config = config
+        await self._proxy.reload()
+        return reloaded(changed, restart)
+
     def listeners(self) -> Sequence[Mapping[str, Any]]:
         """Return one JSON object for each listener."""
         return self._sockets.described()
@@ -244,10 +278,10 @@ class Supervisor(Service):
             checks["recovery"] = "no worker has been ready yet"
         answers = await self._proxy.all("GET", "/readyz", patience=SHORT_PATIENCE)
         if not any(answer.status == 200 for answer in answers.values()):  # noqa: PLR2004 -- OK
-            said = [f"worker {n}: {_line(answer.body)}" for n, answer in sorted(answers.items())]
+            reasons = [f"worker {n}: {_line(answer.body)}" for n, answer in sorted(answers.items())]
             waiting = (each for each in self._workers if each.waiting)
-            said += [f"worker {each.number}: it waits for the spool's database" for each in waiting]
-            checks["workers"] = "; ".join(said) or "no worker answers"
+            reasons += [f"worker {each.number}: it waits for the spool's database" for each in waiting]
+            checks["workers"] = "; ".join(reasons) or "no worker answers"
         return checks
 
     async def registry(self) -> CollectorRegistry:
@@ -290,6 +324,10 @@ class Supervisor(Service):
         self._threads.stop()
         if not self.started.called and reason == "requested":
             self.started.errback(CancelledError())
+
+
+def _sockets(config: Config) -> dict[str, str]:
+    return {listener.name: listener.endpoint for listener in config.listeners}
 
 
 def _make_folder(config: Config) -> None:

@@ -6,6 +6,7 @@ is gone. It ignores SIGINT, which a terminal sends to all processes; the parent 
 """
 
 import argparse
+import os
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,7 +17,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import implementer
 
-from smtprelay.config import worker_share
+from smtprelay.config import Config, load, worker_share
 from smtprelay.net.worker_memory import WorkerMemory
 from smtprelay.service.command import (
     load_or_exit,
@@ -39,8 +40,12 @@ def run_worker(arguments: Sequence[str]) -> int:
     from twisted.internet import reactor  # noqa: PLC0415
 
     options = _parse(arguments)
-    config = worker_share(load_or_exit(options.config, options.sets).config, options.number)
-    config = evolve(config, control_socket=control_of(config, options.number), http=())
+
+    def own(config: Config) -> Config:
+        share = worker_share(config, options.number)
+        return evolve(share, control_socket=control_of(config, options.number), http=())
+
+    config = own(load_or_exit(options.config, options.sets).config)
     hang_up = at_hangup(reactor)
     log = start_logging(config, worker=options.number)
     hang_up.append(partial(reopen_log, log))
@@ -52,11 +57,17 @@ def run_worker(arguments: Sequence[str]) -> int:
             heartbeat.say(WAITING)
 
     inherited = Inherited(dict(options.sockets), WorkerMemory(MEMORY, options.number))
-    relay = Relay(config, reactor, events=[log, note], inherited=inherited)
+    relay = Relay(
+        config,
+        reactor,
+        events=[log, note],
+        inherited=inherited,
+        load=lambda: own(load(options.config, os.environ, options.sets).config),
+    )
     reactor.callWhenRunning(heartbeat.start)
     relay.started.addCallback(lambda _: heartbeat.say(READY))
     watch(relay, reactor, status.append)
-    # The process in front decides how long to wait.
+    # The supervisor decides how long to wait.
     after_first(reactor, lambda _number, _since: None)
     reactor.addReader(_Lifeline(LIFELINE, partial(stop, reactor)))
     run_service(relay, reactor)

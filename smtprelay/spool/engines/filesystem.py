@@ -18,7 +18,7 @@ _FORGETFUL: Final = {
 }
 
 
-def on_forgetful(folder: str) -> str:
+def volatile_file_system(folder: str) -> str:
     """Return the name and effect of a folder's file system if it does not survive a restart; else ``""``."""
     return _FORGETFUL.get(file_system_of(folder), "")
 

@@ -87,10 +87,10 @@ def database_clock() -> str:
     return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
 
 
-def new_node(alone: SpoolNode) -> SpoolNode:
-    """Return ``alone`` as one of several, with a name that no other process has, nor had before."""
+def new_node(node: SpoolNode) -> SpoolNode:
+    """Return ``node`` as one of several, with a name that no other process has, nor had before."""
     name = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(3)}"
-    return evolve(alone, name=name, locking=_ROW_LOCKS)
+    return evolve(node, name=name, locking=_ROW_LOCKS)
 
 
 @define(kw_only=True)
@@ -105,9 +105,8 @@ class PostgresEngine(Engine):
     :ivar tables: creates or checks the tables in the first transaction; raises ``SpoolFault`` if they cannot
         be used.
     :ivar plenty: below this size in bytes the used part is not estimated.
-    :ivar refuse: called with the reason when a commit's answer was lost and is looked for long: what waits
-        behind it shall wait no longer.
-    :ivar listener: wakes the spool for what other nodes have put into it.
+    :ivar refuse_waiting: called on the thread that writes, with the reason, when a commit's answer was lost
+        and is looked for long: what waits behind it shall wait no longer.
     """
 
     url: UrlSource
@@ -116,8 +115,8 @@ class PostgresEngine(Engine):
     clock: DatabaseClock | None = None
     tables: Callable[[Connection, str], object] = field(default=partial(migrate, types=POSTGRES_TYPES))
     plenty: float = math.inf
-    refuse: Callable[[str], object] = field(default=lambda _: None, init=False)
-    listener: NotificationListener | None = field(default=None, init=False)
+    refuse_waiting: Callable[[str], object] = field(default=lambda _: None, init=False)
+    _listener: NotificationListener | None = field(default=None, init=False)
     _notifying: bool = field(default=False, init=False)
     _groups: int = field(default=0, init=False)
     #: When the database answered last, and when it last answered after a long silence.
@@ -136,11 +135,11 @@ class PostgresEngine(Engine):
         connection = PostgresConnection(self.url)  # a migration takes as long as it takes
         try:
             try:
-                self._see_to_tables(connection, "SELECT pg_advisory_xact_lock(?)", (_MIGRATING,))
+                self._create_tables(connection, "SELECT pg_advisory_xact_lock(?)", (_MIGRATING,))
             except (UndefinedFunction, NotSupportedError):
                 # Not all that speak the protocol have it. Of two that make the same table one fails, then.
                 connection.close()
-                self._see_to_tables(connection, "SELECT 1")
+                self._create_tables(connection, "SELECT 1")
             self._notifying = _can_notify(connection)
             return self._session()
         except (Error, ValueError) as error:
@@ -197,17 +196,22 @@ class PostgresEngine(Engine):
     def disconnect(self, connection: Connection) -> None:
         """Leave: other nodes need not wait for this one any more."""
         assert isinstance(connection, PostgresConnection)
-        # If it cannot be said, the others will see it.
+        # If that fails, the others see that it sends nothing any more.
         with suppress(Error, SpoolFault):
             connection.execute("DELETE FROM node WHERE name = ?", (self.node.name,))
         connection.close()
 
     measure = staticmethod(postgres_size.measure)
 
+    def listen(self, wake: Callable[[], object]) -> None:
+        """Call ``wake``, on a thread of ours, when another node has queued mail."""
+        self._listener = NotificationListener(self.url, CHANNEL, self.node.name, wake)
+        self._listener.start()
+
     def stop(self) -> None:
         """Stop notifying; the last transaction is still to come."""
-        if self.listener is not None:
-            self.listener.stop()
+        if self._listener is not None:
+            self._listener.stop()
 
     def disk(self, connection: Connection) -> DiskSpace:
         """Return the disk under it, for the limits of the spool."""
@@ -217,7 +221,7 @@ class PostgresEngine(Engine):
         """Return how much room the spool takes; what could be freed is unknown."""
         return Space(used=postgres_size.used(connection, self.plenty))
 
-    def _see_to_tables(self, connection: Connection, lock: str, parameters: Sequence[Any] = ()) -> None:
+    def _create_tables(self, connection: Connection, lock: str, parameters: Sequence[Any] = ()) -> None:
         """Create or migrate the tables in one transaction; ``lock`` locks out every other one meanwhile."""
         connection.execute("BEGIN")
         connection.execute(lock, parameters)
@@ -269,7 +273,7 @@ class PostgresEngine(Engine):
                 if time.monotonic() > begun + _PATIENCE:
                     raise SpoolFault(why) from error
                 if time.monotonic() > begun + _NOT_LONG:
-                    self.refuse(why)
+                    self.refuse_waiting(why)
                 time.sleep(_BETWEEN)
             else:
                 return row is not None and row[0] == mark
@@ -331,7 +335,7 @@ async def open_postgres(
         plenty=options.floors.bytes / 2,
     )
     writer = ThreadWriter(engine, reactor, options.events, "spool-writer")
-    engine.refuse = writer.refuse_waiting
+    engine.refuse_waiting = writer.refuse_waiting
     try:
         await writer.start()
     except Exception:
@@ -339,7 +343,5 @@ async def open_postgres(
         raise
     spool = QueueSpool(writer, ThreadReader(engine, reactor, threads=2), options, engine)
     if listening:
-        wake = partial(reactor.callFromThread, spool.wake)
-        engine.listener = NotificationListener(url, CHANNEL, engine.node.name, wake)
-        engine.listener.start()
+        engine.listen(partial(reactor.callFromThread, spool.wake))
     return spool

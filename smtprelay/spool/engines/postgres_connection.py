@@ -93,7 +93,7 @@ class PostgresConnection:
         Run one statement.
 
         :raises SpoolFault: there is no connection.
-        :raises psycopg.Error: what the database said.
+        :raises psycopg.Error: the database's.
         """
         numbered = _numbered(sql)
         idle = self._connection is None or self._connection.info.transaction_status is TransactionStatus.IDLE
@@ -162,7 +162,7 @@ class PostgresConnection:
                 # What is asked within BEGIN and COMMIT is answered as of one moment.
                 connection.execute("SET default_transaction_isolation = 'repeatable read'")
             else:
-                _see_that_commits_are_synced(connection)
+                _check_commits_are_synced(connection)
             if self._bound is not None:
                 _set_bounds(connection, int(self._bound * 1000))
         except (Error, ValueError, OSError) as error:
@@ -184,7 +184,7 @@ def connect(url: UrlSource) -> psycopg.Connection[Any]:
     try:
         given = psycopg.conninfo.conninfo_to_dict(text)
     except (ProgrammingError, ValueError):
-        # What is wrong with it would be said by quoting it, with its password.
+        # The error would quote it, with its password.
         raise ProgrammingError("the connection string cannot be understood") from None
     return psycopg.connect(
         psycopg.conninfo.make_conninfo("", **{**_DEFAULTS, **given}),
@@ -194,7 +194,7 @@ def connect(url: UrlSource) -> psycopg.Connection[Any]:
 
 
 def explained(error: Exception) -> str:
-    """Return what the database said, in one line."""
+    """Return the database's message in one line."""
     return " ".join(str(error).split())
 
 
@@ -250,7 +250,7 @@ def _set_bounds(connection: psycopg.Connection[Any], milliseconds: int) -> None:
         connection.execute(f"SET transaction_timeout = {milliseconds}")
 
 
-def _see_that_commits_are_synced(connection: psycopg.Connection[Any]) -> None:
+def _check_commits_are_synced(connection: psycopg.Connection[Any]) -> None:
     """A database can be configured not to sync; our 250 promises that it did."""
     row = connection.execute("SHOW synchronous_commit").fetchone()
     if row is not None and row[0] == "off":

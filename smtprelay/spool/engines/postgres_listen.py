@@ -65,9 +65,9 @@ class NotificationListener:
             return
         waited = _SELDOM  # earlier notifications were missed
         while not self._stopped.is_set():
-            said = [each.payload for each in connection.notifies(timeout=_SHORT, stop_after=1)]
+            nodes = [each.payload for each in connection.notifies(timeout=_SHORT, stop_after=1)]
             waited += _SHORT
-            if waited >= _SELDOM or any(node != self._node for node in said):
+            if waited >= _SELDOM or any(node != self._node for node in nodes):
                 waited = 0.0
                 self._wake()
 

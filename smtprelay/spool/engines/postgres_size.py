@@ -40,7 +40,7 @@ def used(connection: Connection, plenty: float) -> int | None:
     """
     try:
         taken = taken_by_tables(connection)
-        return taken if taken < plenty else min(taken, living(connection))
+        return taken if taken < plenty else min(taken, live_bytes(connection))
     except SpoolFault as fault:
         cause: Any = fault.__cause__
         if is_ours(cause):
@@ -58,7 +58,7 @@ def taken_by_tables(connection: Connection) -> int:
     return int(connection.execute(_TAKEN).fetchone()[0])
 
 
-def living(connection: Connection) -> int:
+def live_bytes(connection: Connection) -> int:
     """Return about how many bytes lie in the tables."""
     total = 0.0
     for table, sql in _SAMPLES.items():

@@ -126,7 +126,7 @@ _FOURTH: Final = (
 )
 
 _FIFTH: Final = (
-    # What an operator deleted had failed in earlier versions, and its body stayed: its last act tells it.
+    # What an operator deleted had failed in earlier versions, and its body stayed: its last change tells it.
     """UPDATE delivery SET state = 'deleted' WHERE state = 'failed' AND EXISTS (
         SELECT 1 FROM attempt a WHERE a.message = delivery.message AND a.n = delivery.n
             AND a.number = delivery.attempt AND a.outcome = 'delete')""",

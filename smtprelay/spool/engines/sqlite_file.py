@@ -94,7 +94,7 @@ def verify(connection: Connection) -> list[str]:
         while row := cursor.fetchone():
             found.append(row[0])
     except sqlite3.DatabaseError as error:
-        # It stops at some damages, after it has told what it found until there.
+        # It stops at some damages, after it has reported what it found until there.
         found.append(str(error))
     return [f"the file is damaged: {text}" for text in found if text != "ok"]
 

@@ -9,7 +9,7 @@ each statement lets go of the interpreter lock and must win it back from the rea
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from typing import Any, Final, Protocol
 
@@ -78,7 +78,8 @@ class SpoolNode:
     """
     One process that works with the spool: what holds for all its transactions.
 
-    :ivar rate_limits: how fast each configured provider may be asked, by its name.
+    :ivar rate_limits: how fast each configured provider may be asked, by its name; only the thread that
+        writes adds and removes any.
     :ivar name: under which it claims; with the lock held there is one only, before and after a crash.
     :ivar lease: how long a claim holds without being renewed, seconds.
     :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
@@ -86,7 +87,7 @@ class SpoolNode:
     :ivar exclusive: whether a delivery is tried alone on it, so that nothing else begins.
     """
 
-    rate_limits: Mapping[str, RateLimit]
+    rate_limits: dict[str, RateLimit]
     name: str = "local"
     lease: float = 60.0
     keeps_bodies: bool = False

@@ -1,7 +1,7 @@
 """
 Checks whether the spool can be written.
 
-After a failed write, a trial write is made now and then: so the relay is ready again as soon as the disk is,
+After a failed write, a test write is made now and then: so the relay is ready again as soon as the disk is,
 without a restart and without any mail. If the disk or the database hangs, writes neither fail nor end; a
 write that takes too long counts as hung.
 """
@@ -32,13 +32,13 @@ class WriteHealth:
 
     :ivar writer: the one that is watched.
     :param steady: gives seconds that only grow.
-    :ivar trouble: what the database said when a write failed, until :meth:`retry_write` has written; or
+    :ivar trouble: the database's message when a write failed, until :meth:`retry_write` has written; or
       ``""``.
     """
 
     def __init__(self, writer: Writer, steady: Callable[[], float] = time.monotonic) -> None:
         self.trouble = ""
-        self._told = False
+        self._reported = False
         self.writer = writer
         self._steady = steady
         self._under_way = 0
@@ -66,13 +66,13 @@ class WriteHealth:
         except Exception as error:  # noqa: BLE001 -- whatever it is, it cannot be written yet
             self.trouble = str(error) or type(error).__name__
             return False
-        self.trouble, self._told = "", False
+        self.trouble, self._reported = "", False
         return True
 
     def is_news(self) -> bool:
         """Tell whether a failure is to be reported: while there is trouble, only the first is."""
-        told, self._told = self._told, bool(self.trouble)
-        return not told
+        reported, self._reported = self._reported, bool(self.trouble)
+        return not reported
 
     async def drained(self) -> None:
         """Wait until all that was asked for has been done, or has failed."""

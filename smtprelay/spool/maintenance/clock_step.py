@@ -30,7 +30,7 @@ def shift_lanes(tx: Transaction, seconds: float) -> None:
             lane.due_at(tx.now)
 
 
-def pull(tx: Transaction, seconds: float, limit: int) -> int:
+def shift_deliveries(tx: Transaction, seconds: float, limit: int) -> int:
     """
     Correct the due times of up to ``limit`` deliveries after the system clock was set back by ``seconds``.
 

@@ -44,7 +44,7 @@ class SpoolMaintenance(SpoolPart):
 
     async def check_health(self) -> None:
         """Measure the room that is left, and try again what has failed. Never raises."""
-        await self._live_within_means()
+        await self._review_reserve()
         try:
             self._capacity.measured(*await self._reader.do(partial(views.usage, engine=self._engine)))
             if self._capacity.full:
@@ -61,7 +61,7 @@ class SpoolMaintenance(SpoolPart):
 
     async def reclaim(self) -> int:
         """Put back what other nodes held when they died or froze; return how many deliveries."""
-        count = (await self._writer.do(recover.reclaim)).told(self._events)
+        count = (await self._writer.do(recover.reclaim)).report(self._events)
         if count:
             self._context.wake()
         return count
@@ -82,14 +82,14 @@ class SpoolMaintenance(SpoolPart):
         verify = self._engine.verify if deep else None
         return await self._checking.run(self._reader.do, partial(checked, verify=verify))
 
-    async def _live_within_means(self) -> None:
+    async def _review_reserve(self) -> None:
         """Give the reserve up for delivery when the disk is full, and take it back when it is not."""
         reserve, troubled = self._engine.reserve, bool(self._writer.trouble)
         if reserve is None or (reserve.kept and not troubled):
             return
         with suppress(Exception):  # the disk fails in another way, which is reported elsewhere
             await self._reader.do(partial(_apart, work=partial(reserve.review, troubled=troubled)))
-            self._capacity.starve("" if reserve.kept else GONE)
+            self._capacity.refuse_all("" if reserve.kept else GONE)
             if not reserve.kept:
                 # Mail that is on its way to the disk fails before there is room that is not for it.
                 await self._writer.drained()

@@ -34,11 +34,11 @@ def adopt(tx: Transaction, arrival: Arrival, settlement: Settlement) -> list[Cla
     )
     settle(tx, [(claim, settlement)])
     if settlement.state in ("queued", "deferred"):
-        _heed_rules(tx, claim.delivery, settlement)
+        _apply_hold_rules(tx, claim.delivery, settlement)
     return []
 
 
-def _heed_rules(tx: Transaction, delivery: Delivery, settlement: Settlement) -> None:
+def _apply_hold_rules(tx: Transaction, delivery: Delivery, settlement: Settlement) -> None:
     """Hold what waits now, if a rule says so."""
     recipients = delivery.envelope.recipients
     planned = Planned(

@@ -19,7 +19,7 @@ from smtprelay.model.queue import DueSelection, Edit, Selection
 from smtprelay.model.queue_admin import MOST_SEARCHED, Edited, Prepared
 from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.engines.writer import Writer
-from smtprelay.spool.operations.edit import ACTS, MOST_AT_ONCE, EditAction, edit
+from smtprelay.spool.operations.edit import EDIT_ACTIONS, MOST_AT_ONCE, EditAction, edit
 from smtprelay.spool.query.search import DueSearch, Page, Search
 from smtprelay.spool.tables.deliveries import BOUNCED, COLUMNS, WIDTH, deliveries_of, marks, portions
 
@@ -35,7 +35,7 @@ _FOUND: Final = (
     " JOIN message m ON m.id = d.message JOIN lane l ON l.id = d.lane WHERE d.message IN ({})"
 )
 
-#: A delivery, and of what its sender was told.
+#: A delivery, and of what its sender was notified.
 FoundDelivery = tuple[Delivery, int]
 
 #: Why a delivery in some state is left unchanged.
@@ -62,37 +62,37 @@ class BulkEdit:
 
     async def step(self, mark: str) -> Edited:
         """Do one step of the change."""
-        act = _checked(self.selection, self.change, self.prepare)
+        action = _checked(self.selection, self.change, self.prepare)
         # What comes in while the change goes on is not meant: it could go on for ever.
         top, _, place = mark.partition("/") if mark else (await self.reader.do(_newest), "", "")
-        search, most, most_searched = self._search(act, top)
+        search, most, most_searched = self._search(action, top)
         searched = 0
         while True:
             page = await self.reader.do(partial(search.page, mark=place, limit=most))
-            await self._change(page, act)
+            await self._change(page, action)
             searched, place = searched + page.searched, page.mark
             if not place or len(self.ids) >= most or searched >= most_searched:
                 break
         mark = f"{top}/{place}" if place else ""
         return Edited(count=len(self.ids), ids=self.ids, left=dict(self.left), mark=mark)
 
-    def _search(self, act: EditAction, top: str) -> tuple[Search | DueSearch, int, int]:
+    def _search(self, action: EditAction, top: str) -> tuple[Search | DueSearch, int, int]:
         """Return what is gone through, and how many are changed and looked at in this step at most."""
         selection = self.selection
         if isinstance(selection, DueSelection):
             return DueSearch(selection), selection.limit, selection.limit
         if selection.ids:
             return Search(selection=selection, columns=_COLUMNS, top=top), sys.maxsize, sys.maxsize
-        states = (*act.states, "active")
+        states = (*action.states, "active")
         if not selection.states:
             # Failures only if they were asked for.
             selection = evolve(selection, states=[each for each in states if each != "failed"])
         search = Search(selection=selection, columns=_COLUMNS, top=top, states=states)
         return search, _MOST_IN_A_STEP, MOST_SEARCHED
 
-    async def _change(self, page: Page, act: EditAction) -> None:
-        rows = [row for row in page.rows if row[2] in act.states]
-        self.left.update(_EXCUSES.get(row[2], row[2]) for row in page.rows if row[2] not in act.states)
+    async def _change(self, page: Page, action: EditAction) -> None:
+        rows = [row for row in page.rows if row[2] in action.states]
+        self.left.update(_EXCUSES.get(row[2], row[2]) for row in page.rows if row[2] not in action.states)
         for start in range(0, len(rows), MOST_AT_ONCE):
             await self._change_some(rows[start : start + MOST_AT_ONCE])
 
@@ -137,18 +137,18 @@ def _needs(change: Edit) -> bool:
 
 
 def _checked(selection: Selection | DueSelection, change: Edit, prepare: Prepare | None) -> EditAction:
-    act = ACTS.get(change.action)
-    if act is None:
-        raise ValueError(f"there is no action {change.action!r}: {', '.join(ACTS)}")
+    action = EDIT_ACTIONS.get(change.action)
+    if action is None:
+        raise ValueError(f"there is no action {change.action!r}: {', '.join(EDIT_ACTIONS)}")
     if isinstance(selection, DueSelection):
-        return act
+        return action
     if not selection.narrows and not selection.everything:
         raise ValueError("nothing is selected: name ids or a filter, or say that you mean everything")
-    if selection.states and not set(selection.states) & set(act.states):
+    if selection.states and not set(selection.states) & set(action.states):
         raise ValueError(f"{change.action} does nothing to what is {' or '.join(selection.states)}")
     if _needs(change) and prepare is None:
         raise ValueError(f"{change.action}: this needs the relay's providers, which are not known here")
-    return act
+    return action
 
 
 def _newest(connection: Connection) -> str:
@@ -159,7 +159,7 @@ def _deliveries(
     connection: Connection, names: Sequence[tuple[str, int]]
 ) -> dict[tuple[str, int], FoundDelivery]:
     """
-    Return those that are there of the deliveries with these names, and of what their senders were told.
+    Return those that are there of the deliveries with these names, and of what their senders were notified.
 
     They have the open recipients; a failed one has those who failed.
     """

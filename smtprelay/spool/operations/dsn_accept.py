@@ -44,7 +44,7 @@ def overdue(tx: Transaction, before: float, mark: tuple[str, int] = ("", 0), lim
     rows = sorted(tx.execute(_ALIVE, (message, message, n, limit) * _STATES).fetchall())[:limit]
     old = list(takewhile(lambda row: row[2] <= before, rows))
     return OverduePage(
-        # There is somebody to be told, who has not been yet.
+        # Somebody is to be notified, and has not been yet.
         deliveries=[
             _overdue(tx, message, n)
             for message, n, _, noticed, sender, bounce_of in old

@@ -1,8 +1,8 @@
 """
 What is done to deliveries between their attempts: retry, hold, release, delete, reroute.
 
-Every act is written into the delivery's history with who did it and why. A delivery that is under way cannot
-be held or deleted from under its attempt: it is left unchanged. So is one that has changed since it was read:
+Each change is written into the history of its delivery with who made it and why. A delivery that is under way
+is not held or deleted during its attempt: it is left unchanged. So is one that has changed since it was read:
 the number of its attempt shows that.
 """
 
@@ -72,22 +72,22 @@ def edit(
     :param fences: the attempt's number of each delivery, by message and number.
     :param prepared: by id; what is not there needs nothing.
     """
-    act = ACTS[change.action]
+    action = EDIT_ACTIONS[change.action]
     done = []
     messages: dict[str, None] = {}
     others = (each.provider for each in prepared.values())
     take_lanes(tx, {message for message, _ in fences}, change.provider, *others)
-    rows = _rows(tx, fences, act.states)
+    rows = _rows(tx, fences, action.states)
     for row in rows:
         name = f"{row.message}.{row.n}"
         provider = tx.lanes.by_id(row.lane).provider
         needs = prepared.get(name, Prepared())
-        if act.do(tx, row, change, needs):
+        if action.do(tx, row, change, needs):
             _record(tx, row, change, provider, change.provider or needs.provider)
             done.append(name)
             messages[row.message] = None
     for some in portions(list(messages)):
-        act.then(tx, some)
+        action.then(tx, some)
     for number in {row.lane for row in rows}:
         lane = tx.lanes.by_id(number)
         lane.due = first_due(tx, lane)
@@ -271,7 +271,7 @@ def _because(done: str, change: Edit) -> str:
 
 
 def _record(tx: Transaction, row: EditedDelivery, change: Edit, provider: str, to: str) -> None:
-    """Write the act into the history, as an attempt that is over."""
+    """Write the change into the history, as an attempt that is over."""
     number = row.attempt + 1
     what = f"to {to}, " if to else ""
     if change.at is not None:
@@ -282,7 +282,7 @@ def _record(tx: Transaction, row: EditedDelivery, change: Edit, provider: str, t
 
 
 #: Every kind of change there is.
-ACTS: Final[dict[str, EditAction]] = {
+EDIT_ACTIONS: Final[dict[str, EditAction]] = {
     "retry": EditAction(("queued", "deferred", "held", "failed"), _retry),
     "hold": EditAction(("queued", "deferred"), _hold),
     "release": EditAction(("held",), _release),

@@ -6,13 +6,14 @@ does. If its node died, this delivery may have caused it: it is a suspect
 (:mod:`smtprelay.spool.operations.suspects`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from attrs import frozen
 
 from smtprelay.interfaces import Events
 from smtprelay.model.queue import ASKED_TO_WAIT, SUSPENDED
+from smtprelay.model.route import RateLimit
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import permits, suspects
 from smtprelay.spool.operations.lane_capacity import release
@@ -62,9 +63,9 @@ _PROBES_APART: Final = 0.2
 
 
 @frozen
-class PutBack:
+class Recovered:
     """
-    What came back.
+    The deliveries that were put back.
 
     :ivar count: how many deliveries.
     :ivar held: those of them that are held as crash loops: message, delivery and provider.
@@ -73,11 +74,11 @@ class PutBack:
     count: int = 0
     held: tuple[tuple[str, str, str], ...] = ()
 
-    def __add__(self, other: "PutBack") -> "PutBack":
-        return PutBack(self.count + other.count, self.held + other.held)
+    def __add__(self, other: "Recovered") -> "Recovered":
+        return Recovered(self.count + other.count, self.held + other.held)
 
-    def told(self, events: Events) -> int:
-        """Say what is held; return the count."""
+    def report(self, events: Events) -> int:
+        """Report what is held; return the count."""
         for message, delivery, provider in self.held:
             events(
                 "message.held", message=message, delivery=delivery, provider=provider, reason=suspects.REASON
@@ -85,26 +86,39 @@ class PutBack:
         return self.count
 
 
-def recover(tx: Transaction) -> PutBack:
+def recover(tx: Transaction) -> Recovered:
     """Put back what this node had claimed when it died, and see whether a new configuration opens lanes."""
     found = _from_dead(tx, tx.node.name, _DIED)
     permits.forget(tx, "node = ?", (tx.node.name,))
     _forget_uploads(tx, tx.node.name)
+    _try_lanes(tx)
+    return found
+
+
+def reconfigure(tx: Transaction, rate_limits: Mapping[str, RateLimit]) -> None:
+    """Claim by ``rate_limits`` from now on, and see whether the new configuration opens lanes."""
+    # In place, and never empty meanwhile: readers on other threads look up single providers.
+    tx.node.rate_limits.update(rate_limits)
+    for name in tx.node.rate_limits.keys() - rate_limits.keys():
+        del tx.node.rate_limits[name]
+    _try_lanes(tx)
+
+
+def _try_lanes(tx: Transaction) -> None:
     tx.lanes.take(tx.node.rate_limits)
     for provider in tx.node.rate_limits:
         _probe_soon(tx, provider)
         tx.lanes.recheck(provider)
-    return found
 
 
-def put_back_own(tx: Transaction) -> PutBack:
+def put_back_own(tx: Transaction) -> Recovered:
     """Put back what this node has claimed and gives up, for it stops."""
     found = _put_back(tx, _claimed(tx, "node = ?", (tx.node.name,)), _STOPPED)
     permits.forget(tx, "node = ?", (tx.node.name,))
     return found
 
 
-def reclaim(tx: Transaction) -> PutBack:
+def reclaim(tx: Transaction) -> Recovered:
     """
     Put back what other nodes had claimed when they died or froze, all that one of them had at once.
 
@@ -113,7 +127,7 @@ def reclaim(tx: Transaction) -> PutBack:
 
     While the database was unavailable no node could renew: each gets one more lease to do so.
     """
-    found = PutBack()
+    found = Recovered()
     if tx.now < tx.back + tx.node.lease:
         return found
     for (node,) in tx.execute(_DEAD, (tx.now, tx.node.name, tx.now - tx.node.lease)).fetchall():
@@ -141,7 +155,7 @@ def _claimed(tx: Transaction, which: str, parameters: Sequence[Any]) -> list[Any
     return tx.execute(f"{_CLAIMED} AND {which}{tx.node.locking.free_row}", parameters).fetchall()
 
 
-def _from_dead(tx: Transaction, node: str, why: str) -> PutBack:
+def _from_dead(tx: Transaction, node: str, why: str) -> Recovered:
     """Put back what a node had that died: all of it is suspect."""
     tx.node.exclusive.suspects = True
     (company,) = tx.execute(_COMPANY, (node, node)).fetchone()
@@ -151,7 +165,7 @@ def _from_dead(tx: Transaction, node: str, why: str) -> PutBack:
 
 def _put_back(
     tx: Transaction, rows: Sequence[Sequence[Any]], why: str, *, step: int = 0, died: bool = False
-) -> PutBack:
+) -> Recovered:
     """Queue them again, or hold what is a crash loop."""
     held = []
     for message, n, attempt, number, slot, before in rows:
@@ -172,7 +186,7 @@ def _put_back(
             lane.wait("queued", tx.now)
         tx.execute(_PUT_BACK, (state, due, suspect, node, reason, message, n))
         tx.execute(_NO_OUTCOME, (tx.now, why, message, n, attempt))
-    return PutBack(len(rows), tuple(held))
+    return Recovered(len(rows), tuple(held))
 
 
 def _forget_uploads(tx: Transaction, node: str) -> None:

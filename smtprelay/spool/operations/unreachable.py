@@ -1,8 +1,8 @@
 """
-The providers that cannot be reached, as the nodes of a spool tell each other.
+The providers that cannot be reached, by what each node of a spool reports.
 
-Each node says so of itself: what one of them cannot reach, another one may. All together are one alarm, which
-begins with the first of them and ends with the last.
+Each node reports for itself: what one of them cannot reach, another one may. All together are one alarm,
+which begins with the first of them and ends with the last.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from smtprelay.spool.tables.deliveries import storable
 
 _GONE: Final = "NOT EXISTS (SELECT 1 FROM node o WHERE o.name = unreachable.node)"
 
-#: For what nodes said that have left or died.
+#: Of nodes that have left or died.
 FORGET_GONE: Final = f"DELETE FROM unreachable WHERE node <> ? AND {_GONE}"  # noqa: S608 -- constants
 
-#: For what this node said, in this life or an earlier one.
+#: Of this node, and of earlier ones that are gone.
 _FORGET_OWN: Final = f"DELETE FROM unreachable WHERE provider = ? AND (node = ? OR {_GONE}) RETURNING 1"  # noqa: S608
 
 #: What waits because the provider could not be reached, perhaps at a host that it had before: its error names
@@ -42,8 +42,8 @@ def note_reachability(tx: Transaction, provider: str, trouble: Unreachable | Non
     others = tx.execute("SELECT 1 FROM unreachable WHERE provider = ? LIMIT 1", (provider,)).fetchone()
     if trouble is not None:
         since = max(0.0, min(trouble.since, tx.now))
-        told = (since, storable(trouble.host), trouble.stage, storable(trouble.reason))
-        tx.execute("INSERT INTO unreachable VALUES (?, ?, ?, ?, ?, ?)", (provider, tx.node.name, *told))
+        values = (since, storable(trouble.host), trouble.stage, storable(trouble.reason))
+        tx.execute("INSERT INTO unreachable VALUES (?, ?, ?, ?, ?, ?)", (provider, tx.node.name, *values))
         return others is None
     _go_now(tx, provider)
     return before is not None and others is None

@@ -73,7 +73,7 @@ class Capacity:
         self._deliveries, self._space = deliveries, space
         self._judge()
 
-    def starve(self, why: str) -> None:
+    def refuse_all(self, why: str) -> None:
         """Take nothing, whatever is measured, for the reason ``why``; ``""`` ends that."""
         self._starving = why
         self._judge()

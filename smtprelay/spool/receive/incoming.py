@@ -169,7 +169,7 @@ class SpoolIncoming:
         """Write whole chunks to the disk, or all there is if memory is short; fires when they are there."""
         content = b"".join(self._parts)
         self._read(content[self._known :])
-        if not self._chunks:
+        if not self._chunks and self._draft.counts_content:
             self._shape.begin_content(self._header.content_counter(), content)
         try:
             self._check_room(len(content))
@@ -192,7 +192,7 @@ class SpoolIncoming:
         self._context.capacity.count(0, count)
 
     def _failed(self, failure: Failure) -> None:
-        """Remember that the message is lost; its sender is told at the end of the data."""
+        """Remember that the message is lost; its client is refused at the end of the data."""
         fault = failure.value
         self._give_up(fault if isinstance(fault, SpoolFault) else SpoolFault(str(fault)))
 

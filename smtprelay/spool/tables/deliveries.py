@@ -40,7 +40,7 @@ ATTEMPT: Final = "number, provider, node, started, ended, outcome, reason"
 #: The outcomes in a delivery's history that are no attempt's but a change to it, for ``IN (…)``.
 EDITS: Final = ", ".join(f"'{action}'" for action in (*RECORDED, SPLIT))
 
-#: In a delivery's ``noticed``: its sender was told that it is delayed, that it has failed.
+#: In a delivery's ``noticed``: its sender was notified that it is delayed, that it has failed.
 DELAYED: Final = 1
 BOUNCED: Final = 2
 

@@ -79,7 +79,7 @@ function where() {
   const [path, asked] = location.hash.replace(/^#\/?/, "").split("?");
   const [first, id, tab] = path.split("/").map(decodeURIComponent);
   const [view, filter] = first.split(":");
-  const known = [...(status?.mailbox ? ["mail"] : []), "queue", "rules", "providers", "refused"];
+  const known = [...(status?.captured ? ["mail"] : []), "queue", "rules", "providers", "refused"];
   return {
     view: known.includes(view) ? view : known[0], id: id || "", tab: tab || "",
     filter: Object.hasOwn(FILTERS, filter) ? filter : "waiting",
@@ -93,7 +93,7 @@ function showHeader(place, mails) {
   put("ready", failing, () => status.ready.ok ? "READY" : "NOT READY");
   $("ready").className = `badge ${status.ready.ok ? "good" : "bad"}`;
   $("ready").title = failing.map(([name, why]) => `${name}: ${why}`).join("\n") || "every check passes";
-  const names = { ...(status.mailbox && { mail: "Mail" }), queue: "Queue", rules: "Rules", providers: "Providers", refused: "Refused" };
+  const names = { ...(status.captured && { mail: "Mail" }), queue: "Queue", rules: "Rules", providers: "Providers", refused: "Refused" };
   put("tabs", [place.view, names], () => Object.entries(names).map(([view, name]) =>
     el("a", { href: `#/${view}`, "data-testid": `view-${view}`, "aria-current": view === place.view && "page" }, name)));
   showStats(mails);
@@ -103,10 +103,10 @@ function showHeader(place, mails) {
 }
 
 function showStats(mails) {
-  const states = status.stock?.states ?? {};
-  const none = status.stock && { queued: 0, active: 0, deferred: 0, held: 0 };
+  const states = status.stats?.states ?? {};
+  const none = status.stats && { queued: 0, active: 0, deferred: 0, held: 0 };
   const stats = Object.entries({ ...(mails && { delivered: mails.length }), ...none, ...states });
-  const spool = status.stock ? [["spool", bytes(status.stock.bytes)]] : [];
+  const spool = status.stats ? [["spool", bytes(status.stats.bytes)]] : [];
   put("stats", [stats, spool], () => [...stats, ...spool].map(([name, count]) =>
     el("div", { "data-testid": `stat-${name}`, class: count ? "some" : "" }, el("dt", {}, name), el("dd", {}, String(count)))));
 }
@@ -126,7 +126,7 @@ async function showMail(place, mails, mine) {
   const message = mails.find((mail) => mail.id === id)?.message;
   const key = ["mail", id, tab, query, message];
   if (!id || shown.get("detail") === JSON.stringify(key)) return;
-  const mail = await ask(`mailbox/${encodeURIComponent(id)}`);
+  const mail = await ask(`captured/${encodeURIComponent(id)}`);
   if (mine !== turn) return;
   markRead(id, mails.map((one) => one.id));
   put("detail", key, () => [back("mail", query), ...mailDetail(mail, { tab, query, button: mailButton("delete", { ids: [id] }) })]);
@@ -137,7 +137,7 @@ function mailButton(label, body) {
   return el("button", {
     type: "button", "data-testid": `do-${label.replace(" ", "-")}`,
     click: async (event) => {
-      if (isSure(event.target) && await act(event.target, "mailbox/delete", body)) location.hash = "#/mail";
+      if (isSure(event.target) && await act(event.target, "captured/delete", body)) location.hash = "#/mail";
     },
   }, label);
 }
@@ -330,7 +330,7 @@ function showSearch({ view, query }) {
 
 async function show(mine) {
   const news = await ask("status");
-  const mails = news.mailbox ? (await ask("mailbox")).mails : null;
+  const mails = news.captured ? (await ask("captured")).mails : null;
   if (mine !== turn) return;
   status = news;
   lock(false);
@@ -360,7 +360,7 @@ async function refresh() {
   }
   clearTimeout(timer);
   const { view, query } = where();
-  const pause = view === "queue" && query ? SEARCHING : status?.mailbox ? WATCHING : PERIOD;
+  const pause = view === "queue" && query ? SEARCHING : status?.captured ? WATCHING : PERIOD;
   if ($("login").hidden && !document.hidden) timer = setTimeout(refresh, pause);
 }
 

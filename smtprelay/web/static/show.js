@@ -166,7 +166,7 @@ export function mailDetail(mail, { tab, button, query }) {
   const there = { html: mail.html !== null, text: true, headers: true, source: mail.message !== "" };
   const names = Object.keys(there).filter((name) => there[name]);
   const chosen = names.includes(tab) ? tab : names[0];
-  const path = `api/v1/mailbox/${encodeURIComponent(mail.id)}`;
+  const path = `api/v1/captured/${encodeURIComponent(mail.id)}`;
   const kinds = [["To", mail.to], ["Cc", mail.cc], ["Bcc", mail.bcc]].filter(([, list]) => list.length);
   return [
     el("h2", { dir: "auto" }, mail.subject || "(no subject)"),

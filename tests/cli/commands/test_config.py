@@ -113,6 +113,18 @@ class ShowTests(ConfigCase):
         expected = {"local": {"concurrency": [3, 2], "rate": ["30/2m", "5/2h"]}}
         self.assertEqual(data_of(ran.out)["shares"], expected)
 
+    def test_sources(self) -> None:
+        """Each value with the place that it comes from, as a table or as JSON."""
+        path = self.file(GOOD)
+        ran = self.run_command("config", "show", "--sources", path, "--set", "spool.lease=90s")
+        self.assertEqual((ran.status, ran.err), (0, ""))
+        rows = {words[0]: words[1:] for words in map(str.split, ran.out.splitlines())}
+        self.assertEqual(rows["spool.lease"], ["90s", "--set", "spool.lease"])
+        self.assertEqual(rows["spool.path"][1], f"{path}:3")
+        self.assertEqual(rows["workers"], ["1", "default"])
+        told = data_of(self.run_command("config", "show", "--sources", path, "-o", "json").out)
+        self.assertIn({"setting": "workers", "value": 1, "source": "default"}, told)
+
     def test_secrets(self) -> None:
         """Of a secret only its place is shown, and it need not be there."""
         more = "host: {type: smarthost, host: h, username: u, password: hunter2}"
@@ -138,8 +150,16 @@ class ExplainTests(CommandCase):
         self.assertEqual(
             ran.out,
             "spool.lease\n  time after which other nodes take over the deliveries of a node that has stopped"
-            " responding.\n  type     duration (30s, 5m, 4h)\n  default  1m\n  example  60s\n",
+            " responding.\n  type       duration (30s, 5m, 4h)\n  unit       ms, s, m, h, d\n"
+            "  default    1m\n  example    1m\n  variable   SMTPRELAY_SPOOL__LEASE\n",
         )
+
+    def test_what_it_depends_on(self) -> None:
+        """A default that depends on other settings is told in words, and what a setting excludes."""
+        out = self.run_command("config", "explain", "listeners.banner").out
+        self.assertIn("\n  default    <hostname> ESMTP\n", out)
+        out = self.run_command("config", "explain", "providers.acs.access_keys").out
+        self.assertIn("\n  instead of connection_string\n", out)
 
     def test_a_section(self) -> None:
         """Its keys follow, without the example of them all."""

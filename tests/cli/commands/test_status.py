@@ -6,7 +6,7 @@ from tests.cli.fakes import CommandCase, FakeRelay, Ran, data_of, lane
 
 def answer(**changes: Any) -> dict[str, Any]:
     stopped = lane(provider="host", state="blocked", blocked_until=1.8e9, blocked_reason="535 bad login")
-    stock = {
+    stats = {
         "states": {"queued": 0, "active": 3, "deferred": 12, "held": 2},
         "bytes": 48_000_000,
         "free": 41_000_000_000,
@@ -27,7 +27,7 @@ def answer(**changes: Any) -> dict[str, Any]:
                 "until": 1_800_000_600.0,
             }
         ],
-        "stock": stock,
+        "stats": stats,
         "listeners": [{"name": "lan", "endpoint": "tcp:2525", "connections": 12}],
         **changes,
     }
@@ -84,15 +84,15 @@ class StatusTests(CommandCase):
         self.assertRegex(
             out, r"attention  acs cannot be reached: connect at acs.test: refused, since .*\(1m\)\n"
         )
-        self.assertIn("attention  acs cannot", self.status(answer(attention=[line], stock=None)).out)
+        self.assertIn("attention  acs cannot", self.status(answer(attention=[line], stats=None)).out)
 
     def test_the_state_of_each_lane(self) -> None:
         """What is not ok is loud, and how slow a lane is stands there."""
-        stock = answer()["stock"]
+        stats = answer()["stats"]
         states = {"acs": "unreachable", "ses": "suspended", "old": "removed", "box": "throttled"}
-        stock["lanes"] = [lane(provider=name, state=state, ceiling=4.2) for name, state in states.items()]
-        stock["lanes"].append(lane(provider="host", state="throttled", ceiling=0.1))
-        out = self.status(answer(stock=stock)).out
+        stats["lanes"] = [lane(provider=name, state=state, ceiling=4.2) for name, state in states.items()]
+        stats["lanes"].append(lane(provider="host", state="throttled", ceiling=0.1))
+        out = self.status(answer(stats=stats)).out
         for words in (
             "acs  UNREACHABLE  0 active",
             "ses  SUSPENDED  0 active",
@@ -112,19 +112,19 @@ class StatusTests(CommandCase):
 
     def test_empty(self) -> None:
         """A relay with nothing to do says so, without what is unknown."""
-        stock = {"states": {}, "bytes": 0, "free": None, "oldest": None, "lanes": []}
-        self.assertIn("spool      0 deliveries, 0B\n", self.status(answer(stock=stock)).out)
+        stats = {"states": {}, "bytes": 0, "free": None, "oldest": None, "lanes": []}
+        self.assertIn("spool      0 deliveries, 0B\n", self.status(answer(stats=stats)).out)
 
     def test_no_spool(self) -> None:
         """A relay without a spool has no line about it."""
-        ran = self.status(answer(stock=None))
+        ran = self.status(answer(stats=None))
         self.assertEqual(ran.status, 0)
         self.assertNotIn("spool  ", ran.out)
 
     def test_a_spool_that_does_not_answer(self) -> None:
         """The rest is shown, and why the spool is not."""
         line = {"kind": "spool", "about": "spool", "text": "the spool does not answer: x"}
-        given = answer(stock=None, refused=None, nodes=[], attention=[{**line, "since": None, "until": None}])
+        given = answer(stats=None, refused=None, nodes=[], attention=[{**line, "since": None, "until": None}])
         ran = self.status(given)
         self.assertEqual(ran.status, 0)
         self.assertIn("attention  the spool does not answer: x\n", ran.out)

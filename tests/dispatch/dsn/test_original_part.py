@@ -46,7 +46,7 @@ class WholeMessageTests(SynchronousTestCase):
         self.assertEqual(whole_message(mail).kind, "message/global")
 
     def test_what_no_mail_may_have(self) -> None:
-        """Overlong lines, NUL and bare line ends: only the header goes back, and the letter says why."""
+        """Overlong lines, NUL and bare line ends: only the header goes back, and the text says why."""
         for body in (b"x" * 999 + b"\r\n", b"a\0b\r\n", b"a\nb\r\n", b"a\rb\r\n"):
             original = whole_message(HEADERS + b"\r\n" + body)
             self.assertEqual((original.kind, original.content), ("text/rfc822-headers", HEADERS))

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.dispatch.dsn import status_part, text_part
 from smtprelay.dispatch.dsn.original_part import Original, header_of, whole_message
 from smtprelay.dispatch.dsn.render import render
-from smtprelay.dispatch.dsn.report import ACTIONS, DELAYED, FAILED, RELAYED, Notice, Report
+from smtprelay.dispatch.dsn.report import ACTIONS, DELAYED, FAILED, RELAYED, Report, ReportedRecipient
 from smtprelay.model.message import Recipient
 from tests.dispatch.stage import BOUNCES, MORNING
 
@@ -24,11 +24,11 @@ def failed(
     code: str = "5.1.1",
     orcpt: str = "",
     **more: Any,
-) -> Report:
-    return Report(recipient=Recipient(address=address, orcpt=orcpt), why=why, code=code, **more)
+) -> ReportedRecipient:
+    return ReportedRecipient(recipient=Recipient(address=address, orcpt=orcpt), why=why, code=code, **more)
 
 
-def make_notice(*reports: Report, headers: bytes = HEADERS, **changes: Any) -> Notice:
+def make_report(*recipients: ReportedRecipient, headers: bytes = HEADERS, **changes: Any) -> Report:
     usual = {
         "message": "06DPW3",
         "reference": "06DPW3.1.2",
@@ -36,32 +36,34 @@ def make_notice(*reports: Report, headers: bytes = HEADERS, **changes: Any) -> N
         "provider": "ses",
         "received": MORNING - 600,
         "written": MORNING,
-        "reports": reports or (failed(),),
+        "recipients": recipients or (failed(),),
         "original": header_of(headers),
     }
-    return Notice(**{**usual, **changes})
+    return Report(**{**usual, **changes})
 
 
-def rendered(notice: Notice) -> bytes:
+def rendered(report: Report) -> bytes:
     hostname = BOUNCES.hostname
-    return render(notice, BOUNCES, text_part.letter(notice, hostname), status_part.status(notice, hostname))
+    return render(
+        report, BOUNCES, text_part.text_lines(report, hostname), status_part.status_lines(report, hostname)
+    )
 
 
-def parse(notice: Notice) -> EmailMessage:
-    return email.message_from_bytes(rendered(notice), policy=email.policy.default)  # type: ignore[return-value]
+def parse(report: Report) -> EmailMessage:
+    return email.message_from_bytes(rendered(report), policy=email.policy.default)  # type: ignore[return-value]
 
 
-def parts(notice: Notice) -> list[Any]:
-    return list(parse(notice).iter_parts())
+def parts(report: Report) -> list[Any]:
+    return list(parse(report).iter_parts())
 
 
-def letter(notice: Notice) -> str:
-    return str(parts(notice)[0].get_content()).replace("\r\n", "\n")
+def letter(report: Report) -> str:
+    return str(parts(report)[0].get_content()).replace("\r\n", "\n")
 
 
-def raw_status(notice: Notice) -> list[str]:
+def raw_status(report: Report) -> list[str]:
     """Return the groups of fields in the part for programs."""
-    lines = rendered(notice).decode("ascii").split("message/delivery-status\r\n")[1]
+    lines = rendered(report).decode("ascii").split("message/delivery-status\r\n")[1]
     text = lines.split("\r\n\r\n", 1)[1].split("\r\n--06DPW3")[0]
     return [group.strip() for group in text.split("\r\n\r\n") if group.strip()]
 
@@ -69,7 +71,7 @@ def raw_status(notice: Notice) -> list[str]:
 class RenderTests(SynchronousTestCase):
     def test_its_header(self) -> None:
         """A report (RFC 6522) that no automaton answers, from the address of the settings."""
-        bounce = parse(make_notice())
+        bounce = parse(make_report())
         self.assertEqual(bounce.get_content_type(), "multipart/report")
         self.assertEqual(bounce.get_param("report-type"), "delivery-status")
         self.assertEqual(
@@ -91,14 +93,14 @@ class RenderTests(SynchronousTestCase):
     def test_its_three_parts(self) -> None:
         """What a person reads, what a program reads, and the original's header."""
         self.assertEqual(
-            [part.get_content_type() for part in parts(make_notice())],
+            [part.get_content_type() for part in parts(make_report())],
             ["text/plain", "message/delivery-status", "text/rfc822-headers"],
         )
-        self.assertEqual(parts(make_notice())[2].get_payload(decode=True), HEADERS)
+        self.assertEqual(parts(make_report())[2].get_payload(decode=True), HEADERS)
 
     def test_the_letter_says_all_that_is_known(self) -> None:
         """Who, why in the provider's words and in plain words, and the id to ask for."""
-        text = letter(make_notice(failed(), failed("ben@x.org", "552 too big", "5.3.4")))
+        text = letter(make_report(failed(), failed("ben@x.org", "552 too big", "5.3.4")))
         for said in (
             "<anna@x.org>\n    The address does not exist. (5.1.1)\n    Reason (ses): 550 no such user\n",
             "<ben@x.org>\n    The mail is too large. (5.3.4)\n    Reason (ses): 552 too big\n",
@@ -109,7 +111,7 @@ class RenderTests(SynchronousTestCase):
 
     def test_the_part_for_programs(self) -> None:
         """One group for the message, one for each recipient (RFC 3464 §2.1)."""
-        message, recipient = raw_status(make_notice())
+        message, recipient = raw_status(make_report())
         self.assertEqual(
             message.split("\r\n"),
             [
@@ -131,9 +133,9 @@ class RenderTests(SynchronousTestCase):
     def test_times_and_the_other_server(self) -> None:
         """When it was tried last, by whom it was refused, and that server's own words (RFC 3464 §2.3)."""
         why = "the recipient was refused: 550 5.1.1 no such user"
-        notice = make_notice(failed(why=why), remote="mx.x.org", attempted=MORNING)
+        report = make_report(failed(why=why), remote="mx.x.org", attempted=MORNING)
         self.assertEqual(
-            raw_status(notice)[1].split("\r\n")[2:],
+            raw_status(report)[1].split("\r\n")[2:],
             [
                 "Status: 5.1.1",
                 "Remote-MTA: dns; mx.x.org",
@@ -141,7 +143,7 @@ class RenderTests(SynchronousTestCase):
                 f"Last-Attempt-Date: {DATE}",
             ],
         )
-        lost = make_notice(failed(why="mx.x.org:25: connection refused"), remote="mx.x.org")
+        lost = make_report(failed(why="mx.x.org:25: connection refused"), remote="mx.x.org")
         self.assertIn("Diagnostic-Code: X-Smtprelay; mx.x.org:25: connection refused", raw_status(lost)[1])
         self.assertNotIn("Remote-MTA", raw_status(lost)[1])
         self.assertIn("    Reason (mx.x.org): mx.x.org:25: connection refused\n", letter(lost))
@@ -153,31 +155,31 @@ class RenderTests(SynchronousTestCase):
             (DELAYED, "It had no turn yet."),
             (RELAYED, "ses took it."),
         ):
-            notice = make_notice(failed(why="", action=action))
-            self.assertIn(known, letter(notice))
-            self.assertNotIn("Diagnostic-Code", raw_status(notice)[1])
+            report = make_report(failed(why="", action=action))
+            self.assertIn(known, letter(report))
+            self.assertNotIn("Diagnostic-Code", raw_status(report)[1])
 
     def test_failures_and_successes_in_one(self) -> None:
         """Each recipient has his own action; the worst comes first for the person and names the mail."""
         relayed = failed("ben@x.org", "250 queued as 7", "2.0.0", action=RELAYED)
-        notice = make_notice(relayed, failed())
-        self.assertEqual(parse(notice)["Subject"], "Undelivered Mail Returned to Sender")
-        _, first, second = raw_status(notice)
+        report = make_report(relayed, failed())
+        self.assertEqual(parse(report)["Subject"], "Undelivered Mail Returned to Sender")
+        _, first, second = raw_status(report)
         self.assertIn("Action: relayed\r\nStatus: 2.0.0", first)
         self.assertNotIn("Diagnostic-Code", first)
         self.assertIn("Action: failed\r\nStatus: 5.1.1", second)
-        text = letter(notice)
+        text = letter(report)
         self.assertLess(text.index("could not be delivered"), text.index("was handed on"))
         self.assertIn("<ben@x.org>\n    (2.0.0)\n    Reason (ses): 250 queued as 7\n", text)
 
     def test_a_delay(self) -> None:
         """It says that nothing needs to be done, and until when it is tried."""
         waits = failed(why="421 4.3.2 busy", code="4.3.2", action=DELAYED)
-        notice = make_notice(waits, until=MORNING + 600)
-        self.assertEqual(parse(notice)["Subject"], "Delayed Mail (still being retried)")
+        report = make_report(waits, until=MORNING + 600)
+        self.assertEqual(parse(report)["Subject"], "Delayed Mail (still being retried)")
         until = "Fri, 20 Nov 2026 11:10:00 +0000"
-        self.assertIn(f"Will-Retry-Until: {until}", raw_status(notice)[1])
-        text = letter(notice)
+        self.assertIn(f"Will-Retry-Until: {until}", raw_status(report)[1])
+        text = letter(report)
         self.assertIn("need not send it again: it is tried again", " ".join(text.split()))
         self.assertIn(f"Tried until:              {until}\n", text)
         self.assertNotIn("Given up", text)
@@ -185,17 +187,17 @@ class RenderTests(SynchronousTestCase):
     def test_all_of_the_mail(self) -> None:
         """A message that goes back whole is a message within the report."""
         mail = HEADERS + b"\r\nHello\r\n.\r\n"
-        notice = make_notice(original=whole_message(mail))
-        part = parts(notice)[2]
+        report = make_report(original=whole_message(mail))
+        part = parts(report)[2]
         self.assertEqual(part.get_content_type(), "message/rfc822")
         self.assertEqual(part.get_content()["Subject"], "Scan")
-        self.assertIn(b"\r\n\r\n" + mail + b"\r\n--06DPW3", rendered(notice))
-        self.assertIn("Your message is attached.", " ".join(letter(notice).split()))
+        self.assertIn(b"\r\n\r\n" + mail + b"\r\n--06DPW3", rendered(report))
+        self.assertIn("Your message is attached.", " ".join(letter(report).split()))
 
     def test_a_mail_with_eight_bits(self) -> None:
         """It goes back as it is, and the report says that it has them."""
         mail = HEADERS + "\r\nGrüße\r\n".encode()
-        bounce = parse(make_notice(original=whole_message(mail)))
+        bounce = parse(make_report(original=whole_message(mail)))
         self.assertEqual(bounce["Content-Transfer-Encoding"], "8bit")
         part = list(bounce.iter_parts())[2]
         self.assertEqual(part["Content-Transfer-Encoding"], "8bit")
@@ -204,21 +206,21 @@ class RenderTests(SynchronousTestCase):
     def test_a_mail_that_knows_the_boundary(self) -> None:
         """It cannot end its part: another boundary is taken."""
         mail = HEADERS + b"\r\n--06DPW3.1.2/relay.example.com--\r\nfree\r\n"
-        bounce = parse(make_notice(original=whole_message(mail)))
+        bounce = parse(make_report(original=whole_message(mail)))
         self.assertEqual(len(list(bounce.iter_parts())), 3)
         self.assertEqual(bounce.get_boundary(), "06DPW3.1.2/relay.example.com+")
 
     def test_a_program_finds_the_recipients(self) -> None:
         """Python's own parser reads the groups as this module wrote them."""
-        status = parts(make_notice(failed(), failed("ben@x.org", code="4.4.7")))[1]
+        status = parts(make_report(failed(), failed("ben@x.org", code="4.4.7")))[1]
         groups = [dict(group.items()) for group in status.get_payload()]
         self.assertEqual([group.get("Status") for group in groups if group], [None, "5.1.1", "4.4.7"])
 
     def test_what_the_sender_asked_to_get_back(self) -> None:
         """ENVID and ORCPT come back decoded (RFC 3464 §2.2.1, §2.3.1)."""
-        notice = make_notice(failed(orcpt="rfc822;a+2Bb@x.org"), envelope_id="QQ+3D1")
-        message, recipient = raw_status(notice)
-        broken = make_notice(failed(orcpt="rfc822;a+0D+0AX: y"), envelope_id="a+0D+0AX: y+00")
+        report = make_report(failed(orcpt="rfc822;a+2Bb@x.org"), envelope_id="QQ+3D1")
+        message, recipient = raw_status(report)
+        broken = make_report(failed(orcpt="rfc822;a+0D+0AX: y"), envelope_id="a+0D+0AX: y+00")
         self.assertTrue(raw_status(broken)[0].startswith("Original-Envelope-Id: a X: y\r\nReporting-MTA"))
         self.assertTrue(raw_status(broken)[1].startswith("Original-Recipient: rfc822; a X: y\r\nFinal-"))
         self.assertIn("Original-Envelope-Id: QQ=1", message)
@@ -228,36 +230,36 @@ class RenderTests(SynchronousTestCase):
         """Line ends and control characters in what a provider said make no header and no part."""
         why = "bad\r\n\r\n--06DPW3.1.2/relay.example.com\r\nSubject: \x00 oops"
         clean = "bad --06DPW3.1.2/relay.example.com Subject: oops"
-        notice = make_notice(failed(why=why), to="a@x.org\r\nBcc: b@x.org")
-        self.assertEqual(len(parts(notice)), 3)
-        self.assertIn(clean, " ".join(letter(notice).split()))
-        self.assertIsNone(parse(notice)["Bcc"])
+        report = make_report(failed(why=why), to="a@x.org\r\nBcc: b@x.org")
+        self.assertEqual(len(parts(report)), 3)
+        self.assertIn(clean, " ".join(letter(report).split()))
+        self.assertIsNone(parse(report)["Bcc"])
 
     def test_an_invalid_code_is_replaced(self) -> None:
         """``Status`` has a grammar; a success would be a lie."""
         for code in ("", "550", "2.0.0", "5.1.1\r\nX: y", "5.1.٣"):
-            self.assertIn("Status: 5.0.0\r\n", raw_status(make_notice(failed(code=code)))[1] + "\r\n")
+            self.assertIn("Status: 5.0.0\r\n", raw_status(make_report(failed(code=code)))[1] + "\r\n")
 
     def test_an_endless_reason_is_cut(self) -> None:
         """Some answers are whole web pages."""
-        self.assertLess(len(rendered(make_notice(failed(why="x" * 100_000)))), 5_000)
+        self.assertLess(len(rendered(make_report(failed(why="x" * 100_000)))), 5_000)
 
     def test_an_international_address(self) -> None:
         """It is written as RFC 6533 and RFC 6857 say, and no header holds an address that is not ASCII."""
-        notice = make_notice(failed("änne@x.org", "kein Platz für Änne"), to="jürgen@x.org")
-        self.assertIn("Final-Recipient: utf-8; \\x{E4}nne@x.org", raw_status(notice)[1])
-        self.assertIn("<änne@x.org>", letter(notice))
-        self.assertIn("jürgen@x.org", str(parse(notice)["To"]))
+        report = make_report(failed("änne@x.org", "kein Platz für Änne"), to="jürgen@x.org")
+        self.assertIn("Final-Recipient: utf-8; \\x{E4}nne@x.org", raw_status(report)[1])
+        self.assertIn("<änne@x.org>", letter(report))
+        self.assertIn("jürgen@x.org", str(parse(report)["To"]))
 
     def test_a_header_with_eight_bits(self) -> None:
         """It goes back as it came, quoted."""
         headers = "Subject: Übersicht\r\n".encode() + b"X: \xff\r\n" + b"Y: " + b"y" * 2000 + b"\r\n"
-        notice = make_notice(headers=headers)
-        self.assertEqual(parts(notice)[2].get_payload(decode=True), headers)
+        report = make_report(headers=headers)
+        self.assertEqual(parts(report)[2].get_payload(decode=True), headers)
 
     def test_a_long_header_without_a_line_end(self) -> None:
         """What is broken into lines is broken by CRLF, even where the original has no line end at all."""
-        raw = rendered(make_notice(headers=b"\x00" * 25 + b"\x80"))
+        raw = rendered(make_report(headers=b"\x00" * 25 + b"\x80"))
         self.assertFalse([line for line in raw.split(b"\r\n") if b"\n" in line])
 
     @given(
@@ -285,17 +287,17 @@ class RenderTests(SynchronousTestCase):
         original: Original,
     ) -> None:
         """CRLF alone, no overlong line, three parts; a parser finds no defect in them, and all fields."""
-        notice = make_notice(
+        report = make_report(
             failed(address, why, orcpt=orcpt, action=action),
             to=to,
             envelope_id=envelope_id,
             original=original,
         )
-        raw = rendered(notice)
-        self.assertTrue(raw.isascii() or notice.original.encoding == "8bit")
+        raw = rendered(report)
+        self.assertTrue(raw.isascii() or report.original.encoding == "8bit")
         lines = raw.split(b"\r\n")
         self.assertFalse([line for line in lines if len(line) > 998 or b"\r" in line or b"\n" in line])
-        bounce = parse(notice)
+        bounce = parse(report)
         text, status, returned = bounce.iter_parts()
         groups = status.get_payload()
         for part in (bounce, text, status, returned, *groups):

@@ -1,6 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.dispatch.dsn.report import ACTIONS, DELAYED, FAILED, RELAYED, Report, is_wanted
+from smtprelay.dispatch.dsn.report import ACTIONS, DELAYED, FAILED, RELAYED, ReportedRecipient, is_wanted
 from smtprelay.model.message import Envelope, Recipient
 from tests.dispatch.stage import make_delivery
 
@@ -43,5 +43,7 @@ class StatusTests(SynchronousTestCase):
             (RELAYED, "2.0.0", "2.0.0"),
             (RELAYED, "", "2.0.0"),
         ):
-            report = Report(recipient=Recipient(address="a@x.org"), action=action, why="", code=code)
-            self.assertEqual(report.status, status, (action, code))
+            reported = ReportedRecipient(
+                recipient=Recipient(address="a@x.org"), action=action, why="", code=code
+            )
+            self.assertEqual(reported.status, status, (action, code))

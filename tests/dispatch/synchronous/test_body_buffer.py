@@ -66,9 +66,13 @@ class HoldingTests(SynchronousTestCase):
         self.assertEqual((found(self.buffer), self.buffer.size, self.threads.runs), (FIELDS, len(text), 0))
 
     def test_content(self) -> None:
-        """Of a large mail that is one text it is known how large it becomes in JSON at most."""
+        """Of a large mail that is one text it is known how large it becomes in JSON at most, if wanted."""
         self.fill(b"Subject: a\r\n\r\n", *[b"a" * 200_000] * 18)
         self.assertEqual((self.buffer.shape.in_json or 0) // 100_000, 66)
+        self.buffer = BodyBuffer(self.threads, counts_content=False)
+        self.addCleanup(self.buffer.close)
+        self.fill(b"Subject: a\r\n\r\n", *[b"a" * 200_000] * 18)
+        self.assertIsNone(self.buffer.shape.in_json)
 
     def test_large(self) -> None:
         """What is larger goes through the file and comes back whole, in pieces of the right size."""

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.interfaces import MailTooCostly, MimeTaskError, MimeWorkerUnavailable
 from smtprelay.mime.worker import shared_file
 from smtprelay.mime.worker.frames import FACTS, FAILURE, TASK, frame
-from smtprelay.mime.worker.process import TaskFailedError, WorkerProcess, environment
+from smtprelay.mime.worker.process import MimeProcess, TaskFailedError, environment
 from tests.mime.worker.fake_process import FakeBody, FakeReactor
 
 
@@ -21,7 +21,7 @@ class ProcessTests(SynchronousTestCase):
 
     def begin(self, *, tells: bool = True):
         self.reactor = FakeReactor(tells=tells)
-        self.worker = WorkerProcess(self.reactor, ("tests.",))
+        self.worker = MimeProcess(self.reactor, ("tests.",))
         self.worker.start("/usr/bin/python3")
         self.process = self.reactor.processes[-1]
 
@@ -69,7 +69,7 @@ class ProcessTests(SynchronousTestCase):
         """What is told of an exception in the process is what is raised here; it goes on living."""
         done = self.work(b"x")
         self.process.fails({"type": "a:B", "line": "B: text", "text": "text"})
-        self.assertEqual(self.failureResultOf(done, TaskFailedError).value.told["type"], "a:B")
+        self.assertEqual(self.failureResultOf(done, TaskFailedError).value.failure["type"], "a:B")
         self.assertFalse(self.worker.over)
 
     def test_garbage(self):

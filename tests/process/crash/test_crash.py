@@ -56,7 +56,7 @@ class CrashTests(Stage, TestCase):
         [held] = await relay.queued()
         self.assertEqual((held["state"], held["uncertain"], held["attempts"]), ("held", True, 2))
         self.assertIn("crash_loop", held["reason"])
-        self.assertEqual([held["id"]], (await relay.status())["stock"]["crash_loops"])
+        self.assertEqual([held["id"]], (await relay.status())["stats"]["crash_loops"])
         reply = await relay.send(message("sound"), "other@example.com")
         self.assertTrue(reply.startswith("250 "), reply)
         await relay.life.says(r'"message\.delivered"')

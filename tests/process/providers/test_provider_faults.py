@@ -39,7 +39,7 @@ class ProviderFaultTests(Stage, TestCase):
         await eventually(lambda: has(acs, 30), "all mail at the provider")
         arrivals = await acs.arrivals()
         self.assertLess(len([each for each in arrivals if each["status"] == 429]), 5)
-        [lane] = (await relay.status())["stock"]["lanes"]
+        [lane] = (await relay.status())["stats"]["lanes"]
         self.assertLess(lane["ceiling"], 10)
         self.assertEqual(await relay.metric('smtprelay_provider_throttled_lanes{provider="out"}'), 1)
         throttled = 'smtprelay_delivery_attempts_total{provider="out",result="throttled"}'

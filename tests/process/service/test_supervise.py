@@ -123,9 +123,9 @@ class DeathTests(SuperviseCase, TestCase):
         self.assertIn("250 2.0.0", await relay.send(message("after"), "user@example.com"))
 
 
-class FrontTests(SuperviseCase, TestCase):
+class SupervisorTests(SuperviseCase, TestCase):
     async def test_the_queue(self) -> None:
-        """The commands ask and change the queue as without a front; errors keep their words and status."""
+        """The commands ask and change the queue as with one process; errors keep words and status."""
         relay = await self.relay(provider=NOBODY).start()
         queued = re.search(r"queued as (\S+)", await relay.send(message("one"), "user@example.com"))[1]
         await relay.cli("drain", "--wait")
@@ -139,7 +139,7 @@ class FrontTests(SuperviseCase, TestCase):
         self.assertEqual(await relay.queued(), [])
 
     async def test_who_may(self) -> None:
-        """The front looks at tokens and roles; the worker records who it was."""
+        """The supervisor looks at tokens and roles; the worker records who it was."""
         relay = self.relay(
             more=TOKENS.format(hash=hash_password(b"opensesame", b"salt of 16 bytes", ln=10))
             + "supervise: {}\n"

@@ -91,7 +91,7 @@ class SystemdTests(Stage, TestCase):
         self.assertEqual(await self.check(UNDER_TWISTD), -signal.SIGTERM)
 
     async def test_workers(self) -> None:
-        """With workers the process in front does."""
+        """With workers the supervisor does."""
         self.assertEqual(await self.check(RUN, "supervise: {restarts_per_hour: 5}\n"), 0)
 
     async def test_a_start_that_fails(self) -> None:

@@ -98,7 +98,7 @@ class WaitingTests(Stage, TestCase):
             return told.startswith("220")
 
         await eventually(is_let_in, "a client that is let in")
-        [row] = await eventually(lambda: self.refused(relay), "the front's refusal in the list")
+        [row] = await eventually(lambda: self.refused(relay), "the supervisor's refusal in the list")
         self.assertEqual((row["rule"], row["client"], row["reply"]), ("not-ready", "unix", "421 4.3.2"))
         await eventually(lambda: life.out.count(b'"event":"worker.ready"') == 2, "both ready")
         self.assertNotIn(b"worker.died", life.out)

@@ -110,7 +110,7 @@ class SynchronousTests(TestCase):
         self.assertIn('smtprelay_delivery_recipients_total{provider="out",result="delivered"} 2.0', metrics)
         control = UNIXClientEndpoint(reactor, str(self.folder / "control.sock"))
         status = await get(control, "/api/v1/status")
-        self.assertIn('"stock": null', status.replace('":null', '": null'))
+        self.assertIn('"stats": null', status.replace('":null', '": null'))
 
     async def test_large(self) -> None:
         """A mail that is too large for the memory goes through a file and arrives whole."""

@@ -1,4 +1,4 @@
-"""What the front asks its workers: one for all, or all for one answer; and their metrics."""
+"""What the supervisor asks its workers: one for all, or all for one answer; and their metrics."""
 
 import json
 from typing import Any
@@ -53,7 +53,7 @@ class ProxyCase(SynchronousTestCase):
 
 
 class RoutesCase(ProxyCase):
-    """The API's routes in front of workers; without a spool."""
+    """The API's routes of a supervisor; without a spool."""
 
     config = STATELESS
 
@@ -134,10 +134,10 @@ class AllAsOneTests(RoutesCase):
         self.assertEqual(self.told(answering), {"count": 3})
 
     def test_status(self) -> None:
-        """What needs a person at any worker is told, once; what the front knows better is its own."""
+        """What needs a person at any worker is told, once; what the supervisor knows better is its own."""
         answering = self.request("GET /api/v1/status")
         blocked = {"kind": "blocked", "about": "out", "text": "out is blocked"}
-        common = {"version": "1", "stock": None, "ready": {"ok": False}, "listeners": []}
+        common = {"version": "1", "stats": None, "ready": {"ok": False}, "listeners": []}
         self.answer(self.one, {**common, "attention": [], "refused": 1})
         self.answer(self.two, {**common, "attention": [blocked], "refused": 2})
         told = self.told(answering)
@@ -284,7 +284,7 @@ class GatherTests(ProxyCase):
 
     def restart(self, worker: Worker) -> None:
         """Let a worker die, and another process have its number."""
-        self.gathered.depart(worker.number)
+        self.gathered.worker_ended(worker.number)
         worker.pid += 1
 
     def test_an_answer_is_taken_when_it_comes(self) -> None:

@@ -1,4 +1,4 @@
-"""What the process in front of workers does when it stops."""
+"""What the supervisor does when it stops."""
 
 from pathlib import Path
 

@@ -23,7 +23,7 @@ from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.postgres import open_postgres
 from smtprelay.spool.engines.postgres_clock import DatabaseClock
 from smtprelay.spool.engines.postgres_connection import PostgresConnection
-from smtprelay.spool.engines.postgres_size import living
+from smtprelay.spool.engines.postgres_size import live_bytes
 from smtprelay.spool.engines.schema import MIGRATIONS, POSTGRES_TYPES
 from smtprelay.spool.engines.transaction import SpoolFault
 from smtprelay.spool.maintenance.check import check
@@ -654,9 +654,9 @@ class LesserTests(Shared, TestCase):
             people = draft.envelope.recipients * 30_000
             planned = [Planned(route="r", provider="main", lane="", recipients=people)]
             await spool.accept(draft, b"x", planned)
-            exact = await spool._reader.do(living)
+            exact = await spool._reader.do(live_bytes)
             self.patch(postgres_size, "_MOST", 30)
-            estimated = await spool._reader.do(living)
+            estimated = await spool._reader.do(live_bytes)
             self.assertTrue(exact / 3 < estimated < exact * 3, (estimated, exact))
             self.assertNotEqual(estimated, exact)
 

@@ -174,7 +174,7 @@ class FullDiskTests(FaultCase, TestCase):
         draft = self.draft("a@example.com", number=9)
         incoming = spool.incoming(draft, lambda _h, _s: [self.planned(draft)])
         await incoming.write(LARGE)
-        spool._context.capacity.starve(GONE)
+        spool._context.capacity.refuse_all(GONE)
         self.assertIsNone(incoming.write(LARGE))
         self.assertEqual(FULL, await incoming.finish())
         await spool.recover()

@@ -65,7 +65,7 @@ class AdmissionTests(SynchronousTestCase):
             text = self.admission.refusal().text
             self.assertTrue(text.endswith(f": spool.limit.{limit}"), text)
         self.measure(1)
-        self.admission.starve("no disk")
+        self.admission.refuse_all("no disk")
         self.assertNotIn("limit", self.admission.refusal().text)
 
     def test_it_does_not_flap(self) -> None:

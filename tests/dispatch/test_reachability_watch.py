@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.lane_state import LaneStates
-from smtprelay.dispatch.unreachable import CHECK_EVERY, ReachabilityWatch
+from smtprelay.dispatch.reachability_watch import CHECK_EVERY, ReachabilityWatch
 from smtprelay.model.outcome import Blocked, Delivered
 from smtprelay.model.queue import LaneState
 from smtprelay.model.unreachable import Unreachable

@@ -38,7 +38,7 @@ class ReachabilityWatch:
     A provider that an operator has suspended is not probed or reported; one that answers a probe by refusing
     us is blocked.
 
-    :param reaches: by the name of the provider.
+    :param reachabilities: by the name of the provider.
     """
 
     _reachabilities: Mapping[str, Reachability]
@@ -47,7 +47,7 @@ class ReachabilityWatch:
     _events: Events
     _spool: QueueAdmin = field(kw_only=True)
     _lanes: LaneStates = field(kw_only=True)
-    _told: dict[str, Unreachable] = field(factory=dict, init=False)
+    _reported: dict[str, Unreachable] = field(factory=dict, init=False)
     #: To be probed once; and not reached since the start, or since a suspension.
     _unprobed: set[str] = field(factory=set, init=False)
     _unproven: set[str] = field(
@@ -68,7 +68,7 @@ class ReachabilityWatch:
             if trouble is None and not suspended and asked_just_now:
                 continue  # its mail goes on when it is known whether the provider takes any
             proven = name in self._unproven and reachability.has_answered
-            if trouble != self._told.get(name) or proven:
+            if trouble != self._reported.get(name) or proven:
                 first_or_last = await self._spool.note_reachability(name, trouble)
                 self._change(name, trouble, aloud=first_or_last and not suspended)
             if proven:
@@ -102,18 +102,18 @@ class ReachabilityWatch:
         """
         stats = await self._spool.stats()
         self._unprobed = {lane.provider for lane in stats.lanes if lane.waiting}
-        for told in stats.unreachable:
-            reachability = self._reachabilities.get(told.provider)
+        for alarm in stats.unreachable:
+            reachability = self._reachabilities.get(alarm.provider)
             if reachability is None:
-                await self._spool.note_reachability(told.provider, None)
+                await self._spool.note_reachability(alarm.provider, None)
             else:
-                reachability.failure = self._told[told.provider] = told
-                self._unprobed.add(told.provider)
+                reachability.failure = self._reported[alarm.provider] = alarm
+                self._unprobed.add(alarm.provider)
 
     def _change(self, name: str, trouble: Unreachable | None, *, aloud: bool) -> None:
-        before, now = self._told.pop(name, None), self._clock.seconds()
+        before, now = self._reported.pop(name, None), self._clock.seconds()
         if trouble is not None:
-            self._told[name] = trouble
+            self._reported[name] = trouble
             if aloud and before is None:
                 place = {"reason": trouble.reason, "host": trouble.host, "stage": trouble.stage}
                 self._events("provider.failing", provider=name, seconds=now - trouble.since, **place)

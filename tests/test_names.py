@@ -33,21 +33,22 @@ PLAIN = """
     kept keys known labels later level lifeline limit line literal load locate location lock log
     logging lost maildir main maintenance mapped mark markup match memory merge metrics mime
     missing misspelt model monitor multipart named nameless net network new next no not
+    resources setup
     notification notifier number off offline open operation operator options origin original
     outgoing output overdue overlay own page parameter params parse part password path patience
     patterns periodic piece plain plan planned platform policy pool port portal postgres prepare
     printable privacy problem process profile program protocol proxy query queue quoted range
     reachability reactor reads realm receive recorded recover recovered reference refusal relay
-    remedies remedy remote render replies reply report request reserve response rights role row
-    run runner sasl scalar scan scanner schedule schema script search secret security selection
-    send sent series service setting settlement signal signature silence sink site size
-    smarthost smtp smtprelay sockets source space split sqlite start state stats status step
-    stop stopped stored streaming structure stuffer sum summary suspension systemd table tar
-    targets task tcp telemetry testing text the thread throttle time timeout tls to token too
-    traceback transaction transfer transports tree trouble trust twisted type unanswered
-    unavailable uncertain unfinishable unit unix unknown unmeasured unreachable unreadable
-    unsendable unverified upload url use user value version view visible walk watch web webhook
-    window word wrapper write yaml
+    remedies remedy remote render replies reply report request reserve resources response rights
+    role row run runner sasl scalar scan scanner schedule schema script search secret security
+    selection send sent series service setting settlement setup signal signature silence sink
+    site size smarthost smtp smtprelay sockets source space split sqlite start state stats
+    status step stop stopped stored streaming structure stuffer sum summary suspension systemd
+    table tar targets task tcp telemetry testing text the thread throttle time timeout tls to
+    token too traceback transaction transfer transports tree trouble trust twisted type
+    unanswered unavailable uncertain unfinishable unit unix unknown unmeasured unreachable
+    unreadable unsendable unverified upload url use user value version view visible walk watch
+    web webhook window word wrapper write yaml
 """
 
 ENDINGS = ("ings", "ing", "ers", "er", "ed", "es", "s", "or", "e")

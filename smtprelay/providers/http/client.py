@@ -201,11 +201,11 @@ class Http:
             return str(cause)
         seconds = self._deadlines.seconds
         if self._deadlines.end(waiting):
-            contact.stage, said = unreached(cause, host, seconds)
+            contact.stage, reason = unreached(cause, host, seconds)
         else:
-            said = f"{silence(contact.stage, host)} within {seconds:g} s"
-        contact.failed(said)
-        return said
+            reason = f"{silence(contact.stage, host)} within {seconds:g} s"
+        contact.failed(reason)
+        return reason
 
     def _moved(self, waiting: "Deferred[Any]", contact: Contact, stage: str) -> None:
         """Note progress: a connection comes up, or a piece of a large body has left."""

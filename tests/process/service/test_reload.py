@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
@@ -20,6 +21,7 @@ from smtprelay.testing.smtp import SmtpSink
 from tests.postgres import new_spool_url
 from tests.process.program import Program, eventually
 from tests.process.relay_process import RelayProcess, message
+from tests.process.service.changing_relay import CHOICES, ChangingStage
 from tests.process.service.supervised import CAPTURE, SupervisedRelay
 from tests.process.service.test_hangup import LOGGING, HangupCase
 from tests.process.service.test_synchronous_workers import CONFIG as SYNCHRONOUS
@@ -202,6 +204,20 @@ class ReloadTests(ReloadCase, TestCase):
 
     def captured(self, name: str) -> int:
         return len(list(self.folder.glob(f"{name}/new/*")))
+
+
+class LoadTests(ChangingStage, TestCase):
+    async def test_under_load(self) -> None:
+        """No session is dropped, no mail is lost or sent twice, and every reply follows from some rules."""
+        changing = await self.changing(seed=1)
+        sending = changing.send(10)
+        for what in CHOICES:
+            await deferLater(reactor, 0.3)
+            await changing.change(what)
+        changing.over = True
+        await sending
+        self.assert_kept(await changing.count())
+        self.assertEqual(await changing.relay.stop(), 0)
 
 
 class WorkersTests(ReloadCase, TestCase):

@@ -11,8 +11,13 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from smtprelay.cli.exit_codes import CONFIG, CliError
+from smtprelay.service.relay import ATTEMPTS_BOUND, CLOSING_BOUND
 from tests.faults.test_disk import seeded
+from tests.process.acs_server import AcsServer
+from tests.process.program import eventually
+from tests.process.relay_process import RelayProcess, message
 from tests.process.service.changing_relay import CHOICES, ChangingStage
+from tests.process.service.test_reload import ReloadCase
 
 SECONDS = 60
 CLIENTS = 50
@@ -62,3 +67,35 @@ class ReloadTests(ChangingStage, TestCase):
         sys.stdout.write(f"\n{counts}\nmemory after so many reloads, KiB: {used}\n")
         self.assert_kept(counts)
         self.assertLess(used[RELOADS] - used[WARM_UP], TOLERANCE)
+
+
+class HangingTests(ReloadCase, TestCase):
+    timeout = 300
+
+    async def test_the_old_provider_hangs(self) -> None:
+        """Its attempts are waited for, with new ones beside them; a stop waits for them no longer than usual."""
+        acs = await self.fake_acs()
+        await acs.delay(60.0)
+        relay = await self.ending(RelayProcess.to_acs(self.folder, acs)).start()
+        for _ in range(3):
+            await relay.send(message("on its way"), "user@example.com")
+        await eventually(lambda: self.requests(acs, 3), "the requests")
+        self.edit(relay, "out: {", "new: {type: capture, path: new}, out: {")
+        await self.reloads(relay, "via: [out]", "via: [new]")
+        self.edit(
+            relay,
+            relay.config.read_text().split("new}, ")[1].split("}}\n")[0],
+            "old: {type: capture, path: old",
+        )
+        program = await self.command(relay)
+        self.assertEqual(program.status, 0, program.err)
+        await relay.send(message("beside"), "user@example.com")
+        await eventually(lambda: list(self.folder.glob("new/new/*")), "the mail beside them")
+        began = reactor.seconds()
+        self.assertEqual(await relay.life.stop(), 0)
+        sys.stdout.write(f"\nthe stop took {reactor.seconds() - began:.1f} s\n")
+        self.assertLess(reactor.seconds() - began, ATTEMPTS_BOUND + CLOSING_BOUND + 5.0)
+        self.assertNotIn(b"Traceback", relay.life.out + relay.life.err)
+
+    async def requests(self, acs: AcsServer, count: int) -> bool:
+        return len(await acs.arrivals()) == count

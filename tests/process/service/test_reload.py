@@ -18,9 +18,9 @@ from twisted.trial.unittest import TestCase
 from smtprelay.policy.password_hash import hash_password
 from smtprelay.testing.certificates import make_certificate
 from smtprelay.testing.smtp import SmtpSink
-from tests.postgres import new_spool_url
+from tests.postgres import Server, new_spool_url
 from tests.process.program import Program, eventually
-from tests.process.relay_process import RelayProcess, message
+from tests.process.relay_process import RelayProcess, message, on_postgres
 from tests.process.service.changing_relay import CHOICES, ChangingStage
 from tests.process.service.supervised import CAPTURE, SupervisedRelay
 from tests.process.service.test_hangup import LOGGING, HangupCase
@@ -273,3 +273,33 @@ class WorkersTests(ReloadCase, TestCase):
         await self.check(relay, *ONLY_ONE)
         self.assertEqual(await relay.stop(), 0)
         self.assertNotIn(b"Traceback", relay.life.out + relay.life.err)
+
+
+class DatabaseTests(ReloadCase, TestCase):
+    async def test_a_database_that_is_away(self) -> None:
+        """Nothing changes, and the command says to try again; then it is applied."""
+        server = await deferToThread(Server.new, self.folder / "database")
+        self.addCleanup(deferToThread, server.kill)
+        relay = self.ending(RelayProcess.of(self.folder, CAPTURE, spool=on_postgres(self.folder, server.url)))
+        await relay.start()
+        await deferToThread(server.kill)
+        self.edit(relay, CAPTURE, "new: {type: capture, path: new}")
+        self.edit(relay, "via: [out]", "via: [new]")
+        program = await self.command(relay)
+        self.assertEqual((program.status, program.out), (os.EX_TEMPFAIL, b""))
+        self.assertIn(b"the spool cannot be used", program.err)
+        await deferToThread(server.start)
+        await eventually(lambda: self.is_accepted(relay), "the database")
+        await eventually(lambda: len(list(self.folder.glob("captured/new/*"))) == 1, "the mail")
+        program = await self.command(relay)
+        self.assertEqual(
+            program.out,
+            b"providers.out: removed\nproviders.new: added\nroutes.all.via: out \xe2\x86\x92 new\n",
+        )
+        self.assertEqual(await self.code(relay, "a@example.com"), "250")
+        await eventually(lambda: len(list(self.folder.glob("new/new/*"))) == 1, "the mail")
+        self.assertEqual(await relay.stop(), 0)
+        self.assertNotIn(b"Traceback", relay.life.out + relay.life.err)
+
+    async def is_accepted(self, relay: RelayProcess) -> bool:
+        return await self.code(relay, "a@example.com") == "250"

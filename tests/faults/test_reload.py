@@ -73,7 +73,7 @@ class HangingTests(ReloadCase, TestCase):
     timeout = 300
 
     async def test_the_old_provider_hangs(self) -> None:
-        """Its attempts are waited for, with new ones beside them; a stop waits for them no longer than usual."""
+        """Its attempts are waited for, with new ones beside them; a stop waits no longer than usual."""
         acs = await self.fake_acs()
         await acs.delay(60.0)
         relay = await self.ending(RelayProcess.to_acs(self.folder, acs)).start()

@@ -1,8 +1,8 @@
 """
 A relay whose configuration changes again and again while many clients send.
 
-A reply, a certificate or a way to a provider is right if it follows from a configuration that was in force, or
-was being put into force, at some moment between the beginning and the end of what it belongs to.
+A reply, a certificate or a way to a provider is right if it follows from a configuration that was in force,
+or was being put into force, at some moment between the beginning and the end of what it belongs to.
 """
 
 import random

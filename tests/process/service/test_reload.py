@@ -234,7 +234,7 @@ class WorkersTests(ReloadCase, TestCase):
         return Counter([await self.code(relay, recipient) for _ in range(10)])
 
     async def check(self, relay: SupervisedRelay, old: str, new: str) -> None:
-        """See a change in all workers, also in one that is started later, and a broken file in none."""
+        """See a change in all workers, also in those that are restarted; a broken file in none of them."""
         await self.both(relay)
         text = await self.reloads(relay, old, new)
         self.assertEqual(text, "listeners.lan.allow_recipients: none → *@one.test\n")
@@ -247,7 +247,10 @@ class WorkersTests(ReloadCase, TestCase):
         good = relay.config.read_text()
         self.edit(relay, "via: [out]", "via: [none]")
         self.assertEqual((await self.command(relay)).status, os.EX_CONFIG)
+        await relay.end_worker(2)
+        await eventually(lambda: self.ready_workers(relay) == 4, "the restart")
         self.assertEqual(await self.codes(relay, "a@one.test"), {"250": 10})
+        self.assertEqual(await self.codes(relay, "a@two.test"), {"550": 10})
         relay.config.write_text(good)
 
     async def test_without_a_spool(self) -> None:

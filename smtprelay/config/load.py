@@ -29,12 +29,14 @@ class Loaded:
 
     :ivar warnings: reported at each start.
     :ivar file: where it was read from.
+    :ivar text: what was in the file.
     :ivar root: what was given in the file, the environment and by options, with the place of each value.
     """
 
     config: Config
     warnings: tuple[Problem, ...]
     file: str
+    text: bytes = field(repr=False, eq=False)
     root: Table = field(repr=False, eq=False)
 
 
@@ -45,6 +47,7 @@ def load(
     *,
     alone: bool = False,
     only_place: bool = False,
+    text: bytes | None = None,
 ) -> Loaded:
     """
     Return the configuration from a file, ``environ`` and ``sets``; the last one wins.
@@ -54,12 +57,14 @@ def load(
     :param alone: do not check the secrets and files that the configuration names.
     :param only_place: read only the settings that say where the relay's socket and spool are: a command
         finds its relay while another setting is wrong.
+    :param text: what is in the file, if it was read before.
 
     Raises :class:`ConfigError` with all problems. It reads files, so it must not run in the reactor's thread
     while mail flows.
     """
     file = path or environ.get("SMTPRELAY_CONFIG") or _find()
-    source = parse(_read(file), file, environ)
+    text = _read(file) if text is None else text
+    source = parse(text, file, environ)
     if source.broken:
         raise ConfigError(source.problems)
     problems = [*source.problems, *overlay(source.root, environ, sets)]
@@ -76,7 +81,7 @@ def load(
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
     if any(problem.severity == "error" for problem in problems):
         raise ConfigError(problems)
-    return Loaded(config, tuple(problems), file, source.root)
+    return Loaded(config, tuple(problems), file, text, source.root)
 
 
 def _place(root: Table) -> TreeNode:

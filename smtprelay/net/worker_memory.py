@@ -33,13 +33,19 @@ _LOGINS: Final = 2048
 _PART: Final = -(-(_COUNTERS + _PUBLISHED.size + _LOGINS * _LOGIN.size) // mmap.PAGESIZE) * mmap.PAGESIZE
 
 
-def new_memory(workers: int) -> int:
-    """Return the file descriptor of memory for ``workers`` workers; unwritten pages use no memory."""
+def new_file() -> int:
+    """Return the file descriptor of a file without a name, for processes to share; in memory if possible."""
     if sys.platform == "linux":
         number = os.memfd_create("smtprelay")
     else:
         with tempfile.TemporaryFile() as file:
             number = os.dup(file.fileno())
+    return number
+
+
+def new_memory(workers: int) -> int:
+    """Return the file descriptor of memory for ``workers`` workers; unwritten pages use no memory."""
+    number = new_file()
     os.ftruncate(number, _HEAD + workers * _PART)
     os.pwrite(number, secrets.token_bytes(_KEY), 0)
     return number

@@ -160,10 +160,10 @@ def run_service(service: Any, reactor: Any) -> None:
     reactor.run()
 
 
-def load_or_exit(config: str | None, sets: Sequence[str]) -> Loaded:
+def load_or_exit(config: str | None, sets: Sequence[str], text: bytes | None = None) -> Loaded:
     """Return the configuration, or write all its errors and exit with 78."""
     try:
-        return load(config, os.environ, sets)
+        return load(config, os.environ, sets, text=text)
     except ConfigError as error:
         for problem in error.problems:
             sys.stderr.write(f"{render(problem)}\n")

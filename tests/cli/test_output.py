@@ -25,6 +25,7 @@ ANSWERS = {
     **{f"POST /api/v1/providers/acs/{act}": (200, {"provider": "acs"}) for act in ("suspend", "resume")},
     "POST /api/v1/providers/acs/probe": (200, {"provider": "acs", "lane": ""}),
     "POST /api/v1/drain": (200, DRAINED),
+    "POST /api/v1/reload": (200, {"changes": [], "restart": []}),
     "GET /livez": (200, b"ok\n"),
 }
 
@@ -57,6 +58,7 @@ COMMANDS = {
     "providers probe": (("acs", "--endpoint", "{relay}"), "provider"),
     "providers suspend": (("acs", "--endpoint", "{relay}"), "provider"),
     "providers resume": (("acs", "--endpoint", "{relay}"), "provider"),
+    "reload": (("--endpoint", "{relay}"), "changes"),
     "drain": (("--endpoint", "{relay}"), "draining"),
     "healthcheck": (("--endpoint", "{relay}"), "ok"),
 }

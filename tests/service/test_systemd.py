@@ -198,6 +198,13 @@ class UnitTests(SynchronousTestCase):
         relay.parseOptions(ours)
         self.assertEqual(relay["config"], "/etc/smtprelay/smtprelay.yaml")
 
+    def test_reload(self) -> None:
+        """Its reload is our command, for the same configuration: it fails when that cannot be used."""
+        program, *arguments = shlex.split(self.service["ExecReload"])
+        started = shlex.split(self.service["ExecStart"])
+        self.assertEqual(Path(program), Path(started[0]).with_name("smtprelay"))
+        self.assertEqual(arguments, ["-c", started[-1], "reload"])
+
     def test_end(self) -> None:
         """It may stop in order, and a configuration that is wrong is not tried again."""
         self.assertGreater(int(self.service["TimeoutStopSec"]), PATIENCE)

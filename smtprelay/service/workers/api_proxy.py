@@ -8,6 +8,7 @@ share a spool any of them answers for all, else all are asked and their answers 
 
 import json
 from collections.abc import Callable, Coroutine, Sequence
+from http import HTTPStatus
 from io import BytesIO
 from operator import itemgetter
 from types import SimpleNamespace
@@ -204,7 +205,9 @@ class ApiProxy:
         said = dict.fromkeys(expected - answers.keys(), "no answer")
         said |= {n: _error_of(each) for n, each in answers.items() if each.status != OK}
         if said:
-            raise ReloadFailed("; ".join(f"worker {n}: {why}" for n, why in sorted(said.items())))
+            wrong = any(each.status == HTTPStatus.UNPROCESSABLE_ENTITY for each in answers.values())
+            why = "; ".join(f"worker {n}: {text}" for n, text in sorted(said.items()))
+            raise ReloadFailed(why, later=not wrong)
 
     async def repeat(self, worker: Worker) -> None:
         """Repeat the lasting requests to a worker that has become ready; raises if one of them fails."""

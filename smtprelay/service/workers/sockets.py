@@ -31,12 +31,13 @@ from smtprelay.smtp.refusals import Refusals
 from smtprelay.smtp.reply import not_ready, render
 
 #: The file descriptors of a worker: a pipe that is closed when its parent is gone, one on which it tells its
-#: state, and the memory that all workers share.
+#: state, the memory that all workers share, and the text of their configuration.
 LIFELINE: Final = 3
 HEARTBEAT: Final = 4
 MEMORY: Final = 5
+TEXT: Final = 6
 #: From here on, the sockets.
-FIRST_SOCKET: Final = 6
+FIRST_SOCKET: Final = 7
 
 
 #: How long a worker with more clients than the others leaves a new one to them, seconds.

@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from smtprelay.config import Config, Loaded, load
 from smtprelay.config.changes import applicable, changes
 from smtprelay.interfaces import Events
-from smtprelay.net.worker_memory import WorkerMemory, new_memory
+from smtprelay.net.worker_memory import WorkerMemory, new_file, new_memory
 from smtprelay.service.build.http import Sites
 from smtprelay.service.drain import why_draining
 from smtprelay.service.errors import StartFailed, explain, tell_failed
@@ -34,7 +34,8 @@ from smtprelay.service.reload import FileReloading, as_failed, reloaded, unexpec
 from smtprelay.service.threads import Threads
 from smtprelay.service.workers.api_proxy import SHORT_PATIENCE, ApiProxy, RemoteRefusals, control_of
 from smtprelay.service.workers.monitor import Monitor, Worker, command
-from smtprelay.service.workers.sockets import FIRST_SOCKET, MEMORY, Sockets, addresses_line
+from smtprelay.service.workers.shared_text import SharedText
+from smtprelay.service.workers.sockets import FIRST_SOCKET, MEMORY, TEXT, Sockets, addresses_line
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.aggregate import Gathered
 from smtprelay.telemetry.log import Fanout, Log
@@ -91,6 +92,10 @@ class Supervisor(Service):
         self._ports = Ports(reactor)
         self._descriptor = new_memory(self.config.workers)
         self._memory = WorkerMemory(self._descriptor)
+        self._text = SharedText(new_file())
+        self._text.write(loaded.text)
+        #: What was read last; workers read nothing else.
+        self._read = loaded.text
         self._refusals = Refusals(reactor, self._events)
         self._sockets = Sockets(self.config.hostname, self._refusals)
         numbers = range(1, self.config.workers + 1)
@@ -150,7 +155,11 @@ class Supervisor(Service):
             reactor=self._reactor,
             workers=self._workers,
             command=command(self._file, self._sets, names),
-            inherited={MEMORY: self._descriptor, **{number: numbers[name] for number, name in names.items()}},
+            inherited={
+                MEMORY: self._descriptor,
+                TEXT: self._text.descriptor,
+                **{number: numbers[name] for number, name in names.items()},
+            },
             restarts_per_hour=self.config.supervise.restarts_per_hour,
             patience=PATIENCE,
             owner=self,
@@ -169,7 +178,9 @@ class Supervisor(Service):
         await self._sites.show(config, sources, self._proxy.parts(config))
 
     def _load(self) -> Config:
-        return load(self._file, os.environ, self._sets).config
+        loaded = load(self._file, os.environ, self._sets)
+        self._read = loaded.text
+        return loaded.config
 
     def _start_failed(self, failure: Any) -> Deferred[None]:
         return self._cannot_start(failure.value)
@@ -240,9 +251,9 @@ class Supervisor(Service):
 
     async def use(self, config: Config) -> Reloaded:
         """
-        Have all workers put ``config`` into force, which they read themselves, and do so here.
+        Have all workers put ``config`` into force, which was just read, and do so here.
 
-        :raises ReloadFailed: some workers may have it in force; one that is restarted reads it.
+        :raises ReloadFailed: nothing has changed.
         """
         before = self.config
         if _sockets(config) != _sockets(before):
@@ -257,11 +268,16 @@ class Supervisor(Service):
         return reloaded(changes(before, config), restart)
 
     async def _change(self, before: Config, config: Config) -> None:
+        text = self._text.read()
         try:
             await self._show(config)
+            self._text.write(self._read)
             await self._proxy.reload()
         except Exception:
+            self._text.write(text)
             await self._show(before)
+            # Some may have it in force.
+            self._watch(self._proxy.reload())
             raise
 
     def listeners(self) -> Sequence[Mapping[str, Any]]:
@@ -323,6 +339,7 @@ class Supervisor(Service):
         await self._sockets.close()
         await self._ports.close()
         os.close(self._descriptor)
+        os.close(self._text.descriptor)
         self._threads.stop()
         if not self.started.called and reason == "requested":
             self.started.errback(CancelledError())

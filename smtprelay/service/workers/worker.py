@@ -31,7 +31,8 @@ from smtprelay.service.relay import Relay
 from smtprelay.service.signals import after_first, at_hangup
 from smtprelay.service.workers.api_proxy import control_of
 from smtprelay.service.workers.heartbeat import READY, WAITING, Heartbeat
-from smtprelay.service.workers.sockets import HEARTBEAT, LIFELINE, MEMORY, Inherited
+from smtprelay.service.workers.shared_text import SharedText
+from smtprelay.service.workers.sockets import HEARTBEAT, LIFELINE, MEMORY, TEXT, Inherited
 
 
 def run_worker(arguments: Sequence[str]) -> int:
@@ -41,7 +42,8 @@ def run_worker(arguments: Sequence[str]) -> int:
 
     options = _parse(arguments)
 
-    whole = load_or_exit(options.config, options.sets).config
+    text = SharedText(TEXT)
+    whole = load_or_exit(options.config, options.sets, text.read()).config
 
     def own(config: Config) -> Config:
         # Only a restart changes the number of workers.
@@ -65,7 +67,7 @@ def run_worker(arguments: Sequence[str]) -> int:
         reactor,
         events=[log, note],
         inherited=inherited,
-        load=lambda: own(load(options.config, os.environ, options.sets).config),
+        load=lambda: own(load(options.config, os.environ, options.sets, text=text.read()).config),
     )
     reactor.callWhenRunning(heartbeat.start)
     relay.started.addCallback(lambda _: heartbeat.say(READY))

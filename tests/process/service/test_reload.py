@@ -11,15 +11,17 @@ from collections import Counter
 from pathlib import Path
 
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from smtprelay.policy.password_hash import hash_password
 from smtprelay.testing.certificates import make_certificate
 from smtprelay.testing.smtp import SmtpSink
-from tests.postgres import new_spool_url
+from tests.postgres import Server, new_spool_url
 from tests.process.program import Program, eventually
-from tests.process.relay_process import RelayProcess, message
+from tests.process.relay_process import RelayProcess, message, on_postgres
+from tests.process.service.changing_relay import CHOICES, ChangingStage
 from tests.process.service.supervised import CAPTURE, SupervisedRelay
 from tests.process.service.test_hangup import LOGGING, HangupCase
 from tests.process.service.test_synchronous_workers import CONFIG as SYNCHRONOUS
@@ -204,6 +206,20 @@ class ReloadTests(ReloadCase, TestCase):
         return len(list(self.folder.glob(f"{name}/new/*")))
 
 
+class LoadTests(ChangingStage, TestCase):
+    async def test_under_load(self) -> None:
+        """No session is dropped, no mail is lost or sent twice, and every reply follows from some rules."""
+        changing = await self.changing(seed=1)
+        sending = changing.send(10)
+        for what in CHOICES:
+            await deferLater(reactor, 0.3)
+            await changing.change(what)
+        changing.over = True
+        await sending
+        self.assert_kept(await changing.count())
+        self.assertEqual(await changing.relay.stop(), 0)
+
+
 class WorkersTests(ReloadCase, TestCase):
     async def both(self, relay: SupervisedRelay) -> SupervisedRelay:
         await relay.start()
@@ -218,7 +234,7 @@ class WorkersTests(ReloadCase, TestCase):
         return Counter([await self.code(relay, recipient) for _ in range(10)])
 
     async def check(self, relay: SupervisedRelay, old: str, new: str) -> None:
-        """See a change in all workers, also in one that is started later, and a broken file in none."""
+        """See a change in all workers, also in those that are restarted; a broken file in none of them."""
         await self.both(relay)
         text = await self.reloads(relay, old, new)
         self.assertEqual(text, "listeners.lan.allow_recipients: none → *@one.test\n")
@@ -231,7 +247,10 @@ class WorkersTests(ReloadCase, TestCase):
         good = relay.config.read_text()
         self.edit(relay, "via: [out]", "via: [none]")
         self.assertEqual((await self.command(relay)).status, os.EX_CONFIG)
+        await relay.end_worker(2)
+        await eventually(lambda: self.ready_workers(relay) == 4, "the restart")
         self.assertEqual(await self.codes(relay, "a@one.test"), {"250": 10})
+        self.assertEqual(await self.codes(relay, "a@two.test"), {"550": 10})
         relay.config.write_text(good)
 
     async def test_without_a_spool(self) -> None:
@@ -257,3 +276,33 @@ class WorkersTests(ReloadCase, TestCase):
         await self.check(relay, *ONLY_ONE)
         self.assertEqual(await relay.stop(), 0)
         self.assertNotIn(b"Traceback", relay.life.out + relay.life.err)
+
+
+class DatabaseTests(ReloadCase, TestCase):
+    async def test_a_database_that_is_away(self) -> None:
+        """Nothing changes, and the command says to try again; then it is applied."""
+        server = await deferToThread(Server.new, self.folder / "database")
+        self.addCleanup(deferToThread, server.kill)
+        relay = self.ending(RelayProcess.of(self.folder, CAPTURE, spool=on_postgres(self.folder, server.url)))
+        await relay.start()
+        await deferToThread(server.kill)
+        self.edit(relay, CAPTURE, "new: {type: capture, path: new}")
+        self.edit(relay, "via: [out]", "via: [new]")
+        program = await self.command(relay)
+        self.assertEqual((program.status, program.out), (os.EX_TEMPFAIL, b""))
+        self.assertIn(b"the spool cannot be used", program.err)
+        await deferToThread(server.start)
+        await eventually(lambda: self.is_accepted(relay), "the database")
+        await eventually(lambda: len(list(self.folder.glob("captured/new/*"))) == 1, "the mail")
+        program = await self.command(relay)
+        self.assertEqual(
+            program.out,
+            b"providers.out: removed\nproviders.new: added\nroutes.all.via: out \xe2\x86\x92 new\n",
+        )
+        self.assertEqual(await self.code(relay, "a@example.com"), "250")
+        await eventually(lambda: len(list(self.folder.glob("new/new/*"))) == 1, "the mail")
+        self.assertEqual(await relay.stop(), 0)
+        self.assertNotIn(b"Traceback", relay.life.out + relay.life.err)
+
+    async def is_accepted(self, relay: RelayProcess) -> bool:
+        return await self.code(relay, "a@example.com") == "250"

@@ -231,6 +231,11 @@ class AllAsOneTests(RoutesCase):
         self.answer(self.two, ConnectionRefusedError("gone"))
         failure = self.failureResultOf(reloading, ReloadFailed)
         self.assertEqual(failure.getErrorMessage(), "worker 1: no certificate; worker 2: no answer")
+        self.assertFalse(failure.value.later)
+        reloading = Deferred.fromCoroutine(self.proxy.reload())
+        self.answer(self.one, {"error": "the spool cannot be used"}, 503)
+        self.answer(self.two, {})
+        self.assertTrue(self.failureResultOf(reloading, ReloadFailed).value.later)
 
     def test_one_of_them_fails(self) -> None:
         """The worker is told the others all the same, and what failed is raised."""

@@ -1,0 +1,1 @@
+``smtprelay reload`` and SIGHUP put a changed configuration into force without a restart: no session is dropped, no mail is lost, and a configuration with an error changes nothing. ``systemctl reload`` does so, too.

@@ -165,6 +165,8 @@ class Dispatcher:
                 self._watch("claim", self._ask())
         if not await recording or not finished:
             self._wake()
+        if context is not self._context:
+            self.lanes_changed()  # what it has left may wait for a provider that is gone
 
     def _decide(self, attempt: PreparedAttempt, end: AttemptEnd, sizes: Mapping[str, int]) -> Decision:
         """Return the decision; ``sizes`` of the requests that were measured, by provider."""

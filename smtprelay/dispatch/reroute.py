@@ -15,7 +15,7 @@ from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.failover import Failover
 from smtprelay.model.message import Delivery
 from smtprelay.model.queue import DueSelection, Edit
-from smtprelay.model.queue_admin import Prepared
+from smtprelay.model.queue_admin import CHANGED, Prepared
 
 #: What became due so shortly before a look may have been committed after it; it is looked at again, seconds.
 #: The spool's clock may be as much ahead of ours: it moves what is due by its own.
@@ -44,8 +44,8 @@ class RerouteRunner:
         """
         Return the providers, as lanes, in which mail waits though the configuration has them no longer.
 
-        The spool is asked now and then; the second value is when, unless it was asked this time. Where other
-        nodes share the spool it is asked once: they may have a provider that is new.
+        The spool is asked now and then while any is found; the second value is when. Where other nodes share
+        it, it is asked once: they may have a provider that is new.
         """
         now, spool = self._context.clock.seconds(), self._context.spool.admin
         if now < self._search_again:
@@ -54,7 +54,7 @@ class RerouteRunner:
         if self._gone is None or len(await spool.nodes()) <= 1:
             waiting = {each.provider for each in (await spool.stats()).lanes if each.waiting}
             self._gone = [(provider, "") for provider in sorted(waiting.difference(self._context.providers))]
-        return self._gone, None
+        return self._gone, self._search_again if self._gone else None
 
     async def run(self, provider: str, lane: str) -> int:
         """
@@ -105,6 +105,8 @@ class RerouteRunner:
         while True:
             step = await self._context.spool.admin.edit(selection, edit, mark, self._prepare)
             count, mark = count + step.count, step.mark
+            if CHANGED in step.left:
+                self._under_way[stopped] = True  # an attempt has just ended, or begun
             if not mark or self._stopping:
                 break
         self._since[stopped] = now - _OVERLAP

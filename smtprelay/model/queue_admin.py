@@ -48,6 +48,10 @@ class Prepared:
     bounce: NewMessage | None = None
 
 
+#: Why a delivery is left unchanged that an attempt, or somebody else, was changing.
+CHANGED: Final = "changed meanwhile"
+
+
 @frozen(kw_only=True)
 class Edited:
     """

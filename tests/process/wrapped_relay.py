@@ -30,7 +30,7 @@ from smtprelay.model.outcome import Deferred, Failed
 from smtprelay.providers.acs.api import AcsApi
 from smtprelay.providers.acs.provider import Acs
 from smtprelay.providers.capture.provider import Capture
-from smtprelay.service import relay, signals
+from smtprelay.service import relay, reload, signals
 from smtprelay.service.workers import heartbeat
 from smtprelay.spool.engines.postgres import PostgresEngine
 from smtprelay.spool.engines.postgres_connection import PostgresConnection
@@ -144,7 +144,7 @@ def wrap_capture(seconds: float) -> None:
     build = ProcessMimeWorker.__init__
 
     def built(self: ProcessMimeWorker, *arguments: Any, **keywords: Any) -> None:
-        keywords |= {"bounds": Bounds(cpu=(seconds, 0.0)), "prefixes": ["tests."]}
+        keywords |= {"bounds": Bounds(cpu=(seconds, 0.0))}
         build(self, *arguments, **keywords)
         workers.append(self)
 
@@ -160,6 +160,7 @@ def wrap_capture(seconds: float) -> None:
     workers: list[ProcessMimeWorker] = []
     write, Capture.deliver = Capture.deliver, deliver
     ProcessMimeWorker.__init__ = built
+    reload.task_places = lambda _: ("tests.",)
 
 
 async def never(*_: Any) -> Any:

@@ -16,7 +16,7 @@ from attrs import define, evolve, field
 from smtprelay.interfaces import Prepare
 from smtprelay.model.message import Delivery
 from smtprelay.model.queue import DueSelection, Edit, Selection
-from smtprelay.model.queue_admin import MOST_SEARCHED, Edited, Prepared
+from smtprelay.model.queue_admin import CHANGED, MOST_SEARCHED, Edited, Prepared
 from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.engines.writer import Writer
 from smtprelay.spool.operations.edit import EDIT_ACTIONS, MOST_AT_ONCE, EditAction, edit
@@ -45,7 +45,6 @@ _EXCUSES: Final = {
     "delivered": "delivered already",
     "deleted": "deleted already",
 }
-_CHANGED: Final = "changed meanwhile"
 
 
 @define(kw_only=True)
@@ -115,7 +114,7 @@ class BulkEdit:
         else:
             done = await self.writer.do(partial(edit, fences=fences, change=self.change, prepared=prepared))
             if len(done) < len(fences):
-                self.left[_CHANGED] += len(fences) - len(done)
+                self.left[CHANGED] += len(fences) - len(done)
         self.ids += done
 
     async def _prepared(self, found: FoundDelivery | None, state: str, *, uncertain: bool) -> Prepared:
@@ -124,7 +123,7 @@ class BulkEdit:
         if uncertain and self.change.action == "reroute" and not self.change.force:
             return Prepared(refusal="uncertain: it may have arrived (--force)")
         if found is None:
-            return Prepared(refusal=_CHANGED)
+            return Prepared(refusal=CHANGED)
         delivery, noticed = found
         if self.change.bounce and state == "failed" and noticed & BOUNCED:
             return Prepared()  # its sender knows

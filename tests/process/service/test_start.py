@@ -132,7 +132,7 @@ class RefusalTests(StartCase, TestCase):
             "run": ["run", "-c", str(relay.config)],
             "twistd": ["-n", "smtprelay", "-c", str(relay.config)],
         }
-        for module, name in (("relay", "Budget"), ("relay", "build_providers"), ("command", "start_logging")):
+        for module, name in (("relay", "Budget"), ("relay", "build"), ("command", "start_logging")):
             broken = f"from smtprelay.service import {module}; {module}.{name} = lambda *_, **__: 1 / 0;"
             run = f"import sys; from smtprelay.cli import main; sys.exit(main({arguments['run']!r}))"
             twistd = f"{TWISTD.replace('run()', '')} sys.argv[1:] = {arguments['twistd']!r}; run()"
@@ -143,7 +143,7 @@ class RefusalTests(StartCase, TestCase):
                 self.assertEqual((status, told.count("\n")), (70, 1), told)
                 place = re.search(r"ZeroDivisionError.* the traceback in (.+)\n", told)[1]
                 logged = b'"event":"relay.failed"' in program.out
-                self.assertEqual((logged, place == "the log"), (name == "build_providers",) * 2)
+                self.assertEqual((logged, place == "the log"), (name == "build",) * 2)
                 self.assertIn("Traceback", program.out.decode() if logged else Path(place).read_text())
 
     async def test_missing_secret(self) -> None:

@@ -181,7 +181,7 @@ class Reloader:
         await DeferredList([*self._leaving, Deferred.fromCoroutine(self.running.close())])
 
 
-class Reloadable(Protocol):
+class ReloadTarget(Protocol):
     """What goes on with another configuration: a relay, or the supervisor of its workers."""
 
     async def use(self, config: Config) -> Reloaded:
@@ -200,7 +200,7 @@ class FileReloading:
     _load: Callable[[], Config]
     _threads: Threads
     _events: Events
-    target: Reloadable | None = field(default=None, init=False)
+    target: ReloadTarget | None = field(default=None, init=False)
     #: What was read last is used last.
     _lock: DeferredLock = field(factory=DeferredLock, init=False)
 

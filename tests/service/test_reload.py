@@ -126,6 +126,18 @@ class ReloadTests(TestCase):
         await self.reload(*OTHER_PROVIDER)
         await self.arrived(1, 1)
 
+    async def test_what_is_under_way_to_a_provider_that_is_gone(self) -> None:
+        """When it is deferred there it goes to the one that its route has now, at once."""
+        await self.begin()
+        self.sinks[0].script("MAIL", Pause(0.3))
+        self.sinks[0].always("RCPT", "451 4.3.0 later")
+        await (await self.talk()).mail(MAIL, "a@example.com")
+        await eventually(lambda: any(line.startswith("MAIL") for line in self.sinks[0].lines), "MAIL")
+        await self.reload(*OTHER_PROVIDER)
+        self.assertEqual(self.events.of("message.deferred"), [])
+        # Those that nobody told of are searched for every half minute.
+        await eventually(lambda: self.sinks[1].messages, "the mail", patience=10.0)
+
     async def test_a_lane_that_was_blocked(self) -> None:
         """A correction lets its mail go at once."""
         await self.begin()

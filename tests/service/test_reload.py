@@ -318,9 +318,14 @@ class ReloadTests(TestCase):
         capture = ("type: smarthost, host: 127.0.0.1, port: {one}, tls: none", "type: capture, path: mail")
         route = ("name: all", "name: later, match: {{recipient: ['*@other.test']}}")
         await self.reload(OTHER_PROVIDER[0], OTHER_PROVIDER[2], capture, route)
-        stats = await relay.spool.admin.stats()
-        self.assertEqual([lane.state for lane in stats.lanes if lane.provider == "one"], ["removed"])
-        self.assertEqual(stats.states["deferred"], 1)
+
+        async def seen() -> bool:
+            lanes = (await relay.spool.admin.stats()).lanes
+            return [(each.state, each.waiting) for each in lanes if each.provider == "one"] == [
+                ("removed", 1)
+            ]
+
+        await eventually(seen, "the mail")
         self.sinks[0].always("MAIL", None)
         await self.reload()
         await self.arrived(0, 1)

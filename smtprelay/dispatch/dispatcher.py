@@ -90,7 +90,7 @@ class Dispatcher:
         self.lanes_changed()
 
     def take(self, claims: Sequence[Claim]) -> None:
-        """PreparedAttempt ``claims`` at once; without any, ask the spool, for something is waiting there."""
+        """Attempt ``claims`` at once; without any, ask the spool, for something is waiting there."""
         if not claims:
             self._wake()
         for claim in claims:
@@ -164,9 +164,8 @@ class Dispatcher:
             if self._ask_again and self._asking < _MOST_QUESTIONS:
                 self._watch("claim", self._ask())
         if not await recording or not finished:
-            self._wake()
-        if context is not self._context:
-            self.lanes_changed()  # what it has left may wait for a provider that is gone
+            # What has begun by a configuration before may wait for a provider that is gone.
+            (self._wake if context is self._context else self.lanes_changed)()
 
     def _decide(self, attempt: PreparedAttempt, end: AttemptEnd, sizes: Mapping[str, int]) -> Decision:
         """Return the decision; ``sizes`` of the requests that were measured, by provider."""

@@ -44,16 +44,20 @@ class RerouteRunner:
         """
         Return the providers, as lanes, in which mail waits though the configuration has them no longer.
 
-        The spool is asked now and then while any is found; the second value is when. Where other nodes share
-        it, it is asked once: they may have a provider that is new.
+        The spool is asked now and then, and when some of it becomes due, for what is not due is not moved;
+        the second value is when. Where other nodes share the spool it is asked once: they may have a provider
+        that is new.
         """
         now, spool = self._context.clock.seconds(), self._context.spool.admin
         if now < self._search_again:
             return self._gone or [], self._search_again
         self._search_again = now + _SEARCH_EVERY
         if self._gone is None or len(await spool.nodes()) <= 1:
-            waiting = {each.provider for each in (await spool.stats()).lanes if each.waiting}
-            self._gone = [(provider, "") for provider in sorted(waiting.difference(self._context.providers))]
+            waiting = [each for each in (await spool.stats()).lanes if each.waiting]
+            gone = [each for each in waiting if each.provider not in self._context.providers]
+            self._gone = [(provider, "") for provider in sorted({each.provider for each in gone})]
+            later = [each.due for each in gone if each.due is not None and each.due > now]
+            self._search_again = min([now + _SEARCH_EVERY, *later])
         return self._gone, self._search_again if self._gone else None
 
     async def run(self, provider: str, lane: str) -> int:

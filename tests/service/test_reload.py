@@ -126,6 +126,18 @@ class ReloadTests(TestCase):
         await self.reload(*OTHER_PROVIDER)
         await self.arrived(1, 1)
 
+    async def test_what_is_under_way_to_a_provider_that_is_gone(self) -> None:
+        """When it is deferred there it goes to the one that its route has now, at once."""
+        await self.begin()
+        self.sinks[0].script("MAIL", Pause(0.3))
+        self.sinks[0].always("RCPT", "451 4.3.0 later")
+        await (await self.talk()).mail(MAIL, "a@example.com")
+        await eventually(lambda: any(line.startswith("MAIL") for line in self.sinks[0].lines), "MAIL")
+        await self.reload(*OTHER_PROVIDER)
+        self.assertEqual(self.events.of("message.deferred"), [])
+        # Those that nobody told of are searched for every half minute.
+        await eventually(lambda: self.sinks[1].messages, "the mail", patience=10.0)
+
     async def test_a_lane_that_was_blocked(self) -> None:
         """A correction lets its mail go at once."""
         await self.begin()
@@ -306,9 +318,14 @@ class ReloadTests(TestCase):
         capture = ("type: smarthost, host: 127.0.0.1, port: {one}, tls: none", "type: capture, path: mail")
         route = ("name: all", "name: later, match: {{recipient: ['*@other.test']}}")
         await self.reload(OTHER_PROVIDER[0], OTHER_PROVIDER[2], capture, route)
-        stats = await relay.spool.admin.stats()
-        self.assertEqual([lane.state for lane in stats.lanes if lane.provider == "one"], ["removed"])
-        self.assertEqual(sum(stats.states.get(each, 0) for each in ("queued", "active", "deferred")), 1)
+
+        async def seen() -> bool:
+            lanes = (await relay.spool.admin.stats()).lanes
+            return [(each.state, each.waiting) for each in lanes if each.provider == "one"] == [
+                ("removed", 1)
+            ]
+
+        await eventually(seen, "the mail")
         self.sinks[0].always("MAIL", None)
         await self.reload()
         await self.arrived(0, 1)

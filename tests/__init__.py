@@ -5,8 +5,10 @@ A warning is an error: trial keeps those of a test, and issues them again after 
 """
 
 import warnings
+from pathlib import Path
 
 import hypothesis
+from hypothesis.configuration import set_hypothesis_home_dir
 
 warnings.simplefilter("error")
 # The package that carries PostgreSQL asks where this is when it is imported, and needs no answer.
@@ -23,3 +25,5 @@ hypothesis.settings.register_profile(
     "smtprelay", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("smtprelay")
+# One for all processes of trial, which have folders of their own: what takes a second to find out is there.
+set_hypothesis_home_dir(Path(__file__).parents[1] / ".hypothesis")

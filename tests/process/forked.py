@@ -1,11 +1,13 @@
 """
 Starts relays by forking a process that has imported them: to import one takes a second of the processor.
 
-The process is this file as a program. For each relay it gets what to run, as Python's own arguments, and three
-descriptors, and answers with a process id; when the relay has ended it writes the exit status to the third one.
+The process is this file as a program. For each relay it gets what to run, as Python's own arguments, and
+three descriptors, and answers with a process id; when the relay has ended it writes the exit status to the
+third one.
 """
 
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -17,6 +19,20 @@ import sys
 from contextlib import suppress
 
 NUMBER = struct.Struct("=i")
+
+#: What most relays import, but for a reactor; the last is for ``tests``, where a wrapped one is.
+IMPORTS = (
+    "smtprelay.cli.app",
+    "smtprelay.cli.commands.run",
+    "smtprelay.config.checks.files",
+    "smtprelay.config.checks.secrets",
+    "smtprelay.providers.acs.provider",
+    "smtprelay.providers.capture.provider",
+    "smtprelay.providers.smarthost.provider",
+    "smtprelay.service",
+    "smtprelay.spool.engines.postgres",
+    "hypothesis",
+)
 
 
 class Starter:
@@ -83,10 +99,8 @@ class Starter:
 
 
 if __name__ == "__main__":
-    # What a relay imports, but for a reactor.
-    import smtprelay.cli.app
-    import smtprelay.cli.commands.run
-    import smtprelay.service  # noqa: F401
+    for each in IMPORTS:
+        importlib.import_module(each)
 
     gc.collect()
     gc.freeze()

@@ -20,7 +20,7 @@ from contextlib import suppress
 
 NUMBER = struct.Struct("=i")
 
-#: What most relays import, but for a reactor; the last is for ``tests``, where a wrapped one is.
+#: What most relays import, but for a reactor.
 IMPORTS = (
     "smtprelay.cli.app",
     "smtprelay.cli.commands.run",
@@ -31,7 +31,6 @@ IMPORTS = (
     "smtprelay.providers.smarthost.provider",
     "smtprelay.service",
     "smtprelay.spool.engines.postgres",
-    "hypothesis",
 )
 
 

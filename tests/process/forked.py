@@ -49,6 +49,8 @@ class Starter:
             os.set_blocking(each, False)
         signal.set_wakeup_fd(waking)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        # Ctrl-C is for trial, whose end is the end of this.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def serve(self) -> list[str]:
         """Return in each child, with what it is to run; end when nobody can ask any more."""
@@ -83,6 +85,7 @@ class Starter:
     def _become(self, request: dict[str, object], descriptors: list[int]) -> list[str]:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         for number, descriptor in enumerate(descriptors[:2], start=1):
             os.dup2(descriptor, number)
         self._requests.detach()

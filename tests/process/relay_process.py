@@ -147,7 +147,7 @@ class RelayProcess:
         """
         Return what its API says at ``path`` over the control socket, as the command line would.
 
-        For what is asked again and again: a command costs half a second of the processor.
+        For what is asked again and again: a command costs more.
         """
         beside = (self.folder / "spool" / "control.sock", self.folder / "control.sock")
         socket = next((each for each in beside if each.exists()), beside[0])

@@ -154,7 +154,7 @@ class DemoTests(TestCase):
         """It ends in order then, too, and tells how to name the relay whose mail is to be looked at."""
         folder = Path(self.mktemp())
         folder.mkdir()
-        demo = Program.python(["-m", "smtprelay", "demo", "--smtp-port", "0", "--http-port", "0"], folder)
+        demo = Program.forked(["-m", "smtprelay", "demo", "--smtp-port", "0", "--http-port", "0"], folder)
         self.addCleanup(demo.stop)
         place = Path((await demo.says(r"Ctrl-C ends it; (\S+) is removed"))[1])
         told = (await demo.says(r"Try +(.*) --to you@example.com"))[1]
@@ -167,7 +167,7 @@ class DemoTests(TestCase):
         folder.mkdir()
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = str(taken.getsockname()[1])
-            demo = Program.python(
+            demo = Program.forked(
                 ["-m", "smtprelay", "demo", "--smtp-port", port, "--http-port", "0"], folder
             )
             self.assertEqual(await demo.ends(), 69)

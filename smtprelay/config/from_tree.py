@@ -187,8 +187,12 @@ def _table_hook(cls: Any, converter: Converter) -> Hook:
         name: override(rename=key, struct_hook=word_hook(_parser(units[name])) if name in units else None)
         for name, key in keys.items()
     }
-    # The overrides are by name; what else it takes has other types.
-    make = make_dict_structure_fn(cls, converter, **overrides)  # type: ignore[arg-type]
+
+    @cache
+    def make() -> Callable[[Mapping[str, Any], Any], Any]:
+        """Return cattrs' function, which is slow to make, for a class that the configuration has."""
+        # The overrides are by name; what else it takes has other types.
+        return make_dict_structure_fn(cls, converter, **overrides)  # type: ignore[arg-type]
 
     def hook(node: TreeNode, _: Any) -> Any:
         entries = expect_table(node)
@@ -198,7 +202,7 @@ def _table_hook(cls: Any, converter: Converter) -> Hook:
             key: value for key, value in entries.items() if not (isinstance(value, Scalar) and value.null)
         }
         try:
-            made = make(given, cls)
+            made = make()(given, cls)
         except ClassValidationError as group:
             findings += _findings(group, entries, {finding.meant for finding in findings})
         if findings:

@@ -9,10 +9,10 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import version
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
+from twisted.copyright import version as twisted_version
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import LogEvent
@@ -96,7 +96,7 @@ class Metrics:
         for event, kind in EVENTS.items():
             if kind.level:
                 self._handlers[event].append(self._log_event(kind.level.name))
-        self._set("build_info", 1, VERSION, platform.python_version(), version("twisted"))
+        self._set("build_info", 1, VERSION, platform.python_version(), twisted_version)
 
     def _special(self) -> Mapping[str, _Handler]:
         """Return what events do to metrics other than adding."""

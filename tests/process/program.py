@@ -5,21 +5,30 @@ Waiting is always for an event and always with a deadline, so that a process tha
 it should fails its test with all it has said.
 """
 
+import atexit
+import json
 import os
 import re
 import signal
+import socket
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from twisted.internet import reactor
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.fdesc import readFromFD, setNonBlocking
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python import log
 from twisted.python.failure import Failure
+
+from tests.process import forked
 
 #: Where ``tests`` can be imported from.
 ROOT = Path(__file__).parents[2]
@@ -29,6 +38,12 @@ TWISTED = re.compile(rb"Passing pyOpenSSL |laddr=\('0\.0\.0\.0', 0\)|Enable trac
 
 #: Seconds that anything may take on a machine that is busy with other tests.
 PATIENCE = 40.0
+
+
+def usual_environ(folder: Path) -> dict[str, str]:
+    """Return the little that a program in ``folder`` has in its environment."""
+    usual = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(folder)}
+    return {**usual, "PYTHONWARNINGS": "default"}
 
 
 class Program(ProcessProtocol):
@@ -49,8 +64,7 @@ class Program(ProcessProtocol):
     def start(cls, command: Sequence[str], folder: Path, **environ: str) -> "Program":
         """Start ``command`` in ``folder``, with little in its environment but ``environ``."""
         program = cls()
-        usual = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(folder)}
-        environ = {**usual, "PYTHONWARNINGS": "default", **environ}
+        environ = {**usual_environ(folder), **environ}
         reactor.spawnProcess(program, command[0], command, env=environ, path=str(folder))
         return program
 
@@ -58,6 +72,14 @@ class Program(ProcessProtocol):
     def python(cls, arguments: Sequence[str], folder: Path, **environ: str) -> "Program":
         """Start the Python of this test with ``arguments``."""
         return cls.start([sys.executable, "-P", *arguments], folder, **environ)
+
+    @classmethod
+    def forked(cls, arguments: Sequence[str], folder: Path, **environ: str) -> "Program":
+        """Do as the Python of this test would with ``arguments``, where the relay is imported already."""
+        program = cls()
+        environ = {**usual_environ(folder), **environ}
+        program.transport = ForkedTransport(program, arguments, folder, environ)
+        return program
 
     async def says(self, pattern: str) -> re.Match[str]:
         """Wait until its standard output has ``pattern``; return the match."""
@@ -100,7 +122,11 @@ class Program(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         ended = reason.value
-        self.status = 0 if isinstance(ended, ProcessDone) else (ended.exitCode or -(ended.signal or 0))
+        self.ended(0 if isinstance(ended, ProcessDone) else (ended.exitCode or -(ended.signal or 0)))
+
+    def ended(self, status: int) -> None:
+        """Take note of its end."""
+        self.status = status
         # Whatever is logged as an error fails the test.
         for warning in re.findall(rb".*\b\w+Warning: .*", self.out + self.err):
             if TWISTED.search(warning):
@@ -139,6 +165,82 @@ class Program(ProcessProtocol):
 
     def _told(self) -> str:
         return (self.out + b"\n--- standard error\n" + self.err).decode(errors="replace")[-8000:]
+
+
+@cache
+def starter() -> socket.socket:
+    """Start :mod:`tests.process.forked`, once; return where it is asked."""
+    ours, its = socket.socketpair()
+    command = [sys.executable, "-P", forked.__file__, str(its.fileno())]
+    usual, nothing = usual_environ(ROOT), subprocess.DEVNULL
+    running = subprocess.Popen(command, env=usual, pass_fds=[its.fileno()], stdin=nothing, stdout=nothing)
+    its.close()
+    atexit.register(running.wait, 10)
+    atexit.register(ours.close)
+    return ours
+
+
+class PipeReader(FileDescriptor):
+    """Reads a pipe; tells ``heard`` what comes and ``ended`` when nothing more will."""
+
+    def __init__(
+        self, descriptor: int, heard: Callable[[bytes], object], ended: Callable[[], object]
+    ) -> None:
+        super().__init__(reactor)
+        setNonBlocking(descriptor)
+        self._descriptor = descriptor
+        self._heard = heard
+        self._ended = ended
+        self.startReading()
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def doRead(self) -> object:
+        return readFromFD(self._descriptor, self._heard)
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        os.close(self._descriptor)
+        self._ended()
+
+
+class ForkedTransport:
+    """
+    What Twisted has for a process that it has started, for one that :func:`starter` has.
+
+    :ivar pid: its process id.
+    """
+
+    def __init__(
+        self, program: Program, arguments: Sequence[str], folder: Path, environ: Mapping[str, str]
+    ) -> None:
+        self._program = program
+        self._status = b""
+        self._open = 3
+        pipes = [os.pipe() for _ in range(3)]
+        request = {"arguments": arguments, "folder": str(folder.absolute()), "environ": environ}
+        socket.send_fds(starter(), [json.dumps(request).encode()], [write for _, write in pipes])
+        for _, write in pipes:
+            os.close(write)
+        (self.pid,) = forked.NUMBER.unpack(starter().recv(forked.NUMBER.size))
+        hearing = (program.outReceived, program.errReceived, self._status_received)
+        for (read, _), heard in zip(pipes, hearing, strict=True):
+            PipeReader(read, heard, self._pipe_ended)
+
+    def signalProcess(self, number: int) -> None:
+        """Send it a signal; raises ``ProcessExitedAlready``."""
+        if self._status:
+            raise ProcessExitedAlready
+        os.kill(self.pid, number)
+
+    def _status_received(self, octets: bytes) -> None:
+        self._status += octets
+
+    def _pipe_ended(self) -> None:
+        self._open -= 1
+        if self._open == 0:
+            self._program.ended(*forked.NUMBER.unpack(self._status))
 
 
 async def eventually(look: Callable[[], object], what: str = "it", *, patience: float = PATIENCE) -> object:

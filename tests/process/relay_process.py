@@ -46,6 +46,7 @@ class RelayProcess:
 
     :ivar life: the process; of the last life if it has ended.
     :ivar environ: what the next life has in its environment beside the usual.
+    :ivar is_imported: the next life is an interpreter of its own, for what a start shows, and not forked.
     :ivar smtp: the port of its listener.
     :ivar http: the URL of its health and metrics.
     """
@@ -55,6 +56,7 @@ class RelayProcess:
         self.smtp = 0
         self.http = ""
         self.environ: dict[str, str] = {}
+        self.is_imported = False
         self.folder = folder
         self.config = folder / "relay.yaml"
         self.config.write_text(config)
@@ -84,7 +86,10 @@ class RelayProcess:
         """Start a life, with options of :mod:`tests.process.wrapped_relay`; it need not become ready."""
         entry = ["tests.process.wrapped_relay", *wrapping, "--"] if wrapping else ["smtprelay"]
         command = ["-m", *entry, "run", "-c", str(self.config)]
-        self.life = Program.python(command, self.folder, **self.environ)
+        if self.is_imported or self.environ:
+            self.life = Program.python(command, self.folder, **self.environ)
+        else:
+            self.life = Program.forked(command, self.folder)
         return self.life
 
     async def start(self, *wrapping: str) -> "RelayProcess":
@@ -132,7 +137,7 @@ class RelayProcess:
     async def cli(self, *arguments: str) -> Any:
         """Run ``smtprelay ARGUMENTS -o json`` against it and return what it finds."""
         command = ["-m", "smtprelay", "-c", str(self.config), "-o", "json", *arguments]
-        program = Program.python(command, self.folder)
+        program = Program.forked(command, self.folder)
         status = await program.ends()
         if status:
             raise AssertionError(f"{arguments}: exit status {status}: {program.err.decode()}")
@@ -142,7 +147,7 @@ class RelayProcess:
         """
         Return what its API says at ``path`` over the control socket, as the command line would.
 
-        For what is asked again and again: a command costs half a second of the processor.
+        For what is asked again and again: a command costs more.
         """
         beside = (self.folder / "spool" / "control.sock", self.folder / "control.sock")
         socket = next((each for each in beside if each.exists()), beside[0])

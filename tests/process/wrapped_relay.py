@@ -9,6 +9,7 @@ N-th time; ``--freeze POINT:N`` makes it stand still there, until it is woken by
 ``--mime SECONDS`` has a folder's provider do MIME work first, for ever on a mail that says so; it may use
 so many seconds of the processor.
 ``--one-signal SECONDS`` makes it take signals for one that come so long after each other.
+``--linger SECONDS`` makes it wait less for a client to close what it has closed itself.
 The product knows nothing of them.
 """
 
@@ -32,6 +33,7 @@ from smtprelay.providers.acs.provider import Acs
 from smtprelay.providers.capture.provider import Capture
 from smtprelay.service import relay, reload, signals
 from smtprelay.service.workers import heartbeat
+from smtprelay.smtp import protocol
 from smtprelay.spool.engines.postgres import PostgresEngine
 from smtprelay.spool.engines.postgres_connection import PostgresConnection
 from smtprelay.spool.engines.sqlite import SqliteEngine
@@ -179,6 +181,7 @@ def wrapped(argv: list[str]) -> int:
     parser.add_argument("--stuck", action="store_true")
     parser.add_argument("--mime", type=float)
     parser.add_argument("--one-signal", type=float)
+    parser.add_argument("--linger", type=float)
     parser.add_argument("command", nargs="+")
     options = parser.parse_args(argv)
     if options.probe_after is not None:
@@ -191,6 +194,8 @@ def wrapped(argv: list[str]) -> int:
         wrap_capture(options.mime)
     if options.one_signal is not None:
         signals._ONE = options.one_signal
+    if options.linger is not None:
+        protocol.LINGER = options.linger
     if options.stuck:
         Acs.deliver = never
     if options.die or options.freeze:

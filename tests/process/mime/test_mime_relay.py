@@ -74,5 +74,5 @@ class HostileMailTests(Stage, TestCase):
         worker = relay.worker()
         relay.life.signal(signal.SIGTERM)
         await relay.life.says('"event":"relay.stop"')
-        await relay.stop()
+        self.assertEqual(await relay.life.insist(), 128 + signal.SIGTERM)
         await eventually(lambda: not lives(worker), "the end of the worker")

@@ -124,7 +124,7 @@ class HangupTests(HangupCase, TestCase):
 
     def twistd(self, relay: RelayProcess, *options: str) -> Program:
         arguments = ["-c", TWISTD, *options, "smtprelay", "-c", str(relay.config)]
-        return Program.python(arguments, self.folder)
+        return Program.forked(arguments, self.folder)
 
     def end(self, pid: int) -> None:
         if (self.folder / "pid").exists():

@@ -89,7 +89,7 @@ class SecondSignalTests(ShutdownCase, TestCase):
         """``twistd -n smtprelay`` does the same."""
         relay = self.ending(RelayProcess.of(self.folder, CAPTURE))
         arguments = ["-c", TWISTD, "-n", "smtprelay", "-c", str(relay.config)]
-        await relay.ready(self.ending_program(Program.python(arguments, self.folder)))
+        await relay.ready(self.ending_program(Program.forked(arguments, self.folder)))
         talk = await relay.greet()
         for command in ("MAIL FROM:<a@b.test>", "RCPT TO:<user@example.com>", "DATA"):
             await talk.say(command)

@@ -51,10 +51,13 @@ class StartCase(Stage):
         relay.config.write_text(text.replace('"tcp:0:interface=127.0.0.1"', f'"{endpoint}"{more}'))
         return relay
 
+    def by_twistd(self, relay: RelayProcess) -> list[str]:
+        """Return the arguments of Python for ``twistd -n smtprelay`` with the configuration of ``relay``."""
+        return ["-c", TWISTD, "-n", "smtprelay", "-c", str(relay.config)]
+
     def twistd(self, relay: RelayProcess) -> Program:
-        """Start ``twistd -n smtprelay`` with the configuration of ``relay``."""
-        arguments = ["-c", TWISTD, "-n", "smtprelay", "-c", str(relay.config)]
-        return self.ending_program(Program.python(arguments, self.folder))
+        """Start it."""
+        return self.ending_program(Program.forked(self.by_twistd(relay), self.folder))
 
     async def refused(self, program: Program) -> tuple[int, str]:
         """Return exit status and standard error of what must end by itself, without a traceback."""
@@ -138,7 +141,7 @@ class RefusalTests(StartCase, TestCase):
             twistd = f"{TWISTD.replace('run()', '')} sys.argv[1:] = {arguments['twistd']!r}; run()"
             for code in (run, twistd):
                 command = ["-c", f"{broken} {code}"]
-                program = self.ending_program(Program.python(command, self.folder, TMPDIR=str(self.folder)))
+                program = self.ending_program(Program.forked(command, self.folder, TMPDIR=str(self.folder)))
                 status, told = await program.ends(), program.err.decode()
                 self.assertEqual((status, told.count("\n")), (70, 1), told)
                 place = re.search(r"ZeroDivisionError.* the traceback in (.+)\n", told)[1]
@@ -280,12 +283,15 @@ class EndTests(StartCase, TestCase):
 
     async def test_run(self) -> None:
         """``smtprelay run`` ends in order at SIGTERM, with 0."""
-        self.assertEqual(await self.check_end(await self.relay().start()), 0)
+        relay = self.relay()
+        relay.is_imported = True
+        self.assertEqual(await self.check_end(await relay.start()), 0)
 
     async def test_twistd(self) -> None:
         """``twistd -n smtprelay`` does the same, and then ends, as twistd does, by the signal that it got."""
         relay = self.relay()
-        status = await self.check_end(await relay.ready(self.twistd(relay)))
+        twistd = self.ending_program(Program.python(self.by_twistd(relay), self.folder))
+        status = await self.check_end(await relay.ready(twistd))
         self.assertEqual(status, -signal.SIGTERM)
 
     async def test_a_delivery_under_way(self) -> None:

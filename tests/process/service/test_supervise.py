@@ -256,7 +256,7 @@ class EndpointTests(SuperviseCase, TestCase):
         """``twistd`` runs the workers as well, and ends as it always does."""
         relay = self.relay()
         arguments = ["-c", TWISTD, "-n", "smtprelay", "-c", str(relay.config)]
-        await relay.ready(Program.python(arguments, self.folder))
+        await relay.ready(Program.forked(arguments, self.folder))
         self.assertIn("250 2.0.0", await relay.send(message("one"), "user@example.com"))
         pid = await relay.pid()
         self.assertEqual(await relay.stop(), -signal.SIGTERM)

@@ -10,7 +10,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,7 @@ class ClosingCase(Stage):
     listener = ""
     more = ""
     sizes = SIZES
+    wrapping: Sequence[str] = ()
 
     async def begun(self) -> RelayProcess:
         certificate = make_certificate(self.folder)
@@ -97,7 +98,7 @@ class ClosingCase(Stage):
         listener = self.listener.format(tls=tls)
         relay = self.ending(RelayProcess.of(self.folder, CAPTURE, listener=listener))
         relay.config.write_text(relay.config.read_text() + self.more)
-        return await relay.start()
+        return await relay.start(*self.wrapping)
 
     def connected(self, relay: RelayProcess) -> socket.socket:
         return socket.create_connection(("127.0.0.1", relay.smtp), timeout=PATIENCE)
@@ -248,6 +249,7 @@ class SynchronousTests(ClosingCase, TestCase):
 
 class ImplicitTlsTests(ClosingCase, TestCase):
     listener = ", tls: {{mode: implicit, {tls}}}"
+    wrapping = ("--linger", "0.5")
 
     def connected(self, relay: RelayProcess) -> socket.socket:
         plain = super().connected(relay)

@@ -29,7 +29,7 @@ class MoveTests(Stage, TestCase):
     async def command(self, relay: RelayProcess, *arguments: str, allowed: tuple[int, ...] = (0,)) -> str:
         """Run ``smtprelay ARGUMENTS`` for ``relay``; return what it prints."""
         command = ["-m", "smtprelay", "-c", str(relay.config), *arguments]
-        program = self.ending_program(Program.python(command, relay.folder))
+        program = self.ending_program(Program.forked(command, relay.folder))
         self.assertIn(await program.ends(), allowed, program.err.decode())
         return program.out.decode()
 
@@ -140,7 +140,7 @@ class TroubleTests(Stage, TestCase):
     async def killed(self, sign: Callable[[], object], *arguments: str) -> None:
         """Start ``smtprelay ARGUMENTS`` and kill it when there is a sign that it has begun."""
         command = ["-m", "smtprelay", "-c", str(self.relay.config), *arguments]
-        program = self.ending_program(Program.python(command, self.folder))
+        program = self.ending_program(Program.forked(command, self.folder))
         await eventually(lambda: program.status is not None or sign(), "a beginning")
         self.assertEqual(-9, await program.stop(signal.SIGKILL), program.err.decode())
 

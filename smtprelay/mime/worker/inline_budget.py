@@ -49,13 +49,8 @@ def _is_text(octets: bytes) -> bool:
         and _marks(octets, end) <= SMALL_MARKS
         and octets.isascii()
         and b"\x1b" not in octets
-        and (_says_nothing(octets[:end].lower()) or is_plain(block(octets)))
+        and is_plain(block(octets))
     )
-
-
-def _says_nothing(header: bytes) -> bool:
-    """Tell whether a header, in lower case, leaves the content what it is by default: a text in ASCII."""
-    return b"content-" not in header and b"=?" not in header
 
 
 def _marks(octets: bytes, end: int) -> int:

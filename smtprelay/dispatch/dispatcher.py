@@ -54,6 +54,8 @@ class Dispatcher:
         self._reroutes = RerouteRunner(context)
         self.given_up = False
         self._claiming = False
+        #: Providers that an earlier configuration had; what was claimed for one meanwhile is given back.
+        self._removed: set[str] = set()
         self._under_way: dict[Deferred[None], Claim] = {}
         #: What else is under way; a probe by its lane, so that there is one at a time.
         self._tasks: dict[Deferred[Any] | tuple[str, str], Deferred[Any]] = {}
@@ -85,6 +87,7 @@ class Dispatcher:
 
         :param context: with the same spool and clock.
         """
+        self._removed = {*self._removed, *self._context.providers} - context.providers.keys()
         self._context, self._notices = context, notices
         self._reroutes.use(context)
         self.lanes_changed()
@@ -94,8 +97,8 @@ class Dispatcher:
         if not claims:
             self._wake()
         for claim in claims:
-            if not self._claiming:
-                self._watch("settle", self._spool.settle(claim, returned(claim, self._clock.seconds())))
+            if not self._claiming or claim.delivery.provider in self._removed:
+                self._watch("settle", self._give_back(claim))
                 continue
             running = Deferred.fromCoroutine(self._attempt(claim))
             self._under_way[running] = claim
@@ -195,6 +198,11 @@ class Dispatcher:
                 "attempt.crashed", attempt=claim.attempt, exc=trace, **delivery_events.about(claim.delivery)
             )
         self._wake()
+
+    async def _give_back(self, claim: Claim) -> None:
+        await self._spool.settle(claim, returned(claim, self._clock.seconds()))
+        if self._claiming:
+            self.lanes_changed()
 
     async def _release_slot(self, claim: Claim) -> None:
         """Let others have the slot: the provider has the body, and only its answer is outstanding."""

@@ -1,5 +1,6 @@
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from smtprelay.model.attempt import Block
@@ -253,6 +254,18 @@ class AskingTests(DispatcherTestCase):
         self.assertNoResult(stopped)
         self.asked[0].callback(None)
         self.successResultOf(stopped)
+        self.assertEqual((self.one.sent, self.staged.summary(message).state), ([], "queued"))
+
+    def test_what_is_claimed_while_its_provider_is_removed_is_given_back(self) -> None:
+        """It waits for the provider, or for another one, and is not held: nobody has to release it."""
+        self.staged.spool.listen(lambda _: None)
+        done(self.staged.spool.block(Block(provider="one", until=MORNING + 9, reason="x")))
+        message = self.staged.accept()
+        done(self.staged.spool.block(Block(provider="one")))
+        dispatcher = self.staged.dispatcher
+        dispatcher.take(())
+        dispatcher.use(evolve(dispatcher._context, providers={}), dispatcher._notices)
+        self.asked[0].callback(None)
         self.assertEqual((self.one.sent, self.staged.summary(message).state), ([], "queued"))
 
 

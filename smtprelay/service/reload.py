@@ -5,6 +5,7 @@ A session takes the new rules with its next transaction. A transaction or an att
 the configuration that it began with, whose connections are closed when nothing uses them any more.
 """
 
+import gc
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -132,6 +133,9 @@ class Reloader:
 
     def _left(self, _: object, leaving: Deferred[Any]) -> None:
         self._leaving.discard(leaving)
+        # A relay lets the collector run rarely, and what follows from a configuration has cycles: a few
+        # milliseconds, since what was there before the first mail is not looked at.
+        gc.collect()
 
     async def _show(self, running: RunningConfig) -> None:
         operations = evolve(

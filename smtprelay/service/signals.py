@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable
 from functools import partial
+from threading import Lock
 from typing import Any, Final
 
 _BOTH: Final = (signal.SIGTERM, signal.SIGINT)
@@ -72,9 +73,13 @@ def after_first(reactor: Any, do: Callable[[int, float], object]) -> None:
             if callable(stop):
                 signal.signal(number, partial(first, stop))
 
+    # The next signal may interrupt this before it is armed.
+    once = Lock()
+
     def first(stop: Callable[[int, Any], object], number: int, frame: Any) -> None:
-        arm()
-        stop(number, frame)
+        if once.acquire(blocking=False):
+            arm()
+            stop(number, frame)
 
     reactor.callWhenRunning(watch)
     reactor.addSystemEventTrigger("before", "shutdown", arm)

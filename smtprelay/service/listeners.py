@@ -108,7 +108,8 @@ class Listeners:
         Do what ``setups`` say from now on; all of them are open.
 
         Sessions take the new rules with their next transaction, and the rest when they begin. Listeners that
-        are not among them are closed, their sessions go on; fires when they are closed.
+        are not among them are closed, and their sessions end with 421 when they receive no message; fires
+        when they are closed.
         """
         self._setups = {_place(setup): setup for setup in setups}
         for place, setup in self._setups.items():
@@ -118,6 +119,8 @@ class Listeners:
             current.factory.settings = setup.settings
         closed = [self._open.pop(place) for place in self._open.keys() - self._setups.keys()]
         self._leaving += [each.factory for each in closed]
+        for each in closed:
+            each.factory.turn_away()
         return DeferredList([maybeDeferred(each.port.stopListening) for each in closed], consumeErrors=True)
 
     async def _listen(self, setup: ListenerSetup) -> _Open:

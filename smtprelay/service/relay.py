@@ -111,7 +111,7 @@ class Relay(Service):
         self._listeners = Listeners(reactor, self._events, self._refusals, inherited)
         self._ports = Ports(reactor)
         self._threads = Threads(reactor)
-        self._reloading = None if load is None else FileReloading(load, self._threads, self._events)
+        self._reloading = None if load is None else FileReloading(load, self._threads, self._events, reactor)
         self._mime = ProcessMimeWorker(reactor, self._events)
         self._every = partial(every, reactor, self._events)
         self._dispatcher: Dispatcher | None = None

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from attrs import asdict, define, evolve, field
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredLock
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -199,11 +200,14 @@ class FileReloading:
 
     :param load: returns it; raises :class:`ConfigError`. It is called on a thread.
     :ivar target: ``None`` until the relay is ready.
+    :ivar rejected: why the last one failed, and when, seconds since the epoch.
     """
 
     _load: Callable[[], Config]
     _threads: Threads
     _events: Events
+    _clock: IReactorTime
+    rejected: tuple[str, float] | None = field(default=None, init=False)
     target: ReloadTarget | None = field(default=None, init=False)
     #: What was read last is used last.
     _lock: DeferredLock = field(factory=DeferredLock, init=False)
@@ -223,6 +227,7 @@ class FileReloading:
             raise self._failed(who, *map(str, errors)) from error
         except ReloadFailed as failed:
             raise self._failed(who, str(failed), later=failed.later) from failed
+        self.rejected = None
         texts = [change["text"] for change in done.changes]
         self._events("config.reloaded", who=who, changes="; ".join(texts) or "nothing has changed")
         if done.restart:
@@ -238,6 +243,8 @@ class FileReloading:
     def _failed(self, who: str, *reasons: str, later: bool = False) -> ReloadFailed:
         self._events("config.rejected", who=who, reason="; ".join(reasons))
         more = f" ({len(reasons) - 1} more: smtprelay config check shows all)" if reasons[1:] else ""
+        if not later:
+            self.rejected = f"{reasons[0]}{more}", self._clock.seconds()
         return ReloadFailed(f"{reasons[0]}{more}", later=later)
 
 

@@ -92,12 +92,18 @@ def _with_cookie(request: ApiRequest, value: str, age: int) -> ApiResponse:
 async def _status(sources: Sources, request: ApiRequest) -> ApiResponse:
     checks = dict(await sources.relay.readiness())
     state = await sources.of_spool(sources.clock.seconds() - DAY)
+    reloading = sources.operations.reloading
     return json_answer(
         {
             "version": VERSION,
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
-            "attention": attention(state.stats, sources.relay.log_trouble(), state.silent),
+            "attention": attention(
+                state.stats,
+                sources.relay.log_trouble(),
+                state.silent,
+                None if reloading is None else reloading.rejected,
+            ),
             "stats": None if sources.spool is None else plain(state.stats),
             "nodes": plain(state.nodes),
             "refused": state.refused,

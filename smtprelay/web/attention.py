@@ -11,20 +11,27 @@ from smtprelay.telemetry.log_writer import LogTrouble
 
 
 def attention(
-    stats: QueueStats | None, log: LogTrouble | None = None, silent: str = ""
+    stats: QueueStats | None,
+    log: LogTrouble | None = None,
+    silent: str = "",
+    rejected: tuple[str, float] | None = None,
 ) -> list[Mapping[str, Any]]:
     """
     Return what an operator has to look at, each with a sentence.
 
-    ``about`` is a provider with its lane, a delivery, the spool, or the log. ``since`` is when it began and
-    ``until`` when it is tried again, seconds since the epoch or ``None``.
+    ``about`` is a provider with its lane, a delivery, the spool, the configuration, or the log. ``since`` is
+    when it began and ``until`` when it is tried again, seconds since the epoch or ``None``.
 
     :param log: why the log cannot be written, if it cannot.
     :param silent: why the spool does not answer, if it does not.
+    :param rejected: why the configuration could not be reloaded, and since when.
     """
     lines: list[Mapping[str, Any]] = []
     if log is not None:
         lines.append(_line("log", "log", f"the log cannot be written: {log.reason}", since=log.since))
+    if rejected is not None:
+        text = f"the configuration has changed and cannot be used: {rejected[0]}"
+        lines.append(_line("configuration", "configuration", text, since=rejected[1]))
     if silent:
         lines.append(_line("spool", "spool", f"the spool does not answer: {silent}"))
     if stats is None:

@@ -83,7 +83,13 @@ class Reloaded:
 
 
 class Reloading(Protocol):
-    """What reads the configuration again: a relay, or the supervisor of its workers."""
+    """
+    What reads the configuration again: a relay, or the supervisor of its workers.
+
+    :ivar rejected: why the last time failed, and when, seconds since the epoch; ``None`` if it did not.
+    """
+
+    rejected: tuple[str, float] | None
 
     async def reload(self, who: str) -> Reloaded:
         """

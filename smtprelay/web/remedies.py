@@ -96,7 +96,8 @@ _DEVICE: Final = "no setting helps: the client must follow RFC 5321"
 _PASSES: Final = "temporary: the client tries again"
 _REST: Final = "or have the client send the rest in another transaction, as most do"
 _DEFAULT: Final = "if allow_from is not set it is [127.0.0.0/8, ::1]: include these, too"
-_LOG_IN: Final = f"have the client log in: that is safer than a network; {_DEFAULT}"
+_BETTER: Final = "have the client log in: that is safer than a network"
+_LOG_IN: Final = f"{_BETTER}; {_DEFAULT}"
 _HASH: Final = "the output of `smtprelay hash-password`"
 _ALLOW: Final = "listeners[{listener}].allow_from: add {network}"
 _ADD_USER: Final = f"users: add {{{{name: {{user}}, password_hash: {_HASH}}}}}"
@@ -108,7 +109,10 @@ _FIX: Final = "listeners[{listener}].bare_newlines: set fix"
 REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "network": (_ALLOW, f"or let it log in: that takes users, and tls or auth.allow_plaintext; {_DEFAULT}"),
     "auth-required": (_ALLOW, _LOG_IN),
-    "auth-always": (f"listeners[{{listener}}].auth.required: set false; {_ALLOW}", _LOG_IN),
+    "auth-always": (
+        "listeners[{listener}].auth.required: set false",
+        _BETTER,
+    ),
     "auth-network": (
         _ALLOW,
         f"or add the user: a checker of the type any is for allow_from alone; {_DEFAULT}",

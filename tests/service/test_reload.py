@@ -149,13 +149,17 @@ class ReloadTests(TestCase):
         await self.arrived(0, 1)
 
     async def test_listeners(self) -> None:
-        """One that is new accepts mail; one that is gone does not, but its sessions go on."""
+        """One that is new accepts mail; one that is gone does not, its sessions end behind a message."""
         await self.begin()
         talk = await self.talk()
+        await talk.say("MAIL FROM:<a@example.com>")
+        await talk.say("RCPT TO:<b@example.com>")
+        await talk.say("DATA")
         await self.reload(("name: lan", "name: wan"), ("{lan}", "{new}"))
         self.assertEqual(list(self.relay.addresses), ["wan", "control"])
         await self.assertFailure(Deferred.fromCoroutine(Conversation.open(self.ports["lan"])), Refused)
-        await talk.mail(MAIL, "a@example.com")
+        talk.write(MAIL + b".\r\n")
+        self.assertEqual([(await talk.reply())[:3], (await talk.reply())[:3]], ["250", "421"])
         await (await self.talk("new")).mail(MAIL, "b@example.com")
         await self.arrived(0, 2)
         self.assertEqual([len(self.relay.listeners()), self.relay.listeners()[0]["name"]], [1, "wan"])

@@ -12,6 +12,7 @@ class FakeReloading:
     """Keeps who asked; ``failure`` is why it cannot."""
 
     failure = ""
+    rejected: tuple[str, float] | None = None
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -35,6 +36,15 @@ class ReloadRouteTests(SynchronousTestCase):
         reloading.failure = "relay.yaml:1:1: wrong"
         answer = fixture.post(PATH, {})
         self.assertEqual((answer.status, answer.json), (422, {"error": "relay.yaml:1:1: wrong"}))
+
+    def test_a_rejected_one(self) -> None:
+        """The status shows it: who sent SIGHUP reads no answer."""
+        reloading = FakeReloading()
+        fixture = Fixture(reloading=reloading)
+        reloading.rejected = ("relay.yaml:1:1: wrong", 1000.0)
+        found = [line for line in fixture.get("/api/v1/status").json["attention"] if line["since"] == 1000.0]
+        text = "the configuration has changed and cannot be used: relay.yaml:1:1: wrong"
+        self.assertEqual([(line["kind"], line["text"]) for line in found], [("configuration", text)])
 
     def test_without_a_file(self) -> None:
         """A relay whose configuration comes from a program has no such path."""

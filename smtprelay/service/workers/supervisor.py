@@ -103,7 +103,7 @@ class Supervisor(Service):
         shared = self.config.spool is not None or self.config.workers == 1
         self._proxy = ApiProxy(reactor, self._workers, shared)
         self._sites = Sites(self._ports, self._threads.login)
-        self._reloading = FileReloading(self._load, self._threads, self._events)
+        self._reloading = FileReloading(self._load, self._threads, self._events, reactor)
         self._monitor: Monitor | None = None
         self._clocks: list[LoopingCall] = []
         self._stopping: Deferred[None] | None = None

@@ -125,7 +125,7 @@ class RenewedTests(SynchronousTestCase):
         self.assertEqual(error.outcome, DeferredOutcome("no answer"))
 
     def test_hangs(self) -> None:
-        """One that hangs is waited for no longer than a request; it stays the only one, and may still come."""
+        """One that hangs is waited for as long as a request; it stays the only one, and may still come."""
         asked = self.ask()
         self.clock.advance(30)
         self.assertEqual(self.failureResultOf(asked, NotSent).value.outcome.why, "no credentials within 30 s")

@@ -6,7 +6,7 @@ enough, and made while it is sent. The MIME worker does what more than a glance 
 """
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -21,7 +21,7 @@ from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import Deferred, Failed, Outcome, Results
-from smtprelay.model.route import Limits
+from smtprelay.model.route import Limits, Window
 from smtprelay.model.shape import Shape, ShapeCounter, shape_of
 
 #: A mail up to this size is held while it is sent; the spool gives it in one piece.
@@ -202,6 +202,10 @@ class OutgoingProvider:
     async def probe(self, lane: str) -> Outcome | None:
         """Have the provider try."""
         return await self._provider.probe(lane)
+
+    async def rate(self) -> Sequence[Window] | None:
+        """Ask the provider."""
+        return await self._provider.rate()
 
     async def close(self) -> None:
         """Close the provider."""

@@ -53,7 +53,7 @@ class Renewed(CredentialSource[T]):
 
     :param obtain: called in a thread, one call at a time. It raises ``ValueError`` or ``OSError``, with a
         sentence for people, if there is none or it is refused, and :class:`NoAnswerError` if that is not
-        known.
+        known. Any other error is taken for the first.
     :param clock: its seconds are those since the epoch.
     :param patience: seconds that a request waits for it.
     """
@@ -154,9 +154,9 @@ class Renewed(CredentialSource[T]):
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value
-        if isinstance(error, ValueError | OSError):
-            error = NoCredentialsError(str(error))
-        self._events("credential.failed", provider=self._provider, reason=str(error) or type(error).__name__)
+        if not isinstance(error, NoAnswerError):
+            error = NoCredentialsError(str(error) or type(error).__name__)
+        self._events("credential.failed", provider=self._provider, reason=str(error))
         delay = min(_LAST_RETRY, _FIRST_RETRY * 2.0**self._failures) * (1 + self._chance()) / 2
         self._failures = min(self._failures + 1, 10)
         # Without one, mail and probes ask for it.

@@ -111,9 +111,13 @@ class RenewedTests(SynchronousTestCase):
 
     def test_none_at_first(self) -> None:
         """Without a first one each that asks tries anew, and nothing else does."""
-        for expected in ("no such profile", "permission denied"):
+        for error, expected in (
+            (OSError("permission denied"), "permission denied"),
+            (RuntimeError("unforeseen"), "unforeseen"),
+            (KeyError(), "KeyError"),
+        ):
             asked = self.ask()
-            self.threads[-1].errback(OSError(expected))
+            self.threads[-1].errback(error)
             self.assertEqual(self.failureResultOf(asked, NoCredentialsError).value.outcome, Blocked(expected))
             self.assertEqual(self.clock.getDelayedCalls(), [])
 

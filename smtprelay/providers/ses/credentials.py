@@ -13,6 +13,7 @@ import botocore.session
 from attrs import field, frozen
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NotConnected
+from botocore.parsers import ResponseParserError
 
 from smtprelay.providers.http.client import NotSent
 from smtprelay.providers.renewed import Credential
@@ -64,7 +65,7 @@ def access_of(source: AwsSource) -> Credential[AwsAccess]:
     """
     try:
         return _access_of(source)
-    except (HTTPClientError, NotConnected) as error:
+    except (HTTPClientError, NotConnected, ResponseParserError) as error:
         raise NotSent(f"no AWS credentials: {_words(error)}") from error
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

@@ -70,12 +70,13 @@ class SesDrops:
 
 @frozen
 class SesMail:
-    """A mail that was accepted."""
+    """A mail that was accepted, at ``time``."""
 
     id: str
     api: str
     sender: str
     recipients: Sequence[str]
+    time: float
     raw: bytes = field(repr=False)
     options: Mapping[str, Any] = field(factory=dict)
 
@@ -190,7 +191,7 @@ class FakeSes(Resource):
             raise SesRefuses(400, "BadRequestException", "Data is no base64") from None
         _check_header(raw)
         number = len(self.mails) + 1
-        return SesMail(f"0102{number:012x}-000000", api, sender, tuple(recipients), raw, options)
+        return SesMail(f"0102{number:012x}-000000", api, sender, tuple(recipients), self._clock.seconds(), raw, options)
 
     def _authenticated(self, request: Request, body: bytes) -> str:
         """Return the access key of a request that is signed as Amazon documents."""

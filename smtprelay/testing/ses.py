@@ -191,7 +191,9 @@ class FakeSes(Resource):
             raise SesRefuses(400, "BadRequestException", "Data is no base64") from None
         _check_header(raw)
         number = len(self.mails) + 1
-        return SesMail(f"0102{number:012x}-000000", api, sender, tuple(recipients), self._clock.seconds(), raw, options)
+        return SesMail(
+            f"0102{number:012x}-000000", api, sender, tuple(recipients), self._clock.seconds(), raw, options
+        )
 
     def _authenticated(self, request: Request, body: bytes) -> str:
         """Return the access key of a request that is signed as Amazon documents."""

@@ -79,7 +79,9 @@ class Ses(ProviderDefaults):
     ) -> None:
         self.name = caller.name
         self.limits = evolve(limits, request=min(limits.request or version.most, version.most))
-        self.next_hop = NextHop(commands=() if keep_commands else ("x-ses-",), once=tuple(_ONCE.split()))
+        # It knows no SMTPUTF8, so header fields are ASCII.
+        commands = () if keep_commands else ("x-ses-",)
+        self.next_hop = NextHop(raw_fields=False, commands=commands, once=tuple(_ONCE.split()))
         self._caller = caller
         self._renewed = renewed
         self._version = version

@@ -74,6 +74,12 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual(b"X-SES-" in raw, expected)
             self.assertEqual(raw.count(b"Subject:"), 1)
 
+    def test_fields_that_are_not_ascii(self) -> None:
+        """SES knows no SMTPUTF8: a name in UTF-8 is encoded."""
+        ses = JoinedSes()
+        ses.deliver(body="Reply-To: Jürgen <j@example.com>\r\n".encode() + MAIL)
+        self.assertIn(b"Reply-To: =?utf-8?", ses.fake.mails[0].raw)
+
     def test_null_sender(self) -> None:
         """A bounce has no sender in the request: SES takes the address in From."""
         ses = JoinedSes()
@@ -100,6 +106,9 @@ class RequestTests(SynchronousTestCase):
         self.assertGreater(most, len(MAIL) * 4 / 3 + 10_000)
         measured = ses.result(ses.provider.measure(delivery(BOB).envelope, BodyInPieces(MAIL * 100_000)))
         self.assertGreater(measured, len(MAIL) * 100_000 * 4 / 3)
+        eight_bit = MAIL + "äöü".encode() * 20_000
+        measured = ses.result(ses.provider.measure(delivery(BOB).envelope, BodyInPieces(eight_bit)))
+        self.assertGreater(measured, len(eight_bit) * 1.6)
         limits = [JoinedSes(api=api).provider.limits for api in ("v2", "v1")]
         self.assertEqual([each.request for each in limits], [40_000_000, 10_000_000])
         self.assertEqual({each.recipients for each in limits}, {50})

@@ -7,8 +7,10 @@ thread. Importing this module loads botocore.
 
 import os
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
+import botocore.loaders
 import botocore.session
 from attrs import field, frozen
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
@@ -78,6 +80,7 @@ def access_of(source: AwsSource) -> Credential[AwsAccess]:
 
 def _access_of(source: AwsSource) -> Credential[AwsAccess]:
     session = botocore.session.Session()
+    session.register_component("data_loader", _loader())
     # Other SDKs read AWS_REGION; botocore does not.
     region = source.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
     if not region:
@@ -93,6 +96,12 @@ def _access_of(source: AwsSource) -> Credential[AwsAccess]:
         keys, expires, method = _role_keys(session, keys, source)
     client = _client(session, source.service, keys, source.endpoint)
     return Credential(AwsAccess(keys, region, client.meta.endpoint_url.rstrip("/")), expires, method)
+
+
+@cache
+def _loader() -> Any:
+    """Return what reads botocore's models, which are large and never change: once is enough."""
+    return botocore.loaders.create_loader()
 
 
 def _role_keys(session: Any, keys: Any, source: AwsSource) -> tuple[Any, float, str]:

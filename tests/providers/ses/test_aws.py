@@ -21,7 +21,9 @@ from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.http.client import NotSent
 from smtprelay.providers.registry import BUILT_IN
 from smtprelay.providers.ses.credentials import AwsSource, access_of
+from smtprelay.providers.ses.credentials import _loader as botocore_loader
 from smtprelay.providers.ses.kind import RoleSettings
+from smtprelay.testing.memory_http import MemoryHttp
 from smtprelay.testing.mime import InlineMimeWorker
 from smtprelay.testing.provider_contract import delivery
 from smtprelay.testing.ses import FakeSes, SesRefuses
@@ -238,6 +240,29 @@ class ChainTests(TestCase):
         self.assertEqual((found.value.keys.access_key, found.value.region), ("P", "eu-north-1"))
         error = await self.assertFailure(self.access({"AWS_PROFILE": "nobody"}), ValueError)
         self.assertEqual(str(error), "no AWS credentials: The config profile (nobody) could not be found")
+
+    def test_authorities(self) -> None:
+        """``AWS_CA_BUNDLE`` names authorities to trust, unless the configuration does."""
+        kind, given = BUILT_IN["ses"], []
+        context = MemoryHttp(Resource()).context(open_http=lambda *_, ca, **__: given.append(ca))
+        for variables, settings in (
+            ({}, {}),
+            ({"AWS_CA_BUNDLE": "/bundle.pem"}, {}),
+            ({"AWS_CA_BUNDLE": "/bundle.pem"}, {"ca": "/ours.pem"}),
+        ):
+            with environment(variables):
+                kind.build("ses", kind.settings(type="ses", **settings), context)
+        self.assertEqual(given, ["", "/bundle.pem", "/ours.pem"])
+
+    async def test_models_are_read_once(self) -> None:
+        """What botocore reads of its own large files is kept: a renewal parses none, on whatever thread."""
+        keys = {"AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "S"}
+        loaders = []
+        for _ in range(2):
+            await self.access(keys, region=REGION)
+            loaders.append(botocore_loader())
+        self.assertIs(*loaders)
+        self.assertTrue([name for name in loaders[0]._cache if "sesv2" in str(name)])
 
     async def test_missing(self) -> None:
         """Without a region, or without credentials, it says what to do."""

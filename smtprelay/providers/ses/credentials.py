@@ -19,6 +19,7 @@ from botocore.parsers import ResponseParserError
 
 from smtprelay.providers.http.client import NotSent
 from smtprelay.providers.renewed import Credential
+from smtprelay.providers.ses.errors import repeatable
 
 #: What STS says of itself, or of the identity provider, and not of us.
 _LATER: Final = frozenset(
@@ -134,4 +135,4 @@ def _expiry(found: Any) -> float | None:
 
 
 def _words(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(repeatable(str(error)).split())

@@ -70,6 +70,8 @@ UNVERIFIED: Final = ErrorTable(meanings={})
 #: Keys that have replaced others may be unknown to SES for some seconds.
 YOUNG: Final = ErrorTable(meanings={})
 
+#: Maximum length of a message in a reason.
+_REPEATED: Final = 500
 _ABOUT_QUOTA: Final = re.compile(r"daily message quota|quota exceeded", re.IGNORECASE)
 _ABOUT_IDENTITY: Final = re.compile(r"not verified|not authority to send", re.IGNORECASE)
 _ABOUT_ADDRESS: Final = re.compile(r"address|domain|recipient|destination|local part", re.IGNORECASE)
@@ -112,4 +114,13 @@ def error_of(header: str, body: bytes) -> SesError:
     code = header or fields.get("__type") or fields.get("code") or member(body, "Code")
     message = fields.get("message") or fields.get("Message") or member(body, "Message")
     name = str(code).partition(":")[0].rpartition("#")[2]
-    return SesError(name.removesuffix("Exception"), str(message))
+    return SesError(name.removesuffix("Exception"), repeatable(str(message)))
+
+
+def repeatable(message: str) -> str:
+    """
+    Return what may be repeated of a message of AWS.
+
+    About a wrong signature it repeats our request, which has the session token.
+    """
+    return message.partition("The Canonical String")[0].strip()[:_REPEATED]

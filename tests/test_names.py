@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PLAIN = """
     accept access acs actions additions address admin admission after agent aggregate and
     anonymous answer answered any api app applied arrival arriving attachment attention auth
-    avatar away babbles base batch begun body bounds broken bucket budget buffer build bulk busy
+    avatar away aws babbles base batch begun body bounds broken bucket budget buffer build bulk busy
     by call certificate chain change channel charset child chunk clear cli clock cloud codecs
     codes collector command complaint complex conditions config connecting connection
     consistency contact container content context controls convertible cookies corrections
@@ -30,7 +30,7 @@ PLAIN = """
     finding finish first fit foreign format found frame from garbled gathered group handshake
     hangs hash head health healthcheck heartbeat histogram hop http i id import in incoming
     index inherited init inline input interfaces interpolate invalid iso item iteration json
-    kept keys known labels later level lifeline limit line literal load locate location lock log
+    kept keys known labels later level list lifeline limit line literal load locate location lock log
     logging lost maildir main maintenance mapped mark markup match memory merge metrics mime
     missing misspelt model monitor multipart named nameless net network new next no not
     resources setup
@@ -41,7 +41,7 @@ PLAIN = """
     reachability reactor reads realm receive recorded recover recovered reference refusal relay
     remedies remedy remote render replies reply report request reserve resources response rights
     role row run runner sasl scalar scan scanner schedule schema script search secret security
-    selection send sent series service setting settlement setup signal signature silence sink
+    selection send sent series service ses setting settlement setup signal signature silence sink
     site size smarthost smtp smtprelay sockets source space split sqlite start state stats
     status step stop stopped stored streaming structure stuffer sum summary suspension systemd
     table tar targets task tcp telemetry testing text the thread throttle time timeout tls to

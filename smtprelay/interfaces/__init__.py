@@ -19,7 +19,7 @@ from smtprelay.model.outcome import Outcome, Results
 from smtprelay.model.queue import Edit
 from smtprelay.model.queue_admin import Prepared
 from smtprelay.model.refusal import RefusalFilter, RefusalRow
-from smtprelay.model.route import Limits
+from smtprelay.model.route import Limits, Window
 from smtprelay.model.shape import Shape
 
 T = TypeVar("T")
@@ -220,6 +220,13 @@ class Provider(Protocol):
         Try whether a blocked lane works again, without sending mail.
 
         ``Delivered``: it works. ``Blocked`` or ``Deferred``: it does not yet. ``None``: only a mail can tell.
+        """
+
+    async def rate(self) -> Sequence[Window] | None:
+        """
+        Return how much the account may be asked for now, if the provider tells that.
+
+        Nothing: what the configuration says holds. ``None``: it is not known now.
         """
 
     async def close(self) -> None:

@@ -11,8 +11,9 @@ from typing import Final, Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.interfaces import DeferToThread, Events
-from smtprelay.model.outcome import Blocked, Outcome
+from smtprelay.interfaces import Events
+from smtprelay.model.outcome import Outcome
+from smtprelay.providers.credentials import CredentialSource
 from smtprelay.providers.http.client import Http, NoAnswerError, Response
 from smtprelay.providers.http.upload import RequestBody
 from smtprelay.providers.outcomes import ErrorTable, retry_after
@@ -24,42 +25,27 @@ _UNAUTHORIZED: Final = 401
 _REPEATED: Final = 200
 
 
-class NoCredentialsError(NoAnswerError):
-    """The secrets cannot be read or make no sense, so nothing was sent."""
-
-    @property
-    def outcome(self) -> Outcome:
-        """The lane waits for its operator."""
-        return Blocked(str(self))
-
-
 class Caller(Generic[C]):
     """
     Sends the requests of one provider.
 
-    :param read_credentials: reads the secrets; called in a thread. Raises ``ValueError`` or ``OSError``.
     :ivar name: the provider's.
-    :ivar credentials: those that were read last.
     """
 
     def __init__(
-        self,
-        name: str,
-        http: Http,
-        read_credentials: Callable[[], C],
-        *,
-        clock: IReactorTime,
-        events: Events,
-        defer_to_thread: DeferToThread,
+        self, name: str, http: Http, source: CredentialSource[C], *, clock: IReactorTime, events: Events
     ) -> None:
         self.name = name
-        self.credentials: C | None = None
+        self.read = source.again
         self._http = http
-        self._read_credentials = read_credentials
+        self._source = source
         self._clock = clock
         self._events = events
-        self._defer_to_thread = defer_to_thread
-        self._stale = False
+
+    @property
+    def credentials(self) -> C | None:
+        """Those that were used last."""
+        return self._source.known
 
     def seconds(self) -> float:
         """Return the time since the epoch."""
@@ -76,28 +62,17 @@ class Caller(Generic[C]):
         :param is_expired: whether new credentials may help, for an API that says that otherwise.
         :raises NoAnswerError: its ``outcome`` is what that means for the mail.
         """
-        used = self.credentials
-        if used is None or self._stale:
-            used = await self.read()
+        used = await self._source.current()
         try:
             answer = await send(used)
         except NoAnswerError:
-            self._stale = True
+            self._source.doubt()
             raise
         if is_expired(answer):
-            fresh = await self.read()
+            fresh = await self._source.again()
             if fresh != used:
                 answer = await send(fresh)
         return answer
-
-    async def read(self) -> C:
-        """Read the credentials again; raises :class:`NoCredentialsError`."""
-        try:
-            self.credentials = await self._defer_to_thread(self._read_credentials)
-        except (ValueError, OSError) as exc:
-            raise NoCredentialsError(str(exc)) from exc
-        self._stale = False
-        return self.credentials
 
     async def request(
         self,
@@ -152,4 +127,5 @@ class Caller(Generic[C]):
 
     async def close(self) -> None:
         """Close all connections."""
+        self._source.close()
         await self._http.close()

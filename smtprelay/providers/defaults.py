@@ -1,8 +1,11 @@
 """Defaults of most providers: one lane, a request that is the mail itself, no later status query."""
 
+from collections.abc import Sequence
+
 from smtprelay.interfaces import Body
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import Outcome, Results
+from smtprelay.model.route import Window
 from smtprelay.model.shape import Shape
 
 
@@ -30,6 +33,10 @@ class ProviderDefaults:
     async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
         """Return ``None``: only a mail can test the lane."""
         return None
+
+    async def rate(self) -> Sequence[Window] | None:
+        """Return nothing: the configuration says how fast the provider may be asked."""
+        return ()
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""

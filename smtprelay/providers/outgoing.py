@@ -6,7 +6,7 @@ enough, and made while it is sent. The MIME worker does what more than a glance 
 """
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -21,7 +21,7 @@ from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import Deferred, Failed, Outcome, Results
-from smtprelay.model.route import Limits
+from smtprelay.model.route import Limits, Window
 from smtprelay.model.shape import Shape, ShapeCounter, shape_of
 
 #: A mail up to this size is held while it is sent; the spool gives it in one piece.
@@ -154,6 +154,8 @@ class OutgoingProvider:
         self._worker = worker
         self._hostname = hostname
         self._bounces_from = bounces_from
+        #: What a provider takes that has an attribute ``next_hop``.
+        self._hop: NextHop = getattr(provider, "next_hop", NextHop())
 
     def lane(self, envelope: Envelope, author: str, login: str) -> str:
         """Return the lane that the provider says."""
@@ -161,19 +163,20 @@ class OutgoingProvider:
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:
         """Return the sizes that the provider says, with what finishing the mail may change of them."""
-        least, most = self._provider.encoded_size(shape)
-        if shape.long_lines or shape.eight_bit:
+        least, most = shape.size - MAX_HEADER, shape.size + _HEADER_ROOM
+        if not self._hop.takes(shape) or shape.eight_bit:
             grown = _ENCODED * shape.size + _PERCENT_ENCODED * shape.eight_bit
-            return 0, most + grown + _PARTS_ROOM
-        return max(0, least - MAX_HEADER), most + _HEADER_ROOM
+            least, most = 0, shape.size + grown + _PARTS_ROOM
+        small, large = (evolve(shape, size=max(0, size)) for size in (least, most))
+        return self._provider.encoded_size(small)[0], self._provider.encoded_size(large)[1]
 
     async def measure(self, envelope: Envelope, body: Body) -> int:
         """Return the size of the largest form of the mail, and some room for what is not known yet."""
         mail = await self._read(body, None, lambda: _UNKNOWN)
         sizes = [await self._provider.measure(envelope, body)]
-        for hop in (NextHop(), NextHop(eight_bit=False, raw_fields=False)):
+        for hop in (self._hop, evolve(self._hop, eight_bit=False, raw_fields=False)):
             with suppress(Unfinishable):
-                sizes.append((await mail.finished(hop)).size)
+                sizes.append(await self._provider.measure(envelope, await mail.finished(hop)))
         return max(sizes) + _HEADER_ROOM
 
     async def deliver(self, attempt: Attempt) -> Results:
@@ -182,7 +185,7 @@ class OutgoingProvider:
         delivery = attempt.delivery
         try:
             mail = await self._read(attempt.body, delivery.shape, partial(self._additions, delivery))
-            finished = await mail.finished(NextHop())
+            finished = await mail.finished(self._hop)
             return await self._provider.deliver(evolve(attempt, body=finished))
         except Unfinishable as error:
             outcome = error.outcome
@@ -199,6 +202,10 @@ class OutgoingProvider:
     async def probe(self, lane: str) -> Outcome | None:
         """Have the provider try."""
         return await self._provider.probe(lane)
+
+    async def rate(self) -> Sequence[Window] | None:
+        """Ask the provider."""
+        return await self._provider.rate()
 
     async def close(self) -> None:
         """Close the provider."""

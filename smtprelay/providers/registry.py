@@ -15,18 +15,20 @@ from warnings import warn
 from smtprelay.providers.acs.kind import ACS
 from smtprelay.providers.capture.kind import CAPTURE
 from smtprelay.providers.kind import ProviderKind
+from smtprelay.providers.ses.kind import SES
 from smtprelay.providers.smarthost.kind import SMARTHOST
 from smtprelay.settings.provider import ProviderSettings
 
 #: The types of this version, one a line.
 BUILT_IN: Final[Mapping[str, ProviderKind]] = {
     ACS.name: ACS,
+    SES.name: SES,
     SMARTHOST.name: SMARTHOST,
     CAPTURE.name: CAPTURE,
 }
 
 #: Types that the roadmap promises.
-PLANNED: Final = ("graph", "ses")
+PLANNED: Final = ("graph",)
 
 GROUP: Final = "smtprelay.providers"
 

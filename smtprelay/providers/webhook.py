@@ -21,7 +21,8 @@ from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.network import is_loopback
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Results
 from smtprelay.model.route import Limits
-from smtprelay.providers.call import Caller, NoCredentialsError
+from smtprelay.providers.call import Caller
+from smtprelay.providers.credentials import NoCredentialsError
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.http.client import NoAnswerError
 from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable

@@ -35,6 +35,7 @@ def build_operator(
         reactor=clock,
         events=_silence,
         defer_to_thread=_nowhere,
+        defer_to_own_thread=_nowhere,
         mime=ProcessMimeWorker(clock, _silence),
         hostname=config.hostname,
     )

@@ -22,11 +22,13 @@ from smtprelay.config.model import Config
 from smtprelay.config.problem import ConfigError
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.operator import OperatorActions
+from smtprelay.dispatch.rate_watch import RateWatch
 from smtprelay.dispatch.reachability_watch import CHECK_EVERY
 from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
 from smtprelay.interfaces import Events
 from smtprelay.model.archive import RoutingTargets
 from smtprelay.providers.registry import task_places
+from smtprelay.service.build.delivery import build_rates
 from smtprelay.service.build.http import Sites
 from smtprelay.service.build.running import OpenSpool, RelayResources, RunningConfig, build, rate_limits
 from smtprelay.service.errors import StartFailed, explain
@@ -56,6 +58,7 @@ class Reloader:
     _sites: Sites
     _sources: Sources
     _clocks: list[LoopingCall] = field(factory=list, init=False)
+    _rates: RateWatch | None = field(default=None, init=False)
     #: Of configurations before: the connections that are in use, and the synchronous deliveries.
     _leaving: set[Deferred[Any]] = field(factory=set, init=False)
     _deliveries: list[SynchronousDeliveries] = field(factory=list, init=False)
@@ -154,7 +157,11 @@ class Reloader:
         resources.log.use(running.config.logging)
         resources.mime.prefixes = task_places(running.config.providers.values())
         self._sources.relay.metrics.known(tuple(running.context.providers))
-        tasks: list[PeriodicTask] = [("reachability", CHECK_EVERY, running.reachability.check_providers)]
+        rates = self._rates = build_rates(running.config, running.context)
+        tasks: list[PeriodicTask] = [
+            ("reachability", CHECK_EVERY, running.reachability.check_providers),
+            ("rates", CHECK_EVERY, rates.check),
+        ]
         if running.delays is not None:
             tasks.append(("delays", running.delays.every, running.delays.check))
         self._clocks = list(map(partial(_begun, resources), tasks))
@@ -167,6 +174,8 @@ class Reloader:
             call.stop()
         self._clocks = []
         self.running.reachability.stop()
+        if self._rates is not None:
+            self._rates.stopping = True
         if self.running.delays is not None:
             self.running.delays.stopping = True
 

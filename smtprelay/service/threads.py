@@ -3,10 +3,12 @@ The relay's own threads: passwords and files do not wait for Twisted's common po
 """
 
 from collections.abc import Callable
+from threading import Thread
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 #: Verifying a password keeps a core busy for tens of milliseconds.
@@ -15,7 +17,7 @@ _WORK: Final = 4
 
 
 class Threads:
-    """Two small pools: one verifies passwords, one does the work on files."""
+    """Two small pools: one verifies passwords, one does the work on files; and a thread for what may hang."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -34,6 +36,20 @@ class Threads:
     def work(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """Run ``function`` on a thread for work."""
         return deferToThreadPool(self._reactor, self._work, function, *arguments)
+
+    def own(self, function: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """Run ``function``, which may hang, on a thread of its own, for which neither we nor Python wait."""
+        done: Deferred[Any] = Deferred()
+
+        def run() -> None:
+            try:
+                result = function(*arguments)
+            except Exception:  # noqa: BLE001 -- it is raised where the result is awaited
+                result = Failure()
+            self._reactor.callFromThread(done.callback, result)
+
+        Thread(target=run, name="smtprelay-own", daemon=True).start()
+        return done
 
     def stop(self) -> None:
         """End the threads when they have finished their work."""

@@ -77,6 +77,8 @@ gauge provider_blocked_lanes{provider}: Lanes blocked by a refused login, permis
     the cause, then run smtprelay providers probe.
 gauge provider_in_flight{provider}: Attempts under way. At the provider's concurrency, more mail waits.
 gauge provider_last_success_timestamp_seconds{provider}: When the provider took the last message.
+counter credential_renewals{provider,result}: Renewals of credentials that expire, when they end: renewed or
+    failed. credential.failed in the log gives the reason; mail waits when the last one has expired.
 counter provider_requests{provider,operation,code}: Requests, when they end; code is the answer's status, or
     "no answer".
 histogram provider_request_duration_seconds{provider,operation}: Duration of requests to the provider.

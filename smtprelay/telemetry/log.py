@@ -119,6 +119,9 @@ warn lane.throttled: {provider} {lane} is throttled: {reason}
 info lane.unblocked: {provider} {lane} is open again
 warn provider.failing: {provider} cannot be reached, for {seconds:.0f} s: {reason} | host stage
 info provider.recovered: {provider} is reached again after {seconds:.0f} s
+info provider.rate: {provider} allows {rate}
+info credential.renewed: {provider}: new credentials from {source} | seconds
+error credential.failed: {provider}: no new credentials: {reason}
 debug provider.request: {provider}: {operation} {code} in {seconds:.3f} s
 debug mime.started: the MIME worker runs (process {pid})
 warn mime.ended: the MIME worker (process {pid}) ended: {reason}

@@ -60,6 +60,8 @@ _ADDED: Final[Sequence[tuple[str, str, str | float, Mapping[str, str]]]] = (
     ("message.bounced", "dsn_sent", 1, {"kind": "failure"}),
     ("dsn.queued", "dsn_sent", 1, {}),
     ("queue.edited", "deliveries_edited", "count", {}),
+    ("credential.renewed", "credential_renewals", 1, {"result": "renewed"}),
+    ("credential.failed", "credential_renewals", 1, {"result": "failed"}),
     ("provider.request", "provider_requests", 1, {}),
     ("provider.request", "provider_request_duration_seconds", "seconds", {}),
     ("http.request", "http_requests", 1, {}),

@@ -74,6 +74,7 @@ class MemoryHttp:
             "reactor": self.clock,
             "events": lambda _event, /, **_fields: None,
             "defer_to_thread": execute,
+            "defer_to_own_thread": execute,
             "mime": InlineMimeWorker(),
             "hostname": "relay.example.com",
             "open_http": lambda *_, **__: self.http,

@@ -14,7 +14,8 @@ class UnavailableTests(SynchronousTestCase):
     def test_said_plainly(self) -> None:
         """A setting that does nothing yet is an error that says so."""
         cases = {
-            with_provider("type: ses, region: eu-west-1"): "the provider type ses",
+            with_provider("type: graph, tenant: contoso.com"): "the provider type graph",
+            with_provider("type: ses, vault: {path: aws/creds/mail}"): "credentials from Vault",
             SMALL + "routes: [{via: [local], rewrite: {from: a@b}}]\n": "rewriting",
             SMALL + "privacy: {subjects: False}\n": "privacy.subjects: false",
         }
@@ -56,7 +57,7 @@ class UnavailableTests(SynchronousTestCase):
         for settings in ("x: y", "type: nothing", "type: graf"):
             [text] = [p.text for p in problems_of(with_provider(settings)) if "type" in p.text]
             self.assertNotIn("graph", text)
-            self.assertIn("expected acs or smarthost or capture", text)
+            self.assertIn("expected acs or ses or smarthost or capture", text)
 
     def test_explained(self) -> None:
         """``config explain`` says of such a setting that it is not available."""

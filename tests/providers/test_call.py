@@ -8,7 +8,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
-from smtprelay.providers.call import NoCredentialsError
+from smtprelay.providers.credentials import NoCredentialsError
 from smtprelay.providers.http.client import AnswerLost, NotSent, Response
 from smtprelay.providers.outcomes import HTTP, ErrorTable
 from smtprelay.settings.provider import RemoteProviderSettings

@@ -12,7 +12,16 @@ from typing import Any
 from attrs import asdict, evolve
 
 from smtprelay.mime.headers import SMALL_HEADER
-from smtprelay.mime.outgoing.header import UNCHANGED, Additions, Changes, Header, finished, is_finished, read
+from smtprelay.mime.outgoing.header import (
+    UNCHANGED,
+    Additions,
+    Changes,
+    Header,
+    finished,
+    is_finished,
+    read,
+    without_refused,
+)
 from smtprelay.mime.outgoing.header_fields import FieldOptions, NotConvertible
 from smtprelay.mime.outgoing.parts import PartsWalk
 from smtprelay.mime.outgoing.plan import DROP, INSERT, KEEP, NextHop, Plan, PlanDraft
@@ -35,7 +44,7 @@ def short_header(start: bytes, shape: Shape) -> bytes | None:
 
 def unchanged_plan(start: bytes, shape: Shape, hop: NextHop) -> Plan | None:
     """Return the plan for a mail that plainly leaves as it is: nearly all do. ``None``: look closer."""
-    if not hop.takes(shape) or not _has_plain_fields(shape, hop) or not is_finished(start):
+    if not hop.takes(shape) or not _has_plain_fields(shape, hop) or not is_finished(start, hop):
         return None
     return _unchanged(shape)
 
@@ -47,8 +56,9 @@ def plan_by_header(start: bytes, shape: Shape, additions: Additions, hop: NextHo
     :param start: its beginning, which holds all of the header.
     """
     header, old = read(start)
+    options = None if _has_plain_fields(shape, hop) else _options(header, hop)
     try:
-        new = finished(header, additions, None if _has_plain_fields(shape, hop) else _options(header, hop))
+        new = finished(without_refused(header, hop), additions, options)
     except NotConvertible as error:
         return Plan(refusal=str(error), code=error.code)
     if new is None:
@@ -80,7 +90,7 @@ def plan_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str
     """Plan a whole mail, as a task of a MIME worker; :func:`plan_of` reads what it returns."""
     additions, hop = Additions(**parameters["additions"]), NextHop(**parameters["hop"])
     header, content = read(octets)
-    options = _options(header, hop)
+    options, header = _options(header, hop), without_refused(header, hop)
     draft = PlanDraft(octets)
 
     def finish(changes: Changes) -> None:

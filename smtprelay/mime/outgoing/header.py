@@ -24,6 +24,7 @@ from smtprelay.mime.outgoing.header_fields import (
     with_parameters,
     without_long_blanks,
 )
+from smtprelay.mime.outgoing.plan import NextHop
 from smtprelay.mime.parameters import content_type
 from smtprelay.mime.text import Headers
 
@@ -44,6 +45,7 @@ _INDENTED: Final = re.compile(
 )
 _GIVEN: Final = re.compile(rb"\n(from|date|message-id):[ \t]*+[^ \t\r\n]")
 _REMOVABLE: Final = re.compile(rb"\n(?:bcc|resent-bcc|return-path|content-length)")
+_LINE_NAME: Final = re.compile(rb"\n(%b)[ \t]*+:" % NAME)
 _SIGNED: Final = re.compile(rb"(?:[:;]|\A)\s*h\s*=([^;]*)")
 _ENCODING: Final = "Content-Transfer-Encoding"
 
@@ -127,9 +129,18 @@ def _as_it_stands(block: bytes) -> Header | None:
     return Header([field for field, _ in found], [name.lower() for _, name in found])
 
 
-def is_finished(octets: bytes) -> bool:
+def without_refused(header: Header, hop: NextHop) -> Header:
+    """Return a header without the fields that ``hop`` must not get; it is not clean any more."""
+    refused = list(hop.refused([name.decode("latin-1") for name in header.names]))
+    if not any(refused):
+        return header
+    kept = [n for n, is_refused in enumerate(refused) if not is_refused]
+    return Header([header.fields[n] for n in kept], [header.names[n] for n in kept], clean=False)
+
+
+def is_finished(octets: bytes, hop: NextHop) -> bool:
     """
-    Return whether the header of a mail is plainly what :func:`finished` would make of it.
+    Return whether the header of a mail is plainly what :func:`finished` would make of it for ``hop``.
 
     It costs a third of that; nearly all mail is like this. A long header is never plain.
     """
@@ -141,7 +152,12 @@ def is_finished(octets: bytes) -> bool:
         and b"\n--" not in block
         and not _INDENTED.match(block)
         and _FIELDS.fullmatch(block) is not None
+        and (not (hop.commands or hop.once) or hop.takes_fields(_names(names)))
     )
+
+
+def _names(block: bytes) -> list[str]:
+    return [name.decode("latin-1") for name in _LINE_NAME.findall(block)]
 
 
 def finished(

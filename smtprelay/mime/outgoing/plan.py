@@ -5,7 +5,7 @@ A plan is small: which octets stay, which are left out, what is put between, and
 same for every attempt; so is what comes of it, however the mail is cut into pieces. Pure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import Factory, asdict, define, frozen
@@ -29,10 +29,26 @@ class NextHop:
 
     :ivar eight_bit: octets that are not ASCII, in the content.
     :ivar raw_fields: such octets in header fields.
+    :ivar commands: how the names of header fields begin that are commands to it, in lower case: no client may
+        give any, so they are left out.
+    :ivar once: fields that it takes once in a mail, in lower case: the first stays.
     """
 
     eight_bit: bool = True
     raw_fields: bool = True
+    commands: Sequence[str] = ()
+    once: Sequence[str] = ()
+
+    def takes_fields(self, names: Sequence[str]) -> bool:
+        """Tell whether a header may have fields of these names, which are in lower case."""
+        return not any(self.refused(names))
+
+    def refused(self, names: Sequence[str]) -> Iterator[bool]:
+        """Give for each of these fields whether it is left out."""
+        beginnings, seen = tuple(self.commands), set()
+        for name in names:
+            yield name.startswith(beginnings) or (name in seen and name in self.once)
+            seen.add(name)
 
     def takes(self, shape: Shape) -> bool:
         """Tell whether content of this shape can be sent as it stands."""

@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Throttled, Uncertain
 from smtprelay.providers.acs.api import AcsApi, content, refusal
 from smtprelay.providers.acs.errors import NO_ERROR, ApiError, acs_failed, acs_refusal, refusal_of
-from smtprelay.providers.call import NoCredentialsError
+from smtprelay.providers.credentials import NoCredentialsError
 from smtprelay.providers.http.client import NoAnswerError, Response
 from smtprelay.providers.outcomes import retry_after, words
 

@@ -12,6 +12,7 @@ from smtprelay.dispatch.dsn.delay_notice import Delays
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.notices import EndNotices
+from smtprelay.dispatch.rate_watch import RateWatch
 from smtprelay.dispatch.synchronous.delivery import SynchronousDelivery
 from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
 from smtprelay.dispatch.synchronous.partial import PartialSuccess
@@ -93,3 +94,10 @@ def build_delays(config: Config, context: DispatchContext, reporter: DsnReporter
         clock=context.clock,
         events=context.events,
     )
+
+
+def build_rates(config: Config, context: DispatchContext) -> RateWatch:
+    """Return what reads the rates that the configuration does not say."""
+    providers = {name: context.providers[name] for name, each in config.providers.items() if not each.rate}
+    share = config.workers if config.spool is None else 1
+    return RateWatch(providers, context.spool, context.clock, context.events, share=share)

@@ -109,6 +109,7 @@ def build(config: Config, resources: RelayResources, storage: OpenSpool) -> Runn
         reactor=resources.reactor,
         events=events,
         defer_to_thread=resources.threads.work,
+        defer_to_own_thread=resources.threads.own,
         mime=resources.mime,
         hostname=config.hostname,
     )

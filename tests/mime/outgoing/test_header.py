@@ -7,6 +7,7 @@ from functools import partial
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.headers import split
+from smtprelay.mime.outgoing import NextHop
 from smtprelay.mime.outgoing.header import is_finished, read
 from tests.mime.outgoing.finishing import (
     ADDED,
@@ -26,6 +27,33 @@ COMPLETE = (
     b"Message-ID: <1@client.example>\r\n"
     b"Subject: Hi\r\n"
 )
+
+
+class RefusedFieldsTests(SynchronousTestCase):
+    """A next hop that takes fields as commands, and some fields once only."""
+
+    HOP = NextHop(commands=("x-ses-",), once=("subject", "dkim-signature"))
+
+    def test_left_out(self) -> None:
+        """Commands are left out, however they are written, and of the others the first stays."""
+        fields = (
+            b"X-SES-CONFIGURATION-SET: theirs\r\nx-Ses-Source-ARN : arn\r\n folded\r\nSubject: twice\r\n"
+            b"X-Session: stays\r\nX: twice\r\nX: twice\r\n"
+        )
+        for body in (b"\r\nhello\r\n", b"\r\n" + b"x" * 1200 + b"\r\n"):
+            made = finish(COMPLETE + fields + body, self.HOP)
+            expected = COMPLETE + b"X-Session: stays\r\nX: twice\r\nX: twice\r\n"
+            self.assertEqual(made[: len(expected)], expected)
+            self.assertNotIn(b"ses-", made.lower())
+
+    def test_nothing_to_leave_out(self) -> None:
+        """A mail without them leaves octet for octet; for another hop they stay."""
+        for mail, hop in (
+            (COMPLETE + b"X-Session: x\r\n\r\nSubject: text\r\nX-SES-A: b\r\n", self.HOP),
+            (COMPLETE + b"X-SES-A: b\r\nSubject: twice\r\n\r\nhi", NextHop()),
+        ):
+            self.assertTrue(is_finished(mail, hop))
+            self.assertEqual(finish(mail, hop), mail)
 
 
 class MissingTests(SynchronousTestCase):
@@ -240,7 +268,7 @@ class HopTests(SynchronousTestCase):
 class ReadTests(SynchronousTestCase):
     def test_plain_headers(self) -> None:
         """What is plainly finished is so; what is not, or may not be, is looked at."""
-        self.assertTrue(is_finished(RECEIVED + COMPLETE + b"\r\nhi"))
+        self.assertTrue(is_finished(RECEIVED + COMPLETE + b"\r\nhi", NextHop()))
         for mail in (
             COMPLETE,
             b"no field\r\n" + COMPLETE + b"\r\nhi",
@@ -252,7 +280,7 @@ class ReadTests(SynchronousTestCase):
             COMPLETE + b"X: y" * 10_000 + b"\r\n\r\n",
             b"",
         ):
-            self.assertFalse(is_finished(mail))
+            self.assertFalse(is_finished(mail, NextHop()))
 
     def test_pairs(self) -> None:
         """A header has the fields, and the end, that other readers of the mail find in it."""

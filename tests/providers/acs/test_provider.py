@@ -16,6 +16,7 @@ from smtprelay.providers.acs.provider import single_id
 from smtprelay.providers.acs.request import map_mail
 from smtprelay.providers.acs.signature import Credentials
 from smtprelay.providers.call import Caller
+from smtprelay.providers.credentials import StoredCredentials
 from smtprelay.providers.http.client import AnswerLost, Response
 from smtprelay.testing.acs import Answers, Babbles, Drops, FakeAcs, Hangs
 from tests.providers.acs_wiring import (
@@ -291,9 +292,8 @@ class KeyTests(Case):
         http = SimpleNamespace(request=lambda *_: waiting[len(calls)])
         read = partial(Credentials, ENDPOINT, KEYS[:2])
         clock, calls = Clock(), []
-        api = AcsApi(
-            Caller("acs", http, read, clock=clock, events=Recording(), defer_to_thread=maybeDeferred)
-        )
+        source = StoredCredentials(read, maybeDeferred)
+        api = AcsApi(Caller("acs", http, source, clock=clock, events=Recording()))
         calls.append(Later.fromCoroutine(api.send(b"", "", "a")))
         calls.append(Later.fromCoroutine(api.send(b"", "", "b")))
         waiting[1].errback(AnswerLost("gone"))

@@ -28,6 +28,7 @@ class BuildTests(SynchronousTestCase):
             reactor=reactor,
             events=Recording(),
             defer_to_thread=lambda *_: None,
+            defer_to_own_thread=lambda *_: None,
             mime=InlineMimeWorker(),
             hostname="relay.example.com",
         )

@@ -1,0 +1,1 @@
+Amazon SES (``type: ses``), by its API v2 or ``api: v1``: botocore's whole chain of credentials and its configuration, roles of other accounts, credentials that are renewed before they expire. ``pip install smtprelay[aws]`` brings botocore.

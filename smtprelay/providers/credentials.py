@@ -1,0 +1,83 @@
+"""
+Where the requests of a provider get their credentials: from secrets that are read, and read again.
+
+Those that expire are in :mod:`smtprelay.providers.renewed`.
+"""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from smtprelay.interfaces import DeferToThread
+from smtprelay.model.outcome import Blocked, Outcome
+from smtprelay.providers.http.client import NoAnswerError
+
+C = TypeVar("C")
+C_co = TypeVar("C_co", covariant=True)
+
+
+class NoCredentialsError(NoAnswerError):
+    """The credentials cannot be had, are refused or make no sense, so nothing was sent."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """The lane waits for its operator."""
+        return Blocked(str(self))
+
+
+class CredentialSource(Protocol[C_co]):
+    """Gives the requests of a provider their credentials."""
+
+    @property
+    def known(self) -> C_co | None:
+        """Those that were given last."""
+
+    async def current(self) -> C_co:
+        """Return the credentials; raises :class:`NoAnswerError` if there are none."""
+
+    async def again(self) -> C_co:
+        """Return them after they were refused: others, if there are any; raises :class:`NoAnswerError`."""
+
+    def doubt(self) -> None:
+        """Take note that a request got no answer."""
+
+    def close(self) -> None:
+        """End what runs periodically."""
+
+
+class StoredCredentials(CredentialSource[C]):
+    """
+    Credentials in secrets of the configuration: read first, after a refusal, and after no answer.
+
+    :param read: called in a thread. Raises ``ValueError`` or ``OSError``.
+    """
+
+    def __init__(self, read: Callable[[], C], defer_to_thread: DeferToThread) -> None:
+        self._known: C | None = None
+        self._stale = False
+        self._read = read
+        self._defer_to_thread = defer_to_thread
+
+    @property
+    def known(self) -> C | None:
+        """Those that were read last."""
+        return self._known
+
+    async def current(self) -> C:
+        """Return what was read, after no answer what is there now: the endpoint may be among it."""
+        return await self.again() if self._known is None or self._stale else self._known
+
+    async def again(self) -> C:
+        """Read the secrets; raises :class:`NoCredentialsError`."""
+        try:
+            self._known = await self._defer_to_thread(self._read)
+        except (ValueError, OSError) as exc:
+            raise NoCredentialsError(str(exc)) from exc
+        self._stale = False
+        return self._known
+
+    def doubt(self) -> None:
+        """Read them anew for the next request."""
+        self._stale = True
+
+    def close(self) -> None:
+        """Do nothing: nothing runs."""

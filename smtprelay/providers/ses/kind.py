@@ -1,0 +1,195 @@
+"""
+The settings of Amazon SES, and what must be right about them.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final, Literal
+
+from attrs import evolve, field, frozen
+
+from smtprelay.model.route import Limits
+from smtprelay.providers.kind import ProviderKind
+from smtprelay.settings import values
+from smtprelay.settings.complaint import Complaint, Path
+from smtprelay.settings.provider import HttpProviderSettings
+
+if TYPE_CHECKING:
+    from smtprelay.interfaces import Provider
+    from smtprelay.providers.context import ProviderContext
+    from smtprelay.providers.renewed import Credential
+    from smtprelay.providers.ses.credentials import AwsAccess
+
+#: What the service documents; the size is that of the mail in base64. API v1 takes less.
+SES_LIMITS: Final = Limits(request=40_000_000, recipients=50)
+
+_TAG: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
+_ROLE: Final = re.compile(r"arn:[\w-]+:iam::[0-9]+:role/\S+")
+_IDENTITY: Final = re.compile(r"arn:[\w-]+:ses:[\w-]+:[0-9]+:identity/\S+")
+_REGION: Final = re.compile(r"[a-z]{2,}(-[a-z0-9]+)+")
+_SESSION: Final = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
+#: Settings that only the API v2 has.
+_ONLY_V2: Final = ("tenant", "list", "feedback")
+
+
+@frozen(kw_only=True)
+class RoleSettings:
+    """
+    Send as a role, also one of another account.
+
+    :ivar arn: its ARN. Example: ``arn:aws:iam::123456789012:role/mail``.
+    :ivar external_id: the external id that its trust policy asks for. Example: ``mail-of-contoso``.
+    :ivar session_name: the name in CloudTrail. Default: the relay's ``hostname``. Example: ``relay``.
+    """
+
+    arn: values.Text
+    external_id: values.Text | None = None
+    session_name: values.Text | None = None
+
+
+@frozen(kw_only=True)
+class ContactListSettings:
+    """
+    The contact list whose unsubscribe links SES adds (list management).
+
+    :ivar name: its name. Example: ``customers``.
+    :ivar topic: a topic of it. Example: ``news``.
+    """
+
+    name: values.Text
+    topic: values.Text | None = None
+
+
+@frozen(kw_only=True)
+class SesSettings(HttpProviderSettings):
+    """
+    Amazon SES, with the credentials of botocore: environment, profile, web identity, container, instance.
+
+    :ivar rate: most requests per time; with several rates, all of them apply. Default: the account's own,
+        counted in recipients. Example: ``[10/s]``.
+    :ivar region: the region. Default: ``AWS_REGION``, ``AWS_DEFAULT_REGION``, or the profile's.
+        Example: ``eu-west-1``.
+    :ivar endpoint: URL of the API; ``http://`` only on loopback. Default: the region's, or that
+        of botocore's configuration.
+        Example: ``https://vpce-1.email.eu-west-1.vpce.amazonaws.com``.
+    :ivar api: ``v2`` sends by SendEmail with raw content, ``v1`` by SendRawEmail, for old policies.
+    :ivar configuration_set: the configuration set of all mail. Example: ``tracking``.
+    :ivar tags: tags of all mail, for the events of the configuration set. Example: ``{app: relay}``.
+    :ivar identity_arn: the ARN of an identity, also of another account, that authorizes us to send.
+        Example: ``arn:aws:ses:eu-west-1:123456789012:identity/example.com``.
+    :ivar tenant: the tenant. Example: ``contoso``.
+    :ivar feedback: address that SES forwards bounces and complaints to. Example: ``bounces@example.com``.
+    :ivar x_ses_headers: fields ``X-SES-…`` of clients, which are commands to SES: ``drop`` or ``keep`` them.
+    """
+
+    type: Literal["ses"]
+    region: values.Text | None = None
+    api: Literal["v2", "v1"] = "v2"
+    configuration_set: values.Text | None = None
+    tags: Mapping[values.Text, values.Text] = field(factory=dict)
+    identity_arn: values.Text | None = None
+    tenant: values.Text | None = None
+    list_: ContactListSettings | None = None
+    feedback: values.Address | None = None
+    assume_role: RoleSettings | None = None
+    x_ses_headers: Literal["drop", "keep"] = "drop"
+
+    def completed(self, hostname: str) -> "SesSettings":
+        """Return these settings with the name of the role's session."""
+        role = self.assume_role
+        if role is None or role.session_name is not None:
+            return self
+        name = re.sub(r"[^\w+=,.@-]", "-", hostname, flags=re.ASCII)[:64]
+        return evolve(self, assume_role=evolve(role, session_name=name))
+
+
+def check_words(settings: SesSettings, path: Path) -> Iterator[Complaint]:
+    """Names, tags and ARNs are such that SES takes them."""
+    role = settings.assume_role
+    name, arn = "expected letters, digits, _ and -", "expected arn:aws:ses:REGION:ACCOUNT:identity/NAME"
+    checked = [
+        ("region", settings.region, _REGION, "expected a region such as eu-west-1"),
+        ("configuration_set", settings.configuration_set, _TAG, name),
+        ("identity_arn", settings.identity_arn, _IDENTITY, arn),
+    ]
+    if role is not None:
+        arn, session = "expected arn:aws:iam::ACCOUNT:role/NAME", "expected 2 to 64 of a-z A-Z 0-9 _+=,.@-"
+        checked.append(("assume_role.arn", role.arn, _ROLE, arn))
+        checked.append(("assume_role.session_name", role.session_name, _SESSION, session))
+    for key, text, pattern, expected in checked:
+        if text is not None and not pattern.fullmatch(text):
+            yield Complaint((*path, *key.split(".")), f'"{text}": {expected}', "CFG-VALUE")
+    for name, value in settings.tags.items():
+        if not (_TAG.fullmatch(name) and _TAG.fullmatch(value)):
+            text = f'"{name}: {value}": expected letters, digits, _ and -, at most 256'
+            yield Complaint((*path, "tags"), text, "CFG-VALUE")
+
+
+def check_api(settings: SesSettings, path: Path) -> Iterator[Complaint]:
+    """The API v1 does not have all settings."""
+    for key in _ONLY_V2:
+        if settings.api == "v1" and getattr(settings, key if key != "list" else "list_") is not None:
+            yield Complaint((*path, key), f"{key} needs api: v2", "CFG-VALUE")
+
+
+def check_library(_: SesSettings, path: Path) -> Iterator[Complaint]:
+    """The library is there."""
+    try:
+        import botocore  # noqa: F401, PLC0415 -- the package alone is quick to import
+    except ImportError:
+        yield Complaint((*path, "type"), "ses needs botocore: pip install smtprelay[aws]", "CFG-VALUE")
+
+
+def build(name: str, settings: SesSettings, context: "ProviderContext") -> "Provider":
+    """Return the provider; nothing is connected or imported of botocore yet."""
+    # Slow to import.
+    from smtprelay.providers.ses.provider import Ses  # noqa: PLC0415
+    from smtprelay.providers.ses.request import API_V1, API_V2, SesOptions  # noqa: PLC0415
+
+    role, contacts = settings.assume_role, settings.list_
+    source = {
+        "region": settings.region or "",
+        "endpoint": settings.endpoint or "",
+        "service": "ses" if settings.api == "v1" else "sesv2",
+        "role": role.arn if role else "",
+        "external_id": (role and role.external_id) or "",
+        "session_name": (role and role.session_name) or "",
+    }
+
+    def obtain() -> "Credential[AwsAccess]":
+        # Very slow to import, and we are on a thread of our own.
+        from smtprelay.providers.ses.credentials import AwsSource, access_of  # noqa: PLC0415
+
+        return access_of(AwsSource(**source))
+
+    ca = settings.ca or os.environ.get("AWS_CA_BUNDLE") or None
+    caller, renewed = context.renewing_caller(name, evolve(settings, ca=ca), obtain)
+    options = SesOptions(
+        configuration_set=settings.configuration_set or "",
+        tags=settings.tags,
+        identity_arn=settings.identity_arn or "",
+        tenant=settings.tenant or "",
+        contact_list=contacts.name if contacts else "",
+        topic=(contacts and contacts.topic) or "",
+        feedback=settings.feedback or "",
+    )
+    return Ses(
+        caller,
+        renewed,
+        API_V1 if settings.api == "v1" else API_V2,
+        options,
+        limits=settings.limits,
+        events=context.events,
+        keep_commands=settings.x_ses_headers == "keep",
+    )
+
+
+SES: Final = ProviderKind(
+    settings=SesSettings,
+    build=build,
+    limits=SES_LIMITS,
+    checks=(check_words, check_api),
+    outside_checks=(check_library,),
+    raw=True,
+)

@@ -1,0 +1,227 @@
+"""
+Delivery by Amazon SES: a mail is sent raw, to the recipients of its envelope.
+
+SES knows no idempotency: a lost answer is ``Uncertain``. Rate and quota are the account's own and count
+recipients.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from attrs import evolve
+
+from smtprelay.interfaces import Attempt, Body, Events
+from smtprelay.mime.address import ascii_address
+from smtprelay.mime.outgoing import NextHop
+from smtprelay.model.message import Envelope
+from smtprelay.model.outcome import Blocked, Delivered, Failed, Outcome, Results, Uncertain
+from smtprelay.model.route import Limits, Window
+from smtprelay.model.shape import Shape
+from smtprelay.providers.call import Caller
+from smtprelay.providers.defaults import ProviderDefaults
+from smtprelay.providers.http.client import NoAnswerError, Response
+from smtprelay.providers.http.upload import RequestBody
+from smtprelay.providers.renewed import Renewed
+from smtprelay.providers.ses.errors import CREDENTIALS, YOUNG, SesError, error_of
+from smtprelay.providers.ses.request import (
+    API_V1,
+    API_V2,
+    ApiVersion,
+    EncodedMail,
+    Quota,
+    SesOptions,
+    base64_size,
+)
+
+if TYPE_CHECKING:
+    from smtprelay.providers.ses.credentials import AwsAccess
+
+_OK: Final = 200
+#: A request up to this size is held while it is sent.
+_WHOLE: Final = 256 * 1024
+#: Fields that SES takes once only (its developer guide, "header fields"), beside those that it replaces.
+_ONCE: Final = """
+    accept-language acceptlanguage archived-at auto-submitted bounces-to comments content-alternative
+    content-base content-class content-description content-disposition content-duration content-id
+    content-language content-location content-md5 content-transfer-encoding content-type date
+    delivered-to disposition-notification-options disposition-notification-to dkim-signature
+    domainkey-signature errors-to from importance in-reply-to keywords list-archive list-help list-id
+    list-owner list-post list-subscribe list-unsubscribe list-unsubscribe-post message-context
+    message-id mime-version organization original-from original-message-id original-recipient
+    original-subject precedence priority references reply-to return-receipt-to sender solicitation
+    sensitivity subject thread-index thread-topic user-agent vbr-info
+"""
+#: The body of a request, and its SHA-256 in hexadecimal.
+_Hashed = tuple[bytes | RequestBody, str]
+
+
+class Ses(ProviderDefaults):
+    """
+    A :class:`smtprelay.interfaces.Provider`: one request for all recipients.
+
+    :param renewed: the credentials that ``caller`` uses.
+    :param keep_commands: leave ``X-SES-…`` fields of clients in the mail.
+    :ivar next_hop: what SES takes.
+    """
+
+    def __init__(
+        self,
+        caller: "Caller[AwsAccess]",
+        renewed: "Renewed[AwsAccess]",
+        version: ApiVersion,
+        options: SesOptions,
+        *,
+        limits: Limits,
+        events: Events,
+        keep_commands: bool = False,
+    ) -> None:
+        self.name = caller.name
+        self.limits = evolve(limits, request=min(limits.request or version.most, version.most))
+        # It knows no SMTPUTF8, so header fields are ASCII.
+        commands = () if keep_commands else ("x-ses-",)
+        self.next_hop = NextHop(raw_fields=False, commands=commands, once=tuple(_ONCE.split()))
+        self._caller = caller
+        self._renewed = renewed
+        self._version = version
+        self._options = options
+        self._events = events
+        self._has_warned = False
+
+    def encoded_size(self, shape: Shape) -> tuple[int, int]:
+        """Return the size in base64, which SES counts, twice."""
+        size = base64_size(shape.size)
+        return size, size
+
+    async def measure(self, envelope: Envelope, body: Body) -> int:  # noqa: ARG002 -- the seam's signature
+        """Return the size in base64."""
+        return base64_size(body.size)
+
+    async def deliver(self, attempt: Attempt) -> Results:
+        """Send the mail; the envelope says to whom, whatever its header says."""
+        envelope = attempt.delivery.envelope
+        sender = ascii_address(envelope.sender)
+        if envelope.sender and not sender:
+            return attempt.results(Failed(f"SES takes no such sender: <{envelope.sender}>", "5.6.7"))
+        sendable = {address: ascii_address(address) for address in envelope.addresses}
+        results: dict[str, Outcome] = {
+            address: Failed(f"SES takes no such address: <{address}>", "5.6.7")
+            for address, known in sendable.items()
+            if not known
+        }
+        recipients = [known for known in sendable.values() if known]
+        if recipients:
+            outcome = await self._send(sender, recipients, attempt.body)
+            results.update({address: outcome for address, known in sendable.items() if known})
+        return results
+
+    async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
+        """Ask for the quota; a key that may only send cannot tell."""
+        try:
+            quota, answer = await self._quota()
+        except NoAnswerError as error:
+            return error.outcome
+        if quota is None:
+            said = _error(answer)
+            refused = said.code in CREDENTIALS and said.code != "AccessDenied"
+            return self._refused(answer, said) if refused else None
+        if not quota.enabled:
+            return Blocked("the account may not send: see its status in the SES console")
+        if quota.used_up:
+            return Blocked(f"the quota of {quota.per_day:.0f} recipients in 24 hours is used up")
+        return Delivered()
+
+    async def rate(self) -> Sequence[Window] | None:
+        """Return what the account may send in a second, in recipients; if that is not known warn once."""
+        try:
+            quota, answer = await self._quota()
+            why = "" if quota else _error(answer).message or f"status {answer.status}"
+        except NoAnswerError as error:
+            quota, why = None, str(error)
+        if quota is None:
+            if not self._has_warned:
+                text = f"{self.name}: how fast the account may send is not known, set rate: {why}"
+                self._events("relay.warning", text=text)
+            self._has_warned = True
+            return None
+        return [Window(count=max(1, int(quota.per_second)), seconds=1.0, unit="recipients")]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._caller.close()
+
+    async def _send(self, sender: str, recipients: list[str], mail: Body) -> Outcome:
+        version = self._version
+        encoded = EncodedMail(version, sender, recipients, self._options, mail)
+        hashed = await _hashed(encoded, mail.size)
+        try:
+            answer = await self._ask("send", "POST", version.target, version.content_type, hashed)
+        except NoAnswerError as error:
+            return error.outcome
+        if answer.status != _OK:
+            said = _error(answer)
+            outcome = self._refused(answer, said)
+            if isinstance(outcome, Failed) and len(recipients) > 1 and said.about_recipients:
+                return evolve(outcome, whole=True)
+            return outcome
+        known = version.identify(answer.body)
+        # A proxy may answer 200, too; only the service names the mail.
+        return (
+            Delivered(known, self._why) if known else Uncertain("200 without the id that SES gives each mail")
+        )
+
+    @property
+    def _why(self) -> str:
+        name = self._options.configuration_set
+        return f"configuration set {name}" if name else ""
+
+    async def _quota(self) -> tuple[Quota | None, Response]:
+        """Return the quota, or ``None`` and the last refusal; raises :class:`NoAnswerError`."""
+        versions = (API_V2, API_V1) if self._version is API_V2 else (API_V1,)
+        for version in versions:
+            asked = version.account
+            hashed = (asked.body, hashlib.sha256(asked.body).hexdigest())
+            answer = await self._ask("account", asked.method, asked.target, version.content_type, hashed)
+            if answer.status == _OK:
+                with suppress(ValueError):
+                    return asked.read(answer.body), answer
+        return None, answer
+
+    async def _ask(self, operation: str, method: str, target: str, kind: str, hashed: _Hashed) -> Response:
+        body, digest = hashed
+
+        async def send(access: "AwsAccess") -> Response:
+            # botocore was imported on a thread, with the credentials.
+            from smtprelay.providers.ses.signature import signed_headers  # noqa: PLC0415
+
+            url, now = access.endpoint + target, self._caller.seconds()
+            headers = signed_headers(access, method, url, {"Content-Type": kind}, digest=digest, now=now)
+            return await self._caller.request(operation, method, url, headers, body)
+
+        return await self._caller.call(send, _refuses_us)
+
+    def _refused(self, answer: Response, error: SesError) -> Outcome:
+        young = error.code in CREDENTIALS and self._renewed.is_young
+        return self._caller.refused(answer, YOUNG if young else error.table, error.code, error.message)
+
+
+async def _hashed(body: EncodedMail, size: int) -> _Hashed:
+    """Return a request, with its size, and its SHA-256; a small one whole."""
+    pieces, count, digest = [], 0, hashlib.sha256()
+    async for piece in body.chunks():
+        digest.update(piece)
+        count += len(piece)
+        if size <= _WHOLE:
+            pieces.append(piece)
+    body.size = count
+    return b"".join(pieces) if size <= _WHOLE else body, digest.hexdigest()
+
+
+def _refuses_us(answer: Response) -> bool:
+    """Whether new credentials may help: also what says 400 to those that have expired."""
+    return answer.status != _OK and _error(answer).code in CREDENTIALS
+
+
+def _error(answer: Response) -> SesError:
+    return error_of(answer.header("x-amzn-ErrorType"), answer.body)

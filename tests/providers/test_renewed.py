@@ -1,0 +1,189 @@
+"""Credentials that expire: when they are renewed, and what mail gets meanwhile."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from smtprelay.model.outcome import Blocked
+from smtprelay.model.outcome import Deferred as DeferredOutcome
+from smtprelay.providers.credentials import NoCredentialsError
+from smtprelay.providers.http.client import NotSent
+from smtprelay.providers.renewed import Credential, Renewed
+from tests.recording import Recording
+
+
+class RenewedTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_000_000)
+        self.events = Recording()
+        #: The threads that run, each as the Deferred of its end.
+        self.threads: list[Deferred[Any]] = []
+        self.renewed: Renewed[str] = Renewed(
+            "p",
+            lambda: Credential(""),
+            clock=self.clock,
+            events=self.events,
+            defer_to_thread=self.thread,
+            chance=lambda: 1.0,
+        )
+
+    def thread(self, _work: Callable[..., Any], *_: object) -> "Deferred[Any]":
+        self.threads.append(Deferred())
+        return self.threads[-1]
+
+    def ask(self) -> "Deferred[str]":
+        return Deferred.fromCoroutine(self.renewed.current())
+
+    def obtain(self, value: str = "a", life: float | None = 30.0) -> None:
+        """Let the thread end with a value."""
+        expires = None if life is None else self.clock.seconds() + life
+        self.threads[-1].callback(Credential(value, expires, "a service"))
+
+    def held(self) -> str:
+        return self.successResultOf(self.ask())
+
+    def advance(self, seconds: float) -> None:
+        for _ in range(round(seconds * 10)):
+            self.clock.advance(0.1)
+
+    def test_once_for_all(self) -> None:
+        """Several that wait are one request, and what was obtained is kept."""
+        asked = [self.ask(), self.ask()]
+        self.assertEqual(len(self.threads), 1)
+        self.obtain()
+        self.assertEqual([self.successResultOf(each) for each in asked], ["a", "a"])
+        self.assertEqual((self.held(), len(self.threads)), ("a", 1))
+        self.assertEqual(
+            self.events.of("credential.renewed"), [{"provider": "p", "source": "a service", "seconds": 30.0}]
+        )
+
+    def test_one_who_gives_up(self) -> None:
+        """One that waits and is cancelled takes nothing from the others."""
+        asked = [self.ask(), self.ask()]
+        asked[0].cancel()
+        self.failureResultOf(asked[0])
+        self.obtain()
+        self.assertEqual(self.successResultOf(asked[1]), "a")
+
+    def test_renewed_at_two_thirds(self) -> None:
+        """It is renewed by itself after two thirds of its life; until there is another one it is used."""
+        self.ask()
+        self.obtain()
+        self.advance(19)
+        self.assertEqual(len(self.threads), 1)
+        self.advance(1.1)
+        self.assertEqual((len(self.threads), self.held()), (2, "a"))
+        self.obtain("b")
+        self.assertEqual(self.held(), "b")
+
+    def test_without_end(self) -> None:
+        """What does not expire is never renewed, and leaves no delayed call."""
+        self.ask()
+        self.obtain(life=None)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_the_old_one_until_it_expires(self) -> None:
+        """While renewals fail, each later than the last, the old one is used; after its end there is none."""
+        self.ask()
+        self.obtain()
+        self.advance(20.1)
+        times = []
+        while self.clock.seconds() < 1_000_029:
+            self.threads[-1].errback(ValueError("nobody there"))
+            times.append(self.clock.seconds())
+            self.assertEqual(self.held(), "a")
+            while self.threads[-1].called:
+                self.advance(0.1)
+        waits = [round(after - before) for before, after in pairwise(times)]
+        self.assertEqual(waits, [1, 2, 4])
+        self.advance(5)
+        asked = self.ask()
+        self.threads[-1].errback(ValueError("nobody there"))
+        self.assertEqual(
+            self.failureResultOf(asked, NoCredentialsError).value.outcome, Blocked("nobody there")
+        )
+        self.assertEqual(self.events.of("credential.failed")[0], {"provider": "p", "reason": "nobody there"})
+
+    def test_none_at_first(self) -> None:
+        """Without a first one each that asks tries anew, and nothing else does."""
+        for error, expected in (
+            (OSError("permission denied"), "permission denied"),
+            (RuntimeError("unforeseen"), "unforeseen"),
+            (KeyError(), "KeyError"),
+        ):
+            asked = self.ask()
+            self.threads[-1].errback(error)
+            self.assertEqual(self.failureResultOf(asked, NoCredentialsError).value.outcome, Blocked(expected))
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_not_known(self) -> None:
+        """A service that cannot be reached says nothing of the credential: the mail is tried later."""
+        asked = self.ask()
+        self.threads[-1].errback(NotSent("no answer"))
+        error = self.failureResultOf(asked, NotSent).value
+        self.assertEqual(error.outcome, DeferredOutcome("no answer"))
+
+    def test_hangs(self) -> None:
+        """One that hangs is waited for as long as a request; it stays the only one, and may still come."""
+        asked = self.ask()
+        self.clock.advance(30)
+        self.assertEqual(self.failureResultOf(asked, NotSent).value.outcome.why, "no credentials within 30 s")
+        later = self.ask()
+        self.assertEqual(len(self.threads), 1)
+        self.obtain()
+        self.assertEqual(self.successResultOf(later), "a")
+
+    def test_refused(self) -> None:
+        """One that was refused is obtained anew, but not again and again; the old one is better than none."""
+        self.ask()
+        self.obtain(life=None)
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(self.renewed.again())), "a")
+        self.clock.advance(11)
+        for ending, expected in (("b", "b"), (ValueError("gone"), "b")):
+            self.clock.advance(11)
+            asked = Deferred.fromCoroutine(self.renewed.again())
+            if isinstance(ending, str):
+                self.obtain(ending, life=None)
+            else:
+                self.threads[-1].errback(ending)
+            self.assertEqual(self.successResultOf(asked), expected)
+        self.renewed.close()
+
+    def test_young(self) -> None:
+        """For a minute one that replaces another is young; the first never is, nor one that is the same."""
+        self.ask()
+        for value, expected in (("a", False), ("a", False), ("b", True)):
+            self.obtain(value)
+            self.assertEqual(self.renewed.is_young, expected)
+            self.advance(20.1)
+        self.advance(40)
+        self.assertFalse(self.renewed.is_young)
+
+    def test_three_seconds(self) -> None:
+        """One that lasts for 3 seconds is there at every moment of 10 minutes."""
+        self.ask()
+        self.obtain(life=3)
+        for _ in range(6000):
+            self.clock.advance(0.1)
+            if not self.threads[-1].called:
+                self.clock.advance(0.5)
+                self.obtain(life=3)
+            self.held()
+        self.assertLess(len(self.threads), 320)
+
+    def test_close(self) -> None:
+        """After close nothing happens by itself, and one that asks is still served."""
+        self.ask()
+        self.obtain()
+        self.renewed.close()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.clock.advance(40)
+        asked = self.ask()
+        self.obtain("b")
+        self.assertEqual(self.successResultOf(asked), "b")
+        self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from http import HTTPStatus
 from io import BytesIO
 from operator import itemgetter
-from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -30,7 +29,7 @@ from smtprelay.model.refusal import RefusalFilter, RefusalRow
 from smtprelay.service.workers.merge import MERGES, WorkerAnswer
 from smtprelay.service.workers.monitor import Worker
 from smtprelay.telemetry.aggregate import Gathered
-from smtprelay.web.api import api_routes
+from smtprelay.web.api import route_table
 from smtprelay.web.auth import ROLE, WHO
 from smtprelay.web.context import ReloadFailed, Sources
 from smtprelay.web.messages import MAX_BODY, ApiProblem, ApiRequest, ApiResponse, json_answer
@@ -123,11 +122,7 @@ class ApiProxy:
         """Return what a site of the supervisor may serve."""
 
         def routes(sources: Sources) -> Sequence[ApiRoute]:
-            # No action of this table is called: it is there for the paths and the roles.
-            unseen: Any = SimpleNamespace(admin=None, archive=None, maintenance=None)
-            spool = None if config.spool is None else unseen
-            operations = evolve(sources.operations, lanes=unseen, operator=unseen, draining=unseen)
-            table = api_routes(evolve(sources, spool=spool, operations=operations))
+            table = route_table(sources, spool=config.spool is not None)
             return [self._passing(route, sources) for route in table]
 
         return {**PARTS, "api": routes}

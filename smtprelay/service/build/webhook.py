@@ -12,17 +12,16 @@ from smtprelay.config.model import WebhookSettings as Settings
 from smtprelay.dispatch.webhook import NAME, WebhookNotifier
 from smtprelay.interfaces import Provider
 from smtprelay.model.attempt import NewMessage
-from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
+from smtprelay.model.message import Envelope, Planned, Recipient
 from smtprelay.model.route import RateLimit
 from smtprelay.providers.call import Caller
 from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.webhook import DEFAULT, Webhook, WebhookTarget, checked, key_of
+from smtprelay.service.build.bounces import own_draft
 from smtprelay.settings.provider import RemoteProviderSettings
 
 #: Events are small, and so are their receivers; one that hangs must not delay the others.
 RATE_LIMIT: Final = RateLimit(concurrency=10, per_lane=4)
-
-_OURSELVES: Final = Client(address="127.0.0.1", listener="webhook", protocol="LOCAL")
 
 
 def is_used(config: Config) -> bool:
@@ -49,13 +48,7 @@ def build_notifier(config: Config, new_id: Callable[[], str], clock: IReactorTim
     def post(route: str, event: bytes, about: str) -> NewMessage:
         hook = route if route in _settings(config) else DEFAULT
         recipients = (Recipient(address=hook),)
-        draft = Draft(
-            id=new_id(),
-            envelope=Envelope(sender="", recipients=recipients),
-            client=_OURSELVES,
-            received=clock.seconds(),
-            bounce_of=about,
-        )
+        draft = own_draft(NAME, Envelope(sender="", recipients=recipients), about, new_id, clock)
         planned = Planned(route=NAME, provider=NAME, lane=hook, recipients=recipients)
         return NewMessage(draft=draft, body=event, planned=(planned,), subject=f"Event about {about}")
 

@@ -129,7 +129,7 @@ class Bounces:
         Example: ``4h``.
     """
 
-    from_: values.Address | None = None
+    from_: values.Address = ""
     to: values.SenderOrAddress = "sender"
     copy: values.Address | None = None
     via: tuple[values.Name, ...] = ()

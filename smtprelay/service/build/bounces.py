@@ -80,18 +80,13 @@ def all_routes(config: Config) -> dict[str, model_route.Route]:
     return routes
 
 
-def bounces_from(config: Config) -> str:
-    """Return the address that reports come from."""
-    return config.bounces.from_ or f"MAILER-DAEMON@{config.hostname}"
-
-
 def bounce_settings(config: Config, providers: Mapping[str, Provider]) -> BounceSettings:
     """Return how reports are written."""
     bounces = config.bounces
     targets = bounces.via or tuple(providers)
     sizes = [size for name in targets if (size := providers[name].limits.size) is not None]
     return BounceSettings(
-        sender=bounces_from(config),
+        sender=bounces.from_,
         hostname=config.hostname,
         to=bounces.to,
         copy=bounces.copy or "",

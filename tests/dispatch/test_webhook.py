@@ -8,12 +8,12 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.decision import DecisionInput, settle
-from smtprelay.dispatch.webhook import NAME, WebhookNotifier, render
+from smtprelay.dispatch.webhook import WebhookNotifier, render
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.model.outcome import Blocked, Delivered, Failed
 from smtprelay.model.outcome import Deferred as Later
-from smtprelay.model.route import Route
+from smtprelay.model.route import WEBHOOK, Route
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done, make_claim
 
@@ -78,7 +78,7 @@ class JudgementTests(SynchronousTestCase):
 class AnnouncingTests(DispatcherTestCase):
     def announcing(self, *answers: Any, hook: ScriptedProvider | None = None, **route: Any) -> Stage:
         """Return a stage whose route tells a webhook, which is a scripted provider, too."""
-        self.hook = hook or ScriptedProvider(NAME, idempotent=True)
+        self.hook = hook or ScriptedProvider(WEBHOOK, idempotent=True)
         one = ScriptedProvider("one", answers)
         routes = [Route(name="default", via=("one",), **{"on_failed": "webhook", **route})]
         self.staged = stage = Stage([one, self.hook], routes, notifier=WebhookNotifier(post=self.post))
@@ -94,7 +94,7 @@ class AnnouncingTests(DispatcherTestCase):
             received=self.staged.clock.seconds(),
             bounce_of=about,
         )
-        planned = Planned(route=NAME, provider=NAME, lane=route, recipients=recipients)
+        planned = Planned(route=WEBHOOK, provider=WEBHOOK, lane=route, recipients=recipients)
         return NewMessage(draft=draft, body=event, planned=(planned,), subject="Event")
 
     def test_a_failure_is_told(self) -> None:
@@ -123,7 +123,7 @@ class AnnouncingTests(DispatcherTestCase):
 
     def test_what_is_not_told_yet_survives_a_death(self) -> None:
         """The event is as safe as the failure it tells of, and goes again under the same operation."""
-        hook = ScriptedProvider(NAME, [Deferred()], idempotent=True)
+        hook = ScriptedProvider(WEBHOOK, [Deferred()], idempotent=True)
         stage = self.announcing(Failed("no"), hook=hook)
         stage.accept(A)
         stage.restart()
@@ -133,7 +133,7 @@ class AnnouncingTests(DispatcherTestCase):
 
     def test_a_webhook_that_fails_ends_visibly(self) -> None:
         """It is in the list of what failed, and nobody gets a bounce or an event about it."""
-        stage = self.announcing(Failed("no"), hook=ScriptedProvider(NAME, [Failed("400 what is this?")]))
+        stage = self.announcing(Failed("no"), hook=ScriptedProvider(WEBHOOK, [Failed("400 what is this?")]))
         stage.accept(A)
         self.assertEqual(stage.summary("E1").state, "failed")
         self.assertEqual((stage.posted, stage.waiting()), ([], []))
@@ -141,10 +141,10 @@ class AnnouncingTests(DispatcherTestCase):
 
     def test_a_webhook_that_is_broken_keeps_its_events(self) -> None:
         """Its lane is blocked, with an alarm; the events go when a trial succeeds."""
-        hook = ScriptedProvider(NAME, [Blocked("404 no such hook", "default")])
+        hook = ScriptedProvider(WEBHOOK, [Blocked("404 no such hook", "default")])
         stage = self.announcing(Failed("no"), hook=hook)
         stage.accept(A)
-        self.assertEqual(stage.events.of("lane.blocked")[0]["provider"], NAME)
+        self.assertEqual(stage.events.of("lane.blocked")[0]["provider"], WEBHOOK)
         self.assertEqual(stage.summary("E1").state, "queued")
         stage.clock.advance(30)
         self.assertEqual(stage.summary("E1").state, "delivered")

@@ -11,14 +11,12 @@ from smtprelay.config import endpoint
 from smtprelay.config.checks import CheckedConfig
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Match, RouteSettings
+from smtprelay.model.route import WEBHOOK
 from smtprelay.providers.registry import kind_of
 from smtprelay.settings.complaint import Complaint, Path, did_you_mean
 
 #: Seconds for which a client waits for the reply to the end of data (RFC 5321 §4.5.3.2.6).
 _PATIENCE: Final = 600
-
-#: The name of the built-in provider, and route, of events for webhooks.
-WEBHOOK: Final = "webhook"
 
 ConfigCheck = Callable[[CheckedConfig], Iterator[Complaint]]
 

@@ -19,6 +19,7 @@ from smtprelay.mime.address import ascii_domain
 from smtprelay.mime.parse import TooComplexError
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import (
+    TOO_LARGE,
     Blocked,
     Deferred,
     Delivered,
@@ -237,7 +238,7 @@ class Acs(ProviderDefaults):
         if not facts["requests"]:
             most = self.limits.request
             return Failed(
-                f"too large: {facts['size']} bytes as a request, {self.name} takes {most} bytes", "5.3.4"
+                f"too large: {facts['size']} bytes as a request, {self.name} takes {most} bytes", TOO_LARGE
             )
         requests = [_request(delivery, made) for made in facts["requests"]]
         recipients, most = len(delivery.envelope.addresses), self._most_recipients

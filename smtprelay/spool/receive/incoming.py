@@ -17,7 +17,7 @@ from smtprelay.interfaces import Planner
 from smtprelay.mime.head import HeaderCollector, message_id_of, subject_of
 from smtprelay.model import fit
 from smtprelay.model.attempt import Settlement
-from smtprelay.model.message import Draft, Refused, Reply
+from smtprelay.model.message import NOT_STORED, Draft, Refused, Reply
 from smtprelay.model.shape import ShapeCounter
 from smtprelay.spool.body import ArrivingBody
 from smtprelay.spool.engines.transaction import SpoolFault
@@ -29,10 +29,6 @@ from smtprelay.spool.tables.deliveries import storable
 
 #: When memory is short a message goes to the disk in pieces of at least this size, not of whole chunks.
 PIECE: Final = 64 * 1024
-
-#: RFC 3463: X.3.0 other or undefined mail system status.
-_WORDS: Final = "The message could not be stored, try again later"
-FAULT: Final = Reply(code=451, enhanced="4.3.0", text=_WORDS, rule="spool")
 
 
 @define(eq=False)
@@ -84,7 +80,7 @@ class SpoolIncoming:
             # Of a piece that could not be stored the end only knows that it is missing.
             cause = self._fault or error
             self._tell_failure("accept", cause)
-            return FULL if isinstance(cause, SpoolFault) and cause.full else FAULT
+            return FULL if isinstance(cause, SpoolFault) and cause.full else NOT_STORED
 
     def abort(self) -> None:
         """Forget the message: the client went away or the body was refused."""

@@ -37,7 +37,7 @@ PLAIN = """
     notification notifier number off offline open operation operator options origin original
     outgoing output overdue overlay own page parameter params parse part password path patience
     patterns periodic piece plain plan planned platform policy pool port portal postgres prepare
-    printable privacy problem process profile program protocol proxy query queue quoted range
+    printable privacy problem process producer profile program protocol proxy query queue quoted range
     reachability reactor reads realm receive recorded recover recovered reference refusal relay
     remedies remedy remote render replies reply report request reserve resources response rights
     role row run runner sasl scalar scan scanner schedule schema script search secret security

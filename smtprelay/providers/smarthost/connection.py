@@ -15,7 +15,6 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import (
     IHandshakeListener,
     IOpenSSLClientConnectionCreator,
-    IPushProducer,
     IReactorTime,
     ITCPTransport,
 )
@@ -25,6 +24,7 @@ from zope.interface import implementer
 
 from smtprelay.net.deadline import Deadline
 from smtprelay.net.direct_write import DirectWriter
+from smtprelay.net.producer import PausingProducer
 from smtprelay.net.reachability import Contact, silence
 from smtprelay.net.tls_client import tls_words
 from smtprelay.providers.smarthost.replies import AnswerReader, Garbled, ServerReply
@@ -53,8 +53,8 @@ class Lost(Exception):  # noqa: N818 -- it is what happened to the connection
         self.silent = silent
 
 
-@implementer(IPushProducer, IHandshakeListener)
-class Channel(Protocol):
+@implementer(IHandshakeListener)
+class Channel(PausingProducer, Protocol):
     """
     One connection to a server.
 
@@ -94,7 +94,6 @@ class Channel(Protocol):
         self._over = False
         self._resting = False
         self._streaming = False
-        self._room: Deferred[None] | None = None
 
     @property
     def alive(self) -> bool:
@@ -145,8 +144,7 @@ class Channel(Protocol):
                     break
                 self._wait(seconds)
                 self._wire.write(encode(chunk))
-                if self._room is not None:
-                    await self._room
+                await self.writable()
         finally:
             self._streaming = False
             self._transport.unregisterProducer()
@@ -232,21 +230,6 @@ class Channel(Protocol):
         untrusted = reason.check(TLSError, VerificationError) is not None
         self._end(tls_words(reason), untrusted=untrusted)
         self.gone.callback(self)
-
-    def pauseProducing(self) -> None:
-        """Hold the stream: the server reads slowly."""
-        if self._room is None:
-            self._room = Deferred()
-
-    def resumeProducing(self) -> None:
-        """Go on with the stream."""
-        room, self._room = self._room, None
-        if room is not None:
-            room.callback(None)
-
-    def stopProducing(self) -> None:
-        """Let the stream find out that the connection is gone."""
-        self.resumeProducing()
 
     # --- inside
 

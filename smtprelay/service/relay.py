@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.task import LoopingCall
 
@@ -206,7 +206,10 @@ class Relay(Service):
         tasks: list[PeriodicTask] = [("log", CHECK_EVERY, self._log.check)]
         if self.spool is not None and self.config.spool is not None:
             self._retention = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
-            tasks += [("hold_rules", SWEEP_EVERY, self._apply_hold_rules), *self._retention.tasks]
+            tasks += [
+                ("hold_rules", SWEEP_EVERY, partial(maybeDeferred, dispatcher.hold_rules.wake)),
+                *self._retention.tasks,
+            ]
         self._clocks = [watch_lag(self._reactor, self.metrics), *(self._every(*each) for each in tasks)]
         dispatcher.start()
 
@@ -279,11 +282,6 @@ class Relay(Service):
         if self._reloader is None:
             raise ReloadFailed(NOT_READY, later=True)
         return await self._reloader.use(config)
-
-    async def _apply_hold_rules(self) -> None:
-        """Apply the hold rules that other nodes have made."""
-        if self._dispatcher is not None:
-            self._dispatcher.hold_rules.wake()
 
     # --- stopping
 

@@ -93,7 +93,6 @@ class Channel(PausingProducer, Protocol):
         self._lost: Lost | None = None
         self._over = False
         self._resting = False
-        self._streaming = False
 
     @property
     def alive(self) -> bool:
@@ -134,7 +133,6 @@ class Channel(PausingProducer, Protocol):
         ``False``: the server answered, or went away, before the end; the next
         :meth:`ask` tells.
         """
-        self._streaming = True
         self._lines = []
         self._come_to("message")
         self._transport.registerProducer(self, True)
@@ -146,7 +144,6 @@ class Channel(PausingProducer, Protocol):
                 self._wire.write(encode(chunk))
                 await self.writable()
         finally:
-            self._streaming = False
             self._transport.unregisterProducer()
         return self._lost is None and not self._answers
 

@@ -59,7 +59,7 @@ CLOSING_BOUND: Final = 5.0
 
 class Relay(Service):
     """
-    A whole relay. Several of them may live in one process.
+    A whole relay. Several of them may live in one process. Implements :class:`.web.context.RelayStatus`.
 
     :param config: what :func:`smtprelay.config.load` gives.
     :param reactor: for its ports, connections and timers.
@@ -230,19 +230,15 @@ class Relay(Service):
         )
 
     def listeners(self) -> Sequence[Mapping[str, Any]]:
-        """Return one JSON object for each listener."""
         return self._listeners.described()
 
     def log_trouble(self) -> LogTrouble | None:
-        """Return why the log cannot be written, if so."""
         return self._log.trouble()
 
     async def registry(self) -> CollectorRegistry:
-        """Return the metrics."""
         return self.metrics.registry
 
     async def readiness(self) -> Mapping[str, str | None]:
-        """Return the checks of ``/readyz``."""
         checks = {
             "recovery": self._retry.complaint or None,
             "listeners": None if self._clocks else "not all listeners are open yet",

@@ -162,11 +162,9 @@ class SynchronousIncoming:
         self._deadline: IDelayedCall | None = None
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
-        """Take the next bytes."""
         return self._body.write(chunk)
 
     def abort(self) -> None:
-        """Forget the message: the client went away or the body was refused."""
         self._body.close()
         self._synchronous.received(self)
 

@@ -168,7 +168,6 @@ class PostgresEngine(Engine):
 
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[Transaction]:
-        """Begin a transaction; committed and synced when the block ends, rolled back when it raises."""
         assert isinstance(connection, PostgresConnection)
         self._groups += 1
         mark, committing = str(self._groups), False
@@ -209,12 +208,10 @@ class PostgresEngine(Engine):
         self._listener.start()
 
     def stop(self) -> None:
-        """Stop notifying; the last transaction is still to come."""
         if self._listener is not None:
             self._listener.stop()
 
     def disk(self, connection: Connection) -> DiskSpace:
-        """Return the disk under it, for the limits of the spool."""
         return DiskSpace(used=postgres_size.used(connection, self.plenty) or 0)
 
     def space(self, connection: Connection) -> Space:

@@ -34,7 +34,7 @@ PIECE: Final = 64 * 1024
 @define(eq=False)
 class SpoolIncoming:
     """
-    The body of one message on its way in.
+    Implements :class:`smtprelay.interfaces.Incoming` for a spool.
 
     :param ours: a message of our own making, which is not refused for want of room.
     :param ended: how an attempt ended that was made already.
@@ -56,7 +56,6 @@ class SpoolIncoming:
     id: str = field(default=Factory(lambda self: self._draft.id, takes_self=True), init=False)
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
-        """Take the next bytes."""
         if self._fault is not None:
             return None
         size = len(chunk)
@@ -83,7 +82,6 @@ class SpoolIncoming:
             return FULL if isinstance(cause, SpoolFault) and cause.full else NOT_STORED
 
     def abort(self) -> None:
-        """Forget the message: the client went away or the body was refused."""
         self._let_go()
         if self._chunks:
             self._context.writer.do(partial(forget_chunks, message=self.id)).addErrback(self._not_forgotten)

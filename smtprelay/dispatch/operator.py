@@ -70,12 +70,12 @@ class OperatorActions:
         block = Block(provider=provider, lane=lane, until=now, reason=state.blocked_reason)
         await self._change(block, "probe", who, state.blocked_reason)
 
-    async def suspend(self, provider: str, who: str, why: str, lasting: float | None = None) -> None:
+    async def suspend(self, provider: str, who: str, why: str, duration: float | None = None) -> None:
         self.check(provider)
-        if lasting is not None and not 0 < lasting <= LONGEST:
+        if duration is not None and not 0 < duration <= LONGEST:
             raise ValueError("a provider is suspended for more than no time and less than a hundred years")
         reason = f"suspended by {who}" + (f": {why}" if why else "")
-        block = Block(provider=provider, until=SUSPENDED, reason=reason, operator=True, lasting=lasting)
+        block = Block(provider=provider, until=SUSPENDED, reason=reason, operator=True, duration=duration)
         await self._change(block, "suspend", who, why)
 
     async def resume(self, provider: str, who: str) -> None:

@@ -264,8 +264,8 @@ class Operator(Prepare, Protocol):
     async def probe(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
         """Try what is blocked or unreachable now; what asked us to wait only if it is forced."""
 
-    async def suspend(self, provider: str, who: str, why: str, lasting: float | None = None) -> None:
-        """Send nothing to ``provider`` for ``lasting`` seconds, or until it is resumed."""
+    async def suspend(self, provider: str, who: str, why: str, duration: float | None = None) -> None:
+        """Send nothing to ``provider`` for ``duration`` seconds, or until it is resumed."""
 
     async def resume(self, provider: str, who: str) -> None:
         """Let a provider that was suspended run again."""

@@ -58,7 +58,7 @@ class HttpConnection(Protocol):
         self._waiting: Deferred[ReceivedResponse] | None = None
         self._closed: Deferred[None] | None = None
         self._heard = 0
-        self._complete = self._lasting = False
+        self._complete = self._keep_alive = False
 
     def connectionMade(self) -> None:
         """Send small requests without delay."""
@@ -107,7 +107,7 @@ class HttpConnection(Protocol):
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as exc:
-            self._lasting = False
+            self._keep_alive = False
             if not self._complete:
                 first = self._heard == len(data) and not data.startswith(b"HTTP/"[: len(data)])
                 self._break_off(HttpParserError("what answers there does not speak HTTP") if first else exc)
@@ -137,7 +137,7 @@ class HttpConnection(Protocol):
 
     def _finish(self, response: ReceivedResponse) -> None:
         self._response = None
-        if self._lasting and (self._upload is None or self._upload.sent):
+        if self._keep_alive and (self._upload is None or self._upload.sent):
             self._home.rest(self)
         else:
             self.lose()
@@ -197,4 +197,4 @@ class HttpConnection(Protocol):
         """Note the end of an answer."""
         assert self._response is not None
         self._complete = self._response.code >= _FIRST_FINAL
-        self._lasting = self._parser.should_keep_alive()
+        self._keep_alive = self._parser.should_keep_alive()

@@ -52,7 +52,7 @@ _STATUS: Final = "/api/v1/status"
 _DRAIN: Final = "/api/v1/drain"
 
 #: Requests that also hold for a worker that starts later, until the next one of the same place.
-_LASTING: Final = {
+_REPEATED: Final = {
     _DRAIN: "drain",
     "/api/v1/providers/{name}/suspend": "suspended",
     "/api/v1/providers/{name}/resume": "suspended",
@@ -116,7 +116,7 @@ class ApiProxy:
     ask: Callable[..., Coroutine[Deferred[Any], Any, ApiResponse]] = ask
     draining: bool = field(default=False, init=False)
     #: Repeated to workers that start later: when it was made, its URI and the request, by what it changes.
-    _lasting: dict[tuple[str, str], tuple[float, str, ApiRequest]] = field(factory=dict, init=False)
+    _repeated: dict[tuple[str, str], tuple[float, str, ApiRequest]] = field(factory=dict, init=False)
 
     def parts(self, config: Config) -> Parts:
         """Return what a site of the supervisor may serve."""
@@ -195,7 +195,7 @@ class ApiProxy:
             _NOTHING, content_type="application/json", body=b"{}", who="supervisor", role="operator"
         )
         # A worker that becomes ready may have read what was there before.
-        self._lasting["reload", ""] = (self.reactor.seconds(), RELOAD, request)
+        self._repeated["reload", ""] = (self.reactor.seconds(), RELOAD, request)
         answers = await self.all("POST", RELOAD, request)
         said = dict.fromkeys(expected - answers.keys(), "no answer")
         said |= {n: _error_of(each) for n, each in answers.items() if each.status != OK}
@@ -205,9 +205,9 @@ class ApiProxy:
             raise ReloadFailed(why, later=not wrong)
 
     async def repeat(self, worker: Worker) -> None:
-        """Repeat the lasting requests to a worker that has become ready; raises if one of them fails."""
+        """Send what also holds for it to a worker that has become ready; raises if one of them fails."""
         asking = []
-        for made, uri, request in self._lasting.values():
+        for made, uri, request in self._repeated.values():
             order = json.loads(request.body)
             if "for" in order:
                 order["for"] -= self.reactor.seconds() - made
@@ -221,17 +221,20 @@ class ApiProxy:
 
     async def _all_as_one(self, route: ApiRoute, request: ApiRequest) -> ApiResponse:
         uri = _uri(route.path, request)
-        about = (_LASTING.get(route.path, "") if route.method == "POST" else "", request.path.get("name", ""))
-        before = self._lasting.get(about)
+        about = (
+            _REPEATED.get(route.path, "") if route.method == "POST" else "",
+            request.path.get("name", ""),
+        )
+        before = self._repeated.get(about)
         if about[0]:
             # Before it is sent: a worker may become ready meanwhile.
-            self._lasting[about] = (self.reactor.seconds(), uri, request)
+            self._repeated[about] = (self.reactor.seconds(), uri, request)
         expected = len(self._ready())
         answers = list((await self.all(route.method, uri, request)).values())
         good = [json.loads(await _whole(answer)) for answer in answers if answer.status == OK]
         if about[0] and not good:
-            del self._lasting[about]
-            self._lasting |= {} if before is None else {about: before}
+            del self._repeated[about]
+            self._repeated |= {} if before is None else {about: before}
         elif about[0] == "drain":
             self.draining = good[0]["draining"]
         if not answers:

@@ -125,7 +125,7 @@ def set_block(tx: Transaction, block: Block) -> None:
         return
     if block.reason:
         lane.block(block.until, storable(block.reason), tx.now)
-        lane.resumes = None if block.lasting is None else tx.now + block.lasting
+        lane.resumes = None if block.duration is None else tx.now + block.duration
     else:
         lane.open(tx.now, trial=block.trial)
         tx.lanes.leave(lane.provider)

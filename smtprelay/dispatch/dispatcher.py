@@ -87,6 +87,7 @@ class Dispatcher:
         """
         self._context, self._notices = context, notices
         self._reroutes.use(context)
+        context.lanes.keep(context.providers)
         self.lanes_changed()
 
     def take(self, claims: Sequence[Claim]) -> None:

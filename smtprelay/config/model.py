@@ -109,7 +109,7 @@ class RouteSettings:
         )
 
     @property
-    def announces(self) -> bool:
+    def uses_webhook(self) -> bool:
         """Whether its mail may become an event for a webhook."""
         return "webhook" in (self.on_failed, self.on_expired)
 

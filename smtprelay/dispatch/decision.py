@@ -67,7 +67,8 @@ class Decision:
         ``expired``; ``again``, ``halved`` and ``oversize`` are refusals of the request that are not the end
         of the mail.
     :ivar reported: the closed recipients that a DSN may report on.
-    :ivar announced: the recipients that the webhook reports, by how they ended: ``failed`` or ``expired``.
+    :ivar webhook_results: of the recipients that the webhook reports, by how they ended: ``failed`` or
+        ``expired``.
     :ivar error: the unexpected exception, if there was one.
     """
 
@@ -75,7 +76,7 @@ class Decision:
     outcome: str
     groups: Mapping[str, Results] = field(factory=dict)
     reported: Results = field(factory=dict)
-    announced: Mapping[str, Results] = field(factory=dict)
+    webhook_results: Mapping[str, Results] = field(factory=dict)
     error: Exception | None = None
 
 
@@ -143,7 +144,7 @@ def settle(case: DecisionInput, results: Results) -> Decision:
         outcome="+".join(sorted(words)),
         groups=groups,
         reported=reported,
-        announced={kind: group for kind, group in ended.items() if ends[kind] == "webhook"},
+        webhook_results={kind: group for kind, group in ended.items() if ends[kind] == "webhook"},
     )
 
 

@@ -147,7 +147,7 @@ class Dispatcher:
         try:
             deciding = partial(self._decide, attempt, end)
             decision = await with_sizes(deciding, claim.delivery.envelope, attempt.body)
-            if decision.reported or decision.announced:
+            if decision.reported or decision.webhook_results:
                 decision = await notices.added(claim, decision, attempt.body)
         except Exception as exc:  # noqa: BLE001 -- whatever measuring or reading the mail raises
             end = evolve(end, fault=attempt.body.fault, error=exc)

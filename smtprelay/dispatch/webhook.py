@@ -28,7 +28,7 @@ class WebhookNotifier:
     post: PostEvent
     subjects: bool = True
 
-    async def announce(
+    async def notify(
         self, claim: Claim, ended: Mapping[str, Results], body: Body, now: float
     ) -> NewMessage | None:
         """Return what tells of ``ended``, the recipients by how they ended; ``None`` if they are none."""

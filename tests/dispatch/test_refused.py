@@ -93,7 +93,7 @@ class SettlementTests(SynchronousTestCase):
                 self.assertEqual(
                     (settlement.tries, settlement.counts, dict(settlement.closed)), (1, False, {})
                 )
-                self.assertEqual((dict(decision.reported), dict(decision.announced)), ({}, {}))
+                self.assertEqual((dict(decision.reported), dict(decision.webhook_results)), ({}, {}))
 
     def test_halves_end_at_one(self) -> None:
         """For one alone a refusal of the whole is his own."""

@@ -68,15 +68,15 @@ class JudgementTests(SynchronousTestCase):
         )
         decision = settle(case, results)
         self.assertEqual(
-            (decision.announced, decision.reported), ({"failed": {A: results[A]}}, {B: results[B]})
+            (decision.webhook_results, decision.reported), ({"failed": {A: results[A]}}, {B: results[B]})
         )
         self.assertEqual(decision.settlement.closed, {A: "failed", B: "failed", C: "delivered"})
         decision = settle(evolve(case, route=evolve(route, on_expired="webhook", on_failed="hold")), results)
-        self.assertEqual((decision.announced, decision.reported), ({"expired": {B: results[B]}}, {}))
+        self.assertEqual((decision.webhook_results, decision.reported), ({"expired": {B: results[B]}}, {}))
 
 
 class AnnouncingTests(DispatcherTestCase):
-    def announcing(self, *answers: Any, hook: ScriptedProvider | None = None, **route: Any) -> Stage:
+    def notifying(self, *answers: Any, hook: ScriptedProvider | None = None, **route: Any) -> Stage:
         """Return a stage whose route tells a webhook, which is a scripted provider, too."""
         self.hook = hook or ScriptedProvider(WEBHOOK, idempotent=True)
         one = ScriptedProvider("one", answers)
@@ -99,7 +99,7 @@ class AnnouncingTests(DispatcherTestCase):
 
     def test_a_failure_is_told(self) -> None:
         """One event, with the mail's subject and nothing of its content, and no bounce."""
-        stage = self.announcing(Failed("no such user", "5.1.1"))
+        stage = self.notifying(Failed("no such user", "5.1.1"))
         message = stage.accept(A)
         self.assertEqual((stage.summary(message).state, stage.summary("E1").state), ("failed", "delivered"))
         [(delivery, event)] = self.hook.sent
@@ -116,7 +116,7 @@ class AnnouncingTests(DispatcherTestCase):
     def test_an_expiry_is_told(self) -> None:
         """So with ``on_expired``, when the attempts are used up."""
         retry = Route(name="x", via=("x",)).retry
-        stage = self.announcing(Later("busy"), on_expired="webhook", retry=evolve(retry, attempts=1))
+        stage = self.notifying(Later("busy"), on_expired="webhook", retry=evolve(retry, attempts=1))
         stage.accept(A)
         [recipient] = json.loads(self.hook.sent[0][1])["recipients"]
         self.assertEqual((recipient["result"], recipient["code"]), ("expired", "4.4.7"))
@@ -124,7 +124,7 @@ class AnnouncingTests(DispatcherTestCase):
     def test_what_is_not_told_yet_survives_a_death(self) -> None:
         """The event is as safe as the failure it tells of, and goes again under the same operation."""
         hook = ScriptedProvider(WEBHOOK, [Deferred()], idempotent=True)
-        stage = self.announcing(Failed("no"), hook=hook)
+        stage = self.notifying(Failed("no"), hook=hook)
         stage.accept(A)
         stage.restart()
         self.assertEqual(stage.summary("E1").state, "delivered")
@@ -133,7 +133,7 @@ class AnnouncingTests(DispatcherTestCase):
 
     def test_a_webhook_that_fails_ends_visibly(self) -> None:
         """It is in the list of what failed, and nobody gets a bounce or an event about it."""
-        stage = self.announcing(Failed("no"), hook=ScriptedProvider(WEBHOOK, [Failed("400 what is this?")]))
+        stage = self.notifying(Failed("no"), hook=ScriptedProvider(WEBHOOK, [Failed("400 what is this?")]))
         stage.accept(A)
         self.assertEqual(stage.summary("E1").state, "failed")
         self.assertEqual((stage.posted, stage.waiting()), ([], []))
@@ -142,7 +142,7 @@ class AnnouncingTests(DispatcherTestCase):
     def test_a_webhook_that_is_broken_keeps_its_events(self) -> None:
         """Its lane is blocked, with an alarm; the events go when a trial succeeds."""
         hook = ScriptedProvider(WEBHOOK, [Blocked("404 no such hook", "default")])
-        stage = self.announcing(Failed("no"), hook=hook)
+        stage = self.notifying(Failed("no"), hook=hook)
         stage.accept(A)
         self.assertEqual(stage.events.of("lane.blocked")[0]["provider"], WEBHOOK)
         self.assertEqual(stage.summary("E1").state, "queued")
@@ -152,7 +152,7 @@ class AnnouncingTests(DispatcherTestCase):
     def test_an_event_that_cannot_be_made(self) -> None:
         """The mail ends failed all the same, and the log says why nobody was told."""
         self.post = lambda *_: 1 / 0  # type: ignore[assignment,method-assign,return-value]
-        stage = self.announcing(Failed("no"))
+        stage = self.notifying(Failed("no"))
         message = stage.accept(A)
         self.assertEqual(stage.summary(message).state, "failed")
         self.assertIn("no event could be made: ZeroDivisionError", str(stage.events.of("relay.warning")))
@@ -164,7 +164,7 @@ class PrivacyTests(SynchronousTestCase):
         claim = make_claim(A)
         body: Any = object()
         notifier = WebhookNotifier(post=self.remember, subjects=False)
-        done(notifier.announce(claim, {"failed": {A: Failed("no")}}, body, MORNING))
+        done(notifier.notify(claim, {"failed": {A: Failed("no")}}, body, MORNING))
         self.assertNotIn(b"subject", self.remembered)
 
     def remember(self, route: str, event: bytes, about: str) -> Any:

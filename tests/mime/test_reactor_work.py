@@ -148,7 +148,7 @@ async def report(mail: bytes) -> None:
         told = await reporter.bounce(claim, refused, MemoryBody(mail), 0.0)
         assert told is not None
     notifier = WebhookNotifier(post=lambda _route, event, _id: NewMessage(draft=None, planned=(), body=event))
-    await notifier.announce(CLAIM, {"failed": refused}, MemoryBody(mail), 0.0)
+    await notifier.notify(CLAIM, {"failed": refused}, MemoryBody(mail), 0.0)
 
 
 async def show(mail: bytes) -> None:

@@ -117,8 +117,8 @@ def check_routes(view: CheckedConfig) -> Iterator[Complaint]:
 def check_webhooks(view: CheckedConfig) -> Iterator[Complaint]:
     """Events for a webhook need its URL, and a spool that keeps them."""
     config = view.config
-    announcing = [(n, route) for n, route in enumerate(config.routes) if route.announces]
-    for n, route in announcing:
+    notifying = [(n, route) for n, route in enumerate(config.routes) if route.uses_webhook]
+    for n, route in notifying:
         if route.webhook is None and config.webhook is None and view.whole("webhook"):
             text = '"webhook" is missing: it has the URL for the events'
             yield Complaint(("routes", n), text, "CFG-MISSING")
@@ -128,7 +128,7 @@ def check_webhooks(view: CheckedConfig) -> Iterator[Complaint]:
         if route.name == WEBHOOK:
             text = f'the name "{WEBHOOK}" stands for the events for webhooks: choose another one'
             yield Complaint(("routes", n, "name"), text, "CFG-DUPLICATE")
-    if announcing and WEBHOOK in config.providers:
+    if notifying and WEBHOOK in config.providers:
         text = f'the name "{WEBHOOK}" stands for the built-in provider for webhooks: choose another one'
         yield Complaint(("providers", WEBHOOK), text, "CFG-DUPLICATE")
 

@@ -26,7 +26,7 @@ RATE_LIMIT: Final = RateLimit(concurrency=10, per_lane=4)
 
 def is_used(config: Config) -> bool:
     """Tell whether a route sends events to a webhook."""
-    return any(route.announces for route in config.routes)
+    return any(route.uses_webhook for route in config.routes)
 
 
 def webhook_rate_limits(config: Config) -> dict[str, RateLimit]:

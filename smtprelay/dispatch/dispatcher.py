@@ -71,7 +71,7 @@ class Dispatcher:
         return len(self._under_way)
 
     def start(self) -> None:
-        """Begin to claim, and hear of each accept from now on; also after :meth:`pause`."""
+        """Begin to claim, and take over after each accept from now on; also after :meth:`pause`."""
         self._claiming = True
         self._spool.listen(self.take)
         self.hold_rules.wake()

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Events(Protocol):
-    """Where every station says what happened; the log and the metrics hear it."""
+    """Where every station says what happened; the log and the metrics get it."""
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """

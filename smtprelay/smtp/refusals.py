@@ -165,11 +165,11 @@ class Refusals(RefusedMail):
         # Where TLS is required each command is refused, also the RSET behind a MAIL.
         follows = reply.rule == "tls" and cause == "MAIL" and verb not in _FOLLOWING
         follows |= reply.rule in _FOLLOWING.get(cause, ())
-        self._hear(_Sum(row, stage, mechanism, not follows), client.address)
+        self._handle(_Sum(row, stage, mechanism, not follows), client.address)
 
     def turned_away(self, client: Client, reply: Reply) -> None:
         """Report a connection that was ended with ``reply`` before a session began."""
-        self._hear(_Sum(self._row(client, reply), _CONNECT), client.address)
+        self._handle(_Sum(self._row(client, reply), _CONNECT), client.address)
 
     def _row(
         self, client: Client, reply: Reply, command: str = "", user: str = "", domain: str = ""
@@ -189,7 +189,7 @@ class Refusals(RefusedMail):
             text=printable(reply.text, _LONGEST_TEXT),
         )
 
-    def _hear(self, refusal: _Sum, address: str) -> None:
+    def _handle(self, refusal: _Sum, address: str) -> None:
         client = self._known(refusal.newest.client)
         if client.one_by_one > 0 or self._stopped:
             client.one_by_one -= 1
@@ -280,8 +280,8 @@ class Refusals(RefusedMail):
         It does not wait for a write; while one hangs, rows that it has written already may count twice.
         """
         rows = {row.key: row for row in await self._stored(wanted)}
-        heard = [*self._writing, *(each for each in self._sums.values() if each.kept)]
-        for row in (each.row for each in heard):
+        unread = [*self._writing, *(each for each in self._sums.values() if each.kept)]
+        for row in (each.row for each in unread):
             rows[row.key] = rows[row.key].plus(row) if row.key in rows else row
         return wanted.of(rows.values())
 

@@ -218,7 +218,7 @@ class Channel(PausingProducer, Protocol):
             return
         if answers:
             self._secure = False
-            self._heard(answers)
+            self._take(answers)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail what is waited for."""
@@ -230,7 +230,7 @@ class Channel(PausingProducer, Protocol):
 
     # --- inside
 
-    def _heard(self, answers: list[ServerReply]) -> None:
+    def _take(self, answers: list[ServerReply]) -> None:
         last = answers[-1]
         self.last = last.code
         self._answers += answers

@@ -120,7 +120,7 @@ class PostgresEngine(Engine):
     _notifying: bool = field(default=False, init=False)
     _groups: int = field(default=0, init=False)
     #: When the database answered last, and when it last answered after a long silence.
-    _heard: float = field(default=math.inf, init=False)
+    _last_answer: float = field(default=math.inf, init=False)
     _back: float = field(default=-math.inf, init=False)
     _recent: dict[str, float] = field(factory=dict, init=False)
     _checked: float = field(default=-math.inf, init=False)
@@ -235,10 +235,10 @@ class PostgresEngine(Engine):
         marked = connection.execute(_MARK.format(clock=self.time()), (self.node.name, mark))
         (now,) = marked.fetchone() or (0.0,)
         if self.clock is not None:
-            self.clock.heard(now)
-        if now > self._heard + _SILENCE * self.node.lease:
+            self.clock.learn(now)
+        if now > self._last_answer + _SILENCE * self.node.lease:
             self._back = now
-        self._heard = now
+        self._last_answer = now
         lanes.begin(now)
         lanes.keep(wanted)
         return Transaction(connection, self.node, lanes, now, self._back)
@@ -320,7 +320,7 @@ async def open_postgres(
     :param options: its ``floors`` do not mind the disk: what it has to spare is for those who run it to know.
     :param reactor: to which results come back.
     :param clock: gives what the time is in SQL: the database's, unless a test has one.
-    :param listening: hear at once of what other nodes have put into the spool.
+    :param listening: tell at once what other nodes have put into the spool.
     :raises SpoolAway: the database cannot be reached.
     :raises SpoolFault: it cannot be used.
     """

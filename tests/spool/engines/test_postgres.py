@@ -583,7 +583,7 @@ class TimeTests(Shared, TestCase):
         clock = DatabaseClock(reactor_time, steady.seconds)
         self.assertEqual(0.0, clock.seconds())
         for now, wanted in ((5000.0, 5000.0), (5000.2, 5000.0), (4999.9, 5000.0), (4000.0, 4000.0)):
-            clock.heard(now)
+            clock.learn(now)
             self.assertEqual(wanted, clock.seconds())
         reactor_time.advance(1e6)
         steady.advance(3)

@@ -4,15 +4,14 @@ import json
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet import defer
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.decision import DecisionInput, settle
 from smtprelay.dispatch.webhook import WebhookNotifier, render
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
-from smtprelay.model.outcome import Blocked, Delivered, Failed
-from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed
 from smtprelay.model.route import WEBHOOK, Route
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done, make_claim
@@ -23,7 +22,7 @@ A, B, C = "a@x.org", "b@x.org", "c@x.org"
 class RenderTests(SynchronousTestCase):
     def test_what_it_says(self) -> None:
         """Ids, the envelope, and for each recipient how it ended, why, and with which code."""
-        ended = {"failed": {A: Failed("no such user", "5.1.1")}, "expired": {B: Later("busy")}}
+        ended = {"failed": {A: Failed("no such user", "5.1.1")}, "expired": {B: Deferred("busy")}}
         event = json.loads(render(make_claim(A, B, attempt=4), ended, "Grüße", MORNING))
         self.assertEqual(
             event,
@@ -62,7 +61,7 @@ class JudgementTests(SynchronousTestCase):
     def test_each_end_goes_its_own_way(self) -> None:
         """``on_failed`` and ``on_expired`` are asked for each recipient on its own."""
         route = Route(name="r", via=("one",), on_failed="webhook", on_expired="bounce", expire=10.0)
-        results = {A: Failed("no"), B: Later("busy"), C: Delivered()}
+        results = {A: Failed("no"), B: Deferred("busy"), C: Delivered()}
         case = DecisionInput(
             claim=make_claim(A, B, C, age=99.0), route=route, now=MORNING, chance=0.5, elsewhere=lambda: None
         )
@@ -116,14 +115,14 @@ class AnnouncingTests(DispatcherTestCase):
     def test_an_expiry_is_told(self) -> None:
         """So with ``on_expired``, when the attempts are used up."""
         retry = Route(name="x", via=("x",)).retry
-        stage = self.notifying(Later("busy"), on_expired="webhook", retry=evolve(retry, attempts=1))
+        stage = self.notifying(Deferred("busy"), on_expired="webhook", retry=evolve(retry, attempts=1))
         stage.accept(A)
         [recipient] = json.loads(self.hook.sent[0][1])["recipients"]
         self.assertEqual((recipient["result"], recipient["code"]), ("expired", "4.4.7"))
 
     def test_what_is_not_told_yet_survives_a_death(self) -> None:
         """The event is as safe as the failure it tells of, and goes again under the same operation."""
-        hook = ScriptedProvider(WEBHOOK, [Deferred()], idempotent=True)
+        hook = ScriptedProvider(WEBHOOK, [defer.Deferred()], idempotent=True)
         stage = self.notifying(Failed("no"), hook=hook)
         stage.accept(A)
         stage.restart()

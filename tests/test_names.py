@@ -103,11 +103,10 @@ class NameTests(SynchronousTestCase):
         self.assertEqual(strange, [])
 
     def test_one_class_of_a_name(self) -> None:
-        """No two classes that others may use have the same name."""
+        """No two classes have the same name, nor one that differs only by an underscore."""
         found: dict[str, list[str]] = defaultdict(list)
         for module, name in classes():
-            if not name.startswith("_"):
-                found[name].append(module)
+            found[name.lstrip("_")].append(module)
         self.assertEqual({name: where for name, where in found.items() if len(where) > 1}, {})
 
     def test_rules(self) -> None:

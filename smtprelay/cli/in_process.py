@@ -98,7 +98,7 @@ async def _routed(routes: Sequence[ApiRoute], method: str, target: str, body: by
 
 def _sources(spool: QueueSpool, settings: CliSettings, targets: RoutingTargets) -> Sources:
     clock: Any = _Clock()
-    operator: Any = _Operator(spool, settings)
+    operator: Any = _OfflineOperator(spool, settings)
     unseen: Any = None
     return Sources(
         relay=unseen,
@@ -110,7 +110,7 @@ def _sources(spool: QueueSpool, settings: CliSettings, targets: RoutingTargets) 
     )
 
 
-class _Operator:
+class _OfflineOperator:
     """What an operator may do to the queue while no relay runs."""
 
     def __init__(self, spool: QueueSpool, settings: CliSettings) -> None:

@@ -120,7 +120,7 @@ class _Sum:
 
 
 @define
-class _Client:
+class _ClientLimits:
     """What is left of one client's limits in the period that began at ``since``."""
 
     since: float
@@ -141,8 +141,8 @@ class Refusals(RefusedMail):
         self._clock = clock
         self._events = events
         self._sums: dict[tuple[Key, str, bool], _Sum] = {}
-        self._clients: dict[str, _Client] = {}
-        self._others = _Client(0.0, one_by_one=0)  # those for whom there was no room
+        self._clients: dict[str, _ClientLimits] = {}
+        self._others = _ClientLimits(0.0, one_by_one=0)  # those for whom there was no room
         self._writing: list[_Sum] = []  # on their way to the store
         self._lock = DeferredLock()  # of whoever writes
         self._timer: IDelayedCall | None = None
@@ -200,20 +200,20 @@ class Refusals(RefusedMail):
         if refusal.untold or self.store is not None:
             self._arm()
 
-    def _known(self, name: str) -> _Client:
+    def _known(self, name: str) -> _ClientLimits:
         now = self._clock.seconds()
         known = self._clients.get(name)
         if known is None and len(self._clients) >= MOST_CLIENTS:
             return self._others
         if known is None or now >= known.since + PERIOD:
-            known = self._clients[name] = _Client(now)
+            known = self._clients[name] = _ClientLimits(now)
         return known
 
     def _arm(self) -> None:
         if self._timer is None and not self._stopped:
             self._timer = self._clock.callLater(PERIOD, self._due)
 
-    def _add(self, refusal: _Sum, client: _Client) -> None:
+    def _add(self, refusal: _Sum, client: _ClientLimits) -> None:
         """Add a refusal to the sum of equal ones, which keeps the newest."""
         if client.kinds <= 0 and refusal.key not in self._sums:
             refusal.newest = evolve(refusal.newest, user="", domain="")

@@ -26,10 +26,10 @@ from smtprelay.model.queue_admin import Prepared
 from smtprelay.spool.location import OfflineSpool, SpoolLocation, now
 from smtprelay.spool.spool import QueueSpool
 from smtprelay.telemetry.log import Fanout
-from smtprelay.web.api import api_routes
+from smtprelay.web.api_router import ApiRoute
+from smtprelay.web.api_routes import api_routes
 from smtprelay.web.context import Operations, Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
-from smtprelay.web.router import ApiRoute
 
 
 class InProcess(ApiClient):

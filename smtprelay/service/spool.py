@@ -21,16 +21,16 @@ from smtprelay.service.errors import CONFIG, StartFailed
 from smtprelay.service.threads import Threads
 from smtprelay.spool.engines.filesystem import volatile_file_system
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.sqlite import open_sqlite
 from smtprelay.spool.engines.sqlite_reserve import LARGEST
 from smtprelay.spool.engines.transaction import SpoolAway
 from smtprelay.spool.location import DriverMissing, driver
 from smtprelay.spool.receive.capacity import CapacityLimits
-from smtprelay.web.api import api_routes, route_table
+from smtprelay.web.api_router import ApiRoute
+from smtprelay.web.api_routes import api_routes, route_table
 from smtprelay.web.context import Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
-from smtprelay.web.router import ApiRoute
 from smtprelay.web.site import PARTS
 
 T = TypeVar("T")

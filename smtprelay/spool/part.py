@@ -16,8 +16,8 @@ from smtprelay.model.attempt import Block, Claim
 from smtprelay.model.message import Delivery
 from smtprelay.spool.body import StoredBody
 from smtprelay.spool.engines.engine import Engine
-from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.reader import Reader
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.transaction import Connection, Transaction
 from smtprelay.spool.engines.write_health import WriteHealth
 from smtprelay.spool.operations.settle import set_block

@@ -21,8 +21,8 @@ from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.archive import SpoolArchive
 from smtprelay.spool.body import with_bodies
 from smtprelay.spool.engines.engine import Engine
-from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.reader import Reader
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.write_health import WriteHealth
 from smtprelay.spool.engines.writer import GroupedOperation, Writer
 from smtprelay.spool.maintenance import clock_step

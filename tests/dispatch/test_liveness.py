@@ -30,7 +30,7 @@ from smtprelay.model.queue_admin import HoldRule
 from smtprelay.model.route import Limits, RateLimit, Route, Window
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.spool.engines.memory import InlineReader
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.sqlite import SqliteEngine
 from smtprelay.spool.engines.transaction import SpoolNode
 from smtprelay.spool.engines.writer import run_group

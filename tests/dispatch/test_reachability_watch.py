@@ -13,7 +13,7 @@ from smtprelay.model.unreachable import Unreachable
 from smtprelay.net.reachability import Reachability
 from smtprelay.service.periodic import every
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from tests.dispatch.stage import done
 from tests.recording import Recording
 

@@ -34,7 +34,7 @@ from smtprelay.policy.router import RouteMatch, Router
 from smtprelay.providers.acs.request import map_mail, measure
 from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.testing.provider import ScriptedProvider
 from smtprelay.web.queue_routes import headers_of
 from tests.dispatch.stage import make_claim

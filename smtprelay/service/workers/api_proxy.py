@@ -29,12 +29,12 @@ from smtprelay.model.refusal import RefusalFilter, RefusalRow
 from smtprelay.service.workers.merge import MERGES, WorkerAnswer
 from smtprelay.service.workers.monitor import Worker
 from smtprelay.telemetry.aggregate import Gathered
-from smtprelay.web.api import route_table
+from smtprelay.web.api_router import ApiRoute
+from smtprelay.web.api_routes import route_table
 from smtprelay.web.auth import ROLE, WHO
 from smtprelay.web.context import ReloadFailed, Sources
 from smtprelay.web.messages import MAX_BODY, ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.refused import RECORD, REFUSED, wanted
-from smtprelay.web.router import ApiRoute
 from smtprelay.web.site import PARTS, Parts
 from smtprelay.web.streaming import BodyReader
 

@@ -24,7 +24,6 @@ from psycopg.errors import UndefinedFunction
 from smtprelay.model.maintenance import Space
 from smtprelay.spool.engines import postgres_size
 from smtprelay.spool.engines.engine import Engine
-from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.postgres_clock import DatabaseClock
 from smtprelay.spool.engines.postgres_connection import (
     PostgresConnection,
@@ -36,6 +35,7 @@ from smtprelay.spool.engines.postgres_connection import (
 from smtprelay.spool.engines.postgres_listen import NotificationListener
 from smtprelay.spool.engines.reader import ThreadReader
 from smtprelay.spool.engines.schema import POSTGRES_TYPES, migrate
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.transaction import (
     Connection,
     Locking,

@@ -22,9 +22,9 @@ from attrs import define, field
 
 from smtprelay.spool.engines import sqlite_file
 from smtprelay.spool.engines.engine import Engine
-from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.reader import ThreadReader
 from smtprelay.spool.engines.schema import SQLITE_TYPES, migrate
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.engines.sqlite_reserve import Reserve
 from smtprelay.spool.engines.transaction import Connection, SpoolFault, SpoolNode, Transaction

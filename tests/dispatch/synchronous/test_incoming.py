@@ -24,7 +24,7 @@ from smtprelay.model.queue import Selection, Summary
 from smtprelay.model.route import Limits, RateLimit, Route, Window
 from smtprelay.model.shape import Shape, shape_of
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MAIL, MORNING, Measured, done, make_context, make_notices, recipients
 from tests.listed import listed

@@ -12,7 +12,7 @@ from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.queue_admin import Prepared
 from smtprelay.model.unreachable import Unreachable
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.transaction import Locking
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_stories import RATE_LIMITS, done

@@ -19,12 +19,12 @@ from smtprelay.model.permit import Busy, Permit
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.engines import postgres_connection, postgres_size
-from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.postgres import open_postgres
 from smtprelay.spool.engines.postgres_clock import DatabaseClock
 from smtprelay.spool.engines.postgres_connection import PostgresConnection
 from smtprelay.spool.engines.postgres_size import live_bytes
 from smtprelay.spool.engines.schema import MIGRATIONS, POSTGRES_TYPES
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.transaction import SpoolFault
 from smtprelay.spool.maintenance.check import check
 from smtprelay.spool.operations import permits

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from attrs import evolve
 
 from smtprelay.version import VERSION
+from smtprelay.web.api_router import ApiRoute
 from smtprelay.web.archive import archive_routes, check_routes
 from smtprelay.web.attention import attention
 from smtprelay.web.auth import COOKIE
@@ -21,7 +22,6 @@ from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_ans
 from smtprelay.web.query_params import FLAG, signed
 from smtprelay.web.queue_routes import plain, provider_routes, queue_routes
 from smtprelay.web.refused import refused_routes
-from smtprelay.web.router import ApiRoute
 
 #: The status counts the refused mail of this time, seconds.
 DAY: Final = 86_400.0

@@ -25,8 +25,8 @@ from smtprelay.dispatch.probe import probe_lane
 from smtprelay.dispatch.record import record
 from smtprelay.dispatch.reroute import RerouteRunner
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
+from smtprelay.interfaces.fit import with_sizes
 from smtprelay.model.attempt import Claim
-from smtprelay.model.fit import with_sizes
 from smtprelay.model.queue import FINAL
 
 #: The spool's clock may be a little behind ours: what it calls due is not asked for faster than this.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from attrs import frozen
 
 from smtprelay.interfaces import Provider, Unmeasured
-from smtprelay.model.fit import takes
+from smtprelay.interfaces.fit import takes
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import TOO_LARGE, Failed
 from smtprelay.model.shape import Shape

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.mail.interfaces import IMessageDelivery
 
 from smtprelay.mime.head import Head
-from smtprelay.mime.worker import errors, task
+from smtprelay.mime.worker import task
 from smtprelay.model.message import Client, Delivery, Draft, Envelope, Planned, Reply
 from smtprelay.model.outcome import Outcome, Results
 from smtprelay.model.queue import Edit
@@ -148,10 +148,10 @@ class Attempt:
 
 
 MimeTask = task.MimeTask
-MailTooCostly = errors.MailTooCostly
-MimeWorkerTimeout = errors.MimeWorkerTimeout
-MimeWorkerUnavailable = errors.MimeWorkerUnavailable
-MimeTaskError = errors.MimeTaskError
+MailTooCostly = task.MailTooCostly
+MimeWorkerTimeout = task.MimeWorkerTimeout
+MimeWorkerUnavailable = task.MimeWorkerUnavailable
+MimeTaskError = task.MimeTaskError
 
 
 class MimeWorker(Protocol):

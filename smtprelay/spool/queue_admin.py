@@ -8,11 +8,19 @@ from functools import partial
 from attrs import evolve
 
 from smtprelay.interfaces import Prepare
-from smtprelay.model.queue import Detail, DueSelection, Edit, LaneState, QueueStats, Selection, Summary
+from smtprelay.model.queue import (
+    Detail,
+    DueSelection,
+    Edit,
+    LaneState,
+    QueueStats,
+    Selection,
+    Summary,
+    Unreachable,
+)
 from smtprelay.model.queue_admin import MOST_SEARCHED, Edited, Found, HoldRule
-from smtprelay.model.unreachable import Unreachable
 from smtprelay.spool.body import StoredBody
-from smtprelay.spool.operations import nodes
+from smtprelay.spool.operations import recover
 from smtprelay.spool.operations.bulk_edit import BulkEdit
 from smtprelay.spool.operations.unreachable import note_reachability
 from smtprelay.spool.part import QueuePart, SpoolContext, reads, writes
@@ -25,8 +33,8 @@ class SpoolQueueAdmin(QueuePart):
 
     unhold = writes(hold_rules.end)
     hold_rules = reads(hold_rules.rules)
-    set_draining = writes(nodes.set_draining)
-    nodes = reads(nodes.nodes)
+    set_draining = writes(recover.set_draining)
+    nodes = reads(views.nodes)
 
     def __init__(self, context: SpoolContext) -> None:
         super().__init__(context)

@@ -6,9 +6,16 @@ from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, Settlement
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Blocked, Uncertain
-from smtprelay.model.queue import ASKED_TO_WAIT, SUSPENDED, DueSelection, Edit, LaneState, Selection
+from smtprelay.model.queue import (
+    ASKED_TO_WAIT,
+    SUSPENDED,
+    DueSelection,
+    Edit,
+    LaneState,
+    Selection,
+    Unreachable,
+)
 from smtprelay.model.queue_admin import Prepared
-from smtprelay.model.unreachable import Unreachable
 from tests.behaviours.spool_stories import SpoolStories, done
 from tests.listed import listed
 

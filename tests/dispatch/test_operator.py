@@ -9,10 +9,9 @@ from smtprelay.dispatch.hold_rule_runner import HoldRuleRunner
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.reachability_watch import ReachabilityWatch
 from smtprelay.model.outcome import Blocked, Deferred
-from smtprelay.model.queue import Edit, Selection
+from smtprelay.model.queue import Edit, Selection, Unreachable
 from smtprelay.model.queue_admin import HoldRule
 from smtprelay.model.route import Limits
-from smtprelay.model.unreachable import Unreachable
 from smtprelay.net.reachability import Reachability
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done

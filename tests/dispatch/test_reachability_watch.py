@@ -8,8 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.reachability_watch import CHECK_EVERY, ReachabilityWatch
 from smtprelay.model.outcome import Blocked, Delivered
-from smtprelay.model.queue import LaneState
-from smtprelay.model.unreachable import Unreachable
+from smtprelay.model.queue import LaneState, Unreachable
 from smtprelay.net.reachability import Reachability
 from smtprelay.service.periodic import every
 from smtprelay.spool.engines.memory import open_memory

@@ -26,8 +26,8 @@ from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
 from smtprelay.dispatch.synchronous.permits import ClientPatience, NoPermit, PermitUse, SynchronousPermits
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy
 from smtprelay.interfaces import Attempt, Body, Events, Provider
+from smtprelay.interfaces.fit import with_sizes
 from smtprelay.model.attempt import Claim
-from smtprelay.model.fit import with_sizes
 from smtprelay.model.message import Delivery, Recipient
 from smtprelay.model.outcome import (
     TOO_LARGE,

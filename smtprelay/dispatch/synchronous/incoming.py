@@ -20,8 +20,7 @@ from smtprelay.dispatch.synchronous.body_buffer import BodyBuffer
 from smtprelay.dispatch.synchronous.delivery import SynchronousDelivery
 from smtprelay.dispatch.synchronous.partial import NotKept, PartialSuccess
 from smtprelay.dispatch.synchronous.permits import ClientPatience
-from smtprelay.interfaces import DeferToThread, Events, Incoming, Planner, Receive
-from smtprelay.model import fit
+from smtprelay.interfaces import DeferToThread, Events, Incoming, Planner, Receive, fit
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Delivery, Draft, Refused, Reply

@@ -13,9 +13,8 @@ from attrs import Factory, define, field
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from smtprelay.interfaces import Planner
+from smtprelay.interfaces import Planner, fit
 from smtprelay.mime.head import HeaderCollector, message_id_of, subject_of
-from smtprelay.model import fit
 from smtprelay.model.attempt import Settlement
 from smtprelay.model.message import NOT_STORED, Draft, Refused, Reply
 from smtprelay.model.shape import ShapeCounter

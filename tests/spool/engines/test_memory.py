@@ -8,9 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.model.attempt import Settlement
 from smtprelay.model.outcome import Deferred
 from smtprelay.model.permit import Feedback
-from smtprelay.model.queue import Edit, Selection
+from smtprelay.model.queue import Edit, Selection, Unreachable
 from smtprelay.model.queue_admin import Prepared
-from smtprelay.model.unreachable import Unreachable
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.transaction import Locking

@@ -179,10 +179,10 @@ class DemoMail:
     _sizes: dict[str, int] = field(factory=dict, init=False)
 
     def __call__(self, event: str, /, **fields: object) -> None:
-        """Hear ``event``."""
-        hear = self.handler_for(event)
-        if hear is not None:
-            hear(fields)
+        """Take note of mail that was queued or delivered."""
+        handler = self.handler_for(event)
+        if handler is not None:
+            handler(fields)
 
     def handler_for(self, event: str) -> Handler | None:
         """Return the handler of ``event``; ``None``: the log need not send it here."""

@@ -26,10 +26,10 @@ from smtprelay.model.queue_admin import Prepared
 from smtprelay.spool.location import OfflineSpool, SpoolLocation, now
 from smtprelay.spool.spool import QueueSpool
 from smtprelay.telemetry.log import Fanout
-from smtprelay.web.api import api_routes
+from smtprelay.web.api_router import ApiRoute
+from smtprelay.web.api_routes import api_routes
 from smtprelay.web.context import Operations, Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
-from smtprelay.web.router import ApiRoute
 
 
 class InProcess(ApiClient):
@@ -98,7 +98,7 @@ async def _routed(routes: Sequence[ApiRoute], method: str, target: str, body: by
 
 def _sources(spool: QueueSpool, settings: CliSettings, targets: RoutingTargets) -> Sources:
     clock: Any = _Clock()
-    operator: Any = _Operator(spool, settings)
+    operator: Any = _OfflineOperator(spool, settings)
     unseen: Any = None
     return Sources(
         relay=unseen,
@@ -110,7 +110,7 @@ def _sources(spool: QueueSpool, settings: CliSettings, targets: RoutingTargets) 
     )
 
 
-class _Operator:
+class _OfflineOperator:
     """What an operator may do to the queue while no relay runs."""
 
     def __init__(self, spool: QueueSpool, settings: CliSettings) -> None:

@@ -8,12 +8,12 @@ from typing import Final
 
 from attrs import field, frozen
 
-from smtprelay.config.defaults import complete
 from smtprelay.config.environment import SECTIONS, overlay
 from smtprelay.config.from_tree import make_converter, structure
 from smtprelay.config.model import Config
 from smtprelay.config.problem import ConfigError, Problem, make_problem
 from smtprelay.config.references import outside_hooks
+from smtprelay.config.setting_defaults import complete
 from smtprelay.config.tree import Mark, Table, TreeNode, without
 from smtprelay.config.yaml_source import MAXIMUM_BYTES, parse
 from smtprelay.settings.secret import complaint

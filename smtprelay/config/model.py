@@ -109,7 +109,7 @@ class RouteSettings:
         )
 
     @property
-    def announces(self) -> bool:
+    def uses_webhook(self) -> bool:
         """Whether its mail may become an event for a webhook."""
         return "webhook" in (self.on_failed, self.on_expired)
 
@@ -129,7 +129,7 @@ class Bounces:
         Example: ``4h``.
     """
 
-    from_: values.Address | None = None
+    from_: values.Address = ""
     to: values.SenderOrAddress = "sender"
     copy: values.Address | None = None
     via: tuple[values.Name, ...] = ()

@@ -1,7 +1,7 @@
 """
 Turns the outcomes of an attempt's recipients into one settlement.
 
-``_KINDS`` and :func:`_kind` name each outcome. ``_ONWARD`` says how the delivery goes on: the first of its
+:func:`_kind` names each outcome. ``_ONWARD`` says how the delivery goes on: the first of its
 kinds that an open recipient has decides. All functions are pure; :class:`DecisionInput` has time and chance.
 """
 
@@ -12,11 +12,12 @@ from typing import Final
 from attrs import evolve, field, frozen
 
 from smtprelay.dispatch.attempt import AttemptEnd
-from smtprelay.dispatch.failover import TOO_LARGE, NextProvider
+from smtprelay.dispatch.failover import NextProvider
 from smtprelay.dispatch.retry import FIRST_RESOLVE, SPOOL_AGAIN, delay, honoured
 from smtprelay.model.attempt import Block, Claim, Settlement
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import (
+    TOO_LARGE,
     Blocked,
     Deferred,
     Delivered,
@@ -25,15 +26,12 @@ from smtprelay.model.outcome import (
     Results,
     Throttled,
     Uncertain,
+    kind,
 )
 from smtprelay.model.route import Route
 
 #: Number of unexpected exceptions in a row after which a delivery is held.
 MOST_ERRORS: Final = 3
-
-_KINDS: Final[Mapping[type, str]] = {
-    each: each.__name__.lower() for each in (Delivered, Deferred, Throttled, Failed, Blocked, Uncertain)
-}
 
 _SILENCE: Final = Deferred("the provider said nothing about this recipient")
 
@@ -69,7 +67,8 @@ class Decision:
         ``expired``; ``again``, ``halved`` and ``oversize`` are refusals of the request that are not the end
         of the mail.
     :ivar reported: the closed recipients that a DSN may report on.
-    :ivar announced: the recipients that the webhook reports, by how they ended: ``failed`` or ``expired``.
+    :ivar webhook_results: of the recipients that the webhook reports, by how they ended: ``failed`` or
+        ``expired``.
     :ivar error: the unexpected exception, if there was one.
     """
 
@@ -77,7 +76,7 @@ class Decision:
     outcome: str
     groups: Mapping[str, Results] = field(factory=dict)
     reported: Results = field(factory=dict)
-    announced: Mapping[str, Results] = field(factory=dict)
+    webhook_results: Mapping[str, Results] = field(factory=dict)
     error: Exception | None = None
 
 
@@ -138,14 +137,14 @@ def settle(case: DecisionInput, results: Results) -> Decision:
     if block is not None and any(isinstance(each, Blocked) for each in groups.get("expired", {}).values()):
         block = evolve(block, until=case.now)  # the next mail of this mailbox may be too old, too
     onward = _onward(case, {kind: group for kind, group in groups.items() if kind not in ended}, closed)
-    words = {_KINDS[type(each)] for each in outcomes.values()}
+    words = {kind(each) for each in outcomes.values()}
     reason = reasons(outcomes)
     return Decision(
         settlement=evolve(onward, outcomes=outcomes, closed=closed, reason=reason, block=block),
         outcome="+".join(sorted(words)),
         groups=groups,
         reported=reported,
-        announced={kind: group for kind, group in ended.items() if ends[kind] == "webhook"},
+        webhook_results={kind: group for kind, group in ended.items() if ends[kind] == "webhook"},
     )
 
 
@@ -269,7 +268,7 @@ def _kind(outcome: Outcome, *, several: bool) -> str:
         return "oversize"
     if isinstance(outcome, Throttled):
         return "deferred"
-    return "again" if isinstance(outcome, Deferred) and outcome.again else _KINDS[type(outcome)]
+    return "again" if isinstance(outcome, Deferred) and outcome.again else kind(outcome)
 
 
 def _has_room_elsewhere(case: DecisionInput) -> bool:

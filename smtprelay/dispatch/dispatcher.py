@@ -25,8 +25,8 @@ from smtprelay.dispatch.probe import probe_lane
 from smtprelay.dispatch.record import record
 from smtprelay.dispatch.reroute import RerouteRunner
 from smtprelay.dispatch.retry import SPOOL_AGAIN, delay
+from smtprelay.interfaces.fit import with_sizes
 from smtprelay.model.attempt import Claim
-from smtprelay.model.fit import with_sizes
 from smtprelay.model.queue import FINAL
 
 #: The spool's clock may be a little behind ours: what it calls due is not asked for faster than this.
@@ -73,7 +73,7 @@ class Dispatcher:
         return len(self._under_way)
 
     def start(self) -> None:
-        """Begin to claim, and hear of each accept from now on; also after :meth:`pause`."""
+        """Begin to claim, and take over after each accept from now on; also after :meth:`pause`."""
         self._claiming = True
         self._spool.listen(self.take)
         self.hold_rules.wake()
@@ -90,6 +90,7 @@ class Dispatcher:
         self._removed = {*self._removed, *self._context.providers} - context.providers.keys()
         self._context, self._notices = context, notices
         self._reroutes.use(context)
+        context.lanes.keep(context.providers)
         self.lanes_changed()
 
     def take(self, claims: Sequence[Claim]) -> None:
@@ -149,7 +150,7 @@ class Dispatcher:
         try:
             deciding = partial(self._decide, attempt, end)
             decision = await with_sizes(deciding, claim.delivery.envelope, attempt.body)
-            if decision.reported or decision.announced:
+            if decision.reported or decision.webhook_results:
                 decision = await notices.added(claim, decision, attempt.body)
         except Exception as exc:  # noqa: BLE001 -- whatever measuring or reading the mail raises
             end = evolve(end, fault=attempt.body.fault, error=exc)

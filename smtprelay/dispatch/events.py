@@ -1,5 +1,5 @@
 """
-What the log and the metrics hear of an attempt: the events of one decision.
+The events of an attempt, from its decision, for the log and the metrics.
 
 Each carries, beside what its sentence needs, ``count`` (recipients), ``age`` (seconds since the message was
 received) and ``seconds`` (how long the attempt took).

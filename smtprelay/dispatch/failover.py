@@ -5,18 +5,14 @@ A provider is passed over when the mail does not fit it, when its lane is stoppe
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
 from attrs import frozen
 
 from smtprelay.interfaces import Provider, Unmeasured
-from smtprelay.model.fit import takes
+from smtprelay.interfaces.fit import takes
 from smtprelay.model.message import Delivery
-from smtprelay.model.outcome import Failed
+from smtprelay.model.outcome import TOO_LARGE, Failed
 from smtprelay.model.shape import Shape
-
-#: RFC 3463: message too big for system. Another provider may take it.
-TOO_LARGE: Final = "5.3.4"
 
 
 @frozen(kw_only=True)

@@ -6,7 +6,7 @@ The spool claims nothing in a stopped lane. It does not keep how often in a row 
 until a restart. Then a lane that was paused is probed as if it had been blocked.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from typing import Final
 
 from attrs import define, evolve, field, frozen
@@ -121,6 +121,11 @@ class LaneStates:
         """Tell whether a lane is known to be blocked, and not only paused or open."""
         stop = self._stops.get((provider, lane))
         return (provider, lane) in self._suspended or (stop is not None and stop.times > 0)
+
+    def keep(self, providers: Container[str]) -> None:
+        """Forget the lanes of all other providers: they were removed."""
+        self._stops = {place: stop for place, stop in self._stops.items() if place[0] in providers}
+        self._reported = {place: until for place, until in self._reported.items() if place[0] in providers}
 
     def clock_stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the system clock was changed."""

@@ -30,7 +30,7 @@ class EndNotices:
     async def added(self, claim: Claim, decision: Decision, body: Body) -> Decision:
         """Return ``decision`` with the messages in its settlement: they are accepted with it."""
         bounce = await self.bounce(claim, decision.reported, body) if decision.reported else None
-        event = await self._event(claim, decision, body) if decision.announced else None
+        event = await self._event(claim, decision, body) if decision.webhook_results else None
         return evolve(decision, settlement=evolve(decision.settlement, bounce=bounce, event=event))
 
     async def bounce(self, claim: Claim, reported: Results, body: Body) -> NewMessage | None:
@@ -42,7 +42,7 @@ class EndNotices:
         if self.notifier is None:
             self._warn(claim, "event", "the configuration has no webhook")
             return None
-        made = self.notifier.announce(claim, decision.announced, body, self.clock.seconds())
+        made = self.notifier.notify(claim, decision.webhook_results, body, self.clock.seconds())
         return await self._made(claim, "event", made)
 
     async def _made(self, claim: Claim, what: str, made: Awaitable[NewMessage | None]) -> NewMessage | None:

@@ -47,14 +47,12 @@ class OperatorActions:
         return Prepared()
 
     def check(self, provider: str) -> None:
-        """Raise ``LookupError`` for a provider that is not there."""
         if provider not in self._context.providers:
             raise LookupError(
                 f"there is no provider {provider!r}: expected {' or '.join(self._context.providers)}"
             )
 
     async def probe(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
-        """Try a blocked lane, or a provider that cannot be reached, now."""
         state = await self._lane(provider, lane)
         if (await self._lane(provider, "")).suspended:
             raise ValueError(f"{provider} is suspended: resume it")
@@ -72,24 +70,21 @@ class OperatorActions:
         block = Block(provider=provider, lane=lane, until=now, reason=state.blocked_reason)
         await self._change(block, "probe", who, state.blocked_reason)
 
-    async def suspend(self, provider: str, who: str, why: str, lasting: float | None = None) -> None:
-        """Send nothing to ``provider`` until it is resumed; its mail goes on elsewhere or waits."""
+    async def suspend(self, provider: str, who: str, why: str, duration: float | None = None) -> None:
         self.check(provider)
-        if lasting is not None and not 0 < lasting <= LONGEST:
+        if duration is not None and not 0 < duration <= LONGEST:
             raise ValueError("a provider is suspended for more than no time and less than a hundred years")
         reason = f"suspended by {who}" + (f": {why}" if why else "")
-        block = Block(provider=provider, until=SUSPENDED, reason=reason, operator=True, lasting=lasting)
+        block = Block(provider=provider, until=SUSPENDED, reason=reason, operator=True, duration=duration)
         await self._change(block, "suspend", who, why)
 
     async def resume(self, provider: str, who: str) -> None:
-        """Let a provider that was suspended run again."""
         state = await self._lane(provider, "")
         if not state.suspended:
             raise ValueError(f"{provider} is not suspended")
         await self._change(Block(provider=provider, operator=True), "resume", who, state.blocked_reason)
 
     def hold_rules_changed(self) -> None:
-        """Have the rules that hold mail applied now."""
         if self._dispatcher is not None:
             self._dispatcher.hold_rules.wake()
 

@@ -19,7 +19,7 @@ from smtprelay.dispatch.probe import ask
 from smtprelay.interfaces import Events, Provider
 from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.model.outcome import Blocked
-from smtprelay.model.unreachable import Unreachable
+from smtprelay.model.queue import Unreachable
 from smtprelay.net.reachability import Reachability
 
 #: How often to check, seconds.

@@ -1,4 +1,4 @@
-"""The end of an attempt: its settlement in the spool, and what the log and the metrics hear of it."""
+"""The end of an attempt: its settlement in the spool, and its events."""
 
 from typing import Final
 

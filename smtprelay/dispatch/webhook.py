@@ -15,16 +15,10 @@ from twisted.internet.defer import CancelledError
 from smtprelay.interfaces import Body
 from smtprelay.mime.head import head_of, subject_of
 from smtprelay.model.attempt import Claim, NewMessage
-from smtprelay.model.outcome import Failed, Results
-
-#: The built-in provider, and the route of its messages.
-NAME = "webhook"
+from smtprelay.model.outcome import EXPIRED, Failed, Results
 
 #: Makes a new message of ours: the route whose webhook it is for, the event, the id of the mail it is about.
 PostEvent = Callable[[str, bytes, str], NewMessage]
-
-#: Delivery time expired (RFC 3463 §3.5).
-_EXPIRED = "4.4.7"
 
 
 @frozen(kw_only=True)
@@ -34,7 +28,7 @@ class WebhookNotifier:
     post: PostEvent
     subjects: bool = True
 
-    async def announce(
+    async def notify(
         self, claim: Claim, ended: Mapping[str, Results], body: Body, now: float
     ) -> NewMessage | None:
         """Return what tells of ``ended``, the recipients by how they ended; ``None`` if they are none."""
@@ -65,7 +59,7 @@ def render(claim: Claim, ended: Mapping[str, Results], subject: str | None, now:
                 "address": address,
                 "result": result,
                 "reason": outcome.why,
-                "code": outcome.code if isinstance(outcome, Failed) else _EXPIRED,
+                "code": outcome.code if isinstance(outcome, Failed) else EXPIRED,
             }
             for result, outcomes in ended.items()
             for address, outcome in outcomes.items()

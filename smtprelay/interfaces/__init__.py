@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.mail.interfaces import IMessageDelivery
 
 from smtprelay.mime.head import Head
-from smtprelay.mime.worker import errors, task
+from smtprelay.mime.worker import task
 from smtprelay.model.message import Client, Delivery, Draft, Envelope, Planned, Reply
 from smtprelay.model.outcome import Outcome, Results
 from smtprelay.model.queue import Edit
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Events(Protocol):
-    """Where every station says what happened; the log and the metrics hear it."""
+    """Where every station says what happened; the log and the metrics get it."""
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """
@@ -148,10 +148,10 @@ class Attempt:
 
 
 MimeTask = task.MimeTask
-MailTooCostly = errors.MailTooCostly
-MimeWorkerTimeout = errors.MimeWorkerTimeout
-MimeWorkerUnavailable = errors.MimeWorkerUnavailable
-MimeTaskError = errors.MimeTaskError
+MailTooCostly = task.MailTooCostly
+MimeWorkerTimeout = task.MimeWorkerTimeout
+MimeWorkerUnavailable = task.MimeWorkerUnavailable
+MimeTaskError = task.MimeTaskError
 
 
 class MimeWorker(Protocol):
@@ -271,8 +271,8 @@ class Operator(Prepare, Protocol):
     async def probe(self, provider: str, lane: str, who: str, *, force: bool = False) -> None:
         """Try what is blocked or unreachable now; what asked us to wait only if it is forced."""
 
-    async def suspend(self, provider: str, who: str, why: str, lasting: float | None = None) -> None:
-        """Send nothing to ``provider`` for ``lasting`` seconds, or until it is resumed."""
+    async def suspend(self, provider: str, who: str, why: str, duration: float | None = None) -> None:
+        """Send nothing to ``provider`` for ``duration`` seconds, or until it is resumed."""
 
     async def resume(self, provider: str, who: str) -> None:
         """Let a provider that was suspended run again."""

@@ -21,11 +21,11 @@ from smtprelay.model.queue import (
     OverduePage,
     QueueStats,
     Selection,
+    Unreachable,
 )
 from smtprelay.model.queue_admin import Edited, Found, HoldRule
 from smtprelay.model.rate_limit import LEAST, Load
 from smtprelay.model.route import RateLimit, Window
-from smtprelay.model.unreachable import Unreachable
 
 
 class StoredMessage(Body, Protocol):

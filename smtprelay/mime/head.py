@@ -34,16 +34,20 @@ _FOLD: Final = re.compile(r"\r\n[ \t]+")
 _OPEN_WORD: Final = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?]*\??\Z")
 
 
-def block(start: bytes) -> bytes:
+def block(start: bytes, within: int | None = None) -> bytes:
     """
     Return the header block that ``start``, the beginning of a message, holds.
 
     The empty line that ends it is left out; a message without one is all header.
+
+    :param within: the maximum size; what does not end by then is cut to whole lines.
     """
     if start.startswith(b"\r\n"):
         return b""
-    end = start.find(_END)
-    return start if end < 0 else start[: end + 2]
+    end = start.find(_END, 0, within)
+    if end < 0:
+        return start if within is None else b"".join(start[:within].rpartition(b"\r\n")[:2])
+    return start[: end + 2]
 
 
 def head_of(start: bytes) -> "Head":

@@ -1,7 +1,7 @@
 """
 Addresses that no mail can be delivered to, recognised by their spelling.
 
-Providers refuse them, some of them with all the other recipients of the request; so their client hears
+Providers refuse them, some of them with all the other recipients of the request; so their client is told
 of it at once (RFC 5321 §4.1.2 and §4.1.3, RFC 1035 §2.3.4). An underscore may stand in a domain: the
 names of devices have it. Pure.
 """

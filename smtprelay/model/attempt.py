@@ -87,7 +87,7 @@ class Block:
     :ivar reason: in the provider's words; ``""`` opens the lane.
     :ivar trial: when opening: let one delivery through first, to see whether the lane works.
     :ivar operator: by an operator's hand: only so a lane is suspended, or opened that was.
-    :ivar lasting: when suspending: for how many seconds; ``None``: until an operator resumes it.
+    :ivar duration: when suspending: for how many seconds; ``None``: until an operator resumes it.
     """
 
     provider: str
@@ -96,7 +96,7 @@ class Block:
     reason: str = ""
     trial: bool = False
     operator: bool = False
-    lasting: float | None = None
+    duration: float | None = None
 
 
 @frozen(kw_only=True)

@@ -38,6 +38,12 @@ class Reply:
     rule: str = ""
 
 
+#: RFC 3463: X.3.0 other or undefined mail system status.
+NOT_STORED: Final = Reply(
+    code=451, enhanced="4.3.0", text="The message could not be stored, try again later", rule="spool"
+)
+
+
 class SpoolUnavailable(Exception):  # noqa: N818 -- it says what the spool is
     """The spool cannot do what it was asked: nothing of it has happened."""
 

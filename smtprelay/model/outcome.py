@@ -1,8 +1,15 @@
 """What a provider says of one recipient."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from attrs import frozen
+
+#: RFC 3463: message too big for system. Another provider may take it.
+TOO_LARGE: Final = "5.3.4"
+
+#: RFC 3463 §3.5: delivery time expired.
+EXPIRED: Final = "4.4.7"
 
 
 @frozen
@@ -84,6 +91,11 @@ class Uncertain:
     """The answer was lost after the body was sent: it may or may not have been taken."""
 
     why: str
+
+
+def kind(outcome: "Outcome") -> str:
+    """Return what an outcome is called in the history, the log and the metrics: ``delivered``, …."""
+    return type(outcome).__name__.lower()
 
 
 Outcome = Delivered | Deferred | Throttled | Failed | Blocked | Uncertain

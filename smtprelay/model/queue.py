@@ -9,7 +9,6 @@ from attrs import asdict, frozen
 
 from smtprelay.model import filters
 from smtprelay.model.message import Delivery
-from smtprelay.model.unreachable import Unreachable
 
 STATES: Final = filters.STATES
 #: The states that a delivery leaves only by an operator's hand, if at all.
@@ -34,6 +33,25 @@ SUSPENDED: Final = 253_370_764_800.0
 
 #: How the reason of a lane begins that is only paused.
 ASKED_TO_WAIT: Final = "asked to wait"
+
+
+@frozen
+class Unreachable:
+    """
+    Since when nothing has reached a provider, and where that ends.
+
+    :ivar since: when the first request that came to nothing came to a halt, seconds since the epoch.
+    :ivar host: where it is looked for: a name or an address, and the port.
+    :ivar stage: how far a request comes: ``resolve``, ``connect``, ``TLS``, ``greeting``, a verb of SMTP, or
+        ``request``.
+    :ivar reason: the last error in one line, with stage and host.
+    """
+
+    provider: str
+    since: float
+    host: str
+    stage: str
+    reason: str
 
 
 @frozen(kw_only=True)

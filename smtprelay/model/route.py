@@ -1,6 +1,11 @@
 """Where mail goes: a route, its providers' limits and rates, and when it is tried again."""
 
+from typing import Final
+
 from attrs import field, frozen
+
+#: The name of the built-in provider of events, of the route of its messages, and of the relay's own webhook.
+WEBHOOK: Final = "webhook"
 
 
 @frozen(kw_only=True)

@@ -27,8 +27,8 @@ class SilenceDeadline:
     __slots__ = (
         "_clock",
         "_expired",
-        "_heard",
         "_last_check",
+        "_last_octets",
         "_periodic",
         "_seconds",
         "_shortened",
@@ -45,14 +45,14 @@ class SilenceDeadline:
         self._clock = clock
         self._expired = expired
         self._periodic = periodic
-        self._heard = self._last_check = clock.seconds()
+        self._last_octets = self._last_check = clock.seconds()
         self._seconds = seconds
         self._shortened = False
         self._timer: IDelayedCall | None = clock.callLater(min(seconds, PERIOD), self._check)
 
     def touch(self) -> None:
         """Begin the client's time anew: it sent something, or waits for us."""
-        self._heard = self._clock.seconds()
+        self._last_octets = self._clock.seconds()
 
     def shorten(self, seconds: float) -> None:
         """From now on, ``seconds`` are all that is left, or what may be silence, whatever the client says."""
@@ -79,13 +79,13 @@ class SilenceDeadline:
         now = self._clock.seconds()
         if self._timer is not None and now - self._timer.getTime() > PERIOD:
             # The clock was set forward, or the machine slept: the client was not silent.
-            self._heard = self._last_check = now
+            self._last_octets = self._last_check = now
             self._timer = self._clock.callLater(min(self._seconds, PERIOD), self._check)
             return
-        left = self._heard + self._seconds - now
+        left = self._last_octets + self._seconds - now
         if left <= 0:
             self._timer = self._clock.callLater(min(self._seconds, PERIOD), self._check)
-            self._heard = now
+            self._last_octets = now
             self._expired()
             return
         self._timer = self._clock.callLater(min(left, PERIOD), self._check)

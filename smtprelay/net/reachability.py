@@ -11,7 +11,7 @@ from typing import Final
 
 from attrs import evolve
 
-from smtprelay.model.unreachable import Unreachable
+from smtprelay.model.queue import Unreachable
 
 #: Seconds.
 PATIENCE: Final = 20.0

@@ -67,7 +67,7 @@ class WorkerMemory:
         self.key = self._memory[:_KEY]
         self._counters = memoryview(self._memory).cast("I")
         self._worker = worker
-        self._heard = dict.fromkeys(range(1, self.workers + 1), 0)
+        self._received = dict.fromkeys(range(1, self.workers + 1), 0)
 
     def count(self, listener: str, address: str, change: int) -> None:
         """Count one more connection from ``address``, 1, or one less, -1."""
@@ -77,7 +77,7 @@ class WorkerMemory:
 
     def elsewhere(self, listener: str, address: str = "") -> int:
         """Return how many connections other workers have, ``""``: from all clients; rarely too large."""
-        return self._sum(listener, address, {*self._heard} - {self._worker})
+        return self._sum(listener, address, {*self._received} - {self._worker})
 
     def is_ahead(self, listener: str) -> bool:
         """Tell whether this worker has more connections than the others have on average."""
@@ -93,13 +93,13 @@ class WorkerMemory:
         logins = self._logins(self._worker)
         _LOGIN.pack_into(self._memory, _login(self._worker, logins), key, guess, when)
         _PUBLISHED.pack_into(self._memory, _start(self._worker) + _COUNTERS, logins + 1)
-        self._heard[self._worker] = logins + 1
+        self._received[self._worker] = logins + 1
 
-    def heard(self) -> Iterator[tuple[bytes, bytes, float]]:
+    def received(self) -> Iterator[tuple[bytes, bytes, float]]:
         """Give the logins published since the last call; the first call gives all, also our own."""
-        for worker, before in self._heard.items():
+        for worker, before in self._received.items():
             logins = self._logins(worker)
-            self._heard[worker] = logins
+            self._received[worker] = logins
             for number in range(max(before, logins - _LOGINS), logins):
                 yield _LOGIN.unpack_from(self._memory, _login(worker, number))
 

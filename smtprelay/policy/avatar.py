@@ -73,7 +73,7 @@ class ListenerRules:
 
 
 @define
-class _Transaction:
+class _MailTransaction:
     context: SessionContext
     sender: str
     size: int
@@ -97,7 +97,7 @@ class EnvelopeDelivery:
     _client: Client = field(factory=lambda: Client(address=""))
     _judged_by: SessionContext | None = field(init=False, default=None)
     _refusal: Reply | None = field(init=False, default=None)
-    _transaction: _Transaction | None = field(init=False, default=None)
+    _transaction: _MailTransaction | None = field(init=False, default=None)
     _messages: Iterator[IMessageSMTP] = field(init=False, factory=lambda: iter(()))
 
     def client_is(self, client: Client) -> None:
@@ -123,7 +123,7 @@ class EnvelopeDelivery:
         if no_room is not None:
             raise Refused(no_room)
         travelling = {name: value for name, value in parameters.items() if name in TRAVELLING}
-        self._transaction = _Transaction(context, sender, size, travelling)
+        self._transaction = _MailTransaction(context, sender, size, travelling)
 
     def rcpt(self, recipient: str, parameters: Mapping[str, str]) -> None:
         """
@@ -204,7 +204,7 @@ class EnvelopeDelivery:
         """Drop the transaction; the session is over."""
         self._transaction = None
 
-    def _join(self, transaction: _Transaction, address: str) -> None:
+    def _join(self, transaction: _MailTransaction, address: str) -> None:
         """Let a recipient into a transaction that must be one delivery, whatever its content will be."""
         router = transaction.context.router
         targets = router.targets(self._client, transaction.sender, address)

@@ -109,7 +109,7 @@ class LoginThrottle:
         # The length keeps ("ab", "c") apart from ("a", "bc").
         guess = hmac.digest(self.key, b"%d:%b%b" % (len(username), username, password), "sha256")[:DIGEST]
         keys = (_digest(b"client", counted_as(client).encode()), _digest(b"user", username))
-        self._hear()
+        self._receive()
         if self._clock.seconds() < self._passed.get(keys[0] + guess, -inf):
             return LoginAttempt(keys, guess)
         await self._wait_for_others(keys, lost or Deferred())
@@ -180,12 +180,12 @@ class LoginThrottle:
 
     def _wait(self, keys: Sequence[bytes]) -> float:
         """Return the seconds until a guess under all ``keys`` may begin; infinite: when another one ends."""
-        self._hear()
+        self._receive()
         return max(map(self._wait_under, keys))
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         """Take note of what happened at other processes."""
-        for key, guess, when in () if self._memory is None else self._memory.heard():
+        for key, guess, when in () if self._memory is None else self._memory.received():
             if when == PASSED:
                 self._remember(key + guess)
             elif when == TAKEN_BACK:

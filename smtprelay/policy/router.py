@@ -13,10 +13,10 @@ from functools import partial
 from attrs import field, frozen
 
 from smtprelay.interfaces import Planner, Provider, Unmeasured
+from smtprelay.interfaces.fit import depends_on_content, takes
+from smtprelay.interfaces.fit import largest as largest_mail
 from smtprelay.mime.author import author_of
 from smtprelay.mime.head import Head
-from smtprelay.model.fit import depends_on_content, takes
-from smtprelay.model.fit import largest as largest_mail
 from smtprelay.model.message import Client, Envelope, Planned, Recipient, Refused, Reply
 from smtprelay.model.shape import Shape
 from smtprelay.policy.networks import Networks, Patterns, glob

@@ -20,15 +20,12 @@ from smtprelay.interfaces import Attempt
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.network import is_loopback
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Results
-from smtprelay.model.route import Limits
+from smtprelay.model.route import WEBHOOK, Limits
 from smtprelay.providers.call import Caller
 from smtprelay.providers.credentials import NoCredentialsError
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.http.client import NoAnswerError
 from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable
-
-#: The recipient of an event for the relay's own webhook; that of a route's own one is the route's name.
-DEFAULT: Final = "webhook"
 
 _SUCCESS: Final = range(200, 300)
 _PREFIX: Final = "whsec_"
@@ -55,10 +52,11 @@ class Webhook(ProviderDefaults):
     """
     A :class:`smtprelay.interfaces.Provider` of events.
 
-    :param targets: by the recipient: a route's name, or :data:`DEFAULT`. They are read for each event.
+    :param targets: read for each event, by its recipient: a route's name, or for the relay's own webhook
+        :data:`WEBHOOK`.
     """
 
-    name = "webhook"
+    name = WEBHOOK
     idempotent = True
     limits = Limits()
 

@@ -23,7 +23,7 @@ _WAITING: Final = ("queued", "deferred", "held")
 @define(eq=False)
 class Drain:
     """
-    Drains one relay.
+    Implements :class:`smtprelay.web.context.Draining` for one relay.
 
     :param shared: other nodes deliver from the spool, too.
     :ivar on: whether the relay is drained.
@@ -37,7 +37,6 @@ class Drain:
     on: bool = field(default=False, init=False)
 
     async def switch(self, on: bool, who: str) -> None:
-        """Stop accepting mail and starting deliveries, or start again."""
         if on == self.on:
             return
         self.on = on
@@ -51,7 +50,6 @@ class Drain:
         await self._spool.set_draining(on)
 
     async def state(self) -> Drained:
-        """Return how far it is."""
         stats = await self._spool.stats()
         return Drained(
             draining=self.on,

@@ -80,7 +80,6 @@ class Listeners:
     @property
     def factories(self) -> Sequence[ESMTPFactory]:
         """Who makes the SMTP sessions, of all listeners; also of those that are closed and have any."""
-        self._leaving = [factory for factory in self._leaving if factory.sessions]
         return [*(each.factory for each in self._open.values()), *self._leaving]
 
     async def open(self, setups: Iterable[ListenerSetup]) -> None:
@@ -118,6 +117,7 @@ class Listeners:
             current.factory.portal = setup.portal(current.rules)
             current.factory.settings = setup.settings
         closed = [self._open.pop(place) for place in self._open.keys() - self._setups.keys()]
+        self._leaving = [factory for factory in self._leaving if factory.sessions]
         self._leaving += [each.factory for each in closed]
         for each in closed:
             each.factory.turn_away()

@@ -8,21 +8,17 @@ relay, but on a reactor that never runs, so nothing is connected.
 from collections.abc import Callable
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.task import Clock
 
 from smtprelay.config.model import Config
-from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.model.message_id import id_maker
-from smtprelay.policy.router import Router
 from smtprelay.providers.context import ProviderContext
-from smtprelay.service.build.bounces import OwnMessages, bounce_settings
-from smtprelay.service.build.delivery import build_context
-from smtprelay.service.build.listeners import route_match
-from smtprelay.service.build.providers import build_providers
+from smtprelay.service.build.running import OpenSpool, build_dispatch
 
 
 def build_operator(
@@ -31,7 +27,7 @@ def build_operator(
     """Return the operator's actions on ``spool``."""
     clock = Clock()
     clock.advance(seconds())
-    context = ProviderContext(
+    providers = ProviderContext(
         reactor=clock,
         events=_silence,
         defer_to_thread=_nowhere,
@@ -39,11 +35,16 @@ def build_operator(
         mime=ProcessMimeWorker(clock, _silence),
         hostname=config.hostname,
     )
-    providers = build_providers(config, context)
-    router = Router([route_match(route) for route in config.routes], providers)
-    post = OwnMessages(config, router, providers, id_maker(seconds, random_bits), clock)
-    dispatch = build_context(config, spool, providers, LaneStates(_silence), clock=clock, events=_silence)
-    return OperatorActions(dispatch, DsnReporter(bounce_settings(config, providers), post))
+    storage = OpenSpool(
+        spool=spool,
+        permits=spool,
+        clock=clock,
+        lanes=LaneStates(_silence),
+        new_id=id_maker(seconds, random_bits),
+    )
+    context, _, notices = build_dispatch(config, providers, storage)
+    # A long report would wait for the clock.
+    return OperatorActions(context, evolve(notices.reporter, clock=None))
 
 
 def _silence(_event: str, /, **_fields: object) -> None:

@@ -18,8 +18,8 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from smtprelay.config.defaults import RUNTIME, runtime_folders
 from smtprelay.config.endpoint import LONGEST_SOCKET, place_of
+from smtprelay.config.setting_defaults import RUNTIME, runtime_folders
 from smtprelay.service.workers.sockets import make_endpoint
 
 #: Seconds that ports have to close.

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.task import LoopingCall
 
@@ -59,7 +59,7 @@ CLOSING_BOUND: Final = 5.0
 
 class Relay(Service):
     """
-    A whole relay. Several of them may live in one process.
+    A whole relay. Several of them may live in one process. Implements :class:`.web.context.RelayStatus`.
 
     :param config: what :func:`smtprelay.config.load` gives.
     :param reactor: for its ports, connections and timers.
@@ -206,7 +206,10 @@ class Relay(Service):
         tasks: list[PeriodicTask] = [("log", CHECK_EVERY, self._log.check)]
         if self.spool is not None and self.config.spool is not None:
             self._retention = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
-            tasks += [("hold_rules", SWEEP_EVERY, self._apply_hold_rules), *self._retention.tasks]
+            tasks += [
+                ("hold_rules", SWEEP_EVERY, partial(maybeDeferred, dispatcher.hold_rules.wake)),
+                *self._retention.tasks,
+            ]
         self._clocks = [watch_lag(self._reactor, self.metrics), *(self._every(*each) for each in tasks)]
         dispatcher.start()
 
@@ -227,19 +230,15 @@ class Relay(Service):
         )
 
     def listeners(self) -> Sequence[Mapping[str, Any]]:
-        """Return one JSON object for each listener."""
         return self._listeners.described()
 
     def log_trouble(self) -> LogTrouble | None:
-        """Return why the log cannot be written, if so."""
         return self._log.trouble()
 
     async def registry(self) -> CollectorRegistry:
-        """Return the metrics."""
         return self.metrics.registry
 
     async def readiness(self) -> Mapping[str, str | None]:
-        """Return the checks of ``/readyz``."""
         checks = {
             "recovery": self._retry.complaint or None,
             "listeners": None if self._clocks else "not all listeners are open yet",
@@ -279,11 +278,6 @@ class Relay(Service):
         if self._reloader is None:
             raise ReloadFailed(NOT_READY, later=True)
         return await self._reloader.use(config)
-
-    async def _apply_hold_rules(self) -> None:
-        """Apply the hold rules that other nodes have made."""
-        if self._dispatcher is not None:
-            self._dispatcher.hold_rules.wake()
 
     # --- stopping
 

@@ -6,7 +6,6 @@ everything starts at once. It waits, says what it waits for, and is not ready me
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from types import SimpleNamespace
 from typing import Any, Final, TypeVar
 
 from attrs import define, evolve, field, frozen
@@ -22,16 +21,16 @@ from smtprelay.service.errors import CONFIG, StartFailed
 from smtprelay.service.threads import Threads
 from smtprelay.spool.engines.filesystem import volatile_file_system
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.sqlite import open_sqlite
 from smtprelay.spool.engines.sqlite_reserve import LARGEST
 from smtprelay.spool.engines.transaction import SpoolAway
 from smtprelay.spool.location import DriverMissing, driver
 from smtprelay.spool.receive.capacity import CapacityLimits
-from smtprelay.web.api import api_routes
-from smtprelay.web.context import Operations, Sources
+from smtprelay.web.api_router import ApiRoute
+from smtprelay.web.api_routes import api_routes, route_table
+from smtprelay.web.context import Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
-from smtprelay.web.router import ApiRoute
 from smtprelay.web.site import PARTS
 
 T = TypeVar("T")
@@ -64,10 +63,7 @@ class DatabaseRetry:
 
         none = evolve(sources, spool=None, operations=evolve(sources.operations, lanes=None))
         there = {(each.method, each.path): each for each in api_routes(none)}
-        # No action of this table is called.
-        unseen: Any = SimpleNamespace(admin=None, archive=None, maintenance=None)
-        operations = Operations(lanes=unseen, operator=unseen, draining=unseen)
-        table = api_routes(evolve(sources, spool=unseen, operations=operations))
+        table = route_table(sources)
         return [there.get((each.method, each.path)) or evolve(each, action=away) for each in table]
 
     async def until_there(self, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -120,7 +120,7 @@ class _Sum:
 
 
 @define
-class _Client:
+class _ClientLimits:
     """What is left of one client's limits in the period that began at ``since``."""
 
     since: float
@@ -141,8 +141,8 @@ class Refusals(RefusedMail):
         self._clock = clock
         self._events = events
         self._sums: dict[tuple[Key, str, bool], _Sum] = {}
-        self._clients: dict[str, _Client] = {}
-        self._others = _Client(0.0, one_by_one=0)  # those for whom there was no room
+        self._clients: dict[str, _ClientLimits] = {}
+        self._others = _ClientLimits(0.0, one_by_one=0)  # those for whom there was no room
         self._writing: list[_Sum] = []  # on their way to the store
         self._lock = DeferredLock()  # of whoever writes
         self._timer: IDelayedCall | None = None
@@ -165,11 +165,11 @@ class Refusals(RefusedMail):
         # Where TLS is required each command is refused, also the RSET behind a MAIL.
         follows = reply.rule == "tls" and cause == "MAIL" and verb not in _FOLLOWING
         follows |= reply.rule in _FOLLOWING.get(cause, ())
-        self._hear(_Sum(row, stage, mechanism, not follows), client.address)
+        self._handle(_Sum(row, stage, mechanism, not follows), client.address)
 
     def turned_away(self, client: Client, reply: Reply) -> None:
         """Report a connection that was ended with ``reply`` before a session began."""
-        self._hear(_Sum(self._row(client, reply), _CONNECT), client.address)
+        self._handle(_Sum(self._row(client, reply), _CONNECT), client.address)
 
     def _row(
         self, client: Client, reply: Reply, command: str = "", user: str = "", domain: str = ""
@@ -189,7 +189,7 @@ class Refusals(RefusedMail):
             text=printable(reply.text, _LONGEST_TEXT),
         )
 
-    def _hear(self, refusal: _Sum, address: str) -> None:
+    def _handle(self, refusal: _Sum, address: str) -> None:
         client = self._known(refusal.newest.client)
         if client.one_by_one > 0 or self._stopped:
             client.one_by_one -= 1
@@ -200,20 +200,20 @@ class Refusals(RefusedMail):
         if refusal.untold or self.store is not None:
             self._arm()
 
-    def _known(self, name: str) -> _Client:
+    def _known(self, name: str) -> _ClientLimits:
         now = self._clock.seconds()
         known = self._clients.get(name)
         if known is None and len(self._clients) >= MOST_CLIENTS:
             return self._others
         if known is None or now >= known.since + PERIOD:
-            known = self._clients[name] = _Client(now)
+            known = self._clients[name] = _ClientLimits(now)
         return known
 
     def _arm(self) -> None:
         if self._timer is None and not self._stopped:
             self._timer = self._clock.callLater(PERIOD, self._due)
 
-    def _add(self, refusal: _Sum, client: _Client) -> None:
+    def _add(self, refusal: _Sum, client: _ClientLimits) -> None:
         """Add a refusal to the sum of equal ones, which keeps the newest."""
         if client.kinds <= 0 and refusal.key not in self._sums:
             refusal.newest = evolve(refusal.newest, user="", domain="")
@@ -280,8 +280,8 @@ class Refusals(RefusedMail):
         It does not wait for a write; while one hangs, rows that it has written already may count twice.
         """
         rows = {row.key: row for row in await self._stored(wanted)}
-        heard = [*self._writing, *(each for each in self._sums.values() if each.kept)]
-        for row in (each.row for each in heard):
+        unread = [*self._writing, *(each for each in self._sums.values() if each.kept)]
+        for row in (each.row for each in unread):
             rows[row.key] = rows[row.key].plus(row) if row.key in rows else row
         return wanted.of(rows.values())
 

@@ -138,7 +138,7 @@ class Lines:
 
 
 def worst(refusals: Sequence[Reply]) -> Reply:
-    """Return the refusal that the client must hear: a temporary one, else any, else ``Ok``."""
+    """Return the refusal that the client must get: a temporary one, else any, else ``Ok``."""
     return next(
         (refusal for refusal in refusals if refusal.code in _TEMPORARY), refusals[0] if refusals else reply.OK
     )

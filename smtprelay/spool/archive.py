@@ -19,7 +19,7 @@ PATIENCE: Final = 3600
 
 
 class SpoolArchive(SpoolPart):
-    """Export and import of one spool; tells the log what has left and come."""
+    """Implements :class:`smtprelay.interfaces.spool.Archive`; tells the log what has left and come."""
 
     piece = reads(accept.piece)
     settings = reads(operator_settings.settings)
@@ -32,7 +32,6 @@ class SpoolArchive(SpoolPart):
     async def export(
         self, selection: Selection, mark: str = "", *, moving: bool = False, who: str = ""
     ) -> ArchivePage:
-        """Return the next messages of which a delivery matches, by id, each whole."""
         page = await self._writer.do(partial(export.export, selection=selection, mark=mark, moving=moving))
         self._tell("queue.exported", [each.archived.id for each in page.items], who=who)
         return page
@@ -40,13 +39,11 @@ class SpoolArchive(SpoolPart):
     async def exported(
         self, messages: Sequence[str], who: str, attempts: Mapping[str, int] | None = None
     ) -> Sequence[str]:
-        """Drop ``messages``, which are safe elsewhere; return those that are dropped."""
         gone = await self._writer.do(partial(export.drop, messages=messages, attempts=attempts))
         self._tell("queue.moved", gone, who=who)
         return gone
 
     async def apply_settings(self, given: OperatorSettings, who: str) -> AppliedSettings:
-        """Put in force what comes from another spool; what is in force already stays as it is."""
         applied = await self._writer.do(partial(operator_settings.apply_settings, given=given))
         for rule in applied.holds:
             self._events("hold_rule.added", rule=rule.id, who=who, why=rule.reason)
@@ -57,7 +54,6 @@ class SpoolArchive(SpoolPart):
         return applied
 
     async def put(self, items: Sequence[ArchiveItem], who: str) -> Sequence[bool | Exception]:
-        """Take messages in; return for each whether it was new, or what prevents it."""
         doing = [self._writer.do(partial(import_.put, item=each)) for each in items]
         results = await DeferredList(doing, consumeErrors=True)
         outcomes = [result if done else getattr(result, "value", result) for done, result in results]
@@ -75,7 +71,6 @@ class SpoolArchive(SpoolPart):
         return outcomes
 
     async def put_piece(self, message: str, n: int, content: bytes) -> bool:
-        """Take the n-th piece of a body in; ``False`` if there is such a message already."""
         self._idle[message] = 0
         return await self._writer.do(partial(import_.put_piece, message=message, n=n, content=content))
 

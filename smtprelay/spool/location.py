@@ -19,8 +19,8 @@ from twisted.internet.defer import Deferred, execute
 from smtprelay.spool.engines import sqlite_file
 from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.memory import InlineReader
-from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.schema import check_version
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.sqlite import DATABASE, SqliteEngine, connect_reader, prepare_folder
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.engines.transaction import Connection, SpoolFault, SpoolNode, Transaction

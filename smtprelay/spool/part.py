@@ -16,8 +16,8 @@ from smtprelay.model.attempt import Block, Claim
 from smtprelay.model.message import Delivery
 from smtprelay.spool.body import StoredBody
 from smtprelay.spool.engines.engine import Engine
-from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.reader import Reader
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.transaction import Connection, Transaction
 from smtprelay.spool.engines.write_health import WriteHealth
 from smtprelay.spool.operations.settle import set_block
@@ -79,18 +79,16 @@ class SpoolPart:
 
 
 class QueuePart(SpoolPart):
-    """A part that reads bodies and stops lanes."""
+    """Implements :class:`smtprelay.interfaces.spool.QueueAccess`."""
 
     def __init__(self, context: SpoolContext) -> None:
         super().__init__(context)
         self.clock: Any = context.engine.clock
 
     def body(self, delivery: Delivery) -> StoredBody:
-        """Return the stored body of a delivery. Reading it raises ``LookupError`` if it is gone."""
         return StoredBody(self._reader, delivery.message, delivery.size)
 
     async def block(self, block: Block) -> None:
-        """Stop a lane until ``block.until``, or, with ``reason`` empty, open it again."""
         await self._writer.do(partial(set_block, block=block))
         self._context.tell_room()
 

@@ -8,11 +8,19 @@ from functools import partial
 from attrs import evolve
 
 from smtprelay.interfaces import Prepare
-from smtprelay.model.queue import Detail, DueSelection, Edit, LaneState, QueueStats, Selection, Summary
+from smtprelay.model.queue import (
+    Detail,
+    DueSelection,
+    Edit,
+    LaneState,
+    QueueStats,
+    Selection,
+    Summary,
+    Unreachable,
+)
 from smtprelay.model.queue_admin import MOST_SEARCHED, Edited, Found, HoldRule
-from smtprelay.model.unreachable import Unreachable
 from smtprelay.spool.body import StoredBody
-from smtprelay.spool.operations import nodes
+from smtprelay.spool.operations import recover
 from smtprelay.spool.operations.bulk_edit import BulkEdit
 from smtprelay.spool.operations.unreachable import note_reachability
 from smtprelay.spool.part import QueuePart, SpoolContext, reads, writes
@@ -21,29 +29,26 @@ from smtprelay.spool.tables import hold_rules
 
 
 class SpoolQueueAdmin(QueuePart):
-    """The queue as its operator sees it; whoever listens hears of each change."""
+    """Implements :class:`smtprelay.interfaces.spool.QueueAdmin`; the dispatcher is woken by each change."""
 
     unhold = writes(hold_rules.end)
     hold_rules = reads(hold_rules.rules)
-    set_draining = writes(nodes.set_draining)
-    nodes = reads(nodes.nodes)
+    set_draining = writes(recover.set_draining)
+    nodes = reads(views.nodes)
 
     def __init__(self, context: SpoolContext) -> None:
         super().__init__(context)
         self._rate_limits = context.options.rate_limits
 
     async def stats(self) -> QueueStats:
-        """Count what lies in the spool, at a cost that does not grow with it."""
         return await self._reader.do(
             partial(views.stats, rate_limits=self._rate_limits, engine=self._context.engine)
         )
 
     async def lanes(self, provider: str = "") -> Sequence[LaneState]:
-        """Return all lanes, or those of one provider."""
         return await self._reader.do(partial(views.lanes, rate_limits=self._rate_limits, provider=provider))
 
     async def search(self, selection: Selection, mark: str = "") -> Found:
-        """Return deliveries that match, the oldest first."""
         lines: list[Summary] = []
         searched, left = 0, selection.limit
         while left > 0 and searched < MOST_SEARCHED:
@@ -58,11 +63,9 @@ class SpoolQueueAdmin(QueuePart):
         return Found(deliveries=lines, mark=mark, partial=bool(mark) and left > 0)
 
     async def show(self, message: str) -> Sequence[Detail]:
-        """Return all deliveries of a message."""
         return await self._reader.do(partial(views.details, message=message, rate_limits=self._rate_limits))
 
     async def content(self, message: str) -> StoredBody:
-        """Return the stored body of a message."""
         return StoredBody(self._reader, *await self._reader.do(partial(views.message_of, text=message)))
 
     async def edit(
@@ -72,7 +75,6 @@ class SpoolQueueAdmin(QueuePart):
         mark: str = "",
         prepare: Prepare | None = None,
     ) -> Edited:
-        """Carry out one step of a change, in transactions of up to 200 deliveries."""
         editing = BulkEdit(
             reader=self._reader, writer=self._writer, selection=selection, change=change, prepare=prepare
         )
@@ -84,13 +86,11 @@ class SpoolQueueAdmin(QueuePart):
         return edited
 
     async def hold(self, rule: HoldRule) -> HoldRule:
-        """Hold by ``rule`` what comes in from now on, not yet what waits; return it with its id."""
         number = await self._writer.do(partial(hold_rules.make, rule=rule))
         self._events("hold_rule.added", rule=number, who=rule.who, why=rule.reason)
         return evolve(rule, id=number)
 
     async def apply_hold_rules(self) -> float | None:
-        """Do one step of what the rules ask for; return when to do the next."""
         due = await self._writer.do(hold_rules.due)
         if due.rule is None:
             return due.when
@@ -105,7 +105,6 @@ class SpoolQueueAdmin(QueuePart):
         return 0.0
 
     async def note_reachability(self, provider: str, trouble: Unreachable | None) -> bool:
-        """Record that this node cannot reach a provider, or reaches it again; then its mail is due."""
         first_or_last = await self._writer.do(partial(note_reachability, provider=provider, trouble=trouble))
         if trouble is None:
             self._context.wake()

@@ -21,8 +21,8 @@ from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.archive import SpoolArchive
 from smtprelay.spool.body import with_bodies
 from smtprelay.spool.engines.engine import Engine
-from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.reader import Reader
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.write_health import WriteHealth
 from smtprelay.spool.engines.writer import GroupedOperation, Writer
 from smtprelay.spool.maintenance import clock_step
@@ -39,7 +39,7 @@ _SHIFTED: Final = 500
 
 class QueueSpool(QueuePart):
     """
-    The mail's way through an open spool, and its other parts.
+    Implements :class:`smtprelay.interfaces.spool.Spool`: the mail's way through it, and its other parts.
 
     :param engine: that of the writer; without it nothing is known of the files, and nothing done for them.
     """
@@ -63,12 +63,10 @@ class QueueSpool(QueuePart):
         self.refusals: RefusedMail = SpoolRefusals(context)
 
     def incoming(self, draft: Draft, plan: Planner, ended: Settlement | None = None) -> SpoolIncoming:
-        """Return where the body of ``draft`` goes; its ``finish`` accepts the message."""
         # What a provider took for some must not be refused for the others.
         return SpoolIncoming(draft, plan, self._context, ours=ended is not None, ended=ended)
 
     async def accept(self, draft: Draft, body: bytes, planned: Sequence[Planned]) -> None:
-        """Take a whole message of our own making (a bounce, a test mail)."""
         incoming = SpoolIncoming(draft, lambda *_: planned, self._context, ours=True)
         waiting = incoming.write(body)
         if waiting is not None:
@@ -80,20 +78,16 @@ class QueueSpool(QueuePart):
             raise
 
     def listen(self, take: Callable[[Sequence[Claim]], None] | None) -> None:
-        """Have ``take`` called after each accept; ``None``: no more."""
         self._context.take = take
 
     async def claim(self, limit: int = 50) -> ClaimBatch:
-        """Take what may go now: one delivery from each ready lane in turn."""
         return await with_bodies(self._reader.do, await self._writer.do(partial(claim.claim, limit=limit)))
 
     async def release_slot(self, claimed: Claim) -> None:
-        """Let another attempt begin: the provider has the body of this one."""
         await self._writer.do(partial(claim.release_slot, claimed=claimed))
         self._context.tell_room()
 
     async def settle(self, claimed: Claim, settlement: Settlement) -> bool:
-        """Record what became of an attempt, once."""
         ours = await self._writer.do(GroupedOperation(settle.settle, (claimed, settlement)))
         if ours and settlement.state in FINAL:
             self._context.capacity.count(-1)
@@ -103,29 +97,24 @@ class QueueSpool(QueuePart):
         return ours
 
     async def notify(self, delivery: Delivery, notice: NewMessage) -> bool:
-        """Accept ``notice``, the only one of its kind for ``delivery``."""
         ours = await self._writer.do(partial(dsn_accept.notify, delivery=delivery, notice=notice))
         if ours:
             self.wake()
         return ours
 
     async def recover(self) -> int:
-        """Put back what this node held when it died; return how many deliveries."""
         return (await self._writer.do(recover.recover)).report(self._events)
 
     async def release(self) -> int:
-        """Put back what this node holds, because it stops; return how many deliveries."""
         return (await self._writer.do(recover.put_back_own)).report(self._events)
 
     async def change_rate(self, provider: str, windows: tuple[Window, ...]) -> None:
-        """Let this node ask ``provider`` at another rate from now on; what went already counts."""
         limits = self._context.options.rate_limits
         limits[provider] = evolve(limits[provider], windows=windows)
         await self._writer.do(partial(claim.recheck, provider=provider))
         self.wake()
 
     async def reconfigure(self, rate_limits: Mapping[str, RateLimit]) -> None:
-        """Let this node ask these providers from now on, and no others."""
         current = self._context.options.rate_limits
         before = dict(current)
         try:
@@ -136,7 +125,6 @@ class QueueSpool(QueuePart):
         self.wake()
 
     async def clock_stepped(self, seconds: float) -> None:
-        """Shift stored times by ``seconds``: the system clock was changed."""
         if self.clock is not None:
             return
         await self._writer.do(partial(clock_step.shift_lanes, seconds=seconds))
@@ -144,7 +132,6 @@ class QueueSpool(QueuePart):
             pass
 
     async def close(self) -> None:
-        """Finish what is waiting to be committed and let go of the files."""
         engine = self._context.engine
         self._context.take = None
         engine.stop()
@@ -154,24 +141,22 @@ class QueueSpool(QueuePart):
 
 
 class SpoolPermits(SpoolPart):
-    """Permits for synchronous deliveries."""
+    """Implements :class:`smtprelay.interfaces.spool.Permits`."""
 
     acquire = writes(permits.acquire)
 
     async def give_back(self, permit: Permit, feedback: Feedback | None = None) -> None:
-        """Release the slot of ``permit``, and learn from what came of it."""
         waited_for = await self._writer.do(partial(permits.give_back, permit=permit, feedback=feedback))
         self._context.tell_room()
         if waited_for:
             self._context.wake()
 
     async def room(self) -> None:
-        """Wait until a slot may have become free, or a lane was opened."""
         await self._context.room()
 
 
 class SpoolRefusals(SpoolPart):
-    """What clients were refused."""
+    """Implements :class:`smtprelay.interfaces.RefusedMail`."""
 
     record = writes(refusals.record)
     refused = reads(refusals.refused)

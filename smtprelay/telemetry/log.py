@@ -27,7 +27,7 @@ class EventKind:
     """
     One kind of event.
 
-    :ivar level: ``None`` for what only the metrics hear.
+    :ivar level: ``None`` for what only the metrics count.
     :ivar text: a format string over the event's fields, for people.
     :ivar other_fields: the fields that ``text`` does not have, divided by blanks.
     """
@@ -44,7 +44,7 @@ class EventKind:
 
 
 #: All events: level, name, text, and behind the bar the fields that the text does not have. Of the level
-#: ``count`` is what only the metrics hear. The part of the name before the dot is its logger
+#: ``count`` is what only the metrics count. The part of the name before the dot is its logger
 #: (``smtprelay.<part>``). ``message`` is the id in the 250; an event of one delivery also has ``delivery``.
 _EVENTS: Final = """
 info relay.start: smtprelay {version} starts with {config}
@@ -189,14 +189,14 @@ class Log:
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Write one line if the event's level is logged; an unknown event is a warning."""
-        self._hear(event, fields)
+        self._handle(event, fields)
 
     def handler_for(self, event: str) -> Handler | None:
         """Return what writes events of this kind, ``None`` if they are never written."""
         kind = EVENTS.get(event)
-        return None if kind is not None and kind.level is None else partial(self._hear, event)
+        return None if kind is not None and kind.level is None else partial(self._handle, event)
 
-    def _hear(self, event: str, fields: Mapping[str, object]) -> None:
+    def _handle(self, event: str, fields: Mapping[str, object]) -> None:
         known = self._targets.get(event)
         if known is None:
             if event in EVENTS:
@@ -238,41 +238,41 @@ def _message(event: str, text: str, fields: Mapping[str, object]) -> str:
 
 class Fanout:
     """
-    An :class:`smtprelay.interfaces.Events` that passes each event on to several listeners.
+    An :class:`smtprelay.interfaces.Events` that passes each event on to several observers.
 
-    A listener that has a method ``handler_for(event)`` is asked once for each kind of event: it returns what
-    takes the fields, which all listeners share, or ``None`` if it does not want such events.
+    An observer that has a method ``handler_for(event)`` is asked once for each kind of event: it returns what
+    takes the fields, which all observers share, or ``None`` if it does not want such events.
     """
 
     _log = Logger()
 
-    def __init__(self, listeners: Iterable[Events]) -> None:
-        self._listeners = tuple(listeners)
+    def __init__(self, observers: Iterable[Events]) -> None:
+        self._observers = tuple(observers)
         self._handlers: dict[str, Sequence[tuple[Events, Handler]]] = {}
         self._broken: set[tuple[int, str]] = set()
 
     def __call__(self, event: str, /, **fields: object) -> None:
-        """Call every listener; one that raises is reported once for each kind of event."""
-        for listener, handler in self._handlers.get(event) or self._listen(event):
+        """Call every observer; one that raises is reported once for each kind of event."""
+        for observer, handler in self._handlers.get(event) or self._observing(event):
             try:
                 handler(fields)
-            except Exception:  # noqa: BLE001 -- a listener must not stop the mail
-                self._report(listener, event)
+            except Exception:  # noqa: BLE001 -- an observer must not stop the mail
+                self._report(observer, event)
 
-    def _listen(self, event: str) -> "Sequence[tuple[Events, Handler]]":
-        handlers = [(listener, _handler(listener, event)) for listener in self._listeners]
-        listening = [(listener, handler) for listener, handler in handlers if handler is not None]
+    def _observing(self, event: str) -> "Sequence[tuple[Events, Handler]]":
+        handlers = [(observer, _handler(observer, event)) for observer in self._observers]
+        observing = [(observer, handler) for observer, handler in handlers if handler is not None]
         if event in EVENTS:  # other names may be without number
-            self._handlers[event] = listening
-        return listening
+            self._handlers[event] = observing
+        return observing
 
-    def _report(self, listener: Events, event: str) -> None:
-        if (id(listener), event) not in self._broken:
-            self._broken.add((id(listener), event))
-            self._log.failure("{listener} cannot take {event}", listener=listener, event=event)
+    def _report(self, observer: Events, event: str) -> None:
+        if (id(observer), event) not in self._broken:
+            self._broken.add((id(observer), event))
+            self._log.failure("{observer} cannot take {event}", observer=observer, event=event)
 
 
-def _handler(listener: Events, event: str) -> Handler | None:
-    """Return what takes ``event`` in ``listener``; if it can, without the cost of keyword arguments."""
-    ask: Callable[[str], Handler | None] | None = getattr(listener, "handler_for", None)
-    return ask(event) if ask is not None else lambda fields: listener(event, **fields)
+def _handler(observer: Events, event: str) -> Handler | None:
+    """Return what takes ``event`` in ``observer``; if it can, without the cost of keyword arguments."""
+    ask: Callable[[str], Handler | None] | None = getattr(observer, "handler_for", None)
+    return ask(event) if ask is not None else lambda fields: observer(event, **fields)

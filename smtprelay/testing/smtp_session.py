@@ -242,7 +242,7 @@ class SmtpSinkSession(Protocol):
     # --- answers
 
     def _answer(self, verb: str, usual: str, then: Callable[[int], None] = lambda _: None) -> None:
-        """Answer as scripted, or as usual; ``then`` hears the code, 0 for an answer that never leaves."""
+        """Answer as scripted, or as usual; ``then`` gets the code, 0 for an answer that never leaves."""
         action = self._sink.take(verb)
         if isinstance(action, Cut):
             then(0)

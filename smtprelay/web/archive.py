@@ -19,9 +19,9 @@ from smtprelay.model import operator_settings
 from smtprelay.model.archive import ArchiveItem, RoutingTargets, archive_item, check_route
 from smtprelay.model.archive_json import read, written
 from smtprelay.model.message import SpoolUnavailable
+from smtprelay.web.api_router import ApiRoute
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, NOTE, OBJECT, STRINGS, TEXT, ValueKind, checked, filtered
-from smtprelay.web.router import ApiRoute
 
 #: Messages in one request of an import at most.
 MOST: Final = 200

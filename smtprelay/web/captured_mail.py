@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 from attrs import frozen
 
+from smtprelay.web.api_router import ApiRoute
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, STRINGS, checked
-from smtprelay.web.router import ApiRoute
 
 #: For the mail's own document: no script, no form, nothing from the network, no origin.
 MAIL_POLICY = (

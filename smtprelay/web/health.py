@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from smtprelay.telemetry.exposition import bridge_metrics, bridge_numbers, render
 from smtprelay.version import VERSION
+from smtprelay.web.api_router import ApiRoute
 from smtprelay.web.attention import attention
 from smtprelay.web.context import Checks, Sources
 from smtprelay.web.messages import ApiRequest, ApiResponse, json_answer, text_answer
-from smtprelay.web.router import ApiRoute
 
 
 def health_routes(sources: Sources) -> Sequence[ApiRoute]:

@@ -19,10 +19,10 @@ from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.mime.head import block
 from smtprelay.model.queue import ACTIONS
 from smtprelay.model.queue_admin import HoldRule
+from smtprelay.web.api_router import Action, ApiRoute
 from smtprelay.web.context import Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, NOTE, NUMBER, TEXT, changed, listed, signed
-from smtprelay.web.router import Action, ApiRoute
 from smtprelay.web.streaming import begun
 
 #: How many deliveries are written at a time.

@@ -9,10 +9,10 @@ from attrs import asdict, fields
 
 from smtprelay.interfaces import Events, RefusedMail
 from smtprelay.model.refusal import MOST_ROWS, RefusalFilter, RefusalRow
+from smtprelay.web.api_router import ApiRoute
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, NUMBER, TEXT, ValueKind, checked, number, signed
 from smtprelay.web.remedies import remedy
-from smtprelay.web.router import ApiRoute
 
 #: Lists it; the supervisor sends what it has refused itself to the other one.
 REFUSED: Final = "/api/v1/refused"

@@ -14,12 +14,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
-from smtprelay.web.api import api_routes
+from smtprelay.web.api_router import ApiRoute, ApiRouter
+from smtprelay.web.api_routes import api_routes
 from smtprelay.web.auth import Access
 from smtprelay.web.context import Sources
 from smtprelay.web.health import health_routes, metrics_routes
 from smtprelay.web.messages import MAX_BODY, ApiRequest, ApiResponse
-from smtprelay.web.router import ApiRoute, ApiRouter
 
 #: Returns the routes of each part.
 Parts = Mapping[str, Callable[[Sources], Sequence[ApiRoute]]]

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.server import Request
-from zope.interface import implementer
+
+from smtprelay.net.producer import PausingProducer
 
 
 async def begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -25,22 +25,19 @@ async def _behind(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[b
         yield piece
 
 
-@implementer(IPushProducer)
-class StreamWriter:
+class StreamWriter(PausingProducer):
     """Writes to a request no faster than its client reads."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self._gone = False
-        self._room: Deferred[None] | None = None
         request.registerProducer(self, True)
 
     async def send(self, pieces: AsyncIterator[bytes]) -> bool:
         """Write all of ``pieces``; return ``False`` if the client disconnected. Raises what they raise."""
         try:
             async for piece in pieces:
-                if self._room is not None:
-                    await self._room
+                await self.writable()
                 if self._gone:
                     return False
                 self._request.write(piece)
@@ -48,17 +45,6 @@ class StreamWriter:
             if not self._gone:
                 self._request.unregisterProducer()
         return True
-
-    def pauseProducing(self) -> None:
-        """Pause: the client reads more slowly."""
-        if self._room is None:
-            self._room = Deferred()
-
-    def resumeProducing(self) -> None:
-        """Continue."""
-        room, self._room = self._room, None
-        if room is not None:
-            room.callback(None)
 
     def stopProducing(self) -> None:
         """Stop: the client has disconnected."""

@@ -155,7 +155,7 @@ class ArchiveContract(SpoolStories):
             number = (await spool.admin.hold(rule)).id
             await self.send(spool, number=1)
             suspending = {"until": SUSPENDED, "operator": True}
-            await spool.block(Block(provider="main", reason="by ops", lasting=30.0, **suspending))
+            await spool.block(Block(provider="main", reason="by ops", duration=30.0, **suspending))
             await spool.block(Block(provider="other", reason="by ops: down", **suspending))
             given, (exported,) = await spool.archive.settings(), await self.exported(spool, moving=True)
             await spool.archive.exported([exported.archived.id], "ops")

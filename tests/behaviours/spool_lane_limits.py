@@ -138,7 +138,7 @@ class LaneLimitContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             await self.send(spool, provider="other", lane="one")
-            hour = Block(provider="main", until=SUSPENDED, reason="x", operator=True, lasting=3600.0)
+            hour = Block(provider="main", until=SUSPENDED, reason="x", operator=True, duration=3600.0)
             await spool.admin.block(hour)
             await spool.block(Block(provider="main", lane="box", until=9e9, reason="gone"))
             await spool.block(Block(provider="other", lane="one", until=9e9, reason="gone"))

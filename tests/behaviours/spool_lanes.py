@@ -6,9 +6,16 @@ from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block, Settlement
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Blocked, Uncertain
-from smtprelay.model.queue import ASKED_TO_WAIT, SUSPENDED, DueSelection, Edit, LaneState, Selection
+from smtprelay.model.queue import (
+    ASKED_TO_WAIT,
+    SUSPENDED,
+    DueSelection,
+    Edit,
+    LaneState,
+    Selection,
+    Unreachable,
+)
 from smtprelay.model.queue_admin import Prepared
-from smtprelay.model.unreachable import Unreachable
 from tests.behaviours.spool_stories import SpoolStories, done
 from tests.listed import listed
 
@@ -187,7 +194,7 @@ class LaneContract(SpoolStories):
         async def story(spool: Spool) -> None:
             await self.send(spool)
             end = self.clock.seconds() + 60
-            await spool.block(self.suspension(lasting=60.0))
+            await spool.block(self.suspension(duration=60.0))
             await spool.block(Block(provider="main"))  # no operator's
             work = await spool.claim()
             self.assertEqual(([], [], end), (list(work.claims), list(work.probes), work.due))
@@ -205,11 +212,11 @@ class LaneContract(SpoolStories):
 
         async def story(spool: Spool) -> None:
             await self.send(spool)
-            await spool.block(self.suspension(lasting=60.0))
+            await spool.block(self.suspension(duration=60.0))
             await spool.block(self.suspension())
             self.clock.advance(60)
             self.assertEqual([], list((await spool.claim()).claims))
-            await spool.block(self.suspension(lasting=60.0))
+            await spool.block(self.suspension(duration=60.0))
             self.clock.advance(60)
             self.assertEqual(1, len((await spool.claim()).claims))
 
@@ -219,8 +226,8 @@ class LaneContract(SpoolStories):
         (lane,) = [each for each in (await spool.admin.stats()).lanes if each.provider == "main"]
         return lane
 
-    def suspension(self, lasting: float | None = None) -> Block:
-        return Block(provider="main", until=SUSPENDED, reason="by ops", operator=True, lasting=lasting)
+    def suspension(self, duration: float | None = None) -> Block:
+        return Block(provider="main", until=SUSPENDED, reason="by ops", operator=True, duration=duration)
 
     def test_on_trial_one_goes_alone(self):
         """A lane opened on trial lets one delivery through; its success opens it for all."""

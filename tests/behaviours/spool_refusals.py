@@ -5,9 +5,9 @@ from attrs import evolve
 from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Settlement
 from smtprelay.model.outcome import Deferred
+from smtprelay.model.queue import Unreachable
 from smtprelay.model.refusal import MOST_OF_CLIENT, MOST_ROWS, RefusalFilter, RefusalRow
 from smtprelay.model.route import RateLimit
-from smtprelay.model.unreachable import Unreachable
 from tests.behaviours.spool_stories import SpoolStories
 
 ROW = RefusalRow(

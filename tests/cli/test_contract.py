@@ -14,7 +14,7 @@ from twisted.trial.unittest import TestCase
 from smtprelay.cli import main
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.web.auth import Access
 from smtprelay.web.context import Operations, Sources
 from smtprelay.web.site import build_site

@@ -23,7 +23,7 @@ from smtprelay.model.queue import Detail, Selection, Summary
 from smtprelay.model.route import Limits, RateLimit, Route
 from smtprelay.model.shape import Shape
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.testing.provider import ScriptedProvider
 from tests.listed import listed
 from tests.recording import Recording

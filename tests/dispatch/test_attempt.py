@@ -2,11 +2,10 @@ import contextlib
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet import defer
 
 from smtprelay.interfaces import Attempt, MimeWorkerUnavailable
-from smtprelay.model.outcome import Blocked, Delivered, Failed, Uncertain
-from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.route import Limits, RateLimit, Route, Schedule
 from smtprelay.testing.provider import ScriptedProvider
@@ -16,7 +15,7 @@ from tests.dispatch.stage import MAIL, MORNING, DispatcherTestCase, Measured, St
 class RetryTests(DispatcherTestCase):
     def test_deferred_goes_again_when_it_is_due(self) -> None:
         """Not sooner, and without anybody asking for it."""
-        one = ScriptedProvider("one", [Later("421 busy")])
+        one = ScriptedProvider("one", [Deferred("421 busy")])
         stage = self.stage(one)
         message = stage.accept()
         self.assertEqual(stage.summary(message).due, MORNING + 30)
@@ -28,7 +27,7 @@ class RetryTests(DispatcherTestCase):
 
     def test_only_open_recipients_go_again(self) -> None:
         """What was delivered is never sent twice."""
-        one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Later("busy")}])
+        one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Deferred("busy")}])
         stage = self.stage(one)
         stage.accept("a@x.org", "b@x.org")
         stage.clock.advance(30)
@@ -38,7 +37,7 @@ class RetryTests(DispatcherTestCase):
 
     def test_no_request_before_retry_after(self) -> None:
         """Neither this mail nor another one of the lane; then they go, without a probe."""
-        one = ScriptedProvider("one", [Later("429", retry_after=212.0)])
+        one = ScriptedProvider("one", [Deferred("429", retry_after=212.0)])
         stage = self.stage(one)
         stage.accept()
         stage.accept()
@@ -50,7 +49,7 @@ class RetryTests(DispatcherTestCase):
 
     def test_it_fails_over_after_enough_deferrals(self) -> None:
         """The third one goes to the next provider at once."""
-        one = ScriptedProvider("one", [Later("busy")] * 3)
+        one = ScriptedProvider("one", [Deferred("busy")] * 3)
         two = ScriptedProvider("two")
         stage = self.stage(one, two)
         stage.accept()
@@ -73,7 +72,7 @@ class RetryTests(DispatcherTestCase):
         """Two mails that are refused alike: one route tries once, the other one for ever."""
         once = Route(name="once", via=("one",), retry=Schedule(attempts=1))
         ever = Route(name="ever", via=("one",), retry=Schedule(first=60.0, max=60.0, jitter=0.0), expire=None)
-        one = ScriptedProvider("one", [Later("busy")] * 50)
+        one = ScriptedProvider("one", [Deferred("busy")] * 50)
         self.staged = stage = Stage([one], [once, ever])
         self.addCleanup(self.stop)
         stage.start()
@@ -84,8 +83,8 @@ class RetryTests(DispatcherTestCase):
 
     def test_attempts_end_over_all_providers(self) -> None:
         """Two providers that both refuse use up the attempts together."""
-        one = ScriptedProvider("one", [Later("busy")] * 9)
-        two = ScriptedProvider("two", [Later("so busy")] * 9)
+        one = ScriptedProvider("one", [Deferred("busy")] * 9)
+        two = ScriptedProvider("two", [Deferred("so busy")] * 9)
         route = {
             "failover_after": 2,
             "retry": Schedule(first=1.0, jitter=0.0, attempts=5),
@@ -98,7 +97,7 @@ class RetryTests(DispatcherTestCase):
 
     def test_a_route_that_is_gone_means_the_usual_rules(self) -> None:
         """The mail stays with its provider."""
-        one, two = ScriptedProvider("one", [Later("busy")] * 4), ScriptedProvider("two")
+        one, two = ScriptedProvider("one", [Deferred("busy")] * 4), ScriptedProvider("two")
         stage = self.stage(one, two)
         message = stage.accept(route="deleted")
         stage.clock.pump([30.0, 60.0, 120.0, 240.0])
@@ -148,7 +147,7 @@ class UncertainTests(DispatcherTestCase):
 
     def test_what_was_under_way_when_the_relay_died_is_resolved_first(self) -> None:
         """An intent without an outcome is an uncertain mail."""
-        one = ScriptedProvider("one", [Deferred()])
+        one = ScriptedProvider("one", [defer.Deferred()])
         stage = self.stage(one)
         stage.accept()
         self.stop()
@@ -159,7 +158,7 @@ class UncertainTests(DispatcherTestCase):
 class GoneProviderTests(DispatcherTestCase):
     def test_what_the_relay_died_of_is_held(self) -> None:
         """It is not tried again after its second death alone, and that is told."""
-        one = ScriptedProvider("one", [Deferred(), Deferred()])
+        one = ScriptedProvider("one", [defer.Deferred(), defer.Deferred()])
         stage = self.stage(one)
         message = stage.accept()
         for sent in (2, 2, 2):
@@ -173,7 +172,7 @@ class GoneProviderTests(DispatcherTestCase):
 
     def test_an_answer_between_two_deaths_clears_it(self) -> None:
         """Only deaths in a row count."""
-        one = ScriptedProvider("one", [Deferred(), Later("busy"), Deferred()])
+        one = ScriptedProvider("one", [defer.Deferred(), Deferred("busy"), defer.Deferred()])
         stage = self.stage(one)
         message = stage.accept()
         for _ in range(2):
@@ -183,7 +182,7 @@ class GoneProviderTests(DispatcherTestCase):
 
     def test_what_was_near_goes_one_after_the_other(self) -> None:
         """At once, each when the one before it has ended; what comes in meanwhile goes between them."""
-        answers: list[Deferred[Any]] = [Deferred() for _ in range(7)]
+        answers: list[defer.Deferred[Any]] = [defer.Deferred() for _ in range(7)]
         one = ScriptedProvider("one", answers)
         stage = self.stage(one)
         near = [stage.accept() for _ in range(3)]
@@ -199,7 +198,7 @@ class GoneProviderTests(DispatcherTestCase):
 
     def test_what_was_near_waits_for_what_is_under_way(self) -> None:
         """It begins when the last other attempt has ended, without any timer."""
-        answers: list[Deferred[Any]] = [Deferred() for _ in range(4)]
+        answers: list[defer.Deferred[Any]] = [defer.Deferred() for _ in range(4)]
         one = ScriptedProvider("one", answers)
         stage = self.stage(one, rate_limit=RateLimit(concurrency=2))
         stage.accept()
@@ -209,12 +208,12 @@ class GoneProviderTests(DispatcherTestCase):
         self.assertEqual([delivery.message for delivery, _ in one.sent[1:]], rest)
         answers[1].callback(Delivered())
         self.assertEqual(len(one.sent), 3)
-        answers[2].callback(Later("busy"))
+        answers[2].callback(Deferred("busy"))
         self.assertEqual(len(one.sent), 4)
 
     def test_mail_of_a_provider_that_is_gone_goes_to_the_next(self) -> None:
         """The configuration changed while it waited."""
-        one, two = ScriptedProvider("one", [Later("busy")]), ScriptedProvider("two")
+        one, two = ScriptedProvider("one", [Deferred("busy")]), ScriptedProvider("two")
         stage = self.stage(one, two)
         message = stage.accept()
         del stage.providers["one"]
@@ -225,7 +224,7 @@ class GoneProviderTests(DispatcherTestCase):
 
     def test_without_another_provider_it_is_held(self) -> None:
         """Visible, with its reason."""
-        stage = self.stage(ScriptedProvider("one", [Later("busy")]))
+        stage = self.stage(ScriptedProvider("one", [Deferred("busy")]))
         message = stage.accept()
         del stage.providers["one"]
         stage.clock.advance(30)
@@ -324,7 +323,7 @@ class SizeTests(DispatcherTestCase):
         """The next provider is passed over if the request that the mail becomes is too large for it."""
         for size, sent in ((100, (1, 0)), (101, (0, 1)), (MimeWorkerUnavailable(), (0, 1))):
             one, two, three = (
-                ScriptedProvider("one", [Later("busy")]),
+                ScriptedProvider("one", [Deferred("busy")]),
                 Measured("two", size),
                 ScriptedProvider("three"),
             )

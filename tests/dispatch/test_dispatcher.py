@@ -1,11 +1,10 @@
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet import defer
 
 from smtprelay.model.attempt import Block
-from smtprelay.model.outcome import Deferred as Later
-from smtprelay.model.outcome import Delivered, Failed
+from smtprelay.model.outcome import Deferred, Delivered, Failed
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.route import RateLimit, Route, Window
 from smtprelay.testing.provider import ScriptedProvider
@@ -50,7 +49,7 @@ class DeliveryTests(DispatcherTestCase):
 
     def test_what_found_no_slot_goes_when_one_is_free(self) -> None:
         """A result is a reason to ask the spool."""
-        answers: list[Deferred[Any]] = [Deferred() for _ in range(3)]
+        answers: list[defer.Deferred[Any]] = [defer.Deferred() for _ in range(3)]
         one = ScriptedProvider("one", answers)
         stage = self.stage(one, rate_limit=RateLimit(concurrency=1))
         for _ in range(3):
@@ -64,7 +63,7 @@ class DeliveryTests(DispatcherTestCase):
 
     def test_each_free_slot_is_used(self) -> None:
         """Also while others are still occupied."""
-        answers: list[Deferred[Any]] = [Deferred() for _ in range(5)]
+        answers: list[defer.Deferred[Any]] = [defer.Deferred() for _ in range(5)]
         one = ScriptedProvider("one", answers)
         stage = self.stage(one, rate_limit=RateLimit(concurrency=2))
         for _ in range(5):
@@ -77,7 +76,7 @@ class DeliveryTests(DispatcherTestCase):
 
     def test_a_delivery_that_was_queued_beside_a_claimed_one_is_not_forgotten(self) -> None:
         """It goes as soon as there is a slot, without any clock."""
-        answers: list[Deferred[Any]] = [Deferred(), Deferred(), Deferred()]
+        answers: list[defer.Deferred[Any]] = [defer.Deferred(), defer.Deferred(), defer.Deferred()]
         one = ScriptedProvider("one", answers)
         stage = self.stage(one, rate_limit=RateLimit(concurrency=2))
         stage.accept()
@@ -88,7 +87,7 @@ class DeliveryTests(DispatcherTestCase):
 
     def test_a_slot_is_free_when_the_provider_has_the_body(self) -> None:
         """A provider that is polled for its verdict does not hold up the next mail."""
-        one = ScriptedProvider("one", [Deferred(), Deferred()], takes=True)
+        one = ScriptedProvider("one", [defer.Deferred(), defer.Deferred()], takes=True)
         self.staged = stage = Stage(
             [one], [Route(name="default", via=("one",))], rate_limit=RateLimit(concurrency=1)
         )
@@ -100,7 +99,7 @@ class DeliveryTests(DispatcherTestCase):
 
     def test_a_bounce_is_seen_under_load(self) -> None:
         """It goes out at once, whatever else is under way."""
-        one = ScriptedProvider("one", [Deferred(), Failed("no")])
+        one = ScriptedProvider("one", [defer.Deferred(), Failed("no")])
         stage = self.stage(one)
         stage.accept()
         stage.accept()
@@ -108,7 +107,7 @@ class DeliveryTests(DispatcherTestCase):
 
     def test_a_deferral_is_seen_under_load(self) -> None:
         """The loop knows when it is due."""
-        one = ScriptedProvider("one", [Deferred(), Later("busy")])
+        one = ScriptedProvider("one", [defer.Deferred(), Deferred("busy")])
         stage = self.stage(one)
         stage.accept()
         stage.accept()
@@ -127,7 +126,7 @@ class DeliveryTests(DispatcherTestCase):
 
     def test_an_edit_wakes_it(self) -> None:
         """An operator's retry does not wait for the due time."""
-        one = ScriptedProvider("one", [Later("busy")])
+        one = ScriptedProvider("one", [Deferred("busy")])
         stage = self.stage(one)
         stage.accept()
         done(stage.spool.admin.edit(Selection(ids=("M1",)), Edit(action="retry", who="ops")))
@@ -135,7 +134,7 @@ class DeliveryTests(DispatcherTestCase):
 
     def test_success_costs_no_claim_under_load(self) -> None:
         """While others are under way and nothing waits, a delivered mail asks the spool for nothing."""
-        one = ScriptedProvider("one", [Deferred()])
+        one = ScriptedProvider("one", [defer.Deferred()])
         stage = self.stage(one)
         stage.accept()
         asked = []
@@ -156,7 +155,7 @@ class DeliveryTests(DispatcherTestCase):
 
     def test_after_a_rush_it_is_quiet_again(self) -> None:
         """When nothing waits for a slot any more, a success asks for nothing though others are under way."""
-        answers: list[Deferred[Any]] = [Deferred() for _ in range(4)]
+        answers: list[defer.Deferred[Any]] = [defer.Deferred() for _ in range(4)]
         stage = self.stage(ScriptedProvider("one", answers), rate_limit=RateLimit(concurrency=2))
         for _ in range(4):
             stage.accept()
@@ -177,7 +176,7 @@ class DeliveryTests(DispatcherTestCase):
                 if event == "attempt.ended" and len(self.of(event)) == 1:
                     raise ZeroDivisionError
 
-        answer: Deferred[Any] = Deferred()
+        answer: defer.Deferred[Any] = defer.Deferred()
         one = ScriptedProvider("one", [answer])
         stage = self.stage(one, rate_limit=RateLimit(concurrency=1), events=Breaking())
         stage.accept()
@@ -193,11 +192,11 @@ class AskingTests(DispatcherTestCase):
     def setUp(self) -> None:
         self.one = ScriptedProvider("one")
         stage = self.stage(self.one)
-        self.asked: list[Deferred[None]] = []
+        self.asked: list[defer.Deferred[None]] = []
         real = stage.spool.claim
 
         async def claim() -> Any:
-            self.asked.append(Deferred())
+            self.asked.append(defer.Deferred())
             await self.asked[-1]
             return await real()
 
@@ -215,10 +214,10 @@ class AskingTests(DispatcherTestCase):
 
     def test_who_waits_for_a_slot_is_asked_for_with_the_settlement(self) -> None:
         """The question goes to the spool behind the outcome, before that and the last one are answered."""
-        answer: Deferred[Any] = Deferred()
+        answer: defer.Deferred[Any] = defer.Deferred()
         self.one.answers.append(answer)
         order: list[str] = []
-        settling: Deferred[None] = Deferred()
+        settling: defer.Deferred[None] = defer.Deferred()
         spool = self.staged.spool
         settle, claim = spool.settle, spool.claim
 
@@ -272,8 +271,8 @@ class AskingTests(DispatcherTestCase):
 class LeaseTests(DispatcherTestCase):
     def test_leases_are_renewed_while_attempts_are_under_way(self) -> None:
         """All of them together, three times in a lease; with nothing under way there is no timer."""
-        answer: Deferred[Any] = Deferred()
-        one = ScriptedProvider("one", [answer, Deferred()])
+        answer: defer.Deferred[Any] = defer.Deferred()
+        one = ScriptedProvider("one", [answer, defer.Deferred()])
         stage = self.stage(one)
         renewed: list[list[str]] = []
         real = stage.spool.renew

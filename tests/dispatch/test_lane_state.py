@@ -38,6 +38,14 @@ class LanesTests(SynchronousTestCase):
         self.assertEqual((again.until, more.until), (MORNING + 90, MORNING + 210))
         self.assertEqual(len(self.events.of("lane.blocked")), 1)
 
+    def test_lanes_of_removed_providers_are_forgotten(self) -> None:
+        """What is known of the lanes of a provider goes with it; of the others it stays."""
+        self.learn(Blocked("x", lane="box"))
+        self.lanes.keep({"one", "two"})
+        self.assertTrue(self.lanes.is_blocked("one", "box"))
+        self.lanes.keep({"two"})
+        self.assertFalse(self.lanes.is_blocked("one", "box"))
+
     def test_a_reason_is_never_empty(self) -> None:
         """An empty one would open the lane."""
         block = self.learn(Blocked("", lane="box"))

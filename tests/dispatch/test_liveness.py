@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
-from twisted.internet.defer import Deferred
+from twisted.internet import defer
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -24,14 +24,13 @@ from smtprelay.dispatch.synchronous.permits import ClientPatience, NoPermit, Syn
 from smtprelay.interfaces import Attempt
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
-from smtprelay.model.outcome import Blocked, Delivered, Failed, Throttled, Uncertain
-from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Throttled, Uncertain
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.queue_admin import HoldRule
 from smtprelay.model.route import Limits, RateLimit, Route, Window
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.spool.engines.memory import InlineReader
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.sqlite import SqliteEngine
 from smtprelay.spool.engines.transaction import SpoolNode
 from smtprelay.spool.engines.writer import run_group
@@ -51,8 +50,8 @@ ROUTES = {
 OUTCOMES = st.sampled_from(
     [
         *[Delivered()] * 4,
-        Later("busy"),
-        Later("429", 20.0),
+        Deferred("busy"),
+        Deferred("429", 20.0),
         Throttled("429 too fast"),
         Failed("no"),
         Blocked("401"),
@@ -72,10 +71,10 @@ class LateWriter:
     def __init__(self, engine: SqliteEngine) -> None:
         self.engine = engine
         self.connection = engine.connect()
-        self.waiting: deque[tuple[Any, Deferred[Any]]] = deque()
+        self.waiting: deque[tuple[Any, defer.Deferred[Any]]] = deque()
 
-    def do(self, operation: Any) -> Deferred[Any]:
-        done: Deferred[Any] = Deferred()
+    def do(self, operation: Any) -> defer.Deferred[Any]:
+        done: defer.Deferred[Any] = defer.Deferred()
         self.waiting.append((operation, done))
         return done
 
@@ -85,7 +84,7 @@ class LateWriter:
         for (_, done), result in zip(group, results, strict=True):
             done.errback(result) if isinstance(result, Failure) else done.callback(result)
 
-    def close(self) -> Deferred[None]:
+    def close(self) -> defer.Deferred[None]:
         raise AssertionError("the play ends before")
 
 
@@ -97,7 +96,7 @@ class Moody(ProviderDefaults):
     def __init__(self, name: str, limits: Limits) -> None:
         self.name = name
         self.limits = limits
-        self.asked: list[tuple[Any, Deferred[Any]]] = []
+        self.asked: list[tuple[Any, defer.Deferred[Any]]] = []
         self.verdicts: deque[Any] = deque()
         self.takes = False
         self.had: Counter[tuple[str, str]] = Counter()
@@ -107,7 +106,7 @@ class Moody(ProviderDefaults):
         return "box" if envelope.sender.startswith("box") else ""
 
     async def deliver(self, attempt: Attempt) -> Any:
-        answer: Deferred[Any] = Deferred()
+        answer: defer.Deferred[Any] = defer.Deferred()
         delivery = attempt.delivery
         self.asked.append((delivery, answer))
         if self.takes:
@@ -182,7 +181,7 @@ class Play(RuleBasedStateMachine):
         lane = self.providers["one"].lane(envelope, sender, "")
         planned = [Planned(route=route, provider="one", lane=lane, recipients=(each,)) for each in recipients]
         body = b"Subject: x\r\n\r\n" + b"x" * 100 * large
-        Deferred.fromCoroutine(self.spool.accept(self.draft(envelope), body, planned))
+        defer.Deferred.fromCoroutine(self.spool.accept(self.draft(envelope), body, planned))
 
     @rule(sender=st.sampled_from(["box@x.org", "a@x.org"]))
     def client_comes(self, sender):
@@ -190,7 +189,9 @@ class Play(RuleBasedStateMachine):
         self.number += 1
         lane = self.providers["one"].lane(Envelope(sender=sender), sender, "")
         delivery = make_delivery(message=f"S{self.number}", provider="one", lane=lane)
-        entering = Deferred.fromCoroutine(self.shared.enter(delivery, 1, ClientPatience(self.clock, 20.0)))
+        entering = defer.Deferred.fromCoroutine(
+            self.shared.enter(delivery, 1, ClientPatience(self.clock, 20.0))
+        )
         entering.addCallback(self.slots.append)
 
     @precondition(lambda self: self.slots)
@@ -254,7 +255,7 @@ class Play(RuleBasedStateMachine):
 
     def by_hand(self, work):
         """Do it whenever the spool gets to it, if it can be done then."""
-        Deferred.fromCoroutine(work).addErrback(lambda failure: failure.trap(ValueError, LookupError))
+        defer.Deferred.fromCoroutine(work).addErrback(lambda failure: failure.trap(ValueError, LookupError))
 
     # --- the end
 

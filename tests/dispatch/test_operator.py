@@ -1,18 +1,17 @@
 """An operator's hand on lanes, and on mail that needs a provider or a letter for it."""
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet import defer
+from twisted.internet.defer import fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.hold_rule_runner import HoldRuleRunner
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.reachability_watch import ReachabilityWatch
-from smtprelay.model.outcome import Blocked
-from smtprelay.model.outcome import Deferred as Later
-from smtprelay.model.queue import Edit, Selection
+from smtprelay.model.outcome import Blocked, Deferred
+from smtprelay.model.queue import Edit, Selection, Unreachable
 from smtprelay.model.queue_admin import HoldRule
 from smtprelay.model.route import Limits
-from smtprelay.model.unreachable import Unreachable
 from smtprelay.net.reachability import Reachability
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done
@@ -28,7 +27,7 @@ def change(stage: Stage, action: str, **more: object):
 class RerouteTests(DispatcherTestCase):
     def test_it_goes_where_the_provider_wants_it(self) -> None:
         """In the lane that the provider names, at once."""
-        one, two = ScriptedProvider("one", [Later("busy")]), ScriptedProvider("two")
+        one, two = ScriptedProvider("one", [Deferred("busy")]), ScriptedProvider("two")
         stage = self.stage(one, two)
         stage.accept()
         self.assertEqual(change(stage, "reroute", provider="two").count, 1)
@@ -36,7 +35,7 @@ class RerouteTests(DispatcherTestCase):
 
     def test_limits(self) -> None:
         """What the provider cannot take stays, and why is told."""
-        one, two = ScriptedProvider("one", [Later("busy")]), ScriptedProvider("two")
+        one, two = ScriptedProvider("one", [Deferred("busy")]), ScriptedProvider("two")
         two.limits = Limits(size=10)
         stage = self.stage(one, two)
         stage.accept()
@@ -47,18 +46,18 @@ class RerouteTests(DispatcherTestCase):
 
     def test_an_unknown_provider(self) -> None:
         """It is named, with those that are there; nothing moves."""
-        stage = self.stage(ScriptedProvider("one", [Later("busy")]))
+        stage = self.stage(ScriptedProvider("one", [Deferred("busy")]))
         stage.accept()
         edit = Edit(action="reroute", provider="tow", who="ops")
         work = stage.spool.admin.edit(Selection(everything=True), edit, "", stage.operator)
-        failure = self.failureResultOf(Deferred.fromCoroutine(work), LookupError)
+        failure = self.failureResultOf(defer.Deferred.fromCoroutine(work), LookupError)
         self.assertIn("there is no provider 'tow': expected one", str(failure.value))
 
 
 class DeleteTests(DispatcherTestCase):
     def test_the_sender_is_told(self) -> None:
         """In the usual report, with the operator's reason as his own words."""
-        stage = self.stage(ScriptedProvider("one", [Later("busy")]))
+        stage = self.stage(ScriptedProvider("one", [Deferred("busy")]))
         stage.accept("a@x.org", "b@x.org")
         change(stage, "delete", bounce=True, why="spam run")
         (posted,) = stage.posted
@@ -68,7 +67,7 @@ class DeleteTests(DispatcherTestCase):
 
     def test_nobody_is_told_of_a_bounce(self) -> None:
         """A mail from nobody is deleted without a word."""
-        stage = self.stage(ScriptedProvider("one", [Later("busy")]))
+        stage = self.stage(ScriptedProvider("one", [Deferred("busy")]))
         stage.accept(sender="")
         self.assertEqual(change(stage, "delete", bounce=True).count, 1)
         self.assertEqual(stage.posted, [])
@@ -76,7 +75,7 @@ class DeleteTests(DispatcherTestCase):
 
 class LaneTests(DispatcherTestCase):
     def refusal(self, work, kind: type[Exception] = ValueError) -> str:
-        return str(self.failureResultOf(Deferred.fromCoroutine(work), kind).value)
+        return str(self.failureResultOf(defer.Deferred.fromCoroutine(work), kind).value)
 
     def test_a_blocked_lane_is_tried_now(self) -> None:
         """The probe does not wait for its time; what waits goes when it says that the lane works."""
@@ -116,7 +115,7 @@ class LaneTests(DispatcherTestCase):
 
     def test_a_pause_is_respected(self) -> None:
         """A provider that asked us to wait is only asked before if that is forced."""
-        one = ScriptedProvider("one", [Later("429", retry_after=600.0)])
+        one = ScriptedProvider("one", [Deferred("429", retry_after=600.0)])
         stage = self.stage(one)
         stage.accept()
         stage.accept()
@@ -203,7 +202,7 @@ class LaneTests(DispatcherTestCase):
 
     def test_its_mail_goes_on_elsewhere(self) -> None:
         """What waits and what comes in takes the next provider of its route."""
-        one, two = ScriptedProvider("one", [Later("busy")]), ScriptedProvider("two")
+        one, two = ScriptedProvider("one", [Deferred("busy")]), ScriptedProvider("two")
         stage = self.stage(one, two)
         stage.accept()
         done(stage.operator.suspend("one", "ops", ""))
@@ -214,8 +213,8 @@ class LaneTests(DispatcherTestCase):
 
     def test_an_attempt_under_way_does_not_resume_it(self) -> None:
         """What was under way when the provider was suspended ends as it ends; the suspension stays."""
-        for outcome in (Blocked("401"), Later("429", retry_after=5.0), Later("busy")):
-            answer: Deferred[object] = Deferred()
+        for outcome in (Blocked("401"), Deferred("429", retry_after=5.0), Deferred("busy")):
+            answer: defer.Deferred[object] = defer.Deferred()
             one = ScriptedProvider("one", [answer])
             stage = self.stage(one)
             stage.accept()

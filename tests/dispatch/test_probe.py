@@ -1,9 +1,8 @@
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet import defer
 
-from smtprelay.model.outcome import Blocked, Delivered
-from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.outcome import Blocked, Deferred, Delivered
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, done
 
@@ -56,7 +55,7 @@ class BlockedTests(DispatcherTestCase):
 
     def test_one_probe_at_a_time(self) -> None:
         """However long it takes, and whatever else wakes the loop meanwhile."""
-        probe: Deferred[Any] = Deferred()
+        probe: defer.Deferred[Any] = defer.Deferred()
         one = ScriptedProvider("one", [Blocked("x")])
         one.verdicts.append(probe)
         stage = self.stage(one)
@@ -97,7 +96,7 @@ class BlockedTests(DispatcherTestCase):
 
     def test_weeks_of_a_blocked_lane_bounce_nothing(self) -> None:
         """An operator's mistake never costs a user's mail."""
-        one = ScriptedProvider("one", [Blocked("x"), Later("busy")])
+        one = ScriptedProvider("one", [Blocked("x"), Deferred("busy")])
         one.verdicts.extend([Blocked("x")] * 5)
         stage = self.stage(one, route={"expire": 600.0})
         message = stage.accept()
@@ -122,7 +121,7 @@ class BlockedTests(DispatcherTestCase):
 
     def test_a_lane_that_a_lost_claim_found_blocked_is_stopped_all_the_same(self) -> None:
         """The finding is true, whoever has the mail now."""
-        answer: Deferred[Any] = Deferred()
+        answer: defer.Deferred[Any] = defer.Deferred()
         one = ScriptedProvider("one", [answer])
         stage = self.stage(one)
         stage.accept()

@@ -8,12 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.reachability_watch import CHECK_EVERY, ReachabilityWatch
 from smtprelay.model.outcome import Blocked, Delivered
-from smtprelay.model.queue import LaneState
-from smtprelay.model.unreachable import Unreachable
+from smtprelay.model.queue import LaneState, Unreachable
 from smtprelay.net.reachability import Reachability
 from smtprelay.service.periodic import every
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from tests.dispatch.stage import done
 from tests.recording import Recording
 

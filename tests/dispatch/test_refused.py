@@ -6,7 +6,7 @@ from typing import Any
 from attrs import evolve
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred as Later
+from twisted.internet import defer
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.decision import Decision, DecisionInput, settle
@@ -93,7 +93,7 @@ class SettlementTests(SynchronousTestCase):
                 self.assertEqual(
                     (settlement.tries, settlement.counts, dict(settlement.closed)), (1, False, {})
                 )
-                self.assertEqual((dict(decision.reported), dict(decision.announced)), ({}, {}))
+                self.assertEqual((dict(decision.reported), dict(decision.webhook_results)), ({}, {}))
 
     def test_halves_end_at_one(self) -> None:
         """For one alone a refusal of the whole is his own."""
@@ -296,7 +296,7 @@ class SynchronousTests(CounterTestCase):
     def test_no_time_is_left(self) -> None:
         """Halves that could not be asked for in time are no refusals: the client is to come again."""
         provider = RefusingProvider([D], lambda _: ())
-        late: Later[Any] = Later()
+        late: defer.Deferred[Any] = defer.Deferred()
         provider.answers.append(late)
         counter = self.counter(provider)
         answer = counter.mail(A, B, C, D)

@@ -1,12 +1,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet import defer
 
 from smtprelay.model.attempt import Block
 from smtprelay.model.message import Delivery
-from smtprelay.model.outcome import Blocked, Delivered, Failed, Uncertain
-from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
 from smtprelay.model.queue import Edit, Node, Selection
 from smtprelay.model.route import Limits, RateLimit, Route
 from smtprelay.testing.provider import ScriptedProvider
@@ -17,7 +16,7 @@ from tests.listed import listed
 class BlockedLaneTests(DispatcherTestCase):
     def blocked(self, *providers: ScriptedProvider, waiting: int = 5, **more: Any) -> Stage:
         """A relay whose first provider turns out to be blocked while mails wait for its only slot."""
-        answer: Deferred[Any] = Deferred()
+        answer: defer.Deferred[Any] = defer.Deferred()
         providers[0].answers.append(answer)
         stage = self.stage(*providers, rate_limit=RateLimit(concurrency=1), **more)
         for _ in range(1 + waiting):
@@ -51,7 +50,7 @@ class BlockedLaneTests(DispatcherTestCase):
         one = ScriptedProvider("one")
         one.verdicts.append(Delivered())
         moves = []
-        answer: Deferred[Any] = Deferred()
+        answer: defer.Deferred[Any] = defer.Deferred()
         one.answers.append(answer)
         stage = self.stage(one, rate_limit=RateLimit(concurrency=1))
         real = stage.spool.admin.edit
@@ -99,7 +98,7 @@ class BlockedLaneTests(DispatcherTestCase):
     def test_too_large_where_it_was_led(self) -> None:
         """A reroute is no attempt: the provider that it left is asked before the mail fails as too large."""
         one, two = ScriptedProvider("one"), ScriptedProvider("two")
-        answer: Deferred[Any] = Deferred()
+        answer: defer.Deferred[Any] = defer.Deferred()
         two.answers += [Delivered(), answer]
         one.verdicts.append(Delivered())
         stage = self.blocked(one, two, waiting=1)
@@ -111,17 +110,17 @@ class BlockedLaneTests(DispatcherTestCase):
 
     def test_a_pause_is_waited_for(self) -> None:
         """Retry-After is no reason to leave a provider."""
-        answer: Deferred[Any] = Deferred()
+        answer: defer.Deferred[Any] = defer.Deferred()
         one, two = ScriptedProvider("one", [answer]), ScriptedProvider("two")
         stage = self.stage(one, two, rate_limit=RateLimit(concurrency=1))
         stage.accept()
         stage.accept()
-        answer.callback(Later("429", retry_after=60.0))
+        answer.callback(Deferred("429", retry_after=60.0))
         self.assertEqual((len(stage.waiting()), two.sent), (2, []))
 
     def test_what_is_uncertain_stays(self) -> None:
         """It is resolved where it was sent, and is not sent elsewhere before."""
-        answer: Deferred[Any] = Deferred()
+        answer: defer.Deferred[Any] = defer.Deferred()
         one, two = ScriptedProvider("one", [Uncertain("cut"), answer]), ScriptedProvider("two")
         one.verdicts.append(Delivered())
         one.resolutions.append(Delivered("7"))
@@ -138,7 +137,7 @@ class BlockedLaneTests(DispatcherTestCase):
     def test_a_failing_spool_is_asked_again(self) -> None:
         """A step that could not be committed is repeated, and nothing is moved twice."""
         one, two = ScriptedProvider("one"), ScriptedProvider("two")
-        answer: Deferred[Any] = Deferred()
+        answer: defer.Deferred[Any] = defer.Deferred()
         one.answers.append(answer)
         stage = self.stage(one, two, rate_limit=RateLimit(concurrency=1))
         stage.accept()
@@ -161,7 +160,7 @@ class BlockedLaneTests(DispatcherTestCase):
         """Mail that is accepted while a step is under way is looked for when that has ended."""
         one, two = ScriptedProvider("one"), ScriptedProvider("two", limits=Limits(size=100))
         stage = self.blocked(one, two, waiting=0)
-        real, step = stage.spool.admin.edit, Deferred()
+        real, step = stage.spool.admin.edit, defer.Deferred()
         found: list[int] = []
 
         async def edit(*arguments: Any) -> Any:
@@ -182,12 +181,12 @@ class BlockedLaneTests(DispatcherTestCase):
     def test_a_stop_ends_it_between_two_steps(self) -> None:
         """What was not moved yet waits where it is."""
         one, two = ScriptedProvider("one"), ScriptedProvider("two")
-        answer: Deferred[Any] = Deferred()
+        answer: defer.Deferred[Any] = defer.Deferred()
         one.answers.append(answer)
         stage = self.stage(one, two, rate_limit=RateLimit(concurrency=1))
         for _ in range(300):
             stage.accept()
-        real, steps = stage.spool.admin.edit, [Deferred(), Deferred()]
+        real, steps = stage.spool.admin.edit, [defer.Deferred(), defer.Deferred()]
         asked = []
 
         async def edit(*step: Any) -> Any:

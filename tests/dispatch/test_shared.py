@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet import defer
 
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.model.attempt import Block, NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned
-from smtprelay.model.outcome import Blocked, Delivered, Throttled, Uncertain
-from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Throttled, Uncertain
 from smtprelay.model.queue import SUSPENDED
 from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.maintenance.check import check
@@ -69,7 +68,7 @@ class SharedTests(CounterTestCase):
 
     def test_a_client_waits_for_the_queue_and_goes_before_it(self) -> None:
         """Its slot is that of the attempt that ended, though other mail waited before it came."""
-        answers: list[Deferred[Any]] = [Deferred(), Deferred(), Deferred()]
+        answers: list[defer.Deferred[Any]] = [defer.Deferred(), defer.Deferred(), defer.Deferred()]
         one = ScriptedProvider("one", answers)
         both = self.both(one, rate_limit=RateLimit(concurrency=1))
         first, second = both.queue(), both.queue()
@@ -85,7 +84,7 @@ class SharedTests(CounterTestCase):
 
     def test_clients_come_in_their_order(self) -> None:
         """Who waits longest is first."""
-        answers: list[Deferred[Any]] = [Deferred() for _ in range(4)]
+        answers: list[defer.Deferred[Any]] = [defer.Deferred() for _ in range(4)]
         one = ScriptedProvider("one", answers)
         both = self.both(one, rate_limit=RateLimit(concurrency=1))
         clients = [both.mail() for _ in range(4)]
@@ -112,7 +111,7 @@ class SharedTests(CounterTestCase):
 
     def test_who_waits_in_vain_leaves_nothing(self) -> None:
         """His patience is over; the slot goes to somebody else."""
-        answer: Deferred[Any] = Deferred()
+        answer: defer.Deferred[Any] = defer.Deferred()
         one = ScriptedProvider("one", [answer])
         both = self.both(one, rate_limit=RateLimit(concurrency=1))
         both.queue()
@@ -153,7 +152,7 @@ class SharedTests(CounterTestCase):
 
     def test_only_a_mail_can_tell(self) -> None:
         """One goes alone; when it is answered the lane is open."""
-        verdict: Deferred[Any] = Deferred()
+        verdict: defer.Deferred[Any] = defer.Deferred()
         one = ScriptedProvider("one", [Blocked("535"), verdict])
         both = self.both(one, spool=False)
         self.assertReply(both.mail(), 451, "4.3.0", "535")
@@ -189,7 +188,7 @@ class SharedTests(CounterTestCase):
 
     def test_a_client_that_came_too_fast(self) -> None:
         """The lane closes for a moment, and mail that waited for his slot goes when it opens."""
-        verdict: Deferred[Any] = Deferred()
+        verdict: defer.Deferred[Any] = defer.Deferred()
         both = self.both(ScriptedProvider("one", [verdict]), rate_limit=RateLimit(concurrency=1))
         client, message = both.mail(), both.queue()
         verdict.callback(Throttled("429"))
@@ -200,7 +199,7 @@ class SharedTests(CounterTestCase):
 
     def test_a_provider_that_was_suspended(self) -> None:
         """It is asked again soon after an operator has resumed it, though nobody said when that would be."""
-        one, two = ScriptedProvider("one", [Later("busy")] * 3), ScriptedProvider("two")
+        one, two = ScriptedProvider("one", [Deferred("busy")] * 3), ScriptedProvider("two")
         both = self.both(one, two)
         assert both.spool is not None
         done(both.spool.block(Block(provider="two", until=SUSPENDED, reason="quota", operator=True)))
@@ -211,7 +210,7 @@ class SharedTests(CounterTestCase):
 
     def test_a_slot_comes_back_with_the_body(self) -> None:
         """A provider that is polled for its verdict leaves room for the queue meanwhile."""
-        verdict: Deferred[Any] = Deferred()
+        verdict: defer.Deferred[Any] = defer.Deferred()
         one = ScriptedProvider("one", [verdict], takes=True)
         both = self.both(one, rate_limit=RateLimit(concurrency=1))
         client = both.mail()

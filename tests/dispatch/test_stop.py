@@ -1,10 +1,10 @@
 import contextlib
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError
 
-from smtprelay.model.outcome import Blocked, Delivered
-from smtprelay.model.outcome import Deferred as Retry
+from smtprelay.model.outcome import Blocked, Deferred, Delivered
 from smtprelay.model.route import Route
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done
@@ -65,7 +65,7 @@ class SpoolTroubleTests(DispatcherTestCase):
 class StopTests(DispatcherTestCase):
     def test_stop_waits_for_what_is_under_way(self) -> None:
         """Its outcome is recorded before the Deferred fires."""
-        answer: Deferred[Any] = Deferred()
+        answer: defer.Deferred[Any] = defer.Deferred()
         stage = self.stage(ScriptedProvider("one", [answer]))
         message = stage.accept()
         stopped = stage.dispatcher.stop(10)
@@ -77,7 +77,7 @@ class StopTests(DispatcherTestCase):
 
     def test_stop_waits_no_longer_than_it_may(self) -> None:
         """What is given up has no outcome: it is let go as uncertain."""
-        stage = self.stage(ScriptedProvider("one", [Deferred()]))
+        stage = self.stage(ScriptedProvider("one", [defer.Deferred()]))
         message = stage.accept()
         stopped = stage.dispatcher.stop(10)
         stage.clock.advance(9.9)
@@ -94,7 +94,7 @@ class StopTests(DispatcherTestCase):
         stage = self.stage()
 
         async def never(*_: object) -> bool:
-            await Deferred()
+            await defer.Deferred()
             return True
 
         stage.spool.settle = never  # type: ignore[method-assign]
@@ -110,8 +110,8 @@ class StopTests(DispatcherTestCase):
         class Answering(ScriptedProvider):
             async def deliver(self, *_: Any) -> Any:
                 with contextlib.suppress(CancelledError):
-                    await Deferred()
-                return {"a@x.org": Retry("cut")}
+                    await defer.Deferred()
+                return {"a@x.org": Deferred("cut")}
 
         for times, state in ((0, "deferred"), (1, "active")):
             stage = self.stage(Answering("one"))
@@ -133,8 +133,8 @@ class StopTests(DispatcherTestCase):
 
     def test_a_pause(self) -> None:
         """What is under way goes on, nothing is begun, neither accepted nor due; then all of it."""
-        answer: Deferred[Any] = Deferred()
-        one = ScriptedProvider("one", [Retry("busy"), answer])
+        answer: defer.Deferred[Any] = defer.Deferred()
+        one = ScriptedProvider("one", [Deferred("busy"), answer])
         stage = self.stage(one)
         due = stage.accept()
         flying = stage.accept()
@@ -151,7 +151,7 @@ class StopTests(DispatcherTestCase):
     def test_a_probe_does_not_hold_up_the_stop(self) -> None:
         """The lane stays as it is."""
         one = ScriptedProvider("one", [Blocked("x")])
-        one.verdicts.append(Deferred())
+        one.verdicts.append(defer.Deferred())
         stage = self.stage(one)
         stage.accept()
         stage.clock.advance(30)
@@ -160,7 +160,7 @@ class StopTests(DispatcherTestCase):
 
     def test_a_cancellation_from_within_a_provider_is_a_crash_like_another(self) -> None:
         """Only our own giving up leaves an attempt without an outcome."""
-        answer: Deferred[Any] = Deferred()
+        answer: defer.Deferred[Any] = defer.Deferred()
         stage = self.stage(ScriptedProvider("one", [answer]))
         message = stage.accept()
         answer.cancel()

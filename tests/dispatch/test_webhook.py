@@ -4,16 +4,15 @@ import json
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet import defer
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.decision import DecisionInput, settle
-from smtprelay.dispatch.webhook import NAME, WebhookNotifier, render
+from smtprelay.dispatch.webhook import WebhookNotifier, render
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
-from smtprelay.model.outcome import Blocked, Delivered, Failed
-from smtprelay.model.outcome import Deferred as Later
-from smtprelay.model.route import Route
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed
+from smtprelay.model.route import WEBHOOK, Route
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done, make_claim
 
@@ -23,7 +22,7 @@ A, B, C = "a@x.org", "b@x.org", "c@x.org"
 class RenderTests(SynchronousTestCase):
     def test_what_it_says(self) -> None:
         """Ids, the envelope, and for each recipient how it ended, why, and with which code."""
-        ended = {"failed": {A: Failed("no such user", "5.1.1")}, "expired": {B: Later("busy")}}
+        ended = {"failed": {A: Failed("no such user", "5.1.1")}, "expired": {B: Deferred("busy")}}
         event = json.loads(render(make_claim(A, B, attempt=4), ended, "Grüße", MORNING))
         self.assertEqual(
             event,
@@ -62,23 +61,23 @@ class JudgementTests(SynchronousTestCase):
     def test_each_end_goes_its_own_way(self) -> None:
         """``on_failed`` and ``on_expired`` are asked for each recipient on its own."""
         route = Route(name="r", via=("one",), on_failed="webhook", on_expired="bounce", expire=10.0)
-        results = {A: Failed("no"), B: Later("busy"), C: Delivered()}
+        results = {A: Failed("no"), B: Deferred("busy"), C: Delivered()}
         case = DecisionInput(
             claim=make_claim(A, B, C, age=99.0), route=route, now=MORNING, chance=0.5, elsewhere=lambda: None
         )
         decision = settle(case, results)
         self.assertEqual(
-            (decision.announced, decision.reported), ({"failed": {A: results[A]}}, {B: results[B]})
+            (decision.webhook_results, decision.reported), ({"failed": {A: results[A]}}, {B: results[B]})
         )
         self.assertEqual(decision.settlement.closed, {A: "failed", B: "failed", C: "delivered"})
         decision = settle(evolve(case, route=evolve(route, on_expired="webhook", on_failed="hold")), results)
-        self.assertEqual((decision.announced, decision.reported), ({"expired": {B: results[B]}}, {}))
+        self.assertEqual((decision.webhook_results, decision.reported), ({"expired": {B: results[B]}}, {}))
 
 
 class AnnouncingTests(DispatcherTestCase):
-    def announcing(self, *answers: Any, hook: ScriptedProvider | None = None, **route: Any) -> Stage:
+    def notifying(self, *answers: Any, hook: ScriptedProvider | None = None, **route: Any) -> Stage:
         """Return a stage whose route tells a webhook, which is a scripted provider, too."""
-        self.hook = hook or ScriptedProvider(NAME, idempotent=True)
+        self.hook = hook or ScriptedProvider(WEBHOOK, idempotent=True)
         one = ScriptedProvider("one", answers)
         routes = [Route(name="default", via=("one",), **{"on_failed": "webhook", **route})]
         self.staged = stage = Stage([one, self.hook], routes, notifier=WebhookNotifier(post=self.post))
@@ -94,12 +93,12 @@ class AnnouncingTests(DispatcherTestCase):
             received=self.staged.clock.seconds(),
             bounce_of=about,
         )
-        planned = Planned(route=NAME, provider=NAME, lane=route, recipients=recipients)
+        planned = Planned(route=WEBHOOK, provider=WEBHOOK, lane=route, recipients=recipients)
         return NewMessage(draft=draft, body=event, planned=(planned,), subject="Event")
 
     def test_a_failure_is_told(self) -> None:
         """One event, with the mail's subject and nothing of its content, and no bounce."""
-        stage = self.announcing(Failed("no such user", "5.1.1"))
+        stage = self.notifying(Failed("no such user", "5.1.1"))
         message = stage.accept(A)
         self.assertEqual((stage.summary(message).state, stage.summary("E1").state), ("failed", "delivered"))
         [(delivery, event)] = self.hook.sent
@@ -116,15 +115,15 @@ class AnnouncingTests(DispatcherTestCase):
     def test_an_expiry_is_told(self) -> None:
         """So with ``on_expired``, when the attempts are used up."""
         retry = Route(name="x", via=("x",)).retry
-        stage = self.announcing(Later("busy"), on_expired="webhook", retry=evolve(retry, attempts=1))
+        stage = self.notifying(Deferred("busy"), on_expired="webhook", retry=evolve(retry, attempts=1))
         stage.accept(A)
         [recipient] = json.loads(self.hook.sent[0][1])["recipients"]
         self.assertEqual((recipient["result"], recipient["code"]), ("expired", "4.4.7"))
 
     def test_what_is_not_told_yet_survives_a_death(self) -> None:
         """The event is as safe as the failure it tells of, and goes again under the same operation."""
-        hook = ScriptedProvider(NAME, [Deferred()], idempotent=True)
-        stage = self.announcing(Failed("no"), hook=hook)
+        hook = ScriptedProvider(WEBHOOK, [defer.Deferred()], idempotent=True)
+        stage = self.notifying(Failed("no"), hook=hook)
         stage.accept(A)
         stage.restart()
         self.assertEqual(stage.summary("E1").state, "delivered")
@@ -133,7 +132,7 @@ class AnnouncingTests(DispatcherTestCase):
 
     def test_a_webhook_that_fails_ends_visibly(self) -> None:
         """It is in the list of what failed, and nobody gets a bounce or an event about it."""
-        stage = self.announcing(Failed("no"), hook=ScriptedProvider(NAME, [Failed("400 what is this?")]))
+        stage = self.notifying(Failed("no"), hook=ScriptedProvider(WEBHOOK, [Failed("400 what is this?")]))
         stage.accept(A)
         self.assertEqual(stage.summary("E1").state, "failed")
         self.assertEqual((stage.posted, stage.waiting()), ([], []))
@@ -141,10 +140,10 @@ class AnnouncingTests(DispatcherTestCase):
 
     def test_a_webhook_that_is_broken_keeps_its_events(self) -> None:
         """Its lane is blocked, with an alarm; the events go when a trial succeeds."""
-        hook = ScriptedProvider(NAME, [Blocked("404 no such hook", "default")])
-        stage = self.announcing(Failed("no"), hook=hook)
+        hook = ScriptedProvider(WEBHOOK, [Blocked("404 no such hook", "default")])
+        stage = self.notifying(Failed("no"), hook=hook)
         stage.accept(A)
-        self.assertEqual(stage.events.of("lane.blocked")[0]["provider"], NAME)
+        self.assertEqual(stage.events.of("lane.blocked")[0]["provider"], WEBHOOK)
         self.assertEqual(stage.summary("E1").state, "queued")
         stage.clock.advance(30)
         self.assertEqual(stage.summary("E1").state, "delivered")
@@ -152,7 +151,7 @@ class AnnouncingTests(DispatcherTestCase):
     def test_an_event_that_cannot_be_made(self) -> None:
         """The mail ends failed all the same, and the log says why nobody was told."""
         self.post = lambda *_: 1 / 0  # type: ignore[assignment,method-assign,return-value]
-        stage = self.announcing(Failed("no"))
+        stage = self.notifying(Failed("no"))
         message = stage.accept(A)
         self.assertEqual(stage.summary(message).state, "failed")
         self.assertIn("no event could be made: ZeroDivisionError", str(stage.events.of("relay.warning")))
@@ -164,7 +163,7 @@ class PrivacyTests(SynchronousTestCase):
         claim = make_claim(A)
         body: Any = object()
         notifier = WebhookNotifier(post=self.remember, subjects=False)
-        done(notifier.announce(claim, {"failed": {A: Failed("no")}}, body, MORNING))
+        done(notifier.notify(claim, {"failed": {A: Failed("no")}}, body, MORNING))
         self.assertNotIn(b"subject", self.remembered)
 
     def remember(self, route: str, event: bytes, about: str) -> Any:

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from smtprelay.interfaces import Attempt
-from smtprelay.model.outcome import Blocked, Delivered, Outcome, Results
-from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Results
 from smtprelay.model.queue import Selection
 from smtprelay.spool.maintenance.check import check
 from smtprelay.testing.provider import ScriptedProvider
@@ -109,7 +108,7 @@ class WeekTests(DispatcherTestCase):
         def mood(now: float) -> Outcome:
             if now > WEEK:
                 return Delivered()
-            return Blocked("401") if int(now // DAY) % 2 == 0 else Later("busy")
+            return Blocked("401") if int(now // DAY) % 2 == 0 else Deferred("busy")
 
         provider = self.moody(mood, route={"expire": 6 * DAY})
         accepted = self.week(provider)
@@ -118,7 +117,7 @@ class WeekTests(DispatcherTestCase):
 
     def test_a_provider_that_is_down_for_a_week(self) -> None:
         """What is older than the route allows is bounced, the rest is delivered, each once and none both."""
-        provider = self.moody(lambda now: Later("connection refused") if now < WEEK else Delivered())
+        provider = self.moody(lambda now: Deferred("connection refused") if now < WEEK else Delivered())
         accepted = self.week(provider)
         bounced = Counter(post.draft.bounce_of for post in self.staged.posted)
         delivered = {each: times for each, times in provider.taken.items() if each.startswith("M")}
@@ -136,7 +135,7 @@ class WeekTests(DispatcherTestCase):
 
     def test_a_clock_that_jumps_two_days_either_way(self) -> None:
         """Nothing expires that is not old, nothing sleeps for days, and each mail goes once."""
-        provider = self.moody(lambda now: Later("busy") if int(now // HOUR) % 7 < 6 else Delivered())
+        provider = self.moody(lambda now: Deferred("busy") if int(now // HOUR) % 7 < 6 else Delivered())
         accepted = self.week(provider, step=2 * DAY)
         self.assertEqual(provider.taken, Counter(accepted))
         self.assertEqual(self.ends(), {"delivered": len(accepted)})

@@ -34,7 +34,7 @@ from smtprelay.policy.router import RouteMatch, Router
 from smtprelay.providers.acs.request import map_mail, measure
 from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.testing.provider import ScriptedProvider
 from smtprelay.web.queue_routes import headers_of
 from tests.dispatch.stage import make_claim
@@ -148,7 +148,7 @@ async def report(mail: bytes) -> None:
         told = await reporter.bounce(claim, refused, MemoryBody(mail), 0.0)
         assert told is not None
     notifier = WebhookNotifier(post=lambda _route, event, _id: NewMessage(draft=None, planned=(), body=event))
-    await notifier.announce(CLAIM, {"failed": refused}, MemoryBody(mail), 0.0)
+    await notifier.notify(CLAIM, {"failed": refused}, MemoryBody(mail), 0.0)
 
 
 async def show(mail: bytes) -> None:

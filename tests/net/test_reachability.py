@@ -2,7 +2,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.unreachable import Unreachable
+from smtprelay.model.queue import Unreachable
 from smtprelay.net.reachability import Reachability, connection_end
 
 HOST = "smtp.example.com:587"

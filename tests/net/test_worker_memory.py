@@ -37,22 +37,22 @@ class MemoryTests(MemoryCase):
         logins = [(b"%08d" % n, b"%08d" % -n, float(n)) for n in range(3)]
         for login in logins:
             one.tell(*login)
-        self.assertEqual(list(two.heard()), logins)
-        self.assertEqual(list(two.heard()), [])
-        self.assertEqual(list(one.heard()), [])
+        self.assertEqual(list(two.received()), logins)
+        self.assertEqual(list(two.received()), [])
+        self.assertEqual(list(one.received()), [])
 
     def test_many_logins(self) -> None:
         """Of more than are kept, the last ones are heard."""
         one, two = self.worker(1), self.worker(2)
         for number in range(5000):
             one.tell(bytes(8), bytes(8), number)
-        heard = list(two.heard())
+        heard = list(two.received())
         self.assertEqual((len(heard), heard[-1]), (2048, (bytes(8), bytes(8), 4999.0)))
 
     def test_a_worker_that_begins(self) -> None:
         """It hears what was told before, by the one before it, too."""
         self.worker(1).tell(b"key xxxx", b"guess xx", 5.0)
-        self.assertEqual(list(self.worker(1).heard()), [(b"key xxxx", b"guess xx", 5.0)])
+        self.assertEqual(list(self.worker(1).received()), [(b"key xxxx", b"guess xx", 5.0)])
 
 
 class ConnectionsTests(MemoryCase):

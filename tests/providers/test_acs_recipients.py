@@ -1,6 +1,6 @@
 """One request for several: what becomes of each recipient when the service takes or refuses it as a whole."""
 
-from smtprelay.model.fit import largest, takes
+from smtprelay.interfaces.fit import largest, takes
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Deferred, Delivered, Failed
 from smtprelay.model.route import Limits

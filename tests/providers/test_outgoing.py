@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from email.utils import parsedate_to_datetime
 
 from attrs import evolve
-from twisted.internet.defer import Deferred as Promise
+from twisted.internet import defer
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.interfaces import Attempt, MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable
@@ -59,7 +59,7 @@ class Finishing:
         body = mail if isinstance(mail, Stored) else Stored(mail)
         shape = shape_of(b"".join(body.pieces)) if shaped else None
         item = evolve(item or delivery(), shape=shape)
-        done = Promise.fromCoroutine(self.provider.deliver(Attempt(item, body)))
+        done = defer.Deferred.fromCoroutine(self.provider.deliver(Attempt(item, body)))
         self.joined.wire.settle()
         [outcome] = self.test.successResultOf(done).values()
         return outcome
@@ -243,9 +243,9 @@ class EightBitTests(SynchronousTestCase):
     def test_a_form_that_takes_its_time(self) -> None:
         """No session waits for the worker: it is idle meanwhile, for others too, and is ended in time."""
         for seconds, connections in ((20, 1), (40, 2), (4000, 2)):
-            busy: Promise[None] = Promise()
+            busy: defer.Deferred[None] = defer.Deferred()
             at = Finishing(self, SEVEN_BIT, busy)
-            done = Promise.fromCoroutine(
+            done = defer.Deferred.fromCoroutine(
                 at.provider.deliver(Attempt(evolve(delivery(), shape=shape_of(self.MAIL)), Stored(self.MAIL)))
             )
             at.joined.wire.settle()
@@ -270,7 +270,7 @@ class EightBitTests(SynchronousTestCase):
         at = Finishing(self, SEVEN_BIT, MimeWorkerTimeout("60 s"))
         body = Stored(self.MAIL)
         item = evolve(delivery(), shape=shape_of(self.MAIL))
-        done = Promise.fromCoroutine(at.provider.deliver(Attempt(item, body)))
+        done = defer.Deferred.fromCoroutine(at.provider.deliver(Attempt(item, body)))
         at.joined.wire.settle()
         self.failureResultOf(done, MimeWorkerTimeout)
         self.assertIsInstance(at.deliver(self.MAIL), Delivered)
@@ -326,7 +326,7 @@ class WorkerTests(SynchronousTestCase):
     def test_timeout(self) -> None:
         """Work that is not done in time is an unexpected error, which the dispatcher counts."""
         at = Finishing(self, KEYWORDS, MimeWorkerTimeout("60 s"))
-        done = Promise.fromCoroutine(at.provider.deliver(Attempt(delivery(), Stored(self.MAIL))))
+        done = defer.Deferred.fromCoroutine(at.provider.deliver(Attempt(delivery(), Stored(self.MAIL))))
         self.failureResultOf(done, MimeWorkerTimeout)
 
 
@@ -367,7 +367,7 @@ class SeamTests(SynchronousTestCase):
         ):
             least, most = self.provider.encoded_size(shape_of(mail))
             measured = self.successResultOf(
-                Promise.fromCoroutine(self.provider.measure(delivery().envelope, Stored(mail)))
+                defer.Deferred.fromCoroutine(self.provider.measure(delivery().envelope, Stored(mail)))
             )
             for hop in (NextHop(), NextHop(eight_bit=False, raw_fields=False)):
                 additions = outgoing.Additions(message_id="<7QK2@r>", date="x" * 31, sender="a" * 250)
@@ -382,7 +382,7 @@ class SeamTests(SynchronousTestCase):
             at = Finishing(self)
             item = evolve(delivery(), shape=Shape(size=3))
             body = Stored(COMPLETE + b"\r\n" + b"z" * length)
-            done = Promise.fromCoroutine(at.provider.deliver(Attempt(item, body)))
+            done = defer.Deferred.fromCoroutine(at.provider.deliver(Attempt(item, body)))
             at.joined.wire.settle()
             self.successResultOf(done)
             self.assertEqual(max(map(len, at.got.split(b"\r\n"))), 76)
@@ -391,7 +391,7 @@ class SeamTests(SynchronousTestCase):
         """Closing closes the provider's connections."""
         at = Finishing(self)
         at.deliver(COMPLETE + b"\r\nhi\r\n")
-        closing = Promise.fromCoroutine(at.provider.close())
+        closing = defer.Deferred.fromCoroutine(at.provider.close())
         at.joined.wire.settle()
         self.successResultOf(closing)
         self.assertEqual(at.sink.talks, [])

@@ -8,7 +8,7 @@ from smtprelay.model.queue import Selection
 from smtprelay.model.route import RateLimit
 from smtprelay.service.retention import Retention
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from tests.behaviours.spool_stories import SpoolStories, done
 from tests.dispatch.stage import done as finished
 from tests.listed import listed

@@ -21,7 +21,7 @@ from smtprelay.smtp.refusals import (
     Refusals,
 )
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from tests.dispatch.stage import done
 from tests.recording import Recording
 from tests.smtp.doubles import Names, Site, Turning

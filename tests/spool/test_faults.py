@@ -13,8 +13,8 @@ from twisted.trial.unittest import TestCase
 
 from smtprelay.model.queue import Selection
 from smtprelay.spool.engines.engine import Engine
-from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.reader import ThreadReader
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.sqlite import (
     DATABASE,
     SqliteEngine,

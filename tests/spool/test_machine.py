@@ -21,7 +21,7 @@ from smtprelay.model.queue import DueSelection, Edit, Selection
 from smtprelay.model.queue_admin import HoldRule, Prepared
 from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.maintenance.check import check
 from smtprelay.spool.operations.edit import EDIT_ACTIONS
 from tests.dispatch.stage import done

@@ -26,7 +26,7 @@ from smtprelay.model.queue_admin import HoldRule, Prepared
 from smtprelay.model.route import RateLimit, Window
 from smtprelay.model.shape import Shape
 from smtprelay.spool.engines.memory import InlineReader
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.sqlite import SqliteEngine
 from smtprelay.spool.engines.transaction import Cursor, SpoolNode, Transaction
 from smtprelay.spool.location import now

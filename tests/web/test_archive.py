@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.model.archive import ArchiveItem, RoutingTargets
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.transaction import SpoolFault
 from smtprelay.web.auth import Access, Token
 from tests.recording import Recording

@@ -9,7 +9,7 @@ from smtprelay.model.refusal import RefusalFilter
 from smtprelay.service.workers.api_proxy import RemoteRefusals
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.web.messages import MAX_BODY, ApiProblem, ApiRequest, ApiResponse
 from smtprelay.web.refused import record_route
 from tests.dispatch.stage import done

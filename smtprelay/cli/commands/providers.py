@@ -59,9 +59,9 @@ def suspend(ctx: click.Context, *, name: str, span: float | None, why: str) -> N
 
     Mail takes the next provider of its route; without one it waits.
     """
-    lasting: Mapping[str, Any] = {} if span is None else {"for": span}
+    limit: Mapping[str, Any] = {} if span is None else {"for": span}
     until = "" if span is None else f" until {moment(time.time() + span)}"
-    _post(ctx, name, "suspend", {"why": why, **lasting}, f"is suspended{until}")
+    _post(ctx, name, "suspend", {"why": why, **limit}, f"is suspended{until}")
 
 
 @providers.command()

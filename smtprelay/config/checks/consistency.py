@@ -11,14 +11,12 @@ from smtprelay.config import endpoint
 from smtprelay.config.checks import CheckedConfig
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Match, RouteSettings
+from smtprelay.model.route import WEBHOOK
 from smtprelay.providers.registry import kind_of
 from smtprelay.settings.complaint import Complaint, Path, did_you_mean
 
 #: Seconds for which a client waits for the reply to the end of data (RFC 5321 §4.5.3.2.6).
 _PATIENCE: Final = 600
-
-#: The name of the built-in provider, and route, of events for webhooks.
-WEBHOOK: Final = "webhook"
 
 ConfigCheck = Callable[[CheckedConfig], Iterator[Complaint]]
 
@@ -119,8 +117,8 @@ def check_routes(view: CheckedConfig) -> Iterator[Complaint]:
 def check_webhooks(view: CheckedConfig) -> Iterator[Complaint]:
     """Events for a webhook need its URL, and a spool that keeps them."""
     config = view.config
-    announcing = [(n, route) for n, route in enumerate(config.routes) if route.announces]
-    for n, route in announcing:
+    notifying = [(n, route) for n, route in enumerate(config.routes) if route.uses_webhook]
+    for n, route in notifying:
         if route.webhook is None and config.webhook is None and view.whole("webhook"):
             text = '"webhook" is missing: it has the URL for the events'
             yield Complaint(("routes", n), text, "CFG-MISSING")
@@ -130,7 +128,7 @@ def check_webhooks(view: CheckedConfig) -> Iterator[Complaint]:
         if route.name == WEBHOOK:
             text = f'the name "{WEBHOOK}" stands for the events for webhooks: choose another one'
             yield Complaint(("routes", n, "name"), text, "CFG-DUPLICATE")
-    if announcing and WEBHOOK in config.providers:
+    if notifying and WEBHOOK in config.providers:
         text = f'the name "{WEBHOOK}" stands for the built-in provider for webhooks: choose another one'
         yield Complaint(("providers", WEBHOOK), text, "CFG-DUPLICATE")
 

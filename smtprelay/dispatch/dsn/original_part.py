@@ -9,6 +9,7 @@ from typing import Final
 
 from attrs import frozen
 
+from smtprelay.mime.head import block
 from smtprelay.mime.outgoing.encoders import encoded
 from smtprelay.model.shape import shape_of
 
@@ -42,16 +43,6 @@ NOTHING: Final = Original(
 )
 
 
-def header_block(start: bytes) -> bytes:
-    """Return the header block that ``start``, the beginning of a message, holds: whole lines, bounded."""
-    if start.startswith(b"\r\n"):
-        return b""
-    end = start.find(b"\r\n\r\n", 0, MAX_HEADER)
-    if end < 0:
-        end = start.rfind(b"\r\n", 0, MAX_HEADER)
-    return start[: end + 2] if end >= 0 else b""
-
-
 def header_of(start: bytes, *, instead: str = "") -> Original:
     """
     Return the header block that ``start`` holds.
@@ -60,14 +51,14 @@ def header_of(start: bytes, *, instead: str = "") -> Original:
 
     :param instead: why the whole message does not go back, though it was asked for.
     """
-    block = header_block(start)
+    header = block(start, MAX_HEADER)
     remark = f"Your message is not attached: {instead}. Its header is." if instead else _ATTACHED
-    if block.isascii() and _is_clean(block):
-        return Original(kind="text/rfc822-headers", encoding="7bit", content=block, remark=remark)
+    if header.isascii() and _is_clean(header):
+        return Original(kind="text/rfc822-headers", encoding="7bit", content=header, remark=remark)
     return Original(
         kind="text/rfc822-headers; charset=utf-8",
         encoding="quoted-printable",
-        content=encoded("quoted-printable", block),
+        content=encoded("quoted-printable", header),
         remark=remark,
     )
 

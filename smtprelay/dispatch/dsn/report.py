@@ -98,10 +98,10 @@ class Report:
 
 def is_wanted(delivery: Delivery, recipient: Recipient, action: str) -> bool:
     """
-    Tell whether the sender shall hear of ``action``.
+    Tell whether the sender shall be told of ``action``.
 
     Never the null sender, never of a mail that is a report itself, else as NOTIFY says; who gave none wants
-    to hear of failures and delays (RFC 3461 §4.1).
+    to be told of failures and delays (RFC 3461 §4.1).
     """
     if not delivery.envelope.sender or delivery.bounce_of:
         return False

@@ -22,14 +22,11 @@ from smtprelay.interfaces import Body
 from smtprelay.mime.head import head_of
 from smtprelay.model.attempt import Claim, NewMessage
 from smtprelay.model.message import Delivery, Envelope, Recipient
-from smtprelay.model.outcome import Delivered, Failed, Outcome, Results
+from smtprelay.model.outcome import EXPIRED, Delivered, Failed, Outcome, Results
 from smtprelay.model.queue import Overdue
 
 #: Creates the report's message from its envelope, its body, and the id of the mail that it reports on.
 Post = Callable[[Envelope, bytes, str], NewMessage]
-
-#: Delivery time expired (RFC 3463 §3.5).
-EXPIRED: Final = "4.4.7"
 
 #: The kind of a report in the log and the metrics.
 _KINDS: Final = {FAILED: "failure", DELAYED: "delay", RELAYED: "success"}

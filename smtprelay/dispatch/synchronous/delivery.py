@@ -21,15 +21,24 @@ from twisted.internet.task import deferLater
 
 from smtprelay.dispatch import decision
 from smtprelay.dispatch import events as delivery_events
-from smtprelay.dispatch.failover import TOO_LARGE, Failover
+from smtprelay.dispatch.failover import Failover
 from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
 from smtprelay.dispatch.synchronous.permits import ClientPatience, NoPermit, PermitUse, SynchronousPermits
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy
 from smtprelay.interfaces import Attempt, Body, Events, Provider
+from smtprelay.interfaces.fit import with_sizes
 from smtprelay.model.attempt import Claim
-from smtprelay.model.fit import with_sizes
 from smtprelay.model.message import Delivery, Recipient
-from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Results, Throttled, Uncertain
+from smtprelay.model.outcome import (
+    TOO_LARGE,
+    Blocked,
+    Deferred,
+    Failed,
+    Outcome,
+    Results,
+    Throttled,
+    Uncertain,
+)
 from smtprelay.model.route import Route, Schedule
 
 #: How a provider is asked what became of a request whose answer was lost.

@@ -20,8 +20,7 @@ from smtprelay.dispatch.synchronous.body_buffer import BodyBuffer
 from smtprelay.dispatch.synchronous.delivery import SynchronousDelivery
 from smtprelay.dispatch.synchronous.partial import NotKept, PartialSuccess
 from smtprelay.dispatch.synchronous.permits import ClientPatience
-from smtprelay.interfaces import DeferToThread, Events, Incoming, Planner, Receive
-from smtprelay.model import fit
+from smtprelay.interfaces import DeferToThread, Events, Incoming, Planner, Receive, fit
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Delivery, Draft, Refused, Reply
@@ -162,11 +161,9 @@ class SynchronousIncoming:
         self._deadline: IDelayedCall | None = None
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
-        """Take the next bytes."""
         return self._body.write(chunk)
 
     def abort(self) -> None:
-        """Forget the message: the client went away or the body was refused."""
         self._body.close()
         self._synchronous.received(self)
 

@@ -19,9 +19,9 @@ from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.synchronous.permits import SynchronousPermits
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy, final
 from smtprelay.interfaces import Body
+from smtprelay.interfaces.fit import with_sizes
 from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Claim, NewMessage, Settlement
-from smtprelay.model.fit import with_sizes
 from smtprelay.model.message import Delivery, Draft, Planned
 from smtprelay.model.outcome import Deferred, Delivered, Failed, Results
 

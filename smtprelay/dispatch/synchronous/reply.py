@@ -12,6 +12,7 @@ from typing import Final
 from attrs import evolve, frozen
 
 from smtprelay.dispatch.decision import reasons
+from smtprelay.model import message
 from smtprelay.model.message import Reply
 from smtprelay.model.outcome import (
     Blocked,
@@ -41,7 +42,7 @@ STOPPING: Final = _temporary(451, "4.3.2", "Shutting down, try again later")
 BROKEN: Final = _temporary(451, "4.3.0", "Local error in processing")
 #: RFC 3463 §3.4, mail system full, and other or undefined mail system status.
 FULL: Final = _temporary(452, "4.3.1", "There is no room for the message, try again later")
-NOT_STORED: Final = _temporary(451, "4.3.0", "The message could not be stored, try again later")
+NOT_STORED: Final = evolve(message.NOT_STORED, rule="synchronous")
 #: RFC 5321 §4.5.3.1.10 lets it come this late, too.
 SEVERAL: Final = Reply(
     code=452, enhanced="4.5.3", text="These recipients need transactions of their own", rule="one-delivery"

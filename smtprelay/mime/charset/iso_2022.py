@@ -44,7 +44,7 @@ def decode(octets: bytes, country: str) -> str:
 
     The alphabets of the other two are known as well (ISO-2022-JP-2). A shift out ends with its line.
     """
-    state = _State(country, shifted_out=_SHIFTED_OUT[country])
+    state = _DecoderState(country, shifted_out=_SHIFTED_OUT[country])
     return "".join(
         state.escaped(piece) if index % 2 else state.text(piece)
         for index, piece in enumerate(_ESCAPE.split(octets))
@@ -53,7 +53,7 @@ def decode(octets: bytes, country: str) -> str:
 
 
 @define
-class _State:
+class _DecoderState:
     """
     Which alphabets the octets are in, by their escape sequences without ESC: G0, and G1 after a shift out.
     """
@@ -130,7 +130,7 @@ def _pairs(alphabet: str, run: bytes) -> str:
     return run.decode("utf-16-be").translate(_table(alphabet))
 
 
-class _Table(dict[int, str]):
+class _CodeTable(dict[int, str]):
     """The characters of an alphabet by their two seven-bit octets, found when they are first asked for."""
 
     def __init__(self, alphabet: str) -> None:
@@ -148,7 +148,7 @@ class _Table(dict[int, str]):
 @cache
 def _table(alphabet: str) -> Mapping[int, str]:
     """Return the characters of an alphabet; of an unknown one there are none."""
-    return _Table(alphabet)
+    return _CodeTable(alphabet)
 
 
 def _euc(first: int, second: int) -> bytes:

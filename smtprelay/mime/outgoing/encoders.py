@@ -77,7 +77,7 @@ class Base64Wrapper(Base64Encoder):
         return self._lines(padded(self._held))
 
 
-class _Lines:
+class _LineSplit:
     """
     Cuts octets into blocks of whole lines, and lines that are too long to be held into pieces.
 
@@ -133,7 +133,7 @@ class QuotedPrintableEncoder:
     """Encodes as quoted-printable; CRLF is a line end, and any other CR or LF an octet like others."""
 
     def __init__(self) -> None:
-        self._lines = _Lines(len)
+        self._lines = _LineSplit(len)
 
     def feed(self, octets: bytes) -> bytes:
         """Encode whole lines, and pieces of long ones."""
@@ -154,7 +154,7 @@ class QuotedPrintableWrapper:
     """
 
     def __init__(self) -> None:
-        self._lines = _Lines(_before_begun)
+        self._lines = _LineSplit(_before_begun)
         self._encoder = QuotedPrintableEncoder()
 
     def feed(self, octets: bytes) -> bytes:

@@ -33,7 +33,7 @@ _ESCAPES: Final = 4
 
 
 @frozen
-class _Mail:
+class _WalkedMail:
     """
     The mail, or one within it.
 
@@ -90,7 +90,7 @@ class PartsWalk:
             self._finish(UNCHANGED)
 
     def _plan_mail(self, octets: bytes, base: int = 0, depth: int = 0) -> None:
-        mail = _Mail(octets, base, depth, self._parts_as_shown(octets))
+        mail = _WalkedMail(octets, base, depth, self._parts_as_shown(octets))
         at = 0
         for begin, end, part in mail.places():
             if begin < at:
@@ -132,7 +132,7 @@ class PartsWalk:
             )
         ]
 
-    def _plan_leaf(self, mail: _Mail, part: Part) -> None:
+    def _plan_leaf(self, mail: _WalkedMail, part: Part) -> None:
         content = mail.octets[part.begin : part.end]
         is_whole = (part.begin, part.end) == (part.header_end, part.last)
         shape = shape_of(content if is_whole else mail.octets[part.header_end : part.last])
@@ -152,7 +152,7 @@ class PartsWalk:
         else:
             self._plan_encoded(mail, part, content, encoding)
 
-    def _plan_encoded(self, mail: _Mail, part: Part, content: bytes, encoding: Encoding) -> None:
+    def _plan_encoded(self, mail: _WalkedMail, part: Part, content: bytes, encoding: Encoding) -> None:
         """Plan what is encoded already, but in lines that are too long, or with raw octets in them."""
         blocks = base64_blocks(content) if encoding == "base64" else ()
         kind = _kind_of_text(part)
@@ -165,23 +165,23 @@ class PartsWalk:
         self._draft.insert(encoded("base64", decode(content, encoding)))
         self._end_leaf(mail, part, is_base64=True)
 
-    def _encode(self, mail: _Mail, part: Part, step: str, end: int) -> None:
+    def _encode(self, mail: _WalkedMail, part: Part, step: str, end: int) -> None:
         self._draft.drop(mail.base + part.begin)
         self._draft.encode(step, mail.base + end)
         self._end_leaf(mail, part, is_base64="base64" in step)
 
-    def _end_leaf(self, mail: _Mail, part: Part, *, is_base64: bool) -> None:
+    def _end_leaf(self, mail: _WalkedMail, part: Part, *, is_base64: bool) -> None:
         self._draft.drop(mail.base + part.last)
         if is_base64 and mail.base + part.last == len(self._draft.octets):
             self._draft.insert(b"\r\n")
 
-    def _plan_aside(self, mail: _Mail, begin: int, end: int) -> None:
+    def _plan_aside(self, mail: _WalkedMail, begin: int, end: int) -> None:
         """Plan the preamble and the epilogue, which no reader shows."""
         self._draft.keep(mail.base + begin)
         if not self._hop.takes(shape_of(mail.octets[begin:end])):
             self._draft.drop(mail.base + end)
 
-    def _plan_delimiters(self, mail: _Mail, begin: int, end: int) -> None:
+    def _plan_delimiters(self, mail: _WalkedMail, begin: int, end: int) -> None:
         """Plan the delimiters between two parts: blanks behind them may make a line too long."""
         lines = mail.octets[begin:end]
         if not self._hop.takes(shape_of(lines)):
@@ -191,7 +191,7 @@ class PartsWalk:
             self._draft.insert(lines)
             self._draft.drop(mail.base + end)
 
-    def _finish_header(self, mail: _Mail, part: Part, changes: Changes, *, ends: bool = True) -> None:
+    def _finish_header(self, mail: _WalkedMail, part: Part, changes: Changes, *, ends: bool = True) -> None:
         if part is mail.parts[0] and not mail.depth:
             self._finish(changes)
             self._draft.keep(part.header_end)
@@ -214,7 +214,7 @@ class PartsWalk:
         labelled = was in ("8bit", "binary") and not self._hop.eight_bit and not self._is_ascii
         return Changes(encoding="7bit") if labelled else UNCHANGED
 
-    def _changes(self, mail: _Mail, part: Part, content: bytes, shape: Shape) -> Changes:
+    def _changes(self, mail: _WalkedMail, part: Part, content: bytes, shape: Shape) -> Changes:
         kind = part.kind.kind
         is_text = kind.startswith(("text/", "message/"))
         escapes = shape.eight_bit + content.count(b"=")
@@ -244,7 +244,7 @@ def _kind_of_text(part: Part) -> str:
     return part.kind.kind if is_multipart else ""
 
 
-def _charset(mail: _Mail, part: Part, content: bytes, shape: Shape) -> str:
+def _charset(mail: _WalkedMail, part: Part, content: bytes, shape: Shape) -> str:
     """Return the label of a text that has none, or one that says nothing; else ``""``."""
     given = part.kind.parameters.get("charset", "")
     if not shape.eight_bit:

@@ -33,10 +33,9 @@ _NOBODY: Final = PasswordHash(ln=15, r=8, p=1, salt=bytes(16), digest=bytes(32))
 
 @frozen
 class _Verified:
-    """A password that was verified: its keyed digest, the user that it is of, and until when it counts."""
+    """A password that was verified: its keyed digest, and until when it counts."""
 
     digest: bytes
-    user: User
     until: float
 
 
@@ -48,6 +47,8 @@ class Users:
     A name without a user is none of its own. Verified passwords are remembered for :data:`CACHED`
     seconds, as digests under a secret key; and so are wrong ones, whoever they are for, so that a device
     that repeats an old one costs nothing.
+
+    :raises ValueError: a password hash cannot be read.
     """
 
     credentialInterfaces = (IUsernamePassword,)
@@ -56,18 +57,11 @@ class Users:
         self._defer_to_thread = defer_to_thread
         self._clock = clock
         self._key = secrets.token_bytes(32)
-        self.change(users)
-
-    def change(self, users: Iterable[User]) -> None:
-        """
-        Take other users from now on; passwords that were verified are not remembered.
-
-        Raises :exc:`ValueError` for a password hash that cannot be read, and changes nothing.
-        """
-        known = {user.name: user for user in users}
-        hashes = {user.name: parse_hash(user.password_hash) for user in known.values() if user.password_hash}
-        self._users, self._hashes = known, hashes
-        self._costliest = max(hashes.values(), key=lambda each: each.cost, default=_NOBODY)
+        self._users = {user.name: user for user in users}
+        self._hashes = {
+            user.name: parse_hash(user.password_hash) for user in self._users.values() if user.password_hash
+        }
+        self._costliest = max(self._hashes.values(), key=lambda each: each.cost, default=_NOBODY)
         self._cache: OrderedDict[str, _Verified] = OrderedDict()
         self._wrong: OrderedDict[bytes, float] = OrderedDict()
 
@@ -81,44 +75,39 @@ class Users:
         if user is None:
             raise UnknownUser(partial(self._fits, name, None, password))
         digest = hmac.digest(self._key, password, "sha256")
-        if not self._is_cached(user, digest) and not await self._verify(user, password, digest):
+        if not self._is_cached(name, digest) and not await self._verify(name, password, digest):
             raise UnauthorizedLogin("wrong user name or password")
         return Identity(name=name, rights=user.rights)
 
     async def _fits(self, name: str, known: PasswordHash | None, password: bytes) -> bool:
         """Return whether a password is right; an unknown name takes the same time."""
-        # When the users change, what is found out of the old ones is of no use.
-        wrong = self._wrong
         # The length keeps ("ab", "c") apart from ("a", "bc").
         login = hmac.digest(self._key, f"{len(name)}:{name}".encode() + password, "sha256")
-        if self._clock.seconds() < wrong.get(login, 0.0):
+        if self._clock.seconds() < self._wrong.get(login, 0.0):
             return False
-        costliest = self._costliest
-        fits = await self._defer_to_thread((known or costliest).verify, password, costliest)
+        verify = (known or self._costliest).verify
+        fits = await self._defer_to_thread(verify, password, self._costliest)
         if known is not None and fits:
             return True
-        wrong[login] = self._clock.seconds() + CACHED
-        wrong.move_to_end(login)
-        if len(wrong) > CACHE_SIZE:
-            wrong.popitem(last=False)
+        self._wrong[login] = self._clock.seconds() + CACHED
+        self._wrong.move_to_end(login)
+        if len(self._wrong) > CACHE_SIZE:
+            self._wrong.popitem(last=False)
         return False
 
-    async def _verify(self, user: User, password: bytes, digest: bytes) -> bool:
-        fits = await self._fits(user.name, self._hashes.get(user.name), password)
-        # The users may have changed while the thread was busy.
-        if not fits or self._users.get(user.name) != user:
-            return False
-        self._cache[user.name] = _Verified(digest, user, self._clock.seconds() + CACHED)
-        self._cache.move_to_end(user.name)
-        if len(self._cache) > CACHE_SIZE:
-            self._cache.popitem(last=False)
-        return True
+    async def _verify(self, name: str, password: bytes, digest: bytes) -> bool:
+        fits = await self._fits(name, self._hashes.get(name), password)
+        if fits:
+            self._cache[name] = _Verified(digest, self._clock.seconds() + CACHED)
+            self._cache.move_to_end(name)
+            if len(self._cache) > CACHE_SIZE:
+                self._cache.popitem(last=False)
+        return fits
 
-    def _is_cached(self, user: User, digest: bytes) -> bool:
-        known = self._cache.get(user.name)
+    def _is_cached(self, name: str, digest: bytes) -> bool:
+        known = self._cache.get(name)
         return (
             known is not None
-            and known.user == user
             and self._clock.seconds() < known.until
             and hmac.compare_digest(known.digest, digest)
         )

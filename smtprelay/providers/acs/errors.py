@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Results
+from smtprelay.model.outcome import TOO_LARGE, Blocked, Deferred, Failed, Outcome, Results
 from smtprelay.providers.acs.request import OPTIONAL
 from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable, Meanings
 
@@ -41,7 +41,7 @@ _ERRORS: Final = ErrorTable(
         "InvalidSenderUserName": "5.1.8",
         "TooManyRecipients": "5.5.3",
         400: "5.6.0",
-        413: "5.3.4",
+        413: TOO_LARGE,
         422: "5.6.0",
     },
     advice={

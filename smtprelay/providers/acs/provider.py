@@ -19,6 +19,7 @@ from smtprelay.mime.address import ascii_domain
 from smtprelay.mime.parse import TooComplexError
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import (
+    TOO_LARGE,
     Blocked,
     Deferred,
     Delivered,
@@ -90,7 +91,7 @@ class _Accepted:
 
 
 @frozen
-class _Refused:
+class _RefusedAttempt:
     """The service refused the mail. ``field``: the optional field that it names, if any."""
 
     outcome: Outcome
@@ -237,7 +238,7 @@ class Acs(ProviderDefaults):
         if not facts["requests"]:
             most = self.limits.request
             return Failed(
-                f"too large: {facts['size']} bytes as a request, {self.name} takes {most} bytes", "5.3.4"
+                f"too large: {facts['size']} bytes as a request, {self.name} takes {most} bytes", TOO_LARGE
             )
         requests = [_request(delivery, made) for made in facts["requests"]]
         recipients, most = len(delivery.envelope.addresses), self._most_recipients
@@ -281,23 +282,23 @@ class Acs(ProviderDefaults):
             common = {"message": delivery.message, "delivery": delivery.id, "provider": self.name}
             self._events("message.corrected", field=field, reason=reason, **common)
 
-    async def _send(self, mapped: _Mapped, request: _Request) -> _Accepted | _Refused:
+    async def _send(self, mapped: _Mapped, request: _Request) -> _Accepted | _RefusedAttempt:
         body = b"".join((mapped.octets, request.recipients.encode(), b"}"))
         try:
             answer = await self._api.send(body, request.digest, request.operation_id)
         except NoAnswerError as error:
-            return _Refused(error.outcome)
+            return _RefusedAttempt(error.outcome)
         return await self._classify(answer, request, own_sender=mapped.sender == self._parameters["sender"])
 
     async def _classify(
         self, answer: Response, request: _Request, *, own_sender: bool
-    ) -> _Accepted | _Refused:
+    ) -> _Accepted | _RefusedAttempt:
         now = self._clock.seconds()
         pause = retry_after(answer.header("Retry-After"), now)
         if answer.status == _ACCEPTED:
             if not answer.header("Operation-Location") and "id" not in content(answer):
                 # A proxy may answer 202, too; only the service names an operation.
-                return _Refused(Uncertain("202 without the operation that the service names with it"))
+                return _RefusedAttempt(Uncertain("202 without the operation that the service names with it"))
             return _Accepted(request, self._api.target_of(answer, request.operation_id), pause)
         if answer.status in _REPEATED:
             # A used operation id is refused, too, if anything in the mail has changed.
@@ -308,7 +309,7 @@ class Acs(ProviderDefaults):
         outcome = acs_refusal(
             answer.status, api_error.code, api_error.message, wait=pause, own_sender=own_sender
         )
-        return _Refused(outcome, api_error, field_named(api_error) if answer.status == _BAD else "")
+        return _RefusedAttempt(outcome, api_error, field_named(api_error) if answer.status == _BAD else "")
 
     async def _outcomes(self, pending: Sequence[_Accepted], release_slot: Callable[[], None]) -> Results:
         if not self._wait:

@@ -57,8 +57,8 @@ class HttpConnection(Protocol):
         self._response: ReceivedResponse | None = None
         self._waiting: Deferred[ReceivedResponse] | None = None
         self._closed: Deferred[None] | None = None
-        self._heard = 0
-        self._complete = self._lasting = False
+        self._received = 0
+        self._complete = self._keep_alive = False
 
     def connectionMade(self) -> None:
         """Send small requests without delay."""
@@ -73,7 +73,7 @@ class HttpConnection(Protocol):
             :class:`.upload.BodyError`.
         """
         self._upload = upload
-        self._heard, self._complete = 0, False
+        self._received, self._complete = 0, False
         self._response = ReceivedResponse(self.lose)
         waiting = self._waiting = Deferred(self._cancelled)
         uploading = upload.begin(head, self.transport)
@@ -103,13 +103,13 @@ class HttpConnection(Protocol):
             self._home.gone(self)
             self.lose()
             return
-        self._heard += len(data)
+        self._received += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as exc:
-            self._lasting = False
+            self._keep_alive = False
             if not self._complete:
-                first = self._heard == len(data) and not data.startswith(b"HTTP/"[: len(data)])
+                first = self._received == len(data) and not data.startswith(b"HTTP/"[: len(data)])
                 self._break_off(HttpParserError("what answers there does not speak HTTP") if first else exc)
                 self.transport.abortConnection()
                 return
@@ -117,7 +117,7 @@ class HttpConnection(Protocol):
             self._finish(response)
         if response.code >= _FIRST_FINAL:
             self._answer(response)
-        elif self._heard > MAX_HEAD:
+        elif self._received > MAX_HEAD:
             self._break_off(HttpParserError("the answer's headers have no end"))
             self.transport.abortConnection()
 
@@ -137,7 +137,7 @@ class HttpConnection(Protocol):
 
     def _finish(self, response: ReceivedResponse) -> None:
         self._response = None
-        if self._lasting and (self._upload is None or self._upload.sent):
+        if self._keep_alive and (self._upload is None or self._upload.sent):
             self._home.rest(self)
         else:
             self.lose()
@@ -153,7 +153,7 @@ class HttpConnection(Protocol):
             return
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            waiting.errback(Failure((BrokenOff if self._heard else Unanswered)(connection_end(cause))))
+            waiting.errback(Failure((BrokenOff if self._received else Unanswered)(connection_end(cause))))
 
     def _not_uploaded(self, failure: Failure) -> None:
         """Break the request off: its body has no end."""
@@ -197,4 +197,4 @@ class HttpConnection(Protocol):
         """Note the end of an answer."""
         assert self._response is not None
         self._complete = self._response.code >= _FIRST_FINAL
-        self._lasting = self._parser.should_keep_alive()
+        self._keep_alive = self._parser.should_keep_alive()

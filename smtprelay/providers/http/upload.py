@@ -14,6 +14,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
 from smtprelay.net.direct_write import DirectWriter
+from smtprelay.net.producer import PausingProducer
 
 #: A body is written in pieces of this size.
 PIECE: Final = 128 * 1024
@@ -39,7 +40,7 @@ class BodyError(Exception):
 
 
 @implementer(IBodyProducer)
-class Upload:
+class Upload(PausingProducer):
     """
     What one request carries; it may be nothing.
 
@@ -56,7 +57,6 @@ class Upload:
         self.sent = self.size == 0
         self._body = body
         self._stopped = False
-        self._room: Deferred[None] | None = None
 
     def begin(self, head: bytes, transport: Any) -> "Deferred[None] | None":
         """Write ``head``, and the body behind it; fires when all is written, ``None``: it is."""
@@ -76,16 +76,6 @@ class Upload:
         """Write the body; fails with :class:`BodyError`, and never fires once it was stopped."""
         return Deferred.fromCoroutine(self._produce(consumer))
 
-    def resumeProducing(self) -> None:
-        """Write on."""
-        room, self._room = self._room, None
-        if room is not None:
-            room.callback(None)
-
-    def pauseProducing(self) -> None:
-        """Write no more for now."""
-        self._room = self._room or Deferred()
-
     def stopProducing(self) -> None:
         """Write no more at all: the connection has gone."""
         self._stopped = True
@@ -95,8 +85,7 @@ class Upload:
         written, body = 0, self._body
         try:
             async for piece in _slices(body) if isinstance(body, bytes) else body.chunks():
-                if self._room is not None:
-                    await self._room
+                await self.writable()
                 if self._stopped:
                     await Deferred()
                 written += len(piece)

@@ -15,7 +15,6 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import (
     IHandshakeListener,
     IOpenSSLClientConnectionCreator,
-    IPushProducer,
     IReactorTime,
     ITCPTransport,
 )
@@ -25,6 +24,7 @@ from zope.interface import implementer
 
 from smtprelay.net.deadline import Deadline
 from smtprelay.net.direct_write import DirectWriter
+from smtprelay.net.producer import PausingProducer
 from smtprelay.net.reachability import Contact, silence
 from smtprelay.net.tls_client import tls_words
 from smtprelay.providers.smarthost.replies import AnswerReader, Garbled, ServerReply
@@ -53,8 +53,8 @@ class Lost(Exception):  # noqa: N818 -- it is what happened to the connection
         self.silent = silent
 
 
-@implementer(IPushProducer, IHandshakeListener)
-class Channel(Protocol):
+@implementer(IHandshakeListener)
+class Channel(PausingProducer, Protocol):
     """
     One connection to a server.
 
@@ -93,8 +93,6 @@ class Channel(Protocol):
         self._lost: Lost | None = None
         self._over = False
         self._resting = False
-        self._streaming = False
-        self._room: Deferred[None] | None = None
 
     @property
     def alive(self) -> bool:
@@ -135,7 +133,6 @@ class Channel(Protocol):
         ``False``: the server answered, or went away, before the end; the next
         :meth:`ask` tells.
         """
-        self._streaming = True
         self._lines = []
         self._come_to("message")
         self._transport.registerProducer(self, True)
@@ -145,10 +142,8 @@ class Channel(Protocol):
                     break
                 self._wait(seconds)
                 self._wire.write(encode(chunk))
-                if self._room is not None:
-                    await self._room
+                await self.writable()
         finally:
-            self._streaming = False
             self._transport.unregisterProducer()
         return self._lost is None and not self._answers
 
@@ -223,7 +218,7 @@ class Channel(Protocol):
             return
         if answers:
             self._secure = False
-            self._heard(answers)
+            self._take(answers)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail what is waited for."""
@@ -233,24 +228,9 @@ class Channel(Protocol):
         self._end(tls_words(reason), untrusted=untrusted)
         self.gone.callback(self)
 
-    def pauseProducing(self) -> None:
-        """Hold the stream: the server reads slowly."""
-        if self._room is None:
-            self._room = Deferred()
-
-    def resumeProducing(self) -> None:
-        """Go on with the stream."""
-        room, self._room = self._room, None
-        if room is not None:
-            room.callback(None)
-
-    def stopProducing(self) -> None:
-        """Let the stream find out that the connection is gone."""
-        self.resumeProducing()
-
     # --- inside
 
-    def _heard(self, answers: list[ServerReply]) -> None:
+    def _take(self, answers: list[ServerReply]) -> None:
         last = answers[-1]
         self.last = last.code
         self._answers += answers

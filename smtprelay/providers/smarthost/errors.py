@@ -14,8 +14,6 @@ from smtprelay.providers.smarthost.replies import ServerReply
 
 #: Authentication required, mechanism too weak, refused, encryption required (RFC 4954 §6).
 CREDENTIALS: Final = frozenset({530, 534, 535, 538})
-#: The enhanced code of a message that is too large for the system (RFC 3463 §3.4).
-TOO_LARGE: Final = "5.3.4"
 
 #: The server closes the connection, which it does to those who ask for too much (RFC 5321 §3.8).
 _CLOSING: Final = 421

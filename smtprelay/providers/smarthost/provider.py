@@ -4,7 +4,8 @@ Delivery to another SMTP server, over connections that are kept and used again.
 SMTP itself is in the modules beside this one; here is which connection a message takes.
 """
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
@@ -12,10 +13,9 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReacto
 from twisted.internet.protocol import Factory
 
 from smtprelay.interfaces import Attempt, Body, Events
-from smtprelay.model import outcome as model_outcome
 from smtprelay.model.message import Envelope
 from smtprelay.model.network import host_and_port
-from smtprelay.model.outcome import Blocked, Delivered, Outcome, Results
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Results
 from smtprelay.model.route import Limits
 from smtprelay.net.reachability import Contact, Reachability
 from smtprelay.net.tls_client import unreached
@@ -71,7 +71,7 @@ class Smarthost(ProviderDefaults):
         self._endpoint = self._way(reactor, endpoint)
         self._idle: list[SmarthostSession] = []
         self._channels: set[Channel] = set()
-        self._closed: Deferred[None] | None = None
+        self._closed: defer.Deferred[None] | None = None
 
     async def deliver(self, attempt: Attempt) -> Results:
         """
@@ -92,7 +92,7 @@ class Smarthost(ProviderDefaults):
         except NotAccepted as stopped:
             return stopped.outcome
         except Lost as lost:
-            return model_outcome.Deferred(str(lost))
+            return Deferred(str(lost))
         finally:
             contact.dropped()
         session.channel.answered()
@@ -104,7 +104,7 @@ class Smarthost(ProviderDefaults):
         for session in tuple(self._idle):
             session.channel.quit()
         self._idle.clear()
-        closed = self._closed = Deferred()
+        closed = self._closed = defer.Deferred()
         if self._channels:
             await closed
 
@@ -127,7 +127,7 @@ class Smarthost(ProviderDefaults):
                     contact.failed(str(lost))
                 if used:
                     continue
-                raise NotAccepted(model_outcome.Deferred(str(lost))) from lost
+                raise NotAccepted(Deferred(str(lost))) from lost
             finally:
                 contact.dropped()
             # To make it may take longer than a server, and the session's deadline, wait.
@@ -209,7 +209,7 @@ class Smarthost(ProviderDefaults):
         except (ConnectError, DNSLookupError, OSError, TookTooLong) as error:
             contact.stage, why = unreached(error, where, timeouts.connect)
             contact.failed(why)
-            raise NotAccepted(model_outcome.Deferred(why)) from error
+            raise NotAccepted(Deferred(why)) from error
         assert isinstance(channel, Channel)
         self._channels.add(channel)
         channel.gone.addCallback(self._forget)

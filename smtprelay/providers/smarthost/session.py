@@ -12,11 +12,11 @@ from attrs import field, frozen
 from smtprelay.interfaces import Body
 from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.message import Envelope
-from smtprelay.model.outcome import Deferred, Failed, Outcome, Results, Uncertain
+from smtprelay.model.outcome import TOO_LARGE, Deferred, Failed, Outcome, Results, Uncertain
 from smtprelay.providers.outgoing import FinishedBody
 from smtprelay.providers.smarthost.commands import DotStuffer, Extensions, Unsendable, mail, rcpt
 from smtprelay.providers.smarthost.connection import CLOSING, Channel, Lost
-from smtprelay.providers.smarthost.errors import TOO_LARGE, NotAccepted, of_mail, of_message, of_recipients
+from smtprelay.providers.smarthost.errors import NotAccepted, of_mail, of_message, of_recipients
 from smtprelay.providers.smarthost.handshake import Timeouts
 from smtprelay.providers.smarthost.replies import ServerReply
 

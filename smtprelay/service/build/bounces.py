@@ -20,9 +20,6 @@ from smtprelay.model.message import Client, Draft, Envelope, Planned, Refused
 from smtprelay.model.shape import shape_of
 from smtprelay.policy.router import RouteMatch, Router
 
-#: Where bounces come from, for the routes to match and the history to show.
-OURSELVES = Client(address="127.0.0.1", listener="bounces", protocol="LOCAL")
-
 #: Most bytes of a report without the mail that it returns.
 _AROUND: Final = 128 * 1024
 
@@ -45,27 +42,34 @@ class OwnMessages:
 
         If no route takes it, it gets the first one: a bounce must not be lost silently.
         """
-        draft = Draft(
-            id=self._new_id(),
-            envelope=envelope,
-            client=OURSELVES,
-            received=self._clock.seconds(),
-            bounce_of=bounce_of,
-        )
-        return NewMessage(draft=draft, body=body, planned=self._planned(envelope, body))
+        draft = own_draft("bounces", envelope, bounce_of, self._new_id, self._clock)
+        return NewMessage(draft=draft, body=body, planned=self._planned(draft.client, envelope, body))
 
-    def _planned(self, envelope: Envelope, body: bytes) -> Sequence[Planned]:
+    def _planned(self, client: Client, envelope: Envelope, body: bytes) -> Sequence[Planned]:
         via, head = self._config.bounces.via, head_of(body)
         router = Router([RouteMatch(name=BOUNCES, via=via)], self._providers) if via else self._router
         try:
-            return router.plan(OURSELVES, envelope)(head, shape_of(body), {})
+            return router.plan(client, envelope)(head, shape_of(body), {})
         except (Refused, Unmeasured):
             first = self._config.routes[0]
             name, provider = (BOUNCES, via[0]) if via else (first.name, first.via[0])
         author = author_of(head, envelope.sender)
-        lane = self._providers[provider].lane(envelope, author, OURSELVES.user)
+        lane = self._providers[provider].lane(envelope, author, client.user)
         to = envelope.recipients
         return [Planned(route=name, provider=provider, lane=lane, recipients=to, author=author)]
+
+
+def own_draft(
+    source: str, envelope: Envelope, about: str, new_id: Callable[[], str], clock: IReactorTime
+) -> Draft:
+    """
+    Return the draft of a message of our own.
+
+    :param source: stands where other mail has its listener, for the routes to match and the history to show.
+    :param about: the id of the mail that it is about.
+    """
+    client = Client(address="127.0.0.1", listener=source, protocol="LOCAL")
+    return Draft(id=new_id(), envelope=envelope, client=client, received=clock.seconds(), bounce_of=about)
 
 
 def all_routes(config: Config) -> dict[str, model_route.Route]:
@@ -76,18 +80,13 @@ def all_routes(config: Config) -> dict[str, model_route.Route]:
     return routes
 
 
-def bounces_from(config: Config) -> str:
-    """Return the address that reports come from."""
-    return config.bounces.from_ or f"MAILER-DAEMON@{config.hostname}"
-
-
 def bounce_settings(config: Config, providers: Mapping[str, Provider]) -> BounceSettings:
     """Return how reports are written."""
     bounces = config.bounces
     targets = bounces.via or tuple(providers)
     sizes = [size for name in targets if (size := providers[name].limits.size) is not None]
     return BounceSettings(
-        sender=bounces_from(config),
+        sender=bounces.from_,
         hostname=config.hostname,
         to=bounces.to,
         copy=bounces.copy or "",

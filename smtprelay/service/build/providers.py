@@ -7,7 +7,6 @@ from smtprelay.interfaces import Provider
 from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.providers.registry import kind_of
-from smtprelay.service.build.bounces import bounces_from
 from smtprelay.settings.provider import ProviderSettings
 
 
@@ -22,5 +21,5 @@ def _built(name: str, settings: ProviderSettings, config: Config, context: Provi
     if not kind.raw:
         return provider
     return OutgoingProvider(
-        provider, context.mime, hostname=context.hostname, bounces_from=bounces_from(config)
+        provider, context.mime, hostname=context.hostname, bounces_from=config.bounces.from_
     )

@@ -98,26 +98,37 @@ class RunningConfig:
                 self.context.events("relay.warning", text=text, exc=failure.getTraceback())
 
 
+def build_dispatch(
+    config: Config, providers: ProviderContext, storage: OpenSpool
+) -> tuple[DispatchContext, Router, EndNotices]:
+    """Return what delivers, routes and reports with ``config``; nothing is connected yet."""
+    built = build_providers(config, providers) | build_webhook(config, providers)
+    clock, events = storage.clock, providers.events
+    context = build_context(config, storage.permits, built, storage.lanes, clock=clock, events=events)
+    router = Router([route_match(route) for route in config.routes], built)
+    post = OwnMessages(config, router, built, storage.new_id, clock)
+    return (
+        context,
+        router,
+        build_notices(config, context, post, build_notifier(config, storage.new_id, clock)),
+    )
+
+
 def build(config: Config, resources: RelayResources, storage: OpenSpool) -> RunningConfig:
     """
     Return what follows from ``config``; nothing is opened or connected yet.
 
     :raises CertificateError: a listener's certificate cannot be used.
     """
-    clock, events = storage.clock, resources.events
     providers = ProviderContext(
         reactor=resources.reactor,
-        events=events,
+        events=resources.events,
         defer_to_thread=resources.threads.work,
         defer_to_own_thread=resources.threads.own,
         mime=resources.mime,
         hostname=config.hostname,
     )
-    built = build_providers(config, providers) | build_webhook(config, providers)
-    context = build_context(config, storage.permits, built, storage.lanes, clock=clock, events=events)
-    router = Router([route_match(route) for route in config.routes], built)
-    post = OwnMessages(config, router, built, storage.new_id, clock)
-    notices = build_notices(config, context, post, build_notifier(config, storage.new_id, clock))
+    context, router, notices = build_dispatch(config, providers, storage)
     synchronous = build_synchronous(context, notices, storage.spool, resources.threads.work, resources.budget)
     return RunningConfig(
         config=config,
@@ -125,9 +136,9 @@ def build(config: Config, resources: RelayResources, storage: OpenSpool) -> Runn
         notices=notices,
         reachability=ReachabilityWatch(
             providers.reachabilities,
-            built,
+            context.providers,
             resources.reactor,
-            events,
+            resources.events,
             spool=storage.permits.admin,
             lanes=storage.lanes,
         ),

@@ -9,30 +9,29 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.config.model import Config
 from smtprelay.config.model import WebhookSettings as Settings
-from smtprelay.dispatch.webhook import NAME, WebhookNotifier
+from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Provider
 from smtprelay.model.attempt import NewMessage
-from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
-from smtprelay.model.route import RateLimit
+from smtprelay.model.message import Envelope, Planned, Recipient
+from smtprelay.model.route import WEBHOOK, RateLimit
 from smtprelay.providers.call import Caller
 from smtprelay.providers.context import ProviderContext
-from smtprelay.providers.webhook import DEFAULT, Webhook, WebhookTarget, checked, key_of
+from smtprelay.providers.webhook import Webhook, WebhookTarget, checked, key_of
+from smtprelay.service.build.bounces import own_draft
 from smtprelay.settings.provider import RemoteProviderSettings
 
 #: Events are small, and so are their receivers; one that hangs must not delay the others.
 RATE_LIMIT: Final = RateLimit(concurrency=10, per_lane=4)
 
-_OURSELVES: Final = Client(address="127.0.0.1", listener="webhook", protocol="LOCAL")
-
 
 def is_used(config: Config) -> bool:
     """Tell whether a route sends events to a webhook."""
-    return any(route.announces for route in config.routes)
+    return any(route.uses_webhook for route in config.routes)
 
 
 def webhook_rate_limits(config: Config) -> dict[str, RateLimit]:
     """Return the rate of the built-in provider, by its name; nothing if no route needs it."""
-    return {NAME: RATE_LIMIT} if is_used(config) else {}
+    return {WEBHOOK: RATE_LIMIT} if is_used(config) else {}
 
 
 def build_webhook(config: Config, context: ProviderContext) -> dict[str, Provider]:
@@ -40,23 +39,17 @@ def build_webhook(config: Config, context: ProviderContext) -> dict[str, Provide
     if not is_used(config):
         return {}
     targets = {name: _target(each, context) for name, each in _settings(config).items()}
-    return {NAME: Webhook(targets, context.reactor)}
+    return {WEBHOOK: Webhook(targets, context.reactor)}
 
 
 def build_notifier(config: Config, new_id: Callable[[], str], clock: IReactorTime) -> WebhookNotifier | None:
     """Return what makes events; ``None`` if no route sends any."""
 
     def post(route: str, event: bytes, about: str) -> NewMessage:
-        hook = route if route in _settings(config) else DEFAULT
+        hook = route if route in _settings(config) else WEBHOOK
         recipients = (Recipient(address=hook),)
-        draft = Draft(
-            id=new_id(),
-            envelope=Envelope(sender="", recipients=recipients),
-            client=_OURSELVES,
-            received=clock.seconds(),
-            bounce_of=about,
-        )
-        planned = Planned(route=NAME, provider=NAME, lane=hook, recipients=recipients)
+        draft = own_draft(WEBHOOK, Envelope(sender="", recipients=recipients), about, new_id, clock)
+        planned = Planned(route=WEBHOOK, provider=WEBHOOK, lane=hook, recipients=recipients)
         return NewMessage(draft=draft, body=event, planned=(planned,), subject=f"Event about {about}")
 
     return WebhookNotifier(post=post, subjects=config.privacy.subjects) if is_used(config) else None
@@ -65,13 +58,13 @@ def build_notifier(config: Config, new_id: Callable[[], str], clock: IReactorTim
 def _settings(config: Config) -> dict[str, Settings]:
     """Return the webhooks by the names of their lanes."""
     own = {route.name: route.webhook for route in config.routes if route.webhook is not None}
-    return own if config.webhook is None else {**own, DEFAULT: config.webhook}
+    return own if config.webhook is None else {**own, WEBHOOK: config.webhook}
 
 
 def _target(settings: Settings, context: ProviderContext) -> Caller[WebhookTarget]:
     assert RATE_LIMIT.per_lane is not None
     client = RemoteProviderSettings(
-        type=NAME, concurrency=RATE_LIMIT.per_lane, timeout=settings.timeout, ca=settings.ca
+        type=WEBHOOK, concurrency=RATE_LIMIT.per_lane, timeout=settings.timeout, ca=settings.ca
     )
     secret = settings.secret.reveal if settings.secret else lambda: ""
-    return context.caller(NAME, client, lambda: (checked(settings.url.reveal()), key_of(secret())))
+    return context.caller(WEBHOOK, client, lambda: (checked(settings.url.reveal()), key_of(secret())))

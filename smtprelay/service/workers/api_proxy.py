@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from http import HTTPStatus
 from io import BytesIO
 from operator import itemgetter
-from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -30,12 +29,12 @@ from smtprelay.model.refusal import RefusalFilter, RefusalRow
 from smtprelay.service.workers.merge import MERGES, WorkerAnswer
 from smtprelay.service.workers.monitor import Worker
 from smtprelay.telemetry.aggregate import Gathered
-from smtprelay.web.api import api_routes
+from smtprelay.web.api_router import ApiRoute
+from smtprelay.web.api_routes import route_table
 from smtprelay.web.auth import ROLE, WHO
 from smtprelay.web.context import ReloadFailed, Sources
 from smtprelay.web.messages import MAX_BODY, ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.refused import RECORD, REFUSED, wanted
-from smtprelay.web.router import ApiRoute
 from smtprelay.web.site import PARTS, Parts
 from smtprelay.web.streaming import BodyReader
 
@@ -53,7 +52,7 @@ _STATUS: Final = "/api/v1/status"
 _DRAIN: Final = "/api/v1/drain"
 
 #: Requests that also hold for a worker that starts later, until the next one of the same place.
-_LASTING: Final = {
+_REPEATED: Final = {
     _DRAIN: "drain",
     "/api/v1/providers/{name}/suspend": "suspended",
     "/api/v1/providers/{name}/resume": "suspended",
@@ -117,17 +116,13 @@ class ApiProxy:
     ask: Callable[..., Coroutine[Deferred[Any], Any, ApiResponse]] = ask
     draining: bool = field(default=False, init=False)
     #: Repeated to workers that start later: when it was made, its URI and the request, by what it changes.
-    _lasting: dict[tuple[str, str], tuple[float, str, ApiRequest]] = field(factory=dict, init=False)
+    _repeated: dict[tuple[str, str], tuple[float, str, ApiRequest]] = field(factory=dict, init=False)
 
     def parts(self, config: Config) -> Parts:
         """Return what a site of the supervisor may serve."""
 
         def routes(sources: Sources) -> Sequence[ApiRoute]:
-            # No action of this table is called: it is there for the paths and the roles.
-            unseen: Any = SimpleNamespace(admin=None, archive=None, maintenance=None)
-            spool = None if config.spool is None else unseen
-            operations = evolve(sources.operations, lanes=unseen, operator=unseen, draining=unseen)
-            table = api_routes(evolve(sources, spool=spool, operations=operations))
+            table = route_table(sources, spool=config.spool is not None)
             return [self._passing(route, sources) for route in table]
 
         return {**PARTS, "api": routes}
@@ -200,7 +195,7 @@ class ApiProxy:
             _NOTHING, content_type="application/json", body=b"{}", who="supervisor", role="operator"
         )
         # A worker that becomes ready may have read what was there before.
-        self._lasting["reload", ""] = (self.reactor.seconds(), RELOAD, request)
+        self._repeated["reload", ""] = (self.reactor.seconds(), RELOAD, request)
         answers = await self.all("POST", RELOAD, request)
         said = dict.fromkeys(expected - answers.keys(), "no answer")
         said |= {n: _error_of(each) for n, each in answers.items() if each.status != OK}
@@ -210,9 +205,9 @@ class ApiProxy:
             raise ReloadFailed(why, later=not wrong)
 
     async def repeat(self, worker: Worker) -> None:
-        """Repeat the lasting requests to a worker that has become ready; raises if one of them fails."""
+        """Send what also holds for it to a worker that has become ready; raises if one of them fails."""
         asking = []
-        for made, uri, request in self._lasting.values():
+        for made, uri, request in self._repeated.values():
             order = json.loads(request.body)
             if "for" in order:
                 order["for"] -= self.reactor.seconds() - made
@@ -226,17 +221,20 @@ class ApiProxy:
 
     async def _all_as_one(self, route: ApiRoute, request: ApiRequest) -> ApiResponse:
         uri = _uri(route.path, request)
-        about = (_LASTING.get(route.path, "") if route.method == "POST" else "", request.path.get("name", ""))
-        before = self._lasting.get(about)
+        about = (
+            _REPEATED.get(route.path, "") if route.method == "POST" else "",
+            request.path.get("name", ""),
+        )
+        before = self._repeated.get(about)
         if about[0]:
             # Before it is sent: a worker may become ready meanwhile.
-            self._lasting[about] = (self.reactor.seconds(), uri, request)
+            self._repeated[about] = (self.reactor.seconds(), uri, request)
         expected = len(self._ready())
         answers = list((await self.all(route.method, uri, request)).values())
         good = [json.loads(await _whole(answer)) for answer in answers if answer.status == OK]
         if about[0] and not good:
-            del self._lasting[about]
-            self._lasting |= {} if before is None else {about: before}
+            del self._repeated[about]
+            self._repeated |= {} if before is None else {about: before}
         elif about[0] == "drain":
             self.draining = good[0]["draining"]
         if not answers:

@@ -47,7 +47,7 @@ class Worker(ProcessProtocol):
     :ivar ready: it has reported that it takes mail.
     :ivar status: exit status of its last process; ``None`` if a signal ended that.
     :ivar reason: why its last process ended.
-    :ivar monitor: hears what its process says, and of its end; set before the process is started.
+    :ivar monitor: is told what its process says, and of its end; set before the process is started.
     """
 
     number: int
@@ -78,7 +78,7 @@ class Worker(ProcessProtocol):
             self.silent = 0
             if self._hung_up:
                 self.hang_up()
-            self.monitor.heard(self, data)
+            self.monitor.reported(self, data)
 
     def processEnded(self, reason: Failure) -> None:  # noqa: N802 -- Twisted's
         """Note the end."""
@@ -189,7 +189,7 @@ class Monitor:
         """How many have died within the last hour."""
         return len(self._deaths)
 
-    def heard(self, worker: Worker, data: bytes) -> None:
+    def reported(self, worker: Worker, data: bytes) -> None:
         """Note what a worker reports, a byte for each thing."""
         if WAITING in data:
             worker.waiting, worker.ready = True, False

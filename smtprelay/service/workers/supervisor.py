@@ -58,7 +58,7 @@ _TOO_MANY: Final = 1
 
 class Supervisor(Service):
     """
-    A relay whose work is done by child processes.
+    A relay whose work is done by child processes. Implements :class:`.web.context.RelayStatus`.
 
     :param sets: the values of ``--set``, for the workers, who read the configuration themselves.
     :ivar ended: fires with an exit status when it has stopped by itself after it was ready.
@@ -281,11 +281,9 @@ class Supervisor(Service):
             raise
 
     def listeners(self) -> Sequence[Mapping[str, Any]]:
-        """Return one JSON object for each listener."""
         return self._sockets.described()
 
     def log_trouble(self) -> LogTrouble | None:
-        """Return why the log cannot be written, if so."""
         return self._log.trouble()
 
     async def readiness(self) -> Mapping[str, str | None]:
@@ -303,7 +301,6 @@ class Supervisor(Service):
         return checks
 
     async def registry(self) -> CollectorRegistry:
-        """Return the metrics of all workers, brought up to date."""
         await self._proxy.gather(self._gathered)
         return self._registry
 

@@ -12,7 +12,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.sqlite import SqliteEngine
 from smtprelay.spool.engines.transaction import Connection
 from smtprelay.spool.engines.writer import InlineWriter

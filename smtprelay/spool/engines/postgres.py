@@ -24,7 +24,6 @@ from psycopg.errors import UndefinedFunction
 from smtprelay.model.maintenance import Space
 from smtprelay.spool.engines import postgres_size
 from smtprelay.spool.engines.engine import Engine
-from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.postgres_clock import DatabaseClock
 from smtprelay.spool.engines.postgres_connection import (
     PostgresConnection,
@@ -36,6 +35,7 @@ from smtprelay.spool.engines.postgres_connection import (
 from smtprelay.spool.engines.postgres_listen import NotificationListener
 from smtprelay.spool.engines.reader import ThreadReader
 from smtprelay.spool.engines.schema import POSTGRES_TYPES, migrate
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.transaction import (
     Connection,
     Locking,
@@ -120,7 +120,7 @@ class PostgresEngine(Engine):
     _notifying: bool = field(default=False, init=False)
     _groups: int = field(default=0, init=False)
     #: When the database answered last, and when it last answered after a long silence.
-    _heard: float = field(default=math.inf, init=False)
+    _last_answer: float = field(default=math.inf, init=False)
     _back: float = field(default=-math.inf, init=False)
     _recent: dict[str, float] = field(factory=dict, init=False)
     _checked: float = field(default=-math.inf, init=False)
@@ -168,7 +168,6 @@ class PostgresEngine(Engine):
 
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[Transaction]:
-        """Begin a transaction; committed and synced when the block ends, rolled back when it raises."""
         assert isinstance(connection, PostgresConnection)
         self._groups += 1
         mark, committing = str(self._groups), False
@@ -209,12 +208,10 @@ class PostgresEngine(Engine):
         self._listener.start()
 
     def stop(self) -> None:
-        """Stop notifying; the last transaction is still to come."""
         if self._listener is not None:
             self._listener.stop()
 
     def disk(self, connection: Connection) -> DiskSpace:
-        """Return the disk under it, for the limits of the spool."""
         return DiskSpace(used=postgres_size.used(connection, self.plenty) or 0)
 
     def space(self, connection: Connection) -> Space:
@@ -238,10 +235,10 @@ class PostgresEngine(Engine):
         marked = connection.execute(_MARK.format(clock=self.time()), (self.node.name, mark))
         (now,) = marked.fetchone() or (0.0,)
         if self.clock is not None:
-            self.clock.heard(now)
-        if now > self._heard + _SILENCE * self.node.lease:
+            self.clock.learn(now)
+        if now > self._last_answer + _SILENCE * self.node.lease:
             self._back = now
-        self._heard = now
+        self._last_answer = now
         lanes.begin(now)
         lanes.keep(wanted)
         return Transaction(connection, self.node, lanes, now, self._back)
@@ -323,7 +320,7 @@ async def open_postgres(
     :param options: its ``floors`` do not mind the disk: what it has to spare is for those who run it to know.
     :param reactor: to which results come back.
     :param clock: gives what the time is in SQL: the database's, unless a test has one.
-    :param listening: hear at once of what other nodes have put into the spool.
+    :param listening: tell at once what other nodes have put into the spool.
     :raises SpoolAway: the database cannot be reached.
     :raises SpoolFault: it cannot be used.
     """

@@ -29,7 +29,7 @@ class DatabaseClock:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
 
-    def heard(self, now: float) -> None:
+    def learn(self, now: float) -> None:
         """Note what time the database has just now; on any thread."""
         ahead = now - self._steady()
         if self._ahead is None or abs(ahead - self._ahead) > _MOST:

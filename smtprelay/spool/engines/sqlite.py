@@ -22,9 +22,9 @@ from attrs import define, field
 
 from smtprelay.spool.engines import sqlite_file
 from smtprelay.spool.engines.engine import Engine
-from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.reader import ThreadReader
 from smtprelay.spool.engines.schema import SQLITE_TYPES, migrate
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.engines.sqlite_reserve import Reserve
 from smtprelay.spool.engines.transaction import Connection, SpoolFault, SpoolNode, Transaction
@@ -45,7 +45,6 @@ class SqliteConnection(sqlite3.Connection):
     """A connection that writes."""
 
     def run(self, sql: str, parameters: Sequence[Any] = (), /) -> None:
-        """Run one statement that gives nothing back."""
         # execute() would also ask for the number of the row: once more without the interpreter's lock.
         if parameters:
             self.executemany(sql, (parameters,))
@@ -100,7 +99,6 @@ class SqliteEngine(Engine):
 
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[Transaction]:
-        """Begin a transaction; committed and synced when the block ends, rolled back when it raises."""
         assert isinstance(connection, SqliteConnection)
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -128,11 +126,9 @@ class SqliteEngine(Engine):
             connection.close()
 
     def reading(self) -> sqlite3.Connection:
-        """Open a connection that cannot write."""
         return connect_reader(Path(self.database))
 
     def fault(self, error: Exception) -> SpoolFault | None:
-        """Return what an error of reading means for the database; ``None``: it is the question's own."""
         ours = not isinstance(error, sqlite3.DatabaseError) or isinstance(error, _OURS)
         return None if ours else _fault(error)
 
@@ -141,20 +137,16 @@ class SqliteEngine(Engine):
     verify = staticmethod(sqlite_file.verify)
 
     def release(self) -> None:
-        """Release the lock, after the last transaction."""
         if self.lock is not None:
             self.lock.release()
 
     def measure(self, _: Connection) -> tuple[int, int | None]:
-        """Return the size of its files, and the free bytes beside them if that means anything."""
         return (0, None) if self._file is None else sqlite_file.measure(self._file)
 
     def disk(self, connection: Connection) -> DiskSpace:
-        """Return the disk under it, for the limits of the spool."""
         return sqlite_file.disk(connection, self._file, LOG)
 
     def reuse_log(self, connection: Connection) -> None:
-        """Take less of a disk that is full, as far as that can be."""
         _empty_log(connection, "RESTART")
 
     def cut_log(self, connection: Connection) -> None:

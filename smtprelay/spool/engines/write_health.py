@@ -42,18 +42,18 @@ class WriteHealth:
         self.writer = writer
         self._steady = steady
         self._under_way = 0
-        self._heard = 0.0
+        self._last_answer = 0.0
 
     @property
     def silence(self) -> str:
         """For how long a database that hangs has answered nothing; ``""`` while it answers."""
-        seconds = self._steady() - self._heard
+        seconds = self._steady() - self._last_answer
         return f"no answer for {seconds:.0f} s" if self._under_way and seconds > _PATIENCE else ""
 
     def do(self, operation: Callable[[Transaction], T]) -> Deferred[T]:
         """Run ``operation``; the Deferred fires with its result after the commit."""
         if not self._under_way:
-            self._heard = self._steady()
+            self._last_answer = self._steady()
         self._under_way += 1
         return self.writer.do(operation).addBoth(self._answered)
 
@@ -85,7 +85,7 @@ class WriteHealth:
 
     def _answered(self, result: Any) -> Any:
         self._under_way -= 1
-        self._heard = self._steady()
+        self._last_answer = self._steady()
         if isinstance(result, Failure) and isinstance(result.value, SpoolFault):
             self.trouble = str(result.value)
         return result

@@ -21,7 +21,7 @@ from smtprelay.spool.query import views
 
 
 class SpoolMaintenance(SpoolPart):
-    """The upkeep of one spool, in small steps."""
+    """Implements :class:`smtprelay.interfaces.spool.Maintenance`."""
 
     sweep = writes(retention.sweep)
     sweep_bodies = writes(retention.sweep_bodies)
@@ -38,12 +38,10 @@ class SpoolMaintenance(SpoolPart):
 
     @property
     def complaint(self) -> str:
-        """Why no mail is taken, as of the last :meth:`check_health`: it is full, a write fails or hangs."""
         full = self._capacity.full
         return self._writer.trouble or self._writer.silence or self._unreadable or (full and f"full: {full}")
 
     async def check_health(self) -> None:
-        """Measure the room that is left, and try again what has failed. Never raises."""
         await self._review_reserve()
         try:
             self._capacity.measured(*await self._reader.do(partial(views.usage, engine=self._engine)))
@@ -60,25 +58,21 @@ class SpoolMaintenance(SpoolPart):
         await self._drop_unfinished()
 
     async def reclaim(self) -> int:
-        """Put back what other nodes held when they died or froze; return how many deliveries."""
         count = (await self._writer.do(recover.reclaim)).report(self._events)
         if count:
             self._context.wake()
         return count
 
     async def space(self) -> Space:
-        """Tell how much room the spool takes, at a cost that does not grow with it."""
         return await self._reader.do(self._engine.space)
 
     async def shrink(self, spare: int) -> int:
-        """Give back a little of what is free beyond ``spare`` bytes; return the bytes left to give."""
         left = await self._writer.do(partial(self._engine.shrink, spare=spare))
         if not left:
             await self._reader.do(self._engine.cut_log)
         return left
 
     async def check(self, *, deep: bool = False) -> Checked:
-        """Count everything anew and compare, in one read transaction; mail goes on meanwhile."""
         verify = self._engine.verify if deep else None
         return await self._checking.run(self._reader.do, partial(checked, verify=verify))
 

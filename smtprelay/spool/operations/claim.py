@@ -55,7 +55,7 @@ _RENEW: Final = """
 
 
 @define
-class _Found:
+class _ClaimBuilder:
     """A :class:`ClaimBatch` while it is collected."""
 
     claims: list[Claim] = field(factory=list)
@@ -68,7 +68,7 @@ class _Found:
 
 def claim(tx: Transaction, limit: int) -> ClaimBatch:
     """Take up to ``limit`` deliveries that may go now: :meth:`smtprelay.interfaces.spool.WorkQueue.claim`."""
-    found = _Found()
+    found = _ClaimBuilder()
     tx.lanes.take(tx.node.rate_limits)
     capacities = {
         provider: LaneCapacity(tx, provider, rate_limit)
@@ -129,7 +129,7 @@ def _fence(claim: Claim) -> tuple[int, int, str]:
     return claim.delivery.n, claim.attempt, claim.node
 
 
-def _claim_provider(tx: Transaction, capacity: LaneCapacity, limit: int, found: _Found) -> bool:
+def _claim_provider(tx: Transaction, capacity: LaneCapacity, limit: int, found: _ClaimBuilder) -> bool:
     """
     Take from the lanes of one provider, in rounds; in each of them all lanes get the same share.
 
@@ -155,7 +155,7 @@ def _claim_provider(tx: Transaction, capacity: LaneCapacity, limit: int, found: 
     return capacity.room_in(capacity.own) > 0
 
 
-def _note_blocked(own: Lane, until: float, summary: LaneSummary, found: _Found, *, now: float) -> None:
+def _note_blocked(own: Lane, until: float, summary: LaneSummary, found: _ClaimBuilder, *, now: float) -> None:
     """Note when a provider that is blocked is to be probed, and whether mail waits for it."""
     if until == SUSPENDED:
         # No probe wakes the dispatcher for what becomes due there.
@@ -172,7 +172,7 @@ def _note_blocked(own: Lane, until: float, summary: LaneSummary, found: _Found, 
         found.stopped.append(own.place)
 
 
-def _note_probes(tx: Transaction, own: Lane, summary: LaneSummary, found: _Found) -> None:
+def _note_probes(tx: Transaction, own: Lane, summary: LaneSummary, found: _ClaimBuilder) -> None:
     """Note which lanes within a provider are to be probed, and in which of them mail may go elsewhere."""
     if summary.probe is not None:
         probes = tx.lanes.to_probe(own.provider, _MOST_PROBES) if summary.probe <= tx.now else []
@@ -187,7 +187,7 @@ def _note_probes(tx: Transaction, own: Lane, summary: LaneSummary, found: _Found
         found.dues += [tx.now] if len(lanes) == _MOST_LEFT else []
 
 
-def _claim_suspect(tx: Transaction, waiting: Sequence[Suspect], found: _Found) -> None:
+def _claim_suspect(tx: Transaction, waiting: Sequence[Suspect], found: _ClaimBuilder) -> None:
     """Take one suspect if nothing else is under way, or note when that may be."""
     found.dues += [each.due for each in waiting if each.due > tx.now]
     due = [each for each in waiting if each.due <= tx.now]
@@ -212,7 +212,7 @@ def _claim_suspect(tx: Transaction, waiting: Sequence[Suspect], found: _Found) -
 
 
 def _note_waiting(
-    tx: Transaction, capacity: LaneCapacity, summary: LaneSummary, found: _Found, *, more: bool
+    tx: Transaction, capacity: LaneCapacity, summary: LaneSummary, found: _ClaimBuilder, *, more: bool
 ) -> None:
     """Note when more may be claimed: at a time, or when a slot is free, or when no suspect is attempted."""
     opens = capacity.opens_in(capacity.own)

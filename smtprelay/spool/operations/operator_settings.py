@@ -50,11 +50,13 @@ def apply_settings(tx: Transaction, given: OperatorSettings) -> AppliedSettings:
 
 
 def _suspend(tx: Transaction, given: Suspension) -> bool:
-    lasting = None if given.resumes is None else given.resumes - tx.now
-    if tx.lanes.get(given.provider, "").blocked_until == SUSPENDED or (lasting is not None and lasting <= 0):
+    duration = None if given.resumes is None else given.resumes - tx.now
+    if tx.lanes.get(given.provider, "").blocked_until == SUSPENDED or (
+        duration is not None and duration <= 0
+    ):
         return False
     reason = given.reason or "suspended"  # an empty one would open the lane
     set_block(
-        tx, Block(provider=given.provider, until=SUSPENDED, reason=reason, operator=True, lasting=lasting)
+        tx, Block(provider=given.provider, until=SUSPENDED, reason=reason, operator=True, duration=duration)
     )
     return True

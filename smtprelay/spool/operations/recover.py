@@ -1,5 +1,5 @@
 """
-Recovers claims of stopped or dead nodes.
+Recovers claims of stopped or dead nodes, and tells other nodes whether this one takes new work.
 
 An attempt that was under way has an intent and no outcome: its delivery becomes ``uncertain``, and no other
 does. If its node died, this delivery may have caused it: it is a suspect
@@ -197,3 +197,8 @@ def _forget_uploads(tx: Transaction, node: str) -> None:
     """Drop what a node had of messages that were still arriving."""
     tx.execute("DELETE FROM chunk WHERE message IN (SELECT message FROM upload WHERE node = ?)", (node,))
     tx.execute("DELETE FROM upload WHERE node = ?", (node,))
+
+
+def set_draining(tx: Transaction, draining: bool) -> None:
+    """Tell the other nodes whether this one takes new work."""
+    tx.execute("UPDATE node SET draining = ? WHERE name = ?", (int(draining), tx.node.name))

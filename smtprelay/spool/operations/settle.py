@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from smtprelay.model.attempt import Block, Claim, Settlement
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Throttled
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Throttled, kind
 from smtprelay.model.queue import FINAL, SUSPENDED
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import lane_throttle
@@ -19,15 +19,6 @@ from smtprelay.spool.operations.settle_delivered import deliver, finish, is_usua
 from smtprelay.spool.operations.split import split
 from smtprelay.spool.tables.deliveries import BOUNCED, marks, portions, storable
 from smtprelay.spool.tables.lane import Lane
-
-#: What an outcome is called in the history.
-_NAMES: Final[dict[type, str]] = {
-    Delivered: "delivered",
-    Deferred: "deferred",
-    Throttled: "throttled",
-    Failed: "failed",
-    Blocked: "blocked",
-}
 
 _SETTLE: Final = """
     UPDATE delivery SET state = ?, due = ?, ended = ?, tries = ?, errors = ?, uncertain = ?, lane = ?,
@@ -134,7 +125,7 @@ def set_block(tx: Transaction, block: Block) -> None:
         return
     if block.reason:
         lane.block(block.until, storable(block.reason), tx.now)
-        lane.resumes = None if block.lasting is None else tx.now + block.lasting
+        lane.resumes = None if block.duration is None else tx.now + block.duration
     else:
         lane.open(tx.now, trial=block.trial)
         tx.lanes.leave(lane.provider)
@@ -172,7 +163,7 @@ def _record(tx: Transaction, claim: Claim, settlement: Settlement) -> None:
     """Write the attempt's outcome and that of each recipient."""
     delivery = claim.delivery
     where = (delivery.message, delivery.n)
-    names = dict.fromkeys(_NAMES.get(type(outcome), "uncertain") for outcome in settlement.outcomes.values())
+    names = dict.fromkeys(map(kind, settlement.outcomes.values()))
     tx.connection.execute(
         "UPDATE attempt SET ended = ?, outcome = ?, reason = ? WHERE message = ? AND n = ? AND number = ?",
         (tx.now, "+".join(names) or settlement.state, storable(settlement.reason), *where, claim.attempt),

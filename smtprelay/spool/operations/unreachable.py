@@ -8,7 +8,7 @@ which begins with the first of them and ends with the last.
 from collections.abc import Sequence
 from typing import Final
 
-from smtprelay.model.unreachable import Unreachable
+from smtprelay.model.queue import Unreachable
 from smtprelay.spool.engines.transaction import Connection, Transaction
 from smtprelay.spool.tables.deliveries import storable
 

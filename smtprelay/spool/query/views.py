@@ -20,6 +20,7 @@ from smtprelay.model.queue import (
     AttemptRecord,
     Detail,
     LaneState,
+    Node,
     QueueStats,
     RecipientState,
     Selection,
@@ -303,3 +304,9 @@ def _history(connection: Connection, message: str, n: int) -> list[AttemptRecord
         evolve(attempt, number=0 if attempt.outcome in _CHANGES else number)
         for attempt, number in zip(attempts, counted, strict=True)
     ]
+
+
+def nodes(connection: Connection) -> Sequence[Node]:
+    """Return the nodes by name; none where the spool belongs to one process."""
+    rows = connection.execute("SELECT name, seen, draining FROM node ORDER BY name").fetchall()
+    return [Node(name=name, seen=seen, draining=bool(draining)) for name, seen, draining in rows]

@@ -13,11 +13,10 @@ from attrs import Factory, define, field
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from smtprelay.interfaces import Planner
+from smtprelay.interfaces import Planner, fit
 from smtprelay.mime.head import HeaderCollector, message_id_of, subject_of
-from smtprelay.model import fit
 from smtprelay.model.attempt import Settlement
-from smtprelay.model.message import Draft, Refused, Reply
+from smtprelay.model.message import NOT_STORED, Draft, Refused, Reply
 from smtprelay.model.shape import ShapeCounter
 from smtprelay.spool.body import ArrivingBody
 from smtprelay.spool.engines.transaction import SpoolFault
@@ -30,15 +29,11 @@ from smtprelay.spool.tables.deliveries import storable
 #: When memory is short a message goes to the disk in pieces of at least this size, not of whole chunks.
 PIECE: Final = 64 * 1024
 
-#: RFC 3463: X.3.0 other or undefined mail system status.
-_WORDS: Final = "The message could not be stored, try again later"
-FAULT: Final = Reply(code=451, enhanced="4.3.0", text=_WORDS, rule="spool")
-
 
 @define(eq=False)
 class SpoolIncoming:
     """
-    The body of one message on its way in.
+    Implements :class:`smtprelay.interfaces.Incoming` for a spool.
 
     :param ours: a message of our own making, which is not refused for want of room.
     :param ended: how an attempt ended that was made already.
@@ -60,7 +55,6 @@ class SpoolIncoming:
     id: str = field(default=Factory(lambda self: self._draft.id, takes_self=True), init=False)
 
     def write(self, chunk: bytes) -> "Deferred[None] | None":
-        """Take the next bytes."""
         if self._fault is not None:
             return None
         size = len(chunk)
@@ -84,10 +78,9 @@ class SpoolIncoming:
             # Of a piece that could not be stored the end only knows that it is missing.
             cause = self._fault or error
             self._tell_failure("accept", cause)
-            return FULL if isinstance(cause, SpoolFault) and cause.full else FAULT
+            return FULL if isinstance(cause, SpoolFault) and cause.full else NOT_STORED
 
     def abort(self) -> None:
-        """Forget the message: the client went away or the body was refused."""
         self._let_go()
         if self._chunks:
             self._context.writer.do(partial(forget_chunks, message=self.id)).addErrback(self._not_forgotten)

@@ -255,8 +255,8 @@ function suspendForm(names) {
   const fields = ["Send nothing to ", choice("name", "Provider to suspend", names),
     choice("span", "For how long", [always, ...Object.keys(SPANS).map((span) => `for ${span}`)]), field("why", "why")];
   return form("do-suspend", fields, "suspend", async (button, { name, span, why }, made) => {
-    const lasting = span === always ? {} : { for: SPANS[span.replace("for ", "")] };
-    if (await act(button, `providers/${encodeURIComponent(name)}/suspend`, { why, ...lasting })) made.reset();
+    const limit = span === always ? {} : { for: SPANS[span.replace("for ", "")] };
+    if (await act(button, `providers/${encodeURIComponent(name)}/suspend`, { why, ...limit })) made.reset();
   });
 }
 

@@ -4,8 +4,7 @@ from typing import Any
 
 from smtprelay.dispatch.dsn.delay_notice import Delays
 from smtprelay.dispatch.dsn.reporter import DsnReporter
-from smtprelay.model.outcome import Blocked, Failed
-from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.outcome import Blocked, Deferred, Failed
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import BOUNCES, DispatcherTestCase, Stage, done
@@ -16,7 +15,7 @@ HOUR = 3600.0
 class DelayTests(DispatcherTestCase):
     def late(self, *answers: Any, **route: Any) -> Stage:
         """Return a stage whose provider answers ``answers`` and then defers for ever."""
-        busy = [Later("451 4.2.1 busy")] * 1000
+        busy = [Deferred("451 4.2.1 busy")] * 1000
         stage = self.stage(ScriptedProvider("one", [*answers, *busy]), route=route)
         self.delays = Delays(
             stage.spool,

@@ -1,13 +1,12 @@
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet import defer
 from twisted.internet.task import Clock
 
 from smtprelay.dispatch.dsn.reporter import DsnReporter
 from smtprelay.model.memory_body import MemoryBody
-from smtprelay.model.outcome import Deferred as Later
-from smtprelay.model.outcome import Delivered, Failed
+from smtprelay.model.outcome import Deferred, Delivered, Failed
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import BOUNCES, MORNING, DispatcherTestCase, make_claim
 from tests.steps import counted
@@ -40,7 +39,7 @@ class BounceTests(DispatcherTestCase):
     def test_only_those_who_failed_are_reported(self) -> None:
         """One is delivered, one failed, one goes again."""
         one = ScriptedProvider(
-            "one", [{"a@x.org": Delivered(), "b@x.org": Failed("no"), "c@x.org": Later("busy")}]
+            "one", [{"a@x.org": Delivered(), "b@x.org": Failed("no"), "c@x.org": Deferred("busy")}]
         )
         stage = self.stage(one)
         stage.accept("a@x.org", "b@x.org", "c@x.org")
@@ -51,7 +50,7 @@ class BounceTests(DispatcherTestCase):
 
     def test_an_expired_mail_is_bounced(self) -> None:
         """With the last thing that the provider said, and the code for it."""
-        one = ScriptedProvider("one", [Later("421 busy")] * 2)
+        one = ScriptedProvider("one", [Deferred("421 busy")] * 2)
         stage = self.stage(one, route={"expire": 20.0})
         stage.accept()
         stage.clock.advance(30)
@@ -117,7 +116,7 @@ class BounceTests(DispatcherTestCase):
         stage, clock = self.stage(ScriptedProvider("one")), Clock()
         for given in (None, clock):
             reporter = DsnReporter(BOUNCES, stage._post, given)
-            made = Deferred.fromCoroutine(reporter.bounce(claim, results, MemoryBody(LONG), MORNING))
+            made = defer.Deferred.fromCoroutine(reporter.bounce(claim, results, MemoryBody(LONG), MORNING))
             turns = 0
             while clock.calls:
                 call = clock.calls.pop()
@@ -176,7 +175,7 @@ class SuccessTests(DispatcherTestCase):
 
     def test_with_the_failures(self) -> None:
         """One report, an action for each recipient; nothing of who is still open."""
-        results = {"a@x.org": Delivered(), "b@x.org": Failed("no"), "c@x.org": Later("busy")}
+        results = {"a@x.org": Delivered(), "b@x.org": Failed("no"), "c@x.org": Deferred("busy")}
         stage = self.stage(ScriptedProvider("one", [results]))
         stage.accept(*results, notify="SUCCESS,FAILURE", parameters={"RET": "FULL"})
         (told,) = stage.posted

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import CancelledError, Deferred, execute, fail
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError, execute, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,13 +19,12 @@ from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.head import Head
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Refused, Reply
-from smtprelay.model.outcome import Blocked, Delivered, Failed, Uncertain
-from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
 from smtprelay.model.queue import Selection, Summary
 from smtprelay.model.route import Limits, RateLimit, Route, Window
 from smtprelay.model.shape import Shape, shape_of
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MAIL, MORNING, Measured, done, make_context, make_notices, recipients
 from tests.listed import listed
@@ -57,7 +57,7 @@ class Counter:
             SpoolOptions(rate_limits=rate_limits, events=self.events), clock=self.clock
         )
         self.spool: Spool | None = self.permits if spool else None
-        self.to_thread: Callable[..., Deferred[Any]] = execute
+        self.to_thread: Callable[..., defer.Deferred[Any]] = execute
         self._count = 0
         self.lanes = LaneStates(self.events)
         self.client_permits = SynchronousPermits(self.permits.permits, self.lanes, self.clock, self.events)
@@ -105,18 +105,18 @@ class Counter:
 
     def mail(
         self, *addresses: str, body: bytes = MAIL, plan: Planner | None = None, notify: str = ""
-    ) -> Deferred[Reply]:
+    ) -> defer.Deferred[Reply]:
         """Send a mail; return what its client will hear."""
         incoming = self.incoming(*addresses, plan=plan, notify=notify)
         incoming.write(body)
-        return Deferred.fromCoroutine(incoming.finish())
+        return defer.Deferred.fromCoroutine(incoming.finish())
 
     def queued(self) -> Sequence[Summary]:
         assert self.spool is not None
         found: Sequence[Summary] = done(listed(self.spool, Selection()))
         return found
 
-    def _aside(self, *work: Any) -> Deferred[Any]:
+    def _aside(self, *work: Any) -> defer.Deferred[Any]:
         return self.to_thread(*work)
 
     def _post(self, envelope: Envelope, body: bytes, bounce_of: str) -> NewMessage:
@@ -140,7 +140,7 @@ class CounterTestCase(SynchronousTestCase):
         self.successResultOf(self.counted.synchronous.stop(0))
         self.assertEqual(self.counted.clock.getDelayedCalls(), [])
 
-    def assertReply(self, answer: Deferred[Reply], code: int, enhanced: str, *words: str) -> None:
+    def assertReply(self, answer: defer.Deferred[Reply], code: int, enhanced: str, *words: str) -> None:
         reply = self.successResultOf(answer)
         self.assertEqual((reply.code, reply.enhanced), (code, enhanced), reply.text)
         for word in words:
@@ -163,7 +163,7 @@ class VerdictTests(CounterTestCase):
 
     def test_not_before_the_verdict(self) -> None:
         """Nothing is answered while the provider has not answered."""
-        verdict: Deferred[Any] = Deferred()
+        verdict: defer.Deferred[Any] = defer.Deferred()
         answer = self.counter(ScriptedProvider("one", [verdict])).mail()
         self.assertNoResult(answer)
         verdict.callback(Delivered())
@@ -179,7 +179,7 @@ class VerdictTests(CounterTestCase):
 
     def test_deferred(self) -> None:
         """What may work later is a 451, and nothing of ours tries it again."""
-        one = ScriptedProvider("one", [Later("busy")])
+        one = ScriptedProvider("one", [Deferred("busy")])
         counter = self.counter(one, spool=True)
         self.assertReply(counter.mail(), 451, "4.3.0", "busy")
         counter.clock.advance(86400)
@@ -271,7 +271,7 @@ class LargeTests(CounterTestCase):
 class PaceTests(CounterTestCase):
     def test_waits_for_a_slot(self) -> None:
         """More than the provider takes at once wait, and go when a slot is free."""
-        first, second = Deferred[Any](), Deferred[Any]()
+        first, second = defer.Deferred[Any](), defer.Deferred[Any]()
         one = ScriptedProvider("one", [first, second])
         counter = self.counter(one, rate_limit=RateLimit(concurrency=1))
         answers = [counter.mail(), counter.mail()]
@@ -284,7 +284,7 @@ class PaceTests(CounterTestCase):
 
     def test_slot_is_free_when_the_body_is_taken(self) -> None:
         """A provider that polls for its verdict takes the next one meanwhile."""
-        verdicts = [Deferred[Any](), Deferred[Any]()]
+        verdicts = [defer.Deferred[Any](), defer.Deferred[Any]()]
         one = ScriptedProvider("one", verdicts, takes=True)
         counter = self.counter(one, rate_limit=RateLimit(concurrency=1))
         answers = [counter.mail(), counter.mail()]
@@ -296,7 +296,7 @@ class PaceTests(CounterTestCase):
 
     def test_no_slot_in_time(self) -> None:
         """Without a slot before the deadline it is 451 4.3.2, and it was not sent."""
-        first: Deferred[Any] = Deferred()
+        first: defer.Deferred[Any] = defer.Deferred()
         one = ScriptedProvider("one", [first])
         counter = self.counter(one, rate_limit=RateLimit(concurrency=1), seconds=600.0)
         counter.mail()
@@ -351,21 +351,21 @@ class FailoverTests(CounterTestCase):
 
     def test_deferred(self) -> None:
         """A provider that defers is not waited for when there is another one."""
-        counter, _, two = self.pair(Later("busy"))
+        counter, _, two = self.pair(Deferred("busy"))
         self.assertReply(counter.mail(), 250, "2.0.0", "op-2")
         self.assertEqual(two.sent[0][0].id, "M1.1")
 
     def test_only_for_those_who_have_it_not(self) -> None:
         """Who is delivered or refused is not sent to again."""
         counter, _, two = self.pair(
-            {"a@x": Delivered("op-1"), "b@x": Later("busy"), "c@x": Delivered("op-1")}
+            {"a@x": Delivered("op-1"), "b@x": Deferred("busy"), "c@x": Delivered("op-1")}
         )
         self.assertReply(counter.mail("a@x", "b@x", "c@x"), 250, "2.0.0", "op-1 op-2")
         self.assertEqual(two.sent[0][0].envelope.addresses, ("b@x",))
 
     def test_not_after_the_body_was_taken(self) -> None:
         """Who has the body decides: nobody else is asked."""
-        counter, _, two = self.pair(Later("busy"), takes=True)
+        counter, _, two = self.pair(Deferred("busy"), takes=True)
         self.assertReply(counter.mail(), 451, "4.3.0", "busy")
         self.assertEqual(two.sent, [])
 
@@ -377,21 +377,21 @@ class FailoverTests(CounterTestCase):
 
     def test_not_one_that_it_does_not_fit(self) -> None:
         """A provider whose limit is too small is passed over."""
-        counter, _, two = self.pair(Later("busy"), limits=Limits(size=10))
+        counter, _, two = self.pair(Deferred("busy"), limits=Limits(size=10))
         self.assertReply(counter.mail(), 451, "4.3.0", "busy")
         self.assertEqual(two.sent, [])
 
     def test_one_that_must_be_measured(self) -> None:
         """Its request is measured, and decides; one that cannot be measured is passed over."""
         for size, reply in ((100, 250), (101, 451), (MimeWorkerUnavailable(), 451)):
-            one, two = ScriptedProvider("one", [Later("busy")]), Measured("two", size)
+            one, two = ScriptedProvider("one", [Deferred("busy")]), Measured("two", size)
             answer = self.counter(one, two).mail()
             self.assertEqual(self.successResultOf(answer).code, reply)
             self.assertEqual((two.measured, len(two.sent)), ([MAIL], int(reply == 250)))
 
     def test_none_is_left(self) -> None:
         """Each is asked once."""
-        counter, one, two = self.pair(Later("busy"))
+        counter, one, two = self.pair(Deferred("busy"))
         two.answers.clear()
         two.answers.append(Blocked("disabled"))
         self.assertReply(counter.mail(), 451, "4.3.0", "disabled")
@@ -399,7 +399,7 @@ class FailoverTests(CounterTestCase):
 
     def test_blocked_while_waiting(self) -> None:
         """However many waited for a slot behind the one that found it blocked, none tries it again."""
-        first: Deferred[Any] = Deferred()
+        first: defer.Deferred[Any] = defer.Deferred()
         one = ScriptedProvider("one", [first])
         counter = self.counter(one, rate_limit=RateLimit(concurrency=1))
         answers = [counter.mail() for _ in range(300)]
@@ -455,7 +455,7 @@ class DoubtTests(CounterTestCase):
 class DeadlineTests(CounterTestCase):
     def test_late(self) -> None:
         """After the deadline it is 451; the outcome that comes later is told, and nothing else happens."""
-        verdict: Deferred[Any] = Deferred()
+        verdict: defer.Deferred[Any] = defer.Deferred()
         one = ScriptedProvider("one", [verdict])
         counter = self.counter(one, spool=True)
         answer = counter.mail("a@x.org", "b@x.org")
@@ -463,36 +463,36 @@ class DeadlineTests(CounterTestCase):
         self.assertNoResult(answer)
         counter.clock.advance(0.1)
         self.assertReply(answer, 451, "4.4.2")
-        verdict.callback({"a@x.org": Delivered("op-1"), "b@x.org": Later("busy")})
+        verdict.callback({"a@x.org": Delivered("op-1"), "b@x.org": Deferred("busy")})
         self.assertEqual(len(counter.events.of("message.delivered")), 1)
         self.assertIn("may arrive twice", str(counter.events.of("relay.warning")))
         self.assertEqual((counter.queued(), len(one.sent)), ([], 1))
 
     def test_nothing_is_begun_after_it(self) -> None:
         """A provider that defers after the deadline is not followed by another one."""
-        verdict: Deferred[Any] = Deferred()
+        verdict: defer.Deferred[Any] = defer.Deferred()
         two = ScriptedProvider("two")
         counter = self.counter(ScriptedProvider("one", [verdict]), two)
         answer = counter.mail()
         counter.clock.advance(60)
         self.assertReply(answer, 451, "4.4.2")
-        verdict.callback(Later("busy"))
+        verdict.callback(Deferred("busy"))
         self.assertEqual(two.sent, [])
 
     def test_too_late_for_another(self) -> None:
         """Shortly before it no other provider is asked: the client hears what the first one said."""
-        verdict: Deferred[Any] = Deferred()
+        verdict: defer.Deferred[Any] = defer.Deferred()
         two = ScriptedProvider("two")
         counter = self.counter(ScriptedProvider("one", [verdict]), two)
         answer = counter.mail()
         counter.clock.advance(56)
-        verdict.callback(Later("busy"))
+        verdict.callback(Deferred("busy"))
         self.assertReply(answer, 451, "4.3.0", "busy")
         self.assertEqual(two.sent, [])
 
     def test_per_listener(self) -> None:
         """The deadline is the listener's."""
-        verdict: Deferred[Any] = Deferred()
+        verdict: defer.Deferred[Any] = defer.Deferred()
         counter = self.counter(ScriptedProvider("one", [verdict]), seconds=7.0)
         answer = counter.mail()
         counter.clock.advance(7)
@@ -513,7 +513,7 @@ class RestTests(CounterTestCase):
 
     def test_deferred_enters_the_spool(self) -> None:
         """Who may still get it waits in the spool, by the same id, and nobody else does."""
-        counter = self.mixed(Later("busy"), spool=True)
+        counter = self.mixed(Deferred("busy"), spool=True)
         [line] = counter.queued()
         self.assertEqual((line.id, line.state, line.sender), ("M1.1", "deferred", "scan@example.com"))
         self.assertEqual(
@@ -554,7 +554,7 @@ class RestTests(CounterTestCase):
 
     def test_in_doubt_at_the_next_provider(self) -> None:
         """The one that may have it is asked, and nobody else is before that."""
-        one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Later("busy")}])
+        one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Deferred("busy")}])
         two = ScriptedProvider("two", [Uncertain("cut")])
         [line] = self.waiting(one, two)
         self.assertEqual((line.provider, line.state, line.uncertain), ("two", "deferred", True))
@@ -566,7 +566,7 @@ class RestTests(CounterTestCase):
 
     def test_the_next_provider_has_no_slot(self) -> None:
         """The rest goes on as a deferral, which is what it was."""
-        one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Later("busy")}])
+        one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Deferred("busy")}])
         two = ScriptedProvider("two")
         counter = self.counter(
             one, two, spool=True, rate_limit=RateLimit(windows=(Window(count=1, seconds=600),))
@@ -579,8 +579,8 @@ class RestTests(CounterTestCase):
 
     def test_the_next_provider_is_asked(self) -> None:
         """What both providers of the route deferred begins where it began, by the route's own rules."""
-        two = ScriptedProvider("two", [Later("so busy")])
-        one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Later("busy")}])
+        two = ScriptedProvider("two", [Deferred("so busy")])
+        one = ScriptedProvider("one", [{"a@x.org": Delivered(), "b@x.org": Deferred("busy")}])
         counter = self.counter(one, two, spool=True, failover_after=1)
         self.assertReply(counter.mail("a@x.org", "b@x.org"), 250, "2.0.0", "so busy")
         [line] = counter.queued()
@@ -593,12 +593,12 @@ class RestTests(CounterTestCase):
 
     def test_no_place(self) -> None:
         """If the spool does not take the rest nobody may think that it did: 451, and the log says why."""
-        verdict: Deferred[Any] = Deferred()
+        verdict: defer.Deferred[Any] = defer.Deferred()
         counter = self.counter(ScriptedProvider("one", [verdict]), spool=True)
         answer = counter.mail("a@x.org", "b@x.org")
         assert counter.spool is not None
         done(counter.spool.close())
-        verdict.callback({"a@x.org": Delivered(), "b@x.org": Later("busy")})
+        verdict.callback({"a@x.org": Delivered(), "b@x.org": Deferred("busy")})
         self.assertReply(answer, 451, "4.3.0", "could not be stored")
         operations = [each["operation"] for each in counter.events.of("spool.failed")]
         self.assertEqual(operations, ["give_back", "accept"])
@@ -614,7 +614,7 @@ class RestTests(CounterTestCase):
 
     def test_without_a_spool_it_bounces(self) -> None:
         """Who does not have it is reported to the sender by the same provider, once."""
-        for outcome in (Failed("no such user", "5.1.1"), Later("busy"), Uncertain("cut")):
+        for outcome in (Failed("no such user", "5.1.1"), Deferred("busy"), Uncertain("cut")):
             counter = self.mixed(outcome)
             one = counter.providers["one"]
             (_, _), (bounce, report) = one.sent
@@ -654,7 +654,7 @@ class RestTests(CounterTestCase):
 
     def test_a_bounce_that_fails(self) -> None:
         """It is tried once, and then the log is all that knows."""
-        one = ScriptedProvider("one", [{"a@x": Delivered(), "b@x": Failed("no")}, Later("busy")])
+        one = ScriptedProvider("one", [{"a@x": Delivered(), "b@x": Failed("no")}, Deferred("busy")])
         counter = self.counter(one)
         self.assertReply(counter.mail("a@x", "b@x"), 250, "2.0.0")
         counter.clock.advance(600)
@@ -665,7 +665,7 @@ class RestTests(CounterTestCase):
 class StopTests(CounterTestCase):
     def test_waits(self) -> None:
         """What is under way may end, and its client hears of it."""
-        verdict: Deferred[Any] = Deferred()
+        verdict: defer.Deferred[Any] = defer.Deferred()
         counter = self.counter(ScriptedProvider("one", [verdict]))
         answer = counter.mail()
         stopped = counter.synchronous.stop(25.0)
@@ -676,9 +676,9 @@ class StopTests(CounterTestCase):
 
     def test_bounded(self) -> None:
         """What does not end in time is given up: the client hears 451, and nobody else is asked."""
-        cancelled: list[Deferred[Any]] = []
+        cancelled: list[defer.Deferred[Any]] = []
         two = ScriptedProvider("two")
-        counter = self.counter(ScriptedProvider("one", [Deferred(cancelled.append)]), two)
+        counter = self.counter(ScriptedProvider("one", [defer.Deferred(cancelled.append)]), two)
         answer = counter.mail()
         stopped = counter.synchronous.stop(25.0)
         counter.clock.advance(25)
@@ -689,8 +689,10 @@ class StopTests(CounterTestCase):
     def test_a_provider_that_makes_an_outcome_of_it(self) -> None:
         """Given up is given up, also where the provider calls it a deferral."""
         one, two = ScriptedProvider("one"), ScriptedProvider("two")
-        waiting: Deferred[Any] = Deferred()
-        one.answers.append(waiting.addErrback(lambda failure: failure.trap(CancelledError) and Later("cut")))
+        waiting: defer.Deferred[Any] = defer.Deferred()
+        one.answers.append(
+            waiting.addErrback(lambda failure: failure.trap(CancelledError) and Deferred("cut"))
+        )
         counter = self.counter(one, two)
         answer = counter.mail()
         counter.synchronous.stop(25.0)
@@ -700,7 +702,7 @@ class StopTests(CounterTestCase):
 
     def test_what_comes_in_meanwhile(self) -> None:
         """It is delivered within the time that is left."""
-        verdicts = [Deferred[Any](), Deferred[Any]()]
+        verdicts = [defer.Deferred[Any](), defer.Deferred[Any]()]
         counter = self.counter(ScriptedProvider("one", verdicts))
         first = counter.mail()
         counter.synchronous.stop(25.0)

@@ -2,7 +2,7 @@ import base64
 from functools import partial
 from types import SimpleNamespace
 
-from twisted.internet.defer import Deferred as Later
+from twisted.internet import defer
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
@@ -288,14 +288,14 @@ class KeyTests(Case):
 
     def test_another_call_without_an_answer(self):
         """What was accepted meanwhile is asked for where the service says."""
-        waiting = [Later(), Later()]
+        waiting = [defer.Deferred(), defer.Deferred()]
         http = SimpleNamespace(request=lambda *_: waiting[len(calls)])
         read = partial(Credentials, ENDPOINT, KEYS[:2])
         clock, calls = Clock(), []
         source = StoredCredentials(read, maybeDeferred)
         api = AcsApi(Caller("acs", http, source, clock=clock, events=Recording()))
-        calls.append(Later.fromCoroutine(api.send(b"", "", "a")))
-        calls.append(Later.fromCoroutine(api.send(b"", "", "b")))
+        calls.append(defer.Deferred.fromCoroutine(api.send(b"", "", "a")))
+        calls.append(defer.Deferred.fromCoroutine(api.send(b"", "", "b")))
         waiting[1].errback(AnswerLost("gone"))
         self.failureResultOf(calls[1], AnswerLost)
         where = Headers({"Operation-Location": [f"{ENDPOINT}/elsewhere/1"]})

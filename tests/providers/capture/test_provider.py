@@ -6,12 +6,12 @@ from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet import defer
+from twisted.internet.defer import maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.interfaces import Attempt
-from smtprelay.model.outcome import Blocked, Delivered
-from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.outcome import Blocked, Deferred, Delivered
 from smtprelay.providers.capture.provider import Capture
 from smtprelay.testing.provider_contract import (
     BOB,
@@ -35,7 +35,7 @@ class FakedCapture(FakedProvider):
         self.calls = 0
         self.provider = Capture("local", str(self.path), self.in_thread)
 
-    def in_thread(self, work: Callable[..., Any], *args: Any) -> "Deferred[Any]":
+    def in_thread(self, work: Callable[..., Any], *args: Any) -> "defer.Deferred[Any]":
         """Do at once what would be done in a thread."""
         self.calls += 1
         if self.obstacle is not None and getattr(work, "__name__", "") == "finish":
@@ -44,7 +44,7 @@ class FakedCapture(FakedProvider):
         return maybeDeferred(work, *args)
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return self.test.successResultOf(Deferred.fromCoroutine(coroutine))
+        return self.test.successResultOf(defer.Deferred.fromCoroutine(coroutine))
 
     def play(self, scene: str) -> None:
         assert scene == "transient"
@@ -128,7 +128,7 @@ class CaptureTests(SynchronousTestCase):
         """A disk error defers with its reason and leaves nothing half written."""
         self.at.play("transient")
         outcome = self.deliver()[BOB]
-        self.assertIsInstance(outcome, Later)
+        self.assertIsInstance(outcome, Deferred)
         self.assertIn("No space left", outcome.why)
         self.assertEqual((self.at.files(), self.at.leftovers()), ([], []))
 
@@ -144,9 +144,9 @@ class CaptureTests(SynchronousTestCase):
         """Whatever touches the disk goes through the thread pool."""
         self.deliver()
         self.assertGreater(self.at.calls, 0)
-        self.at.in_thread = lambda *_: Deferred()
+        self.at.in_thread = lambda *_: defer.Deferred()
         provider = Capture("local", str(self.at.path / "other"), self.at.in_thread)
         self.assertNoResult(
-            Deferred.fromCoroutine(provider.deliver(Attempt(delivery(BOB), BodyInPieces(MAIL))))
+            defer.Deferred.fromCoroutine(provider.deliver(Attempt(delivery(BOB), BodyInPieces(MAIL))))
         )
         self.assertFalse((self.at.path / "other").exists())

@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.service.workers.api_proxy import ApiProxy
 from smtprelay.service.workers.monitor import Worker
 from smtprelay.telemetry.aggregate import Gathered
+from smtprelay.web.api_router import ApiRoute
 from smtprelay.web.context import ReloadFailed, Sources
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
-from smtprelay.web.router import ApiRoute
 from tests.config.loading import SMALL, load_text
 from tests.recording import Recording
 from tests.telemetry.test_aggregate import OPENED, exposition

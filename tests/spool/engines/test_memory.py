@@ -1,18 +1,17 @@
 """The spool in memory keeps the contract, without waiting for anything."""
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet import defer
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.attempt import Settlement
-from smtprelay.model.outcome import Deferred as Later
+from smtprelay.model.outcome import Deferred
 from smtprelay.model.permit import Feedback
-from smtprelay.model.queue import Edit, Selection
+from smtprelay.model.queue import Edit, Selection, Unreachable
 from smtprelay.model.queue_admin import Prepared
-from smtprelay.model.unreachable import Unreachable
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.transaction import Locking
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_stories import RATE_LIMITS, done
@@ -33,7 +32,7 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
             await story(spool)
             await spool.close()
 
-        self.successResultOf(Deferred.fromCoroutine(tell()))
+        self.successResultOf(defer.Deferred.fromCoroutine(tell()))
 
     def test_a_reroute_of_an_earlier_version(self):
         """A row that says redirect still shows in the history, and is no try."""
@@ -138,7 +137,7 @@ class MemoryTests(SpoolContract, SynchronousTestCase):
         async def story(spool):
             await self.send(spool)
             (claim,) = (await spool.claim()).claims
-            outcomes = {"anna@example.com": Later("451 greylisted")}
+            outcomes = {"anna@example.com": Deferred("451 greylisted")}
             await spool.settle(
                 claim, Settlement(state="deferred", outcomes=outcomes, due=self.clock.seconds() + 3600)
             )

@@ -19,12 +19,12 @@ from smtprelay.model.permit import Busy, Permit
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.engines import postgres_connection, postgres_size
-from smtprelay.spool.engines.options import SpoolOptions
 from smtprelay.spool.engines.postgres import open_postgres
 from smtprelay.spool.engines.postgres_clock import DatabaseClock
 from smtprelay.spool.engines.postgres_connection import PostgresConnection
 from smtprelay.spool.engines.postgres_size import live_bytes
 from smtprelay.spool.engines.schema import MIGRATIONS, POSTGRES_TYPES
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.transaction import SpoolFault
 from smtprelay.spool.maintenance.check import check
 from smtprelay.spool.operations import permits
@@ -583,7 +583,7 @@ class TimeTests(Shared, TestCase):
         clock = DatabaseClock(reactor_time, steady.seconds)
         self.assertEqual(0.0, clock.seconds())
         for now, wanted in ((5000.0, 5000.0), (5000.2, 5000.0), (4999.9, 5000.0), (4000.0, 4000.0)):
-            clock.heard(now)
+            clock.learn(now)
             self.assertEqual(wanted, clock.seconds())
         reactor_time.advance(1e6)
         steady.advance(3)

@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.attempt import Block, Settlement
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.maintenance.check import check
 from tests.behaviours.spool_stories import RATE_LIMITS, SpoolStories, done
 from tests.dispatch.stage import done as finished

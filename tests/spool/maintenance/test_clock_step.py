@@ -7,7 +7,7 @@ from smtprelay.model.attempt import Block, Claim, Settlement
 from smtprelay.model.outcome import Deferred, Throttled
 from smtprelay.model.queue import Selection
 from smtprelay.spool.engines.memory import open_memory
-from smtprelay.spool.engines.options import SpoolOptions
+from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.maintenance.check import check
 from tests.behaviours.spool_stories import RATE_LIMITS, SpoolStories
 from tests.dispatch.stage import done

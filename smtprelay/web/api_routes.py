@@ -5,12 +5,14 @@ Everything is JSON; an error is ``{"error": sentence}`` with a fitting status.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 from urllib.parse import quote
 
 from attrs import evolve
 
 from smtprelay.version import VERSION
+from smtprelay.web.api_router import ApiRoute
 from smtprelay.web.archive import archive_routes, check_routes
 from smtprelay.web.attention import attention
 from smtprelay.web.auth import COOKIE
@@ -20,7 +22,6 @@ from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_ans
 from smtprelay.web.query_params import FLAG, signed
 from smtprelay.web.queue_routes import plain, provider_routes, queue_routes
 from smtprelay.web.refused import refused_routes
-from smtprelay.web.router import ApiRoute
 
 #: The status counts the refused mail of this time, seconds.
 DAY: Final = 86_400.0
@@ -58,6 +59,13 @@ def api_routes(sources: Sources) -> Sequence[ApiRoute]:
     if sources.captured is not None:
         routes += captured_mail_routes(sources.captured)
     return routes
+
+
+def route_table(sources: Sources, *, spool: bool = True) -> Sequence[ApiRoute]:
+    """Return the routes of a relay that runs, for their paths and roles: no action of them can be called."""
+    unseen: Any = SimpleNamespace(admin=None, archive=None, maintenance=None)
+    operations = evolve(sources.operations, lanes=unseen, operator=unseen, draining=unseen)
+    return api_routes(evolve(sources, spool=unseen if spool else None, operations=operations))
 
 
 def _drain_routes(draining: Draining) -> Sequence[ApiRoute]:

@@ -6,9 +6,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import SpoolUnavailable
-from smtprelay.model.queue import STATES, Edit, Selection
+from smtprelay.model.queue import STATES, Edit, Selection, Unreachable
 from smtprelay.model.queue_admin import HoldRule
-from smtprelay.model.unreachable import Unreachable
 from smtprelay.smtp.refusals import Refusals
 from smtprelay.telemetry.log_writer import LogTrouble
 from smtprelay.version import VERSION

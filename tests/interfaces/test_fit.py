@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.interfaces import MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable, Unmeasured
+from smtprelay.interfaces.fit import ENDLESS, largest, planned, takes, with_sizes
 from smtprelay.mime.head import Head
-from smtprelay.model.fit import ENDLESS, largest, planned, takes, with_sizes
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Envelope, Planned, Refused
 from smtprelay.model.route import Limits

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config import defaults, load
+from smtprelay.config import load, setting_defaults
 from smtprelay.model.route import Limits
 from smtprelay.providers.smarthost.kind import SmarthostSettings
 from tests.config.loading import HASH, SMALL, load_text, with_provider
@@ -35,7 +35,7 @@ class CompleteTests(SynchronousTestCase):
         memory = SMALL.replace("path: spool", "engine: memory")
         place = str(Path(self.mktemp()).absolute())
         Path(place).mkdir(parents=True)
-        self.patch(defaults, "RUNTIME", f"{place}/nowhere/smtprelay")
+        self.patch(setting_defaults, "RUNTIME", f"{place}/nowhere/smtprelay")
         self.patch(tempfile, "tempdir", f"{place}/nowhere")
         for text in (synchronous, postgres, memory):
             self.assertEqual(control(text, {}), f"{place}/nowhere/smtprelay/control.sock")
@@ -43,7 +43,7 @@ class CompleteTests(SynchronousTestCase):
             self.assertEqual(control(text, {"RUNTIME_DIRECTORY": "/run/a:/run/b"}), "/run/a/control.sock")
         self.patch(tempfile, "tempdir", place)
         self.assertEqual(control(postgres, {}), f"{place}/smtprelay-{os.getuid()}/control.sock")
-        self.patch(defaults, "RUNTIME", place)
+        self.patch(setting_defaults, "RUNTIME", place)
         self.assertEqual(control(postgres, {"XDG_RUNTIME_DIR": "/"}), f"{place}/control.sock")
 
     def test_control(self) -> None:

@@ -69,7 +69,7 @@ IMPORTERS = {
     "smtprelay.mime.transfer_encoding": ("smtprelay.mime",),
     "smtprelay.mime.outgoing.finish": ("smtprelay.mime.outgoing",),
     "smtprelay.mime.outgoing.parts": ("smtprelay.mime.outgoing",),
-    "smtprelay.mime.outgoing.header": ("smtprelay.mime.outgoing",),
+    "smtprelay.mime.outgoing.field_changes": ("smtprelay.mime.outgoing",),
     "smtprelay.providers.acs.request": (
         "smtprelay.providers.acs.provider",
         "smtprelay.providers.acs.errors",

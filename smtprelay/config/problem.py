@@ -11,7 +11,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from smtprelay.config.masking import LONGEST, masked
+from smtprelay.config.quoted_lines import LONGEST, masked
 from smtprelay.config.tree import Items, Mark, Scalar, Table, TreeNode
 from smtprelay.settings.complaint import did_you_mean
 

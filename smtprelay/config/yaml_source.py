@@ -17,9 +17,9 @@ import yaml
 from attrs import field, fields, frozen
 
 from smtprelay.config.environment import interpolate
-from smtprelay.config.masking import masked
 from smtprelay.config.model import Config
 from smtprelay.config.problem import Problem, make_problem
+from smtprelay.config.quoted_lines import masked
 from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Scalar, Table, TreeNode
 from smtprelay.config.unknown_keys import NO_SETTINGS
 from smtprelay.settings.complaint import below

@@ -19,7 +19,6 @@ from twisted.internet.defer import Deferred, execute
 from smtprelay.spool.engines import sqlite_file
 from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.memory import InlineReader
-from smtprelay.spool.engines.schema import check_version
 from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.sqlite import DATABASE, SqliteEngine, connect_reader, prepare_folder
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
@@ -28,6 +27,7 @@ from smtprelay.spool.engines.writer import InlineWriter, Operation, Writer
 from smtprelay.spool.maintenance.check import snapshot
 from smtprelay.spool.spool import QueueSpool
 from smtprelay.spool.tables.lanes import LaneTable
+from smtprelay.spool.tables.schema import check_version
 from smtprelay.telemetry.log import Fanout
 
 T = TypeVar("T")

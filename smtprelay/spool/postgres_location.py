@@ -16,9 +16,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from smtprelay.spool.engines.postgres import PostgresEngine, database_clock, new_node
 from smtprelay.spool.engines.postgres_connection import PostgresConnection, UrlSource
-from smtprelay.spool.engines.schema import POSTGRES_TYPES, check_version, migrate
 from smtprelay.spool.engines.transaction import Connection, SpoolFault, SpoolNode
 from smtprelay.spool.engines.writer import InlineWriter
+from smtprelay.spool.tables.schema import POSTGRES_TYPES, check_version, migrate
 
 _HAS_TABLES = """
     SELECT 1 FROM information_schema.tables

@@ -16,7 +16,6 @@ from smtprelay.model.refusal import RefusalRow
 from smtprelay.model.route import RateLimit
 from smtprelay.model.shape import shape_of
 from smtprelay.spool.engines.postgres import PostgresEngine, new_node
-from smtprelay.spool.engines.schema import MIGRATIONS, POSTGRES_TYPES, SQLITE_TYPES
 from smtprelay.spool.engines.sqlite import connect_reader
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.engines.transaction import SpoolNode, Transaction
@@ -26,6 +25,7 @@ from smtprelay.spool.operations.accept import CHUNK, Arrival, accept, store_chun
 from smtprelay.spool.operations.claim import claim
 from smtprelay.spool.operations.refusals import record
 from smtprelay.spool.operations.settle import set_block, settle
+from smtprelay.spool.tables.schema import MIGRATIONS, POSTGRES_TYPES, SQLITE_TYPES
 from tests.behaviours.spool_stories import done
 from tests.cli.fakes import CommandCase, FakeRelay, Ran, data_of, queue_of, summary
 from tests.postgres import new_spool_url

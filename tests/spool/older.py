@@ -9,7 +9,7 @@ from smtprelay.interfaces.spool import Spool
 from smtprelay.model.attempt import Block
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.route import RateLimit, Window
-from smtprelay.spool.engines.schema import MIGRATIONS
+from smtprelay.spool.tables.schema import MIGRATIONS
 from tests.behaviours.spool_stories import done
 
 _LANE = "INSERT INTO lane (provider, key, queued, due) VALUES ('main', '', 1, 1)"

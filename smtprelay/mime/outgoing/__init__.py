@@ -5,6 +5,7 @@ What a mail needs before it leaves as MIME: a plan of small steps, and a stream 
 ``plan`` carries it out on the pieces of the mail, with the help of ``encoders``. Pure.
 """
 
+from smtprelay.mime.outgoing.field_changes import Additions
 from smtprelay.mime.outgoing.finish import (
     parameters_of,
     plan_by_header,
@@ -13,7 +14,6 @@ from smtprelay.mime.outgoing.finish import (
     short_header,
     unchanged_plan,
 )
-from smtprelay.mime.outgoing.header import Additions
 from smtprelay.mime.outgoing.plan import Finishing, NextHop, Plan, plan_of
 
 __all__ = [

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import asdict, evolve
 
 from smtprelay.mime.headers import SMALL_HEADER
-from smtprelay.mime.outgoing.header import (
+from smtprelay.mime.outgoing.field_changes import (
     UNCHANGED,
     Additions,
     Changes,

@@ -16,7 +16,7 @@ from smtprelay.mime.charset import html_charset, known, label_for
 from smtprelay.mime.charset.labels import ASCII, codec_of
 from smtprelay.mime.controls import holds_controls
 from smtprelay.mime.outgoing.encoders import encoded
-from smtprelay.mime.outgoing.header import UNCHANGED, Changes, finished_part, header_of
+from smtprelay.mime.outgoing.field_changes import UNCHANGED, Changes, finished_part, header_of
 from smtprelay.mime.outgoing.header_fields import NO_CONVERSION, FieldOptions, NotConvertible
 from smtprelay.mime.outgoing.plan import NextHop, PlanDraft
 from smtprelay.mime.parameters import ContentType, content_type

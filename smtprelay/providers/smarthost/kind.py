@@ -84,8 +84,8 @@ def check_tls(settings: SmarthostSettings, path: Path) -> Iterator[Complaint]:
 def build(name: str, settings: SmarthostSettings, context: "ProviderContext") -> "Provider":
     """Return the provider; nothing is connected yet."""
     # Slow to import.
-    from smtprelay.providers.smarthost.handshake import ServerSettings, Timeouts  # noqa: PLC0415
     from smtprelay.providers.smarthost.provider import Smarthost  # noqa: PLC0415
+    from smtprelay.providers.smarthost.server import ServerSettings, Timeouts  # noqa: PLC0415
 
     password = settings.password
     host = ServerSettings(

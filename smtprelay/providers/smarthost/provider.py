@@ -24,8 +24,9 @@ from smtprelay.providers.outgoing import FinishedBody
 from smtprelay.providers.smarthost.commands import hello
 from smtprelay.providers.smarthost.connection import Channel, Lost
 from smtprelay.providers.smarthost.errors import NotAccepted
-from smtprelay.providers.smarthost.handshake import ServerSettings, begin
+from smtprelay.providers.smarthost.handshake import begin
 from smtprelay.providers.smarthost.kind import PORTS
+from smtprelay.providers.smarthost.server import ServerSettings
 from smtprelay.providers.smarthost.session import SmarthostSession
 from smtprelay.providers.smarthost.tls import tls_creator
 

@@ -14,11 +14,12 @@ from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.message import Envelope
 from smtprelay.model.outcome import TOO_LARGE, Deferred, Failed, Outcome, Results, Uncertain
 from smtprelay.providers.outgoing import FinishedBody
-from smtprelay.providers.smarthost.commands import DotStuffer, Extensions, Unsendable, mail, rcpt
+from smtprelay.providers.smarthost.commands import Extensions, Unsendable, mail, rcpt
 from smtprelay.providers.smarthost.connection import CLOSING, Channel, Lost
+from smtprelay.providers.smarthost.dot_stuffing import DotStuffer
 from smtprelay.providers.smarthost.errors import NotAccepted, of_mail, of_message, of_recipients
-from smtprelay.providers.smarthost.handshake import Timeouts
 from smtprelay.providers.smarthost.replies import ServerReply
+from smtprelay.providers.smarthost.server import Timeouts
 
 #: Bodies up to this size leave in one write; what is larger is streamed.
 WHOLE = 256 * 1024

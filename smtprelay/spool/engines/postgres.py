@@ -34,7 +34,6 @@ from smtprelay.spool.engines.postgres_connection import (
 )
 from smtprelay.spool.engines.postgres_listen import NotificationListener
 from smtprelay.spool.engines.reader import ThreadReader
-from smtprelay.spool.engines.schema import POSTGRES_TYPES, migrate
 from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.transaction import (
     Connection,
@@ -49,6 +48,7 @@ from smtprelay.spool.engines.writer import ThreadWriter
 from smtprelay.spool.receive.capacity import DiskSpace
 from smtprelay.spool.spool import QueueSpool
 from smtprelay.spool.tables.lanes import LaneTable
+from smtprelay.spool.tables.schema import POSTGRES_TYPES, migrate
 
 #: What tells the other nodes that something is due.
 CHANNEL: Final = "smtprelay"

@@ -23,7 +23,6 @@ from attrs import define, field
 from smtprelay.spool.engines import sqlite_file
 from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.reader import ThreadReader
-from smtprelay.spool.engines.schema import SQLITE_TYPES, migrate
 from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.sqlite_lock import SpoolLock
 from smtprelay.spool.engines.sqlite_reserve import Reserve
@@ -33,6 +32,7 @@ from smtprelay.spool.receive.capacity import DiskSpace
 from smtprelay.spool.spool import QueueSpool
 from smtprelay.spool.tables.hold_rules import HoldRules
 from smtprelay.spool.tables.lanes import LaneTable
+from smtprelay.spool.tables.schema import SQLITE_TYPES, migrate
 
 #: The database within the spool's folder.
 DATABASE: Final = "spool.db"

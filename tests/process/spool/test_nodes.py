@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.trial.unittest import TestCase
 
 from smtprelay.spool.engines.postgres_connection import PostgresConnection
-from smtprelay.spool.engines.schema import MIGRATIONS
+from smtprelay.spool.tables.schema import MIGRATIONS
 from smtprelay.testing.smtp import SmtpSink
 from tests.postgres import new_spool_url
 from tests.process.acs_server import KEY, AcsServer

@@ -3,15 +3,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import Envelope, Recipient
-from smtprelay.providers.smarthost.commands import (
-    DotStuffer,
-    Extensions,
-    Unsendable,
-    hello,
-    mail,
-    rcpt,
-    read_extensions,
-)
+from smtprelay.providers.smarthost.commands import Extensions, Unsendable, hello, mail, rcpt, read_extensions
+from smtprelay.providers.smarthost.dot_stuffing import DotStuffer
 from smtprelay.providers.smarthost.replies import ServerReply
 
 EVERYTHING = Extensions(

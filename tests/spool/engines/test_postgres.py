@@ -23,7 +23,6 @@ from smtprelay.spool.engines.postgres import open_postgres
 from smtprelay.spool.engines.postgres_clock import DatabaseClock
 from smtprelay.spool.engines.postgres_connection import PostgresConnection
 from smtprelay.spool.engines.postgres_size import live_bytes
-from smtprelay.spool.engines.schema import MIGRATIONS, POSTGRES_TYPES
 from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.transaction import SpoolFault
 from smtprelay.spool.maintenance.check import check
@@ -33,6 +32,7 @@ from smtprelay.spool.operations.recover import reclaim
 from smtprelay.spool.operations.settle import settle
 from smtprelay.spool.operations.suspects import PATIENCE
 from smtprelay.spool.receive.capacity import CapacityLimits
+from smtprelay.spool.tables.schema import MIGRATIONS, POSTGRES_TYPES
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_notice import report_on
 from tests.behaviours.spool_stories import RATE_LIMITS, SpoolStories, done

@@ -13,12 +13,12 @@ from twisted.trial.unittest import TestCase
 
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.route import RateLimit, Window
-from smtprelay.spool.engines.schema import MIGRATIONS, SQLITE_TYPES
 from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.spool.engines.sqlite import DATABASE, open_sqlite, prepare_folder
 from smtprelay.spool.engines.sqlite_lock import SpoolBusy, SpoolLock
 from smtprelay.spool.engines.transaction import SpoolFault
 from smtprelay.spool.location import OfflineSpool, SqliteLocation
+from smtprelay.spool.tables.schema import MIGRATIONS, SQLITE_TYPES
 from tests.behaviours.spool import SpoolContract
 from tests.behaviours.spool_stories import BODY, RATE_LIMITS, SpoolStories, done
 from tests.listed import listed

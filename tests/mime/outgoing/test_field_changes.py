@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.headers import split
 from smtprelay.mime.outgoing import NextHop
-from smtprelay.mime.outgoing.header import is_finished, read
+from smtprelay.mime.outgoing.field_changes import is_finished, read
 from tests.mime.outgoing.finishing import (
     ADDED,
     ASCII_FIELDS,

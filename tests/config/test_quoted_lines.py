@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config.masking import LONGEST, masked
+from smtprelay.config.quoted_lines import LONGEST, masked
 
 SHOWN = """\
     tls: {certificate: cert.pem, key: key.pem, require: auth}

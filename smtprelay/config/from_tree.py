@@ -31,7 +31,7 @@ from smtprelay.config.setting import UNITS, all_settings, given
 from smtprelay.config.tree import Scalar, Table, TreeNode, without
 from smtprelay.config.unavailable import unavailable
 from smtprelay.config.unknown_keys import unknown_keys
-from smtprelay.model.units import Misspelt
+from smtprelay.model.units import InvalidNotation
 from smtprelay.providers.registry import kinds
 from smtprelay.settings.complaint import below, did_you_mean
 from smtprelay.settings.provider import ProviderSettings, type_word
@@ -148,7 +148,7 @@ def _expect_good_words(node: Scalar, parse: Callable[[str], Any]) -> None:
         try:
             parse(word)
             written.append(word)
-        except Misspelt as error:
+        except InvalidNotation as error:
             what = what or error.what
             written.append(error.instead)
         except ValueError as error:

@@ -19,8 +19,8 @@ from smtprelay.dispatch.attempt import AttemptEnd, PreparedAttempt, prepare
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.decision import Decision, DecisionInput, decide, returned
 from smtprelay.dispatch.deliver import deliver
+from smtprelay.dispatch.end_reports import EndReports
 from smtprelay.dispatch.hold_rule_runner import HoldRuleRunner
-from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.probe import probe_lane
 from smtprelay.dispatch.record import record
 from smtprelay.dispatch.reroute import RerouteRunner
@@ -45,9 +45,9 @@ class Dispatcher:
     :ivar given_up: attempts were given up when it stopped: they are claimed, and have no outcome.
     """
 
-    def __init__(self, context: DispatchContext, notices: EndNotices, *, lease: float = 60.0) -> None:
+    def __init__(self, context: DispatchContext, end_reports: EndReports, *, lease: float = 60.0) -> None:
         self._context = context
-        self._notices = notices
+        self._end_reports = end_reports
         self._spool, self._clock, self._events = context.spool, context.clock, context.events
         self._renew_every = lease / 3.0
         self.hold_rules = HoldRuleRunner(context.spool.admin, context.clock, context.events)
@@ -77,7 +77,7 @@ class Dispatcher:
         self.hold_rules.wake()
         self._wake()
 
-    def use(self, context: DispatchContext, notices: EndNotices) -> None:
+    def use(self, context: DispatchContext, end_reports: EndReports) -> None:
         """
         Attempt with other providers and routes from now on, those of a changed configuration.
 
@@ -85,7 +85,7 @@ class Dispatcher:
 
         :param context: with the same spool and clock.
         """
-        self._context, self._notices = context, notices
+        self._context, self._end_reports = context, end_reports
         self._reroutes.use(context)
         context.lanes.keep(context.providers)
         self.lanes_changed()
@@ -141,14 +141,14 @@ class Dispatcher:
 
     async def _attempt(self, claim: Claim) -> None:
         """Carry out one attempt: prepare, deliver, decide, record."""
-        context, notices = self._context, self._notices
+        context, end_reports = self._context, self._end_reports
         attempt = prepare(context, claim)
         end = await deliver(context, attempt, lambda: self._watch("release_slot", self._release_slot(claim)))
         try:
             deciding = partial(self._decide, attempt, end)
             decision = await with_sizes(deciding, claim.delivery.envelope, attempt.body)
             if decision.reported or decision.webhook_results:
-                decision = await notices.added(claim, decision, attempt.body)
+                decision = await end_reports.added(claim, decision, attempt.body)
         except Exception as exc:  # noqa: BLE001 -- whatever measuring or reading the mail raises
             end = evolve(end, fault=attempt.body.fault, error=exc)
             decision = self._decide(attempt, end, {})

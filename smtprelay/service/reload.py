@@ -25,7 +25,7 @@ from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
 from smtprelay.interfaces import Events
 from smtprelay.model.archive import RoutingTargets
 from smtprelay.providers.registry import task_places
-from smtprelay.service.build.http import Sites
+from smtprelay.service.build.http import HttpSites
 from smtprelay.service.build.running import OpenSpool, RelayResources, RunningConfig, build, rate_limits
 from smtprelay.service.errors import StartFailed, explain
 from smtprelay.service.listeners import Listeners
@@ -51,7 +51,7 @@ class Reloader:
     _storage: OpenSpool
     _dispatcher: Dispatcher
     _listeners: Listeners
-    _sites: Sites
+    _sites: HttpSites
     _sources: Sources
     _clocks: list[LoopingCall] = field(factory=list, init=False)
     #: Of configurations before: the connections that are in use, and the synchronous deliveries.
@@ -122,7 +122,7 @@ class Reloader:
         old = self.running
         self._end()
         self.running = new
-        self._dispatcher.use(new.context, new.notices)
+        self._dispatcher.use(new.context, new.end_reports)
         closed = self._listeners.use(new.listeners)
         self._deliveries = [each for each in (*self._deliveries, old.synchronous) if not each.is_idle]
         self._begin()
@@ -137,7 +137,7 @@ class Reloader:
         operations = evolve(
             self._sources.operations,
             operator=OperatorActions(
-                running.context, running.notices.reporter, self._dispatcher, running.reachability
+                running.context, running.end_reports.reporter, self._dispatcher, running.reachability
             ),
             targets=RoutingTargets.of(running.config),
         )

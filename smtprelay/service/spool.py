@@ -15,7 +15,7 @@ from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import Spool
 from smtprelay.net.buffer_budget import Budget
-from smtprelay.service.build.http import Sites
+from smtprelay.service.build.http import HttpSites
 from smtprelay.service.build.running import rate_limits
 from smtprelay.service.errors import CONFIG, StartFailed
 from smtprelay.service.threads import Threads
@@ -53,7 +53,7 @@ class DatabaseRetry:
     _config: Config
     _clock: Any
     _events: Events
-    _sites: Sites
+    _sites: HttpSites
     _sources: Sources
     complaint: str = field(default="", init=False)
 

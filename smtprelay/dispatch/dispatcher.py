@@ -1,8 +1,8 @@
 """
-The loop that keeps the mail moving.
+Claims the deliveries that are due, and begins their attempts.
 
-It sleeps until there is a reason not to: an accept, an attempt that ended, or the time at which, by the
-spool, something becomes due. Then it asks the spool once, begins what it got, and sleeps again.
+It asks the spool after an accept, after an attempt that ended, and at the time at which, by the spool,
+something becomes due.
 """
 
 from collections.abc import Coroutine, Mapping, Sequence
@@ -116,7 +116,7 @@ class Dispatcher:
         self._wake()
 
     def pause(self) -> None:
-        """Claim nothing more; what is under way goes on. Claims that still come in are given back."""
+        """Claim nothing more; what is under way continues. Claims that still come in are given back."""
         self._claiming = False
         self._spool.listen(None)
         self._sleep_until(None)

@@ -66,7 +66,7 @@ class Reloader:
         """
         Put the first configuration into force.
 
-        :raises CannotListenError: so ``OSError`` and :class:`StartFailed`.
+        :raises CannotListenError: the same for ``OSError`` and :class:`StartFailed`.
         """
         running = self.running
         await running.reachability.begin()
@@ -156,7 +156,7 @@ class Reloader:
         self._is_open = True
 
     def _end(self) -> None:
-        """End it."""
+        """Stop what runs periodically by the configuration."""
         self._is_open = False
         for call in self._clocks:
             call.stop()
@@ -182,7 +182,7 @@ class Reloader:
 
 
 class ReloadTarget(Protocol):
-    """What goes on with another configuration: a relay, or the supervisor of its workers."""
+    """What continues with another configuration: a relay, or the supervisor of its workers."""
 
     async def use(self, config: Config) -> Reloaded:
         """Put ``config`` into force; raises :class:`ReloadFailed`."""

@@ -99,7 +99,7 @@ class SpoolOpener:
 
         :param budget: of memory for what is being received.
         :raises StartFailed: the software for it is not installed.
-        :raises SpoolFault: it cannot be used; so :class:`SpoolBusy` and ``OSError``.
+        :raises SpoolFault: it cannot be used; the same for :class:`SpoolBusy` and ``OSError``.
         """
         settings = self._config.spool
         options = SpoolOptions(rate_limits=rate_limits(self._config), events=self._events)

@@ -1,5 +1,5 @@
 """
-Answer the client with the provider's result, and spool nothing.
+Receives messages of synchronous listeners and answers with the provider's result; nothing is spooled.
 
 Each message is delivered while its client waits for the reply to the end of data. When the listener's
 deadline comes before the result, the client gets 451 and will try again; a request that has begun is

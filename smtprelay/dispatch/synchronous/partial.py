@@ -50,7 +50,7 @@ class PartialSuccess:
         """
         Put the message into the spool, with what became of it so far; ``False`` if there is none.
 
-        It keeps its id. It goes on as if the spool had made the attempt: what is open waits for its next
+        It keeps its id. It continues as if the spool had made the attempt: what is open waits for its next
         try, what is final is reported as the route says, what the route wants to be held is held.
 
         :param last: the delivery as it was when it was tried last: what is in doubt is asked about there.

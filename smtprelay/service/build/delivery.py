@@ -81,7 +81,7 @@ def build_synchronous(
 
 
 def build_delays(config: Config, context: DispatchContext, reporter: DsnReporter) -> Delays | None:
-    """Return what looks for late mail; ``None`` if nobody wants to know of it."""
+    """Return what looks for late mail; ``None``: delay notices are not configured."""
     after = config.bounces.delay_notice
     if after is None:
         return None

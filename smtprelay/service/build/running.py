@@ -77,7 +77,7 @@ class RunningConfig:
     """
     A configuration, and what a relay works with because of it.
 
-    :ivar delays: ``None``: nobody wants to know of late mail.
+    :ivar delays: ``None``: delay notices are not configured.
     """
 
     config: Config

@@ -211,7 +211,7 @@ class Supervisor(Service):
             self.started.callback(None)
 
     def worker_unresponsive(self, worker: Worker) -> None:
-        """Report it: it dies next."""
+        """Report a worker that does not respond: it is killed next."""
         self._events("worker.unresponsive", worker=worker.number, pid=worker.pid)
 
     def _update_acceptance(self) -> None:

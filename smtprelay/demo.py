@@ -87,7 +87,7 @@ def run(*, smtp_port: int = 2525, http_port: int = 8025) -> int:
 def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[int], object]) -> None:
     key = base64.b64encode(secrets.token_bytes(32)).decode()
     fake = FakeAcs(reactor, keys=[key], steps=())
-    site = _Cloud(fake, requestFactory=NamelessRequest)
+    site = _FakeAcsSite(fake, requestFactory=NamelessRequest)
     cloud = reactor.listenTCP(0, site, interface="127.0.0.1").getHost()
     secret = f"endpoint=http://127.0.0.1:{cloud.port}/;accesskey={key}\n"
     _write(folder / "connection_string", secret)
@@ -111,7 +111,7 @@ def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[i
     run_service(relay, reactor)
 
 
-class _Cloud(Site):
+class _FakeAcsSite(Site):
     """The fake's site, whose access log does not belong into the relay's."""
 
     noisy = False

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from smtprelay.demo import DemoMail, sample_mail
 from smtprelay.telemetry.log import Fanout
-from smtprelay.testing.acs import Ends, FakeAcs, Operation
+from smtprelay.testing.acs import EndedOperation, FakeAcs, Operation
 from tests.process.program import Program, eventually
 
 REQUEST = {
@@ -53,7 +53,7 @@ class DemoMailTests(SynchronousTestCase):
     def take(self, name: str, status: str = "Succeeded") -> None:
         """Let the cloud have taken a mail."""
         self.fake.operations[name] = Operation(
-            id=name, request=REQUEST, time=7.0, digest=b"", ends=Ends(status), size=99
+            id=name, request=REQUEST, time=7.0, digest=b"", ends=EndedOperation(status), size=99
         )
 
     def hear(self, event: str, **fields: object) -> None:

@@ -9,6 +9,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -91,6 +92,9 @@ PURE = (
 IMPURE = ("twisted", "time", "random", "os")
 
 LONGEST = 400
+
+#: Modules in one folder of the relay; ``bench`` and ``tests`` may have more.
+MOST_MODULES = 24
 
 #: Nothing is made of more than so many parameters, unless it is one value.
 MOST_PARAMETERS = 7
@@ -269,6 +273,11 @@ class StyleTests(SynchronousTestCase):
             for path in (ROOT / "smtprelay").rglob("*.py")
         }
         self.assertEqual({name: length for name, length in lengths.items() if length > LONGEST}, {})
+
+    def test_folders(self) -> None:
+        """No folder of the relay has more modules than a person sees at once."""
+        counts = Counter(path.parent for path in (ROOT / "smtprelay").rglob("*.py"))
+        self.assertEqual([folder for folder, count in counts.items() if count > MOST_MODULES], [])
 
     def test_constructors(self) -> None:
         """Nothing but one value is made of more things than a person keeps in mind."""

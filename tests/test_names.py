@@ -18,37 +18,36 @@ ROOT = Path(__file__).parents[1]
 PLAIN = """
     accept access acs actions additions address admin admission after agent aggregate and
     anonymous answer answered any api app applied arrival arriving attachment attention auth
-    avatar away aws babbles base batch begun body bounds broken bucket budget buffer build bulk busy
-    by call certificate chain change channel charset child chunk clear cli clock cloud codecs
-    codes collector command complaint complex conditions config connecting connection
-    consistency contact container content context controls convertible cookies corrections
-    costly counts crash credentials cursor cut daemon data database date deadline decoder
-    defaults defer deferred deliver delivered deliveries demo detail dialog direct disk dispatch
-    dot draft driver drops dsn due duration edit effective encoded end endpoint entry env
-    environment error errors esmtp example exchange exclusive exit explain export exposition
-    extensions factory failed fake families family fault feedback field file filesystem filter
-    finding finish first fit foreign format found frame from garbled gathered group handshake
-    hangs hash head health healthcheck heartbeat histogram hop http i id import in incoming
-    index inherited init inline input interfaces interpolate invalid iso item iteration json
-    kept keys known labels later level list lifeline limit line literal load locate location lock log
-    logging lost maildir main maintenance mapped mark markup match memory merge metrics mime
-    missing misspelt model monitor multipart named nameless net network new next no not
-    resources setup
-    notification notifier number off offline open operation operator options origin original
-    outgoing output overdue overlay own page parameter params parse part password path patience
-    patterns periodic piece plain plan planned platform policy pool port portal postgres prepare
-    printable privacy problem process producer profile program protocol proxy query queue quoted range
+    avatar away aws base batch begun body bounds broken bucket budget buffer build bulk busy by
+    call certificate chain change channel charset child chunk clear cli clock codecs codes
+    collector command complaint complex conditions config connecting connection consistency
+    contact container content context controls convertible cookies corrections costly counts
+    crash credentials cursor cut daemon data database date deadline decoder defaults defer
+    deferred deliver delivered deliveries demo detail dialog direct disk dispatch dot draft
+    driver dsn due duration edit effective encoded end endpoint entry env environment error
+    errors esmtp example exchange exclusive exit explain export exposition extensions extra
+    factory failed fake families family fault feedback field file filesystem filter finding
+    finish first fit foreign format found frame from garbled gathered group handshake hash head
+    health healthcheck heartbeat histogram hop http i id import in incoming index inherited init
+    inline input interfaces internal interpolate invalid iso item iteration json kept keys known
+    labels later level lifeline limit line list literal load locate location lock log logging
+    lost maildir main maintenance mapped mark markup match memory merge metrics mime missing
+    model monitor multipart named nameless net network new next no not notification notifier
+    number off offline open operation operator options origin original outgoing output overdue
+    overlay own page parameter params parse part password path patience patterns periodic piece
+    plain plan planned platform policy pool port portal postgres prepare printable privacy
+    problem process producer profile program protocol proxy query queue quoted range
     reachability reactor reads realm receive recorded recover recovered reference refusal relay
     remedies remedy remote render replies reply report request reserve resources response rights
-    role row run runner sasl scalar scan scanner schedule schema script search secret security
-    selection send sent series service ses setting settlement setup signal signature silence sink
-    site size smarthost smtp smtprelay sockets source space split sqlite start state stats
-    status step stop stopped stored streaming structure stuffer sum summary suspension systemd
-    table tar targets task tcp telemetry testing text the thread throttle time timeout tls to
-    token too traceback transaction transfer transports tree trouble trust twisted type
-    unanswered unavailable uncertain unfinishable unit unix unknown unmeasured unreachable
-    unreadable unsendable unverified upload url use user value version view visible walk watch
-    web webhook window word wrapper write yaml
+    role root row run runner sasl scalar scan scanner schedule schema script search secret
+    security selection send sent series service setting settlement setup signal signature
+    silence sink site size smarthost smtp smtprelay sockets source space split sqlite start
+    state stats status step stop stopped stored streaming structure stuffer sum summary
+    suspension systemd table tar targets task tcp telemetry testing text the thread throttle
+    time timeout tls to token too traceback transaction transfer transports tree trouble trust
+    twisted type unanswered unavailable uncertain unfinishable unit unix unknown unmeasured
+    unreachable unreadable unsendable unverified upload url use user value version view visible
+    walk watch web webhook window word wrapper write yaml
 """
 
 ENDINGS = ("ings", "ing", "ers", "er", "ed", "es", "s", "or", "e")

@@ -1,5 +1,5 @@
 """
-What a changed configuration changes, and what of it only a restart can. Pure.
+The differences of two configurations, and which of them only a restart puts into force. Pure.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -160,5 +160,5 @@ def _split(endpoint: str) -> tuple[str, dict[str, str]]:
     return parts[0].lower(), arguments
 
 
-#: A server endpoint description, see :func:`twisted.internet.endpoints.serverFromString`.
+#: A server endpoint description, for :func:`twisted.internet.endpoints.serverFromString`.
 Endpoint = Annotated[str, Notation(parse_endpoint, "endpoint (tcp:2525:interface=127.0.0.1)")]

@@ -31,7 +31,7 @@ from smtprelay.config.setting import UNITS, all_settings, given
 from smtprelay.config.tree import Scalar, Table, TreeNode, without
 from smtprelay.config.unavailable import unavailable
 from smtprelay.config.unknown_keys import unknown_keys
-from smtprelay.model.units import Misspelt
+from smtprelay.model.units import InvalidNotation
 from smtprelay.providers.registry import kinds
 from smtprelay.settings.complaint import below, did_you_mean
 from smtprelay.settings.provider import ProviderSettings, type_word
@@ -48,7 +48,7 @@ def structure(root: TreeNode, converter: Converter) -> tuple[Config, Table, list
     findings: list[Finding] = []
     while True:
         findings += (finding for finding in new if not finding.follows)
-        root = expect_table(without(root, {id(finding.culprit) for finding in new}))
+        root = expect_table(without(root, {id(finding.removed) for finding in new}))
         try:
             return converter.structure(root, Config), root, findings
         except Invalid as invalid:
@@ -117,7 +117,7 @@ def _type_hook(classes_for: Callable[[str], Mapping[str, Any]], converter: Conve
         classes = classes_for(word.text if isinstance(word, Scalar) else "")
         if word is None:
             raise wrong(node, f'"type" is missing: expected {" or ".join(classes)}', "CFG-MISSING")
-        return hook_of(classes[expect_one_of(word, classes, "type", culprit=node)])(node, None)
+        return hook_of(classes[expect_one_of(word, classes, "type", removed=node)])(node, None)
 
     return hook
 
@@ -148,7 +148,7 @@ def _expect_good_words(node: Scalar, parse: Callable[[str], Any]) -> None:
         try:
             parse(word)
             written.append(word)
-        except Misspelt as error:
+        except InvalidNotation as error:
             what = what or error.what
             written.append(error.instead)
         except ValueError as error:

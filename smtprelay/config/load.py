@@ -76,8 +76,8 @@ def load(
     problems += [make_problem(found.mark, found.text, found.code, source.lines) for found in new]
     config = complete(config, environ)
     if not only_place:
-        spoiled = {name for found in findings for name in (found.culprit.where, found.meant)}
-        problems += _check((config, root, source.root, spoiled), source.lines, alone=alone)
+        invalid = {name for found in findings for name in (found.removed.where, found.meant)}
+        problems += _check((config, root, source.root, invalid), source.lines, alone=alone)
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
     if any(problem.severity == "error" for problem in problems):
         raise ConfigError(problems)

@@ -94,7 +94,7 @@ class Finding:
     """
     One mistake.
 
-    :ivar culprit: the node that is removed from the tree.
+    :ivar removed: the node that is removed from the tree.
     :ivar follows: it only follows from another mistake, and is not reported.
     :ivar meant: the name, as :func:`.tree.below` has it, that an unknown key probably means.
     """
@@ -102,7 +102,7 @@ class Finding:
     mark: Mark
     text: str
     code: str
-    culprit: TreeNode
+    removed: TreeNode
     follows: bool = False
     meant: str = ""
 
@@ -115,10 +115,10 @@ class Invalid(Exception):  # noqa: N818 -- it carries findings, several at once
         self.findings = tuple(findings)
 
 
-def wrong(node: TreeNode, text: str, code: str = "CFG-VALUE", culprit: TreeNode | None = None) -> Invalid:
-    """Return the error that ``node`` is wrong; the ``culprit`` is by default the node itself."""
+def wrong(node: TreeNode, text: str, code: str = "CFG-VALUE", removed: TreeNode | None = None) -> Invalid:
+    """Return the error that ``node`` is wrong; the ``removed`` is by default the node itself."""
     sentence = f"{node.where}: {text}" if node.where else text
-    return Invalid([Finding(node.mark, sentence, code, node if culprit is None else culprit)])
+    return Invalid([Finding(node.mark, sentence, code, node if removed is None else removed)])
 
 
 def expect_word(node: TreeNode) -> str:
@@ -153,14 +153,14 @@ def expect_items(node: TreeNode) -> Items:
 
 
 def expect_one_of(
-    node: TreeNode, choices: Iterable[str], what: str = "value", culprit: TreeNode | None = None
+    node: TreeNode, choices: Iterable[str], what: str = "value", removed: TreeNode | None = None
 ) -> str:
     """Return the text of ``node``, which must be one of ``choices``."""
     text = expect_word(node)
     known = list(choices)
     if text not in known:
         hint = did_you_mean(text, known) or f": expected {' or '.join(known)}"
-        raise wrong(node, f'unknown {what} "{text}"{hint}', f"CFG-UNKNOWN-{what.upper()}", culprit)
+        raise wrong(node, f'unknown {what} "{text}"{hint}', f"CFG-UNKNOWN-{what.upper()}", removed)
     return text
 
 

@@ -32,7 +32,7 @@ _WITHIN: Final = (
 _KEY: Final = re.compile(r"""(?P<key>[\w-]+)["']?\s*:(?=\s|["'\[]|[^\s:/]*$|[^\s:/]{8})\s*""")
 
 #: A key without its colon, at the beginning of a line.
-_TORN: Final = re.compile(r"""\s*(?:-\s+)?[{\["']*(?P<key>[\w-]+)["']?[\s=;,]+(?=[^\s:=])""")
+_BROKEN_OFF: Final = re.compile(r"""\s*(?:-\s+)?[{\["']*(?P<key>[\w-]+)["']?[\s=;,]+(?=[^\s:=])""")
 
 #: What is shown behind such a key: nothing, the place of the secret, or a map, which has its own keys.
 _PLACE: Final = r"""["']?(?:(?:~|\.{0,2})/[\w./~-]+|[\w.-]+\.(?:pem|key|crt|cer|txt))["']?|\$\{\w+\}"""
@@ -62,9 +62,9 @@ def masked(lines: Sequence[str], number: int) -> str:
         start = (host or secrets[0]).end()
     elif not keys and _is_within_secret(lines, number):
         start -= len(re.sub(r"^\s*(?:-\s+)?", "", line))
-    torn = _TORN.match(line)
-    if torn and is_secret(torn["key"]):
-        start = min(start, torn.end())
+    broken_off = _BROKEN_OFF.match(line)
+    if broken_off and is_secret(broken_off["key"]):
+        start = min(start, broken_off.end())
     line = line[:start] + "•" * (len(line) - start)
     return _LOGIN.sub(lambda login: "•" * len(login[0]), line)
 

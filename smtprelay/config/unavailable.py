@@ -56,7 +56,7 @@ def unavailable(root: Table) -> list[Finding]:
     """
     Return a finding for each setting of ``root`` that a row of :data:`ROWS` names.
 
-    An empty one asks for nothing: its finding is not reported. Of a type the whole entry is the culprit, so
+    An empty one asks for nothing: its finding is not reported. Of a type the whole entry is removed, so
     that its other keys are not checked.
     """
     return [

@@ -1,5 +1,5 @@
 """
-Keys that no settings class has: misspelt, renamed, or torn out of a secret. Pure.
+Keys that no settings class has: misspelt, renamed, or broken off from a secret. Pure.
 """
 
 import re
@@ -44,15 +44,15 @@ def unknown_keys(
     :param homes: returns a hint where a key belongs, or ``""``.
     """
     names = list(known)
-    torn = _torn(node, names)
+    broken_off = _broken_off(node, names)
     return [
-        torn.get(key) or _unknown(key, node, did_you_mean(key, names) or homes(key))
+        broken_off.get(key) or _unknown(key, node, did_you_mean(key, names) or homes(key))
         for key in node
         if key not in names
     ]
 
 
-def _torn(node: Table, known: Iterable[str]) -> dict[str, Finding]:
+def _broken_off(node: Table, known: Iterable[str]) -> dict[str, Finding]:
     """Return findings for the parts of a secret without quotes that contains commas; they are not shown."""
     found: dict[str, Finding] = {}
     owner, first = "", True

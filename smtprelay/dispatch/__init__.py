@@ -12,7 +12,7 @@ Station 4: every delivery is attempted until it is finished.
 - A report to a sender is accepted in the transaction that closes the recipients it reports on.
 
 ``dispatcher`` is the loop. A claim passes ``attempt`` (prepare), ``deliver``, ``decision`` and ``record``,
-each once; ``notices`` adds the messages that tell how it ended. ``retry`` has every delay. ``lane_state`` and
+each once; ``end_reports`` adds the reports of how it ended. ``retry`` has every delay. ``lane_state`` and
 ``probe`` stop lanes and open them again; ``failover`` finds the next provider, and ``reroute`` moves what
 waits in a stopped lane. ``dsn`` writes to senders, ``webhook`` to programs. ``synchronous`` delivers while
 the client waits for the provider's reply.

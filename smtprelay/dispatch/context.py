@@ -16,7 +16,7 @@ class DispatchContext:
     """
     The spool, the ways out of it, and the clock of both.
 
-    :ivar providers: by name; so ``routes``.
+    :ivar providers: by name; the same for ``routes``.
     :ivar lanes: the lanes that are stopped, as far as this process knows.
     :ivar clock: usually the reactor; its seconds are since the epoch.
     :ivar jitter: gives a number from 0 to 1, as :func:`random.random`.

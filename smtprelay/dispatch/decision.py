@@ -1,7 +1,7 @@
 """
 Turns the outcomes of an attempt's recipients into one settlement.
 
-:func:`_kind` names each outcome. ``_ONWARD`` says how the delivery goes on: the first of its
+:func:`_kind` names each outcome. ``_ONWARD`` says how the delivery continues: the first of its
 kinds that an open recipient has decides. All functions are pure; :class:`DecisionInput` has time and chance.
 """
 
@@ -299,7 +299,7 @@ def _counted(deferred: Iterable[Outcome]) -> bool:
 
 
 def _onward(case: DecisionInput, still_open: Mapping[str, Results], closed: Mapping[str, str]) -> Settlement:
-    """Return how the delivery goes on, by the first kind of :data:`_ONWARD` that is still open."""
+    """Return how the delivery continues, by the first kind of :data:`_ONWARD` that is still open."""
     kind = next((kind for kind in _ONWARD if kind in still_open), None)
     if kind is None:
         return Settlement(state="failed" if "failed" in closed.values() else "delivered", outcomes={})

@@ -18,7 +18,7 @@ async def deliver(
 
     A mail is only sent to a provider whose limits it fits: they may have changed while it waited.
 
-    :param release_slot: see :class:`smtprelay.interfaces.Attempt`.
+    :param release_slot: that of :class:`smtprelay.interfaces.Attempt`.
     """
     claim, provider, body = attempt.claim, attempt.provider, attempt.body
     delivery = claim.delivery

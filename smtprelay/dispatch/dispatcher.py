@@ -1,8 +1,8 @@
 """
-The loop that keeps the mail moving.
+Claims the deliveries that are due, and begins their attempts.
 
-It sleeps until there is a reason not to: an accept, an attempt that ended, or the time at which, by the
-spool, something becomes due. Then it asks the spool once, begins what it got, and sleeps again.
+It asks the spool after an accept, after an attempt that ended, and at the time at which, by the spool,
+something becomes due.
 """
 
 from collections.abc import Coroutine, Mapping, Sequence
@@ -19,8 +19,8 @@ from smtprelay.dispatch.attempt import AttemptEnd, PreparedAttempt, prepare
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.decision import Decision, DecisionInput, decide, returned
 from smtprelay.dispatch.deliver import deliver
+from smtprelay.dispatch.end_reports import EndReports
 from smtprelay.dispatch.hold_rule_runner import HoldRuleRunner
-from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.probe import probe_lane
 from smtprelay.dispatch.record import record
 from smtprelay.dispatch.reroute import RerouteRunner
@@ -45,9 +45,9 @@ class Dispatcher:
     :ivar given_up: attempts were given up when it stopped: they are claimed, and have no outcome.
     """
 
-    def __init__(self, context: DispatchContext, notices: EndNotices, *, lease: float = 60.0) -> None:
+    def __init__(self, context: DispatchContext, end_reports: EndReports, *, lease: float = 60.0) -> None:
         self._context = context
-        self._notices = notices
+        self._end_reports = end_reports
         self._spool, self._clock, self._events = context.spool, context.clock, context.events
         self._renew_every = lease / 3.0
         self.hold_rules = HoldRuleRunner(context.spool.admin, context.clock, context.events)
@@ -79,7 +79,7 @@ class Dispatcher:
         self.hold_rules.wake()
         self._wake()
 
-    def use(self, context: DispatchContext, notices: EndNotices) -> None:
+    def use(self, context: DispatchContext, end_reports: EndReports) -> None:
         """
         Attempt with other providers and routes from now on, those of a changed configuration.
 
@@ -88,7 +88,7 @@ class Dispatcher:
         :param context: with the same spool and clock.
         """
         self._removed = {*self._removed, *self._context.providers} - context.providers.keys()
-        self._context, self._notices = context, notices
+        self._context, self._end_reports = context, end_reports
         self._reroutes.use(context)
         context.lanes.keep(context.providers)
         self.lanes_changed()
@@ -119,7 +119,7 @@ class Dispatcher:
         self._wake()
 
     def pause(self) -> None:
-        """Claim nothing more; what is under way goes on. Claims that still come in are given back."""
+        """Claim nothing more; what is under way continues. Claims that still come in are given back."""
         self._claiming = False
         self._spool.listen(None)
         self._sleep_until(None)
@@ -144,14 +144,14 @@ class Dispatcher:
 
     async def _attempt(self, claim: Claim) -> None:
         """Carry out one attempt: prepare, deliver, decide, record."""
-        context, notices = self._context, self._notices
+        context, end_reports = self._context, self._end_reports
         attempt = prepare(context, claim)
         end = await deliver(context, attempt, lambda: self._watch("release_slot", self._release_slot(claim)))
         try:
             deciding = partial(self._decide, attempt, end)
             decision = await with_sizes(deciding, claim.delivery.envelope, attempt.body)
             if decision.reported or decision.webhook_results:
-                decision = await notices.added(claim, decision, attempt.body)
+                decision = await end_reports.added(claim, decision, attempt.body)
         except Exception as exc:  # noqa: BLE001 -- whatever measuring or reading the mail raises
             end = evolve(end, fault=attempt.body.fault, error=exc)
             decision = self._decide(attempt, end, {})

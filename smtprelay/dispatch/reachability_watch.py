@@ -66,7 +66,7 @@ class ReachabilityWatch:
             trouble, now = reachability.trouble(), self._clock.seconds()
             asked_just_now = name in self._probes and now < self._next_probe.get(name, 0.0)
             if trouble is None and not suspended and asked_just_now:
-                continue  # its mail goes on when it is known whether the provider takes any
+                continue  # its mail continues when it is known whether the provider takes any
             proven = name in self._unproven and reachability.has_answered
             if trouble != self._reported.get(name) or proven:
                 first_or_last = await self._spool.note_reachability(name, trouble)

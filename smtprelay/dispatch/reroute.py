@@ -1,7 +1,7 @@
 """
 Moves what waits in a lane that does not run to other providers of its routes.
 
-A mail whose own attempt finds its lane blocked goes on elsewhere at once. This moves the others: those that
+A mail whose own attempt finds its lane blocked continues elsewhere at once. This moves the others: those that
 wait in the lane, those that still come in, and those of a provider that the configuration no longer has. Each
 is looked at once, and again after a probe, for by then another provider may work.
 """

@@ -112,7 +112,7 @@ class DeferToThread(Protocol):
     """Runs ``work`` on a thread; what it returns or raises comes by the Deferred."""
 
     def __call__(self, work: Callable[..., T], /, *arguments: Any) -> "Deferred[T]":
-        """Run it."""
+        """Run ``work`` with ``arguments``."""
 
 
 class Body(Protocol):
@@ -186,7 +186,7 @@ class Provider(Protocol):
         """
         Return the key of the lane that a mail goes in; ``""`` is the provider's own.
 
-        :param author: as :attr:`Delivery.author`; so ``login``.
+        :param author: :attr:`Delivery.author`; the same for ``login``.
         """
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:

@@ -94,7 +94,7 @@ class TextCounter:
     """
     Counts a mail that is one part.
 
-    :ivar is_plain: see :func:`is_plain`.
+    :ivar is_plain: what :func:`is_plain` says of the header.
     """
 
     is_plain: bool

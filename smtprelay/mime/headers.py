@@ -208,7 +208,7 @@ class _HeaderBlock:
         return name if name is not None and is_known(name[1].lower()) else None
 
     def _is_folded(self, line: bytes) -> bool:
-        """Tell whether ``line`` goes on with the last field, though no blank stands before it."""
+        """Tell whether ``line`` continues with the last field, though no blank stands before it."""
         name, lines = self._found[-1]
         name, last = name.lower(), lines[-1].rstrip(b" \t")
         if name.startswith(b"content-"):

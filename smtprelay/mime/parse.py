@@ -57,8 +57,8 @@ class Mail:
 
     :ivar headers: all of them in order, (name, value) unfolded; RFC 2047 words as they came.
     :ivar subject: decoded; ``""`` if there is none.
-    :ivar text: the plain text, ``None`` if the mail has none; so ``html``. Of control characters they have
-        tab, CR and LF alone.
+    :ivar text: the plain text, ``None`` if the mail has none; the same for ``html``. Of control characters
+        they have tab, CR and LF alone.
     """
 
     headers: Sequence[tuple[str, str]]

@@ -2,7 +2,7 @@
 Content-Transfer-Encoding (RFC 2045 §6): what a part's octets are, however they were packed.
 
 The standard library does the bulk of it at its speed. What it drops (base64 behind a padded block), keeps
-(blanks at the end of a line of quoted-printable) or fails over (a line of uuencode) is mended before or
+(blanks at the end of a line of quoted-printable) or fails over (a line of uuencode) is corrected before or
 beside it. Pure.
 """
 

@@ -110,7 +110,7 @@ class Settlement:
     :ivar reason: the last error in one line, ``""`` after a success.
     :ivar due: when the open recipients go again, for ``queued`` and ``deferred``.
     :ivar provider: the provider that is asked next; ``""`` keeps it. ``lane`` belongs to it.
-    :ivar tries: see :attr:`Claim.tries`, for the attempt that comes next; so ``errors``.
+    :ivar tries: :attr:`Claim.tries` of the attempt that comes next; the same for ``errors``.
     :ivar counts: this attempt is one of the :attr:`Claim.deferrals`.
     :ivar uncertain: the next attempt must resolve this one first.
     :ivar split: those of the recipients that stay open that go on in a new delivery of the same message, in

@@ -155,7 +155,7 @@ class Draft:
     """
     A message to be put into the spool, all but its body.
 
-    :ivar id: the message's id, as in the 250 reply; see :func:`smtprelay.model.message_id.new_id`.
+    :ivar id: the message's id, which the 250 reply names; made by :func:`smtprelay.model.message_id.new_id`.
     :ivar received: when its transaction began, seconds since the epoch.
     :ivar bounce_of: the id of the message that this one reports on, or ``""``.
     :ivar counts_content: some provider wants to know :attr:`.Shape.in_json`.

@@ -24,7 +24,7 @@ class Suspension:
     A provider that gets nothing.
 
     :ivar reason: shown with all deliveries that wait for it.
-    :ivar resumes: when it goes on by itself, seconds since the epoch; ``None`` is when it is resumed.
+    :ivar resumes: when it continues by itself, seconds since the epoch; ``None`` is when it is resumed.
     """
 
     provider: str

@@ -47,7 +47,7 @@ class Throttled:
     """
     We ask for too much: the lane slows down. It is no try of the mail, except for ``failover_after``.
 
-    :ivar retry_after: as in :class:`Deferred`; so ``closed``.
+    :ivar retry_after: that of :class:`Deferred`; the same for ``closed``.
     :ivar lane: the lane that slows down: the delivery's own, or ``""`` for the whole provider.
     """
 
@@ -78,7 +78,7 @@ class Blocked:
     Credentials, permission, account or host: not the mail's fault.
 
     :ivar lane: the lane to stop: the delivery's own, or ``""`` for the whole provider.
-    :ivar closed: as in :class:`Deferred`.
+    :ivar closed: that of :class:`Deferred`.
     """
 
     why: str

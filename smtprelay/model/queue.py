@@ -253,7 +253,7 @@ class LaneState:
 
     :ivar ceiling: the concurrency that its provider seems to allow, perhaps below one; ``None``: as
         configured.
-    :ivar resumes: when one that is suspended goes on, seconds since the epoch; ``None``: no end was given.
+    :ivar resumes: when one that is suspended continues, seconds since the epoch; ``None``: no end was given.
     :ivar blocked_since: seconds since the epoch.
     :ivar lanes: in :attr:`QueueStats.lanes`, of a provider's own lane: how many lanes the provider has, with
         this one; ``blocked`` and ``throttled`` is how many of the others are.
@@ -299,7 +299,8 @@ class QueueStats:
     :ivar oldest: when the oldest message that still waits was received; ``oldest_message`` is its id.
     :ivar lanes: of each provider its own, with what waits and is active in all its lanes together, and the
         first few of the others that are blocked or throttled.
-    :ivar crash_loops: the ids of deliveries that are held because the relay died of them, the first few.
+    :ivar crash_loops: the ids of deliveries that are held because the relay died while it delivered them, the
+        first few.
     :ivar unreachable: the providers that some node cannot reach.
     """
 

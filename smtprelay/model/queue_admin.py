@@ -22,7 +22,7 @@ LONGEST: Final = 100 * 365 * 86400.0
 @frozen(kw_only=True)
 class Found:
     """
-    What a search has found; at ``mark`` the next one goes on, if it is not ``""``.
+    What a search has found; at ``mark`` the next one continues, if it is not ``""``.
 
     :ivar partial: it ended after :data:`MOST_SEARCHED` deliveries, before it had found all that were wanted.
     """
@@ -75,7 +75,8 @@ class HoldRule:
     A delivery is held when all patterns match; for ``recipient`` one of its recipients is enough.
 
     :ivar id: given by the spool.
-    :ivar sender: a pattern with ``*``, or ``""`` for any; so ``recipient``, ``provider`` and ``route``.
+    :ivar sender: a pattern with ``*``, or ``""`` for any; the same for ``recipient``, ``provider``,
+        ``route``.
     :ivar made: seconds since the epoch, as ``until``.
     :ivar count: how many deliveries it holds now.
     """

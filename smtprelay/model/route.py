@@ -82,7 +82,7 @@ class Route:
     :ivar via: provider names, in the order of failover; at least one.
     :ivar failover_after: deferred attempts at one provider before the next one is asked.
     :ivar expire: seconds after which a delivery that was deferred once more ends; ``None`` is never.
-    :ivar on_failed: ``"bounce"``, ``"hold"``, ``"discard"`` or ``"webhook"``; so also ``on_expired``.
+    :ivar on_failed: ``"bounce"``, ``"hold"``, ``"discard"`` or ``"webhook"``; the same for ``on_expired``.
     :ivar on_uncertain: ``"resend"`` or ``"hold"``, where the provider cannot tell.
     """
 

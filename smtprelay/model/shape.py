@@ -38,7 +38,7 @@ class Shape:
 
 
 class ContentCounter(Protocol):
-    """Counts how large the content of a mail may become; see :mod:`smtprelay.mime.content_size`."""
+    """Counts how large the content of a mail may become."""
 
     def feed(self, piece: bytes) -> None:
         """Count the next piece."""

@@ -30,7 +30,7 @@ _SIZES: Final = (
 )
 
 
-class Misspelt(ValueError):  # noqa: N818 -- what it is, in one word
+class InvalidNotation(ValueError):  # noqa: N818 -- what it is, in one word
     """
     A value in another notation than ours, whose meaning is clear.
 
@@ -55,7 +55,7 @@ def parse_duration(text: str) -> float:
         number = spoken[1]
         if not spoken[2]:
             raise ValueError(f'"{text}" is not a duration: give a unit: {number}s, {number}m or {number}h')
-        raise Misspelt(f'"{text}" is not a duration', f"{number}{spoken[2][:1]}")
+        raise InvalidNotation(f'"{text}" is not a duration', f"{number}{spoken[2][:1]}")
     raise ValueError(f'"{shortened(text)}" is not a duration: {expected_time(text, "30s, 5m, 4h or 2d")}')
 
 

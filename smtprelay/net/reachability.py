@@ -63,7 +63,7 @@ class Contact:
         self.since = reachability.seconds()
 
     def at(self, stage: str) -> None:
-        """It has come to ``stage``, or goes on there."""
+        """It has come to ``stage``, or continues there."""
         self.stage, self.since = stage, self._reachability.seconds()
 
     def answered(self) -> None:

@@ -160,11 +160,11 @@ class _Handshaking(Protocol):
             self.done.callback(self._wrapped)
 
     def dataReceived(self, data: bytes) -> None:
-        """Hand it on."""
+        """Pass the octets to the protocol."""
         self._wrapped.dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Hand it on, and fail those who wait for the handshake."""
+        """Pass the loss to the protocol, and fail those who wait for the handshake."""
         self._wrapped.connectionLost(reason)
         if not self.done.called:
             self.done.errback(reason)

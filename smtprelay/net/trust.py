@@ -15,11 +15,11 @@ def trust_root(ca: str) -> IOpenSSLTrustRoot:
     :param ca: a PEM file of authorities to trust besides the platform's, or ``""``.
     :raises OpenSSL.SSL.Error: if ``ca`` cannot be read or holds no certificate.
     """
-    return PlatformAnd(ca) if ca else platformTrust()
+    return ExtraTrustRoot(ca) if ca else platformTrust()
 
 
 @implementer(IOpenSSLTrustRoot)
-class PlatformAnd:
+class ExtraTrustRoot:
     """The platform's trust and one more file: a server's own authority, or that of a company's proxy."""
 
     def __init__(self, ca: str) -> None:

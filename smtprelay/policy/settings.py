@@ -24,7 +24,7 @@ class ListenerPolicy:
     :ivar one_delivery: a transaction must be one delivery, for its client waits for the provider's result.
     :ivar size: bytes of the largest message that is taken, as announced by SIZE; see
         :meth:`smtprelay.policy.router.Router.largest`. ``None`` is no limit.
-    :ivar counts_content: see :meth:`smtprelay.policy.router.Router.counts_content`.
+    :ivar counts_content: what :meth:`smtprelay.policy.router.Router.counts_content` says.
     """
 
     name: str
@@ -79,7 +79,7 @@ class User:
     """
     One who may log in by a password of the configuration.
 
-    :ivar password_hash: see :mod:`smtprelay.policy.password_hash`; ``""`` cannot log in by password.
+    :ivar password_hash: one of :mod:`smtprelay.policy.password_hash`; ``""`` cannot log in by password.
     """
 
     name: str

@@ -1,9 +1,9 @@
 """
 One request of a provider with an HTTP API: timed, with credentials that may be replaced while the relay runs.
 
-What an operator has just mended must work at once: after a 401 the secrets are read again, and if they have
-changed the request is repeated. After a request without an answer the next one reads them, too: the endpoint
-may be among them.
+What an operator has just corrected must work at once: after a 401 the secrets are read again, and if they
+have changed the request is repeated. After a request without an answer the next one reads them, too: the
+endpoint may be among them.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -83,7 +83,7 @@ class Caller(Generic[C]):
         body: bytes | RequestBody = b"",
     ) -> Response:
         """
-        Send one request, and tell how long it took; see :meth:`Http.request`.
+        Send one request by :meth:`Http.request`, and tell how long it took.
 
         :param operation: what it is for, in the event ``provider.request``.
         """
@@ -119,7 +119,7 @@ class Caller(Generic[C]):
         Return what an answer that is no success means.
 
         :param message: in the provider's words; else its body is repeated.
-        :param lane: see :meth:`ErrorTable.outcome`.
+        :param lane: that of :meth:`ErrorTable.outcome`.
         """
         said = message or answer.body[:_REPEATED].decode("utf-8", "replace")
         wait = retry_after(answer.header("Retry-After"), self.seconds())

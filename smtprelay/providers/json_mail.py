@@ -4,7 +4,7 @@ A mail as the fields of a JSON API, and how they are made to fit: what such prov
 Such an API knows no envelope: who stands in its lists of recipients gets the mail. So these are the
 delivery's recipients only; the mail's own To and Cc only decide which of them are visible, and under which
 name. For one field that it does not like an API may refuse the whole mail. So every field that a request can
-do without is checked before it goes, and mended or left out.
+do without is checked before it goes, and corrected or left out.
 Where no limit is documented, ours is far above what honest mail needs. Pure.
 """
 
@@ -93,7 +93,7 @@ class Corrections:
         self.notes: list[tuple[str, str]] = []
 
     def note(self, field: str, reason: str) -> None:
-        """Remember that ``field`` was mended, or left out."""
+        """Remember that ``field`` was corrected, or left out."""
         if len(self.notes) < self.MAX_NOTES and (field, reason) not in self.notes:
             self.notes.append((field, reason))
 
@@ -130,7 +130,7 @@ def line(text: str, longest: int, field: str, corrections: Corrections) -> str:
 
 
 def mailbox(who: Address, field: str, corrections: Corrections) -> Address:
-    """Return somebody as an API takes him."""
+    """Return a person as the API takes one."""
     name = line(who.name, MAX_NAME, f"{field}.displayName", corrections) if who.name else ""
     return Address(sendable(who.address) or who.address, name)
 

@@ -30,7 +30,7 @@ from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable
 _SUCCESS: Final = range(200, 300)
 _PREFIX: Final = "whsec_"
 
-#: A webhook. What its owner must mend stops it and keeps the events; it knows a repetition by its id, so
+#: A webhook. What its owner must correct stops it and keeps the events; it knows a repetition by its id, so
 #: that a lost answer is none to worry about. Redirects are not followed.
 _ERRORS: Final = ErrorTable(
     meanings={

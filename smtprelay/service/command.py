@@ -201,7 +201,7 @@ def reopen_log(log: Log) -> None:
     try:
         file = log.reopen()
     except OSError as error:
-        text = f"SIGHUP: the log goes on in the old file, the new one cannot be opened: {error}"
+        text = f"SIGHUP: the log continues in the old file, the new one cannot be opened: {error}"
         log("relay.warning", text=text)
     else:
         log("log.reopened", file=file or "the standard output")

@@ -42,9 +42,9 @@ def build_operator(
         lanes=LaneStates(_silence),
         new_id=id_maker(seconds, random_bits),
     )
-    context, _, notices = build_dispatch(config, providers, storage)
+    context, _, end_reports = build_dispatch(config, providers, storage)
     # A long report would wait for the clock.
-    return OperatorActions(context, evolve(notices.reporter, clock=None))
+    return OperatorActions(context, evolve(end_reports.reporter, clock=None))
 
 
 def _silence(_event: str, /, **_fields: object) -> None:

@@ -27,7 +27,7 @@ from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.model.message_id import id_maker
 from smtprelay.net.buffer_budget import MOST, Budget
 from smtprelay.policy.login_throttle import LoginThrottle
-from smtprelay.service.build.http import Sites
+from smtprelay.service.build.http import HttpSites
 from smtprelay.service.build.running import OpenSpool, RelayResources, build
 from smtprelay.service.drain import Drain, why_draining
 from smtprelay.service.errors import StartFailed, explain, tell_failed
@@ -120,7 +120,7 @@ class Relay(Service):
         self._retention: Retention | None = None
         self._clocks: list[LoopingCall] = []
         self._stopping = False
-        self._sites = Sites(self._ports, self._threads.login, inherited is not None)
+        self._sites = HttpSites(self._ports, self._threads.login, inherited is not None)
         self._retry = DatabaseRetry(config, reactor, self._events, self._sites, self.sources())
 
     @property
@@ -186,7 +186,7 @@ class Relay(Service):
         )
         running = build(self.config, resources, storage)
         lease = (self.config.spool or SpoolSettings()).lease
-        dispatcher = self._dispatcher = Dispatcher(running.context, running.notices, lease=lease)
+        dispatcher = self._dispatcher = Dispatcher(running.context, running.end_reports, lease=lease)
         shared = self.config.spool is not None and self.config.spool.engine == "postgres"
         self._drain = Drain(self._listeners, dispatcher, permits.admin, shared=shared, events=self._events)
         reloader = self._reloader = Reloader(

@@ -29,7 +29,7 @@ from smtprelay.interfaces import Events
 from smtprelay.model.archive import RoutingTargets
 from smtprelay.providers.registry import task_places
 from smtprelay.service.build.delivery import build_rates
-from smtprelay.service.build.http import Sites
+from smtprelay.service.build.http import HttpSites
 from smtprelay.service.build.running import OpenSpool, RelayResources, RunningConfig, build, rate_limits
 from smtprelay.service.errors import StartFailed, explain
 from smtprelay.service.listeners import Listeners
@@ -55,7 +55,7 @@ class Reloader:
     _storage: OpenSpool
     _dispatcher: Dispatcher
     _listeners: Listeners
-    _sites: Sites
+    _sites: HttpSites
     _sources: Sources
     _clocks: list[LoopingCall] = field(factory=list, init=False)
     _rates: RateWatch | None = field(default=None, init=False)
@@ -71,7 +71,7 @@ class Reloader:
         """
         Put the first configuration into force.
 
-        :raises CannotListenError: so ``OSError`` and :class:`StartFailed`.
+        :raises CannotListenError: the same for ``OSError`` and :class:`StartFailed`.
         """
         running = self.running
         await running.reachability.begin()
@@ -127,7 +127,7 @@ class Reloader:
         old = self.running
         self._end()
         self.running = new
-        self._dispatcher.use(new.context, new.notices)
+        self._dispatcher.use(new.context, new.end_reports)
         closed = self._listeners.use(new.listeners)
         self._deliveries = [each for each in (*self._deliveries, old.synchronous) if not each.is_idle]
         self._begin()
@@ -145,7 +145,7 @@ class Reloader:
         operations = evolve(
             self._sources.operations,
             operator=OperatorActions(
-                running.context, running.notices.reporter, self._dispatcher, running.reachability
+                running.context, running.end_reports.reporter, self._dispatcher, running.reachability
             ),
             targets=RoutingTargets.of(running.config),
         )
@@ -168,7 +168,7 @@ class Reloader:
         self._is_open = True
 
     def _end(self) -> None:
-        """End it."""
+        """Stop what runs periodically by the configuration."""
         self._is_open = False
         for call in self._clocks:
             call.stop()
@@ -196,7 +196,7 @@ class Reloader:
 
 
 class ReloadTarget(Protocol):
-    """What goes on with another configuration: a relay, or the supervisor of its workers."""
+    """What continues with another configuration: a relay, or the supervisor of its workers."""
 
     async def use(self, config: Config) -> Reloaded:
         """Put ``config`` into force; raises :class:`ReloadFailed`."""

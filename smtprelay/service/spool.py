@@ -15,7 +15,7 @@ from smtprelay.config.model import Config, SpoolSettings
 from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import Spool
 from smtprelay.net.buffer_budget import Budget
-from smtprelay.service.build.http import Sites
+from smtprelay.service.build.http import HttpSites
 from smtprelay.service.build.running import rate_limits
 from smtprelay.service.errors import CONFIG, StartFailed
 from smtprelay.service.threads import Threads
@@ -53,7 +53,7 @@ class DatabaseRetry:
     _config: Config
     _clock: Any
     _events: Events
-    _sites: Sites
+    _sites: HttpSites
     _sources: Sources
     complaint: str = field(default="", init=False)
 
@@ -99,7 +99,7 @@ class SpoolOpener:
 
         :param budget: of memory for what is being received.
         :raises StartFailed: the software for it is not installed.
-        :raises SpoolFault: it cannot be used; so :class:`SpoolBusy` and ``OSError``.
+        :raises SpoolFault: it cannot be used; the same for :class:`SpoolBusy` and ``OSError``.
         """
         settings = self._config.spool
         options = SpoolOptions(rate_limits=rate_limits(self._config), events=self._events)

@@ -127,7 +127,7 @@ def parse_rate(text: str) -> Window:
         return Window(count=int(match[1]), seconds=float(int(match[2] or 1) * units.SECONDS[match[3]]))
     if (spoken := _SPOKEN_RATE.fullmatch(text.lower())) and int(spoken[1]):
         unit = (spoken[3] or "m")[:1].replace("m", "min")
-        raise units.Misspelt(f'"{text}" is not a rate', f"{int(spoken[1])}/{spoken[2] or ''}{unit}")
+        raise units.InvalidNotation(f'"{text}" is not a rate', f"{int(spoken[1])}/{spoken[2] or ''}{unit}")
     expected = units.expected_time(text, "30/min, 100/h or 25/10s")
     raise ValueError(f'"{shortened(text)}" is not a rate: {expected}')
 

@@ -44,7 +44,7 @@ class SpoolLocation(Protocol):
 
     @property
     def engine(self) -> Engine:
-        """What keeps it."""
+        """The engine of the spool."""
 
     def reading(self) -> AbstractContextManager[Connection]:
         """
@@ -82,7 +82,7 @@ class SqliteLocation:
 
     @property
     def engine(self) -> SqliteEngine:
-        """What keeps it."""
+        """The engine of the spool."""
         return SqliteEngine(
             database=str(self.path / DATABASE), node=SpoolNode(rate_limits={}), seconds=time.time
         )

@@ -62,7 +62,7 @@ warn log.writable: the log can be written again, {lines} lines are missing
 warn relay.warning: {text} | exc
 info config.effective: the effective configuration | settings
 info config.reloaded: {who} has reloaded the configuration: {changes}
-error config.rejected: the relay goes on as it was, the new configuration cannot be used: {reason} | who
+error config.rejected: the relay continues as it was, the new configuration cannot be used: {reason} | who
 
 debug session.open: {listener}: {client} connected
 debug session.close: {listener}: {client} left after {seconds:.1f} s: {reason}

@@ -223,7 +223,7 @@ class LogWriter:
             return
         self.trouble = LogTrouble(reason, time.time())
         with suppress(OSError):
-            self._complain(f"smtprelay: the log cannot be written, the relay goes on: {reason}\n".encode())
+            self._complain(f"smtprelay: the log cannot be written, the relay continues: {reason}\n".encode())
 
     def _write_foreign(self, event: LogEvent, level: Any, namespace: str, when: float) -> None:
         fields = {"namespace": namespace}

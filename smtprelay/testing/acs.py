@@ -7,7 +7,7 @@ are remembered, quotas. What goes wrong in the real world is scripted::
 
     fake = FakeAcs(reactor, keys=[key])
     reactor.listenTCP(0, Site(fake), interface="127.0.0.1")
-    fake.script(Answers(429, "TooManyRequests", headers={"Retry-After": "7"}), None, Drops(accepting=True))
+    fake.script(Answers(429, "TooManyRequests"), None, LostConnection(accepting=True))
     ...
     [mail] = fake.mails
     mail.request["content"]["subject"]
@@ -63,28 +63,28 @@ class Answers:
 
 
 @frozen
-class Drops:
+class LostConnection:
     """Close the connection instead of answering; with ``accepting``, take the mail before."""
 
     accepting: bool = False
 
 
 @frozen
-class Hangs:
+class NoAnswer:
     """Never answer; with ``accepting``, take the mail before."""
 
     accepting: bool = False
 
 
 @frozen
-class Babbles:
+class GarbledAnswer:
     """Send these bytes, which are no HTTP, and close; the mail is not taken."""
 
     garbage: bytes = b"\x15\x03\x01\x00\x02\x02\x28 what?\r\n\r\n"
 
 
 @frozen
-class Ends:
+class EndedOperation:
     """Take the mail; its operation ends with ``status`` after ``steps``, as polls see them."""
 
     status: str = "Failed"
@@ -93,7 +93,7 @@ class Ends:
     steps: Sequence[str] = ("NotStarted", "Running")
 
 
-Act = Answers | Drops | Hangs | Babbles | Ends
+Act = Answers | LostConnection | NoAnswer | GarbledAnswer | EndedOperation
 
 
 # --- what a test may look at -----------------------------------------------------------------
@@ -114,7 +114,7 @@ class Operation:
     request: dict[str, Any] = field(repr=False)
     time: float
     digest: bytes = field(repr=False)
-    ends: Ends
+    ends: EndedOperation
     size: int = 0
     posts: int = 1
     polls: int = 0
@@ -179,7 +179,7 @@ class FakeAcs(Resource):
         self.operations: dict[str, Operation] = {}
         self.exchanges: list[RecordedRequest] = []
         self._clock = clock
-        self._usual = Ends("Succeeded", steps=steps)
+        self._usual = EndedOperation("Succeeded", steps=steps)
         self._retry_after = retry_after
         self._quotas = {
             kind: [_Bucket(window, clock.seconds(), window.count) for window in windows]
@@ -211,7 +211,7 @@ class FakeAcs(Resource):
             status, headers, answer = self._judge(kind, request, act)
         except _RefusedRequest as refused:
             status, headers, answer = refused.status, refused.headers, refused.answer()
-        silent = isinstance(act, Drops | Hangs | Babbles)
+        silent = isinstance(act, LostConnection | NoAnswer | GarbledAnswer)
         target = request.uri.decode("latin-1")
         self.exchanges.append(RecordedRequest(request.method.decode(), target, 0 if silent else status))
         if silent:
@@ -275,7 +275,9 @@ class FakeAcs(Resource):
         if len(body) > MAX_SIZE:
             raise _RefusedRequest(413, "RequestEntityTooLarge", f"{len(body)} bytes, at most {MAX_SIZE}")
         operation_id = request.getHeader("operation-id") or str(uuid.uuid4())
-        accepting = not isinstance(act, Drops | Hangs | Babbles) or getattr(act, "accepting", False)
+        accepting = not isinstance(act, LostConnection | NoAnswer | GarbledAnswer) or getattr(
+            act, "accepting", False
+        )
         operation = self._accept(operation_id, body, act) if accepting else None
         scheme = "https" if request.isSecure() else "http"
         headers = {
@@ -297,7 +299,7 @@ class FakeAcs(Resource):
         digest = hashlib.sha256(body).digest()
         known = self.operations.get(operation_id)
         if known is None:
-            ends = act if isinstance(act, Ends) else self._usual
+            ends = act if isinstance(act, EndedOperation) else self._usual
             known = Operation(operation_id, sent, self._clock.seconds(), digest, ends, len(body))
             self.operations[operation_id] = known
         elif known.digest == digest:
@@ -378,8 +380,8 @@ def _json(value: object) -> bytes:
 def _be_silent(request: Request, act: Act | None) -> None:
     """Hang, or close the connection, without an answer."""
     transport: Any = request.transport
-    if isinstance(act, Babbles):
+    if isinstance(act, GarbledAnswer):
         transport.write(act.garbage)
         transport.loseConnection()
-    elif isinstance(act, Drops):
+    elif isinstance(act, LostConnection):
         transport.loseConnection()

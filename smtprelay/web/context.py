@@ -59,7 +59,7 @@ class Draining(Protocol):
 
 class ReloadFailed(Exception):  # noqa: N818 -- it says what happened
     """
-    The relay goes on with the configuration that it had; the text says why.
+    The relay continues with the configuration that it had; the text says why.
 
     :ivar later: the configuration is not the reason: it may be tried again.
     """

@@ -68,7 +68,7 @@ class NamelessRequest(Request):
     """A request whose answer does not name the version of Twisted."""
 
     def render(self, resrc: IResource) -> None:
-        """Answer."""
+        """Answer the request under the name of the relay."""
         self.responseHeaders.setRawHeaders(b"server", [b"smtprelay"])
         super().render(resrc)
 

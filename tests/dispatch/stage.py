@@ -12,8 +12,8 @@ from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.dsn.render import BounceSettings
 from smtprelay.dispatch.dsn.reporter import DsnReporter, Post
+from smtprelay.dispatch.end_reports import EndReports
 from smtprelay.dispatch.lane_state import LaneStates
-from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.operator import OperatorActions
 from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Body
@@ -66,14 +66,14 @@ def make_context(events: Recording, **more: Any) -> DispatchContext:
     return DispatchContext(**{"lanes": LaneStates(events), "events": events, "jitter": lambda: 0.5, **more})
 
 
-def make_notices(
+def make_end_reports(
     context: DispatchContext,
     post: Post,
     bounces: BounceSettings = BOUNCES,
     notifier: WebhookNotifier | None = None,
-) -> EndNotices:
+) -> EndReports:
     reporter = DsnReporter(bounces, post, context.clock)
-    return EndNotices(reporter=reporter, notifier=notifier, clock=context.clock, events=context.events)
+    return EndReports(reporter=reporter, notifier=notifier, clock=context.clock, events=context.events)
 
 
 class Measured(ScriptedProvider):
@@ -145,10 +145,10 @@ class Stage:
             routes=self.routes,
             clock=self.clock,
         )
-        notices = make_notices(context, self._post, self._bounces, self._notifier)
-        dispatcher = Dispatcher(context, notices)
-        self.reporter = notices.reporter
-        self.operator = OperatorActions(context, notices.reporter, dispatcher)
+        end_reports = make_end_reports(context, self._post, self._bounces, self._notifier)
+        dispatcher = Dispatcher(context, end_reports)
+        self.reporter = end_reports.reporter
+        self.operator = OperatorActions(context, end_reports.reporter, dispatcher)
         return dispatcher
 
     def accept(

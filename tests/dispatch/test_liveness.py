@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.dispatch.dispatcher import Dispatcher
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.operator import OperatorActions
-from smtprelay.dispatch.synchronous.permits import ClientPatience, NoPermit, SynchronousPermits
+from smtprelay.dispatch.synchronous.permits import NoPermit, SynchronousPermits, TimeLimit
 from smtprelay.interfaces import Attempt
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
@@ -36,7 +36,7 @@ from smtprelay.spool.engines.transaction import SpoolNode
 from smtprelay.spool.engines.writer import run_group
 from smtprelay.spool.maintenance.check import check
 from smtprelay.spool.spool import QueueSpool
-from tests.dispatch.stage import MORNING, make_context, make_delivery, make_notices
+from tests.dispatch.stage import MORNING, make_context, make_delivery, make_end_reports
 from tests.recording import Recording
 
 RATE_LIMITS = {
@@ -150,9 +150,9 @@ class Play(RuleBasedStateMachine):
             clock=self.clock,
             lanes=lanes,
         )
-        notices = make_notices(context, self.post)
-        self.dispatcher = Dispatcher(context, notices)
-        self.operator = OperatorActions(context, notices.reporter, self.dispatcher)
+        end_reports = make_end_reports(context, self.post)
+        self.dispatcher = Dispatcher(context, end_reports)
+        self.operator = OperatorActions(context, end_reports.reporter, self.dispatcher)
         self.shared = SynchronousPermits(self.spool.permits, lanes, self.clock, self.events)
         self.slots: list[Any] = []
         self.dispatcher.start()
@@ -189,9 +189,7 @@ class Play(RuleBasedStateMachine):
         self.number += 1
         lane = self.providers["one"].lane(Envelope(sender=sender), sender, "")
         delivery = make_delivery(message=f"S{self.number}", provider="one", lane=lane)
-        entering = defer.Deferred.fromCoroutine(
-            self.shared.enter(delivery, 1, ClientPatience(self.clock, 20.0))
-        )
+        entering = defer.Deferred.fromCoroutine(self.shared.enter(delivery, 1, TimeLimit(self.clock, 20.0)))
         entering.addCallback(self.slots.append)
 
     @precondition(lambda self: self.slots)

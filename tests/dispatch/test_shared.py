@@ -12,7 +12,7 @@ from smtprelay.model.queue import SUSPENDED
 from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.maintenance.check import check
 from smtprelay.testing.provider import ScriptedProvider
-from tests.dispatch.stage import MAIL, done, make_notices, recipients
+from tests.dispatch.stage import MAIL, done, make_end_reports, recipients
 from tests.dispatch.synchronous.test_incoming import Counter, CounterTestCase
 
 
@@ -21,7 +21,7 @@ class Both(Counter):
 
     def __init__(self, *providers: ScriptedProvider, **more: Any) -> None:
         super().__init__(*providers, **{"spool": True, **more})
-        self.dispatcher = Dispatcher(self.context, make_notices(self.context, self._never))
+        self.dispatcher = Dispatcher(self.context, make_end_reports(self.context, self._never))
         self.dispatcher.start()
         self._queued = 0
 

@@ -16,16 +16,24 @@ from twisted.internet.task import deferLater
 from twisted.protocols.policies import WrappingFactory
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from smtprelay.testing.acs import Act, Answers, Babbles, Drops, Ends, FakeAcs, Hangs
+from smtprelay.testing.acs import (
+    Act,
+    Answers,
+    EndedOperation,
+    FakeAcs,
+    GarbledAnswer,
+    LostConnection,
+    NoAnswer,
+)
 
 KEY: Final = base64.b64encode(b"the key that works").decode()
 
 _ACTS: Final[dict[str, type[Act]]] = {
     "answers": Answers,
-    "drops": Drops,
-    "ends": Ends,
-    "hangs": Hangs,
-    "babbles": Babbles,
+    "drops": LostConnection,
+    "ends": EndedOperation,
+    "hangs": NoAnswer,
+    "babbles": GarbledAnswer,
 }
 
 

@@ -3,7 +3,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.testing.acs import Answers, Drops
+from smtprelay.testing.acs import Answers, LostConnection
 from smtprelay.testing.provider_contract import (
     CredentialsContract,
     DeferredContract,
@@ -41,7 +41,7 @@ class FakedAcsProvider(FakedProvider):
         elif scene == "credentials":
             fake.keys = ["bm90aGluZyBvZiBvdXJz"]
         else:
-            fake.script(Drops(accepting=True))
+            fake.script(LostConnection(accepting=True))
 
     def recipients(self) -> Sequence[str]:
         return [

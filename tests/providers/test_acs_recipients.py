@@ -6,7 +6,7 @@ from smtprelay.model.outcome import Deferred, Delivered, Failed
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.acs.provider import single_id
-from smtprelay.testing.acs import Answers, Drops, Ends, FakeAcs
+from smtprelay.testing.acs import Answers, EndedOperation, FakeAcs, LostConnection
 from tests.providers.acs_wiring import BLIND, KEYS, Case, JoinedAcs, delivery, joined_acs
 
 GOOD, BAD, OTHER = "good@x.example", "a..b@x.example", "other@x.example"
@@ -46,7 +46,7 @@ class RefusedRecipientTests(Case):
     def test_after_it_was_taken(self):
         """So it is when the service says it after its 202, and to those who ask later."""
         joined = service()
-        joined.fake.script(Ends("Failed", "InvalidEmailAddress", f"bad: {OTHER}", steps=()))
+        joined.fake.script(EndedOperation("Failed", "InvalidEmailAddress", f"bad: {OTHER}", steps=()))
         results = self.results(joined, GOOD, OTHER)
         self.assertEqual([type(results[each]) for each in (GOOD, OTHER)], [Deferred, Failed])
         found = joined.joined.run(joined.provider.resolve(delivery(GOOD, OTHER)))
@@ -107,7 +107,7 @@ class TogetherTests(Case):
     def test_a_lost_answer(self):
         """It is asked for by the one operation."""
         joined = joined_acs(blind_to="list@mail.example.com")
-        joined.fake.script(Drops(accepting=True))
+        joined.fake.script(LostConnection(accepting=True))
         item = delivery("a@x.org", "b@x.org")
         joined.start(item, BLIND)
         found = joined.joined.run(joined.provider.resolve(item))
@@ -117,7 +117,7 @@ class TogetherTests(Case):
     def test_what_went_alone_before(self):
         """After the setting was changed what was sent to each alone is still found."""
         joined = joined_acs()
-        joined.fake.script(None, Drops(accepting=True))
+        joined.fake.script(None, LostConnection(accepting=True))
         item = delivery("a@x.org", "b@x.org")
         joined.start(item, BLIND)
         joined.joined.advance(1, 2, 4)
@@ -170,7 +170,7 @@ class LeftOutTests(Case):
     def test_after_a_lost_answer(self):
         """The mail that went without a field and whose answer was lost is found, and not sent again."""
         joined = service(unwanted=lambda request: "headers" if "headers" in request else "")
-        joined.fake.script(None, Drops(accepting=True))
+        joined.fake.script(None, LostConnection(accepting=True))
         body = b"X-A: 1\r\n" + MAIL
         joined.start(delivery(GOOD), body)
         result = joined.start(delivery(GOOD), body)

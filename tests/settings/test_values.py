@@ -157,7 +157,7 @@ class ValuesTests(SynchronousTestCase):
         durations = {"30 seconds": "30s", "1.5 Hours": "1.5h", "2days": "2d", "5 mins": "5m"}
         for parse, cases in ((values.parse_rate, rates), (units.parse_duration, durations)):
             for text, instead in cases.items():
-                error = self.assertRaises(units.Misspelt, parse, text)
+                error = self.assertRaises(units.InvalidNotation, parse, text)
                 self.assertEqual(error.instead, instead)
                 parse(instead)
         for parse, text in (

@@ -379,7 +379,7 @@ class FullDiskTests(SynchronousTestCase):
         for reason in "xyz":
             self.log("relay.stop", reason=reason)
             Logger("twisted.x", observer=LogPublisher(self.writer)).warn("no turn")
-        said = b"smtprelay: the log cannot be written, the relay goes on: "
+        said = b"smtprelay: the log cannot be written, the relay continues: "
         self.assertEqual(self.complaints, [said + b"/var/log/relay: No space left on device\n"])
         trouble = self.log.trouble
         assert trouble is not None

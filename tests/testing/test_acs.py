@@ -15,7 +15,15 @@ from smtprelay.model.route import Window
 from smtprelay.providers.acs.api import SEND, operation_url
 from smtprelay.providers.acs.signature import content_hash, signed_headers
 from smtprelay.providers.http.client import NoAnswerError, Response
-from smtprelay.testing.acs import MAX_SIZE, Answers, Babbles, Drops, Ends, FakeAcs, Hangs
+from smtprelay.testing.acs import (
+    MAX_SIZE,
+    Answers,
+    EndedOperation,
+    FakeAcs,
+    GarbledAnswer,
+    LostConnection,
+    NoAnswer,
+)
 from smtprelay.testing.acs_schema import SchemaError, check_send
 from tests.providers.http_wiring import Server, WiredHttp
 
@@ -177,7 +185,7 @@ class ScriptTests(Case):
 
     def test_silence(self):
         """Without an answer the mail is taken only if so scripted."""
-        for act, taken in ((Drops(), 0), (Drops(accepting=True), 1), (Babbles(), 0)):
+        for act, taken in ((LostConnection(), 0), (LostConnection(accepting=True), 1), (GarbledAnswer(), 0)):
             with self.subTest(act):
                 self.use(FakeAcs(self.clock, [KEY]))
                 self.fake.script(act)
@@ -186,7 +194,7 @@ class ScriptTests(Case):
 
     def test_hang(self):
         """A hanging request gets no answer until the client gives up."""
-        self.fake.script(Hangs(accepting=True))
+        self.fake.script(NoAnswer(accepting=True))
         request = self.start("POST", SEND, json.dumps(MAIL).encode())
         self.assertNoResult(request)
         self.assertEqual(len(self.fake.mails), 1)
@@ -195,7 +203,7 @@ class ScriptTests(Case):
 
     def test_failed_operation(self):
         """An operation may end badly; its mail does not go out."""
-        self.fake.script(Ends("Failed", "EmailDropped", "Dropped.", steps=()))
+        self.fake.script(EndedOperation("Failed", "EmailDropped", "Dropped.", steps=()))
         self.send()
         self.assertEqual(
             json.loads(self.poll().body),
@@ -335,7 +343,7 @@ class SdkTests(TestCase):
 
     async def test_failed_operation(self):
         """A failed operation is an error with the code and the words of the service."""
-        self.fake.script(Ends("Failed", "EmailDroppedAllRecipientsSuppressed", "All suppressed."))
+        self.fake.script(EndedOperation("Failed", "EmailDroppedAllRecipientsSuppressed", "All suppressed."))
         with self.assertRaises(HttpResponseError) as caught:
             await self.send(MAIL)
         self.assertIn("EmailDroppedAllRecipientsSuppressed", str(caught.exception))

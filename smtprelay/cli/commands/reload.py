@@ -1,5 +1,5 @@
 """
-``smtprelay reload``: the running relay goes on with the configuration as its file is now.
+``smtprelay reload``: the running relay continues with the configuration as its file is now.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def reload(ctx: click.Context) -> int:
     Read the configuration again and put it into force.
 
     No session is dropped: a transaction that has begun ends by the old rules. If the file has errors they
-    are shown, and the relay goes on as it was.
+    are shown, and the relay continues as it was.
     """
     told = running(ctx).post(f"{API}/reload", {"who": who()})
     output.result(ctx, told, lambda: _show(told))

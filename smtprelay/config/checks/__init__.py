@@ -25,13 +25,13 @@ class CheckedConfig:
     :ivar config: what is right in the file, with defaults.
     :ivar root: the tree of ``config``.
     :ivar written: the tree of the file, mistakes included.
-    :ivar spoiled: the names, for people, of the wrong nodes.
+    :ivar invalid: the names, for people, of the wrong nodes.
     """
 
     config: Config
     root: Table
     written: Table
-    spoiled: Collection[str]
+    invalid: Collection[str]
 
     def names(self, section: str) -> Collection[str] | None:
         """Return the keys of ``section`` in the file; ``None`` if it is not a map."""
@@ -45,7 +45,7 @@ class CheckedConfig:
     def whole(self, *path: str | int) -> bool:
         """Return whether everything at and below ``path`` is right."""
         where = str(path[0]) if len(path) == 1 else nearest(self.root, path).where
-        return not any(name == where or name.startswith((f"{where}.", f"{where}[")) for name in self.spoiled)
+        return not any(name == where or name.startswith((f"{where}.", f"{where}[")) for name in self.invalid)
 
     def mark(self, path: Path) -> Mark:
         """Return the place of ``path``, or the nearest one."""

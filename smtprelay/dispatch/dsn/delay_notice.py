@@ -2,7 +2,7 @@
 Telling senders that their mail still waits (RFC 3461 §4.1, ``DELAY``).
 
 However it waits (deferred, in a blocked lane, held), it is found by its age, and each delivery is reported of
-once. Ids sort by time, so each look goes on where the one before it ended.
+once. Ids sort by time, so each look continues where the one before it ended.
 """
 
 from collections.abc import Mapping

@@ -1,5 +1,5 @@
 """
-The report to a sender of what became of his mail: RFC 3464, in three parts.
+The report to a sender of what became of the mail: RFC 3464, in three parts.
 
 What a person reads, what a program reads, and the mail that it is about, or its header. Bytes in, bytes
 out: dates, ids and texts come in with the :class:`Report`. The result is 7-bit, so that every provider

@@ -1,7 +1,7 @@
 """
 What a report says, as values: the recipients that the sender asked about, and their outcomes.
 
-A report says one of three things of a recipient (RFC 3464 §2.3.3): his mail ``failed``, is ``delayed``, or
+A report says one of three things of a recipient (RFC 3464 §2.3.3): the mail ``failed``, is ``delayed``, or
 was ``relayed`` to a system that does not report further. ``text_part`` and ``status_part`` write them down,
 for people and for programs; ``render`` makes them a mail. Pure.
 """

@@ -23,7 +23,7 @@ from smtprelay.dispatch import decision
 from smtprelay.dispatch import events as delivery_events
 from smtprelay.dispatch.failover import Failover
 from smtprelay.dispatch.retry import FIRST_RESOLVE, delay
-from smtprelay.dispatch.synchronous.permits import ClientPatience, NoPermit, PermitUse, SynchronousPermits
+from smtprelay.dispatch.synchronous.permits import NoPermit, PermitUse, SynchronousPermits, TimeLimit
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy
 from smtprelay.interfaces import Attempt, Body, Events, Provider
 from smtprelay.interfaces.fit import with_sizes
@@ -64,9 +64,7 @@ class SynchronousDelivery:
     clock: IReactorTime
     events: Events
 
-    async def deliver(
-        self, delivery: Delivery, body: Body, patience: ClientPatience
-    ) -> tuple[Results, Delivery]:
+    async def deliver(self, delivery: Delivery, body: Body, patience: TimeLimit) -> tuple[Results, Delivery]:
         """
         Return what became of each recipient, and the delivery as it was when it was tried last.
 
@@ -108,7 +106,7 @@ class SynchronousDelivery:
         return evolve(narrowed, provider=place.provider, lane=place.lane)
 
     async def _at(
-        self, delivery: Delivery, attempt: int, body: Body, patience: ClientPatience
+        self, delivery: Delivery, attempt: int, body: Body, patience: TimeLimit
     ) -> tuple[Results, bool]:
         """Return the outcomes at one provider, and whether no other one may be asked."""
         use = await self._enter(delivery, attempt, patience)
@@ -119,9 +117,7 @@ class SynchronousDelivery:
         finally:
             self.permits.end(use)
 
-    async def _enter(
-        self, delivery: Delivery, attempt: int, patience: ClientPatience
-    ) -> PermitUse | NoPermit:
+    async def _enter(self, delivery: Delivery, attempt: int, patience: TimeLimit) -> PermitUse | NoPermit:
         """If the spool fails no request is permitted: its counts would be wrong."""
         try:
             return await self.permits.enter(delivery, attempt, patience)
@@ -132,7 +128,7 @@ class SynchronousDelivery:
             return NoPermit(ProvidersBusy("local error in processing, try again later"), final=True)
 
     async def _attempt(
-        self, delivery: Delivery, attempt: int, body: Body, use: PermitUse, patience: ClientPatience
+        self, delivery: Delivery, attempt: int, body: Body, use: PermitUse, patience: TimeLimit
     ) -> tuple[Results, bool]:
         claim = Claim(delivery=delivery, node="", attempt=attempt)
         begun = self.clock.seconds()
@@ -154,9 +150,7 @@ class SynchronousDelivery:
         outcomes = decided.settlement.outcomes
         return outcomes, released or _uncertain(delivery, outcomes) != ()
 
-    async def _resolved(
-        self, claim: Claim, results: Results, use: PermitUse, patience: ClientPatience
-    ) -> Results:
+    async def _resolved(self, claim: Claim, results: Results, use: PermitUse, patience: TimeLimit) -> Results:
         """Find out what became of the recipients whose answer was lost, where the provider can tell."""
         delivery = claim.delivery
         requests = 0

@@ -1,5 +1,5 @@
 """
-Answer the client with the provider's result, and spool nothing.
+Receives messages of synchronous listeners and answers with the provider's result; nothing is spooled.
 
 Each message is delivered while its client waits for the reply to the end of data. When the listener's
 deadline comes before the result, the client gets 451 and will try again; a request that has begun is
@@ -19,7 +19,7 @@ from smtprelay.dispatch.synchronous import reply as answer
 from smtprelay.dispatch.synchronous.body_buffer import BodyBuffer
 from smtprelay.dispatch.synchronous.delivery import SynchronousDelivery
 from smtprelay.dispatch.synchronous.partial import NotKept, PartialSuccess
-from smtprelay.dispatch.synchronous.permits import ClientPatience
+from smtprelay.dispatch.synchronous.permits import TimeLimit
 from smtprelay.interfaces import DeferToThread, Events, Incoming, Planner, Receive, fit
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.memory_body import MemoryBody
@@ -53,7 +53,7 @@ class SynchronousDeliveries:
     events: Events = field(kw_only=True)
     defer_to_thread: DeferToThread = field(kw_only=True)
     budget: Budget = field(factory=Budget, kw_only=True)
-    _running: dict[Deferred[Any], ClientPatience] = field(factory=dict, init=False)
+    _running: dict[Deferred[Any], TimeLimit] = field(factory=dict, init=False)
     _receiving: "set[SynchronousIncoming]" = field(factory=set, init=False)
     _closing: float | None = field(default=None, init=False)
     _stopped: Deferred[None] | None = field(default=None, init=False)
@@ -99,7 +99,7 @@ class SynchronousDeliveries:
             return seconds
         return max(0.0, min(seconds, self._closing - self.clock.seconds()))
 
-    def begin(self, work: "Coroutine[Deferred[Any], Any, None]", patience: ClientPatience) -> None:
+    def begin(self, work: "Coroutine[Deferred[Any], Any, None]", patience: TimeLimit) -> None:
         """Run ``work`` and count it as under way until it ends; it raises only ``CancelledError``."""
         running = Deferred.fromCoroutine(work)
         self._running[running] = patience
@@ -107,10 +107,10 @@ class SynchronousDeliveries:
 
     def send(self, message: NewMessage) -> None:
         """Deliver a message of our own, once; no client waits."""
-        patience = ClientPatience(self.clock, self.allowed(_BOUNCE_PATIENCE))
+        patience = TimeLimit(self.clock, self.allowed(_BOUNCE_PATIENCE))
         self.begin(self._send(message, patience), patience)
 
-    async def _send(self, message: NewMessage, patience: ClientPatience) -> None:
+    async def _send(self, message: NewMessage, patience: TimeLimit) -> None:
         body = MemoryBody(message.body)
         for n, planned in enumerate(message.planned, start=1):
             results, _ = await self.delivery.deliver(
@@ -171,13 +171,13 @@ class SynchronousIncoming:
         """Deliver the message and return the provider's reply; the deadline runs from here."""
         clock = self._synchronous.clock
         seconds = self._synchronous.allowed(self._seconds)
-        patience = ClientPatience(clock, seconds - min(_RESERVE, seconds / 4))
+        patience = TimeLimit(clock, seconds - min(_RESERVE, seconds / 4))
         self._deadline = clock.callLater(seconds, self._answer, answer.LATE)
         self._synchronous.begin(self._conclude(patience), patience)
         self._synchronous.received(self)
         return await self._reply
 
-    async def _conclude(self, patience: ClientPatience) -> None:
+    async def _conclude(self, patience: TimeLimit) -> None:
         try:
             await self._deliver(patience)
         except Refused as refused:
@@ -196,7 +196,7 @@ class SynchronousIncoming:
         finally:
             self._body.close()
 
-    async def _deliver(self, patience: ClientPatience) -> None:
+    async def _deliver(self, patience: TimeLimit) -> None:
         delivery = await self._planned()
         results, last = await self._synchronous.delivery.deliver(delivery, self._body, patience)
         if self._reply.called:

@@ -14,8 +14,8 @@ from attrs import evolve, frozen
 from smtprelay.dispatch import events as delivery_events
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.decision import Decision, DecisionInput, settle
+from smtprelay.dispatch.end_reports import EndReports
 from smtprelay.dispatch.failover import Failover
-from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.synchronous.permits import SynchronousPermits
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy, final
 from smtprelay.interfaces import Body
@@ -42,7 +42,7 @@ class PartialSuccess:
     spool: Spool | None
     context: DispatchContext
     permits: SynchronousPermits
-    notices: EndNotices
+    end_reports: EndReports
 
     async def keep(
         self, draft: Draft, delivery: Delivery, results: Results, body: Body, last: Delivery
@@ -50,7 +50,7 @@ class PartialSuccess:
         """
         Put the message into the spool, with what became of it so far; ``False`` if there is none.
 
-        It keeps its id. It goes on as if the spool had made the attempt: what is open waits for its next
+        It keeps its id. It continues as if the spool had made the attempt: what is open waits for its next
         try, what is final is reported as the route says, what the route wants to be held is held.
 
         :param last: the delivery as it was when it was tried last: what is in doubt is asked about there.
@@ -88,7 +88,7 @@ class PartialSuccess:
             return settle(case, tried)
 
         decision = await with_sizes(ask, delivery.envelope, body)
-        return (await self.notices.added(claim, decision, body)).settlement
+        return (await self.end_reports.added(claim, decision, body)).settlement
 
     async def bounce(self, delivery: Delivery, results: Results, body: Body) -> NewMessage | None:
         """
@@ -103,7 +103,7 @@ class PartialSuccess:
             if not (discarded and isinstance(outcome, Failed))
         }
         # Before any attempt that a spool counts.
-        notice = await self.notices.bounce(Claim(delivery=delivery, node="", attempt=0), ended, body)
+        notice = await self.end_reports.bounce(Claim(delivery=delivery, node="", attempt=0), ended, body)
         if notice is not None:
             delivery_events.notified(self.context.events, delivery, notice)
         return notice

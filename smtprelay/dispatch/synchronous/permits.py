@@ -32,7 +32,7 @@ _LONGEST_WAIT: Final = 1.0
 _SHORTEST_WAIT: Final = 0.05
 
 
-class ClientPatience:
+class TimeLimit:
     """
     The time in which a request may begin for a client that waits.
 
@@ -100,7 +100,7 @@ class SynchronousPermits:
         """Tell whether nothing may go in a lane, as far as is known without the spool."""
         return self._lanes.stopped(provider, lane, self._clock.seconds())
 
-    async def enter(self, delivery: Delivery, attempt: int, patience: ClientPatience) -> PermitUse | NoPermit:
+    async def enter(self, delivery: Delivery, attempt: int, patience: TimeLimit) -> PermitUse | NoPermit:
         """
         Return a permit for the delivery's lane, as soon as there is one.
 
@@ -139,7 +139,7 @@ class SynchronousPermits:
             if not line.locked:
                 del self._lines[place]
 
-    async def _first(self, name: str, delivery: Delivery, patience: ClientPatience) -> Permit | Busy:
+    async def _first(self, name: str, delivery: Delivery, patience: TimeLimit) -> Permit | Busy:
         """Ask again and again, as the first in line."""
         while True:
             answer = await self._ask(name, delivery)
@@ -154,15 +154,13 @@ class SynchronousPermits:
         load = Load(recipients=len(delivery.envelope.recipients), bytes=delivery.size)
         return await self._permits.acquire(name, delivery.provider, delivery.lane, load)
 
-    def _is_answer(self, answer: Permit | Busy, patience: ClientPatience) -> bool:
+    def _is_answer(self, answer: Permit | Busy, patience: TimeLimit) -> bool:
         """Tell whether there is a slot, or will be none as long as ``patience`` lasts."""
         if isinstance(answer, Permit) or answer.reason or not patience.left:
             return True
         return answer.until is not None and answer.until - self._clock.seconds() > patience.left
 
-    def _result(
-        self, answer: Permit | Busy, delivery: Delivery, patience: ClientPatience
-    ) -> PermitUse | NoPermit:
+    def _result(self, answer: Permit | Busy, delivery: Delivery, patience: TimeLimit) -> PermitUse | NoPermit:
         if isinstance(answer, Busy):
             return NoPermit(Blocked(answer.reason)) if answer.reason else _busy(delivery.provider)
         use = PermitUse(answer, delivery)

@@ -72,9 +72,9 @@ _LEADS: Final = frozenset((*range(0x81, 0xA0), *range(0xA1, 0xFD)))
 _TRAILS: Final = range(0x80, 0xFF)
 #: A character of UTF-8 with a line end in it.
 _BROKEN: Final = re.compile(rb"([\xc2-\xf4][\x80-\xbf]{0,2}+)(\r?\n)([\x80-\xbf]{1,3}+)")
-_MEND: Final = "smtprelay.mend"
-#: If more than each eighth octet is wrong the text is of another charset: to mend each by itself would help
-#: nobody, and take long.
+_CORRECT: Final = "smtprelay.correct"
+#: If more than each eighth octet is wrong the text is of another charset: to correct each by itself would
+#: help nobody, and take long.
 _MAX_WRONG: Final = 1 / 8
 _SHORT: Final = 4096
 
@@ -84,22 +84,22 @@ def decode(octets: bytes, codec: str) -> str:
     if codec in _DECODERS:
         return _DECODERS[codec](octets)
     if codec in MULTI_OCTET or codec.startswith("utf-"):
-        text = _mended(octets, codec)
+        text = _corrected(octets, codec)
         for character, right in _RIGHT.get(codec, {}).items():
             text = text.replace(character, right)
         return text
     return codecs.charmap_decode(octets, "strict", _characters(codec))[0]
 
 
-def _mended(octets: bytes, codec: str) -> str:
-    """Decode by a codec of Python; see :func:`_mend` for what it does not take."""
+def _corrected(octets: bytes, codec: str) -> str:
+    """Decode by a codec of Python, and by :func:`_correct` what it does not take."""
     try:
         return octets.decode(codec)
     except UnicodeDecodeError:
         text = octets.decode(codec, "replace")
     if len(octets) > _SHORT and text.count(REPLACEMENT) > len(octets) * _MAX_WRONG:
         return text
-    return octets.decode(codec, _MEND)
+    return octets.decode(codec, _CORRECT)
 
 
 @cache
@@ -115,13 +115,13 @@ def _characters(codec: str) -> str:
 
 
 def _utf_7(octets: bytes) -> str:
-    return _SURROGATE.sub(REPLACEMENT, _mended(octets, "utf-7"))
+    return _SURROGATE.sub(REPLACEMENT, _corrected(octets, "utf-7"))
 
 
 def _utf_16(octets: bytes) -> str:
     """Decode UTF-16 whose order nothing says: most text is of characters whose high octet is zero."""
     big = octets[0::2].count(0) > octets[1::2].count(0)
-    return _mended(octets, labels.UTF_16_BE if big else labels.UTF_16_LE)
+    return _corrected(octets, labels.UTF_16_BE if big else labels.UTF_16_LE)
 
 
 #: Characters that Python's codecs read otherwise than the standard.
@@ -141,12 +141,12 @@ _DECODERS: Final[Mapping[str, Callable[[bytes], str]]] = {
 }
 
 
-def _mend(error: UnicodeError) -> tuple[str, int]:
+def _correct(error: UnicodeError) -> tuple[str, int]:
     """Answer a codec of Python that met a wrong octet: with its character, and where to go on."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
-    mend = _MENDERS.get(error.encoding)
-    found = mend(error.object, error.start, error.end) if mend else None
+    correct = _CORRECTIONS.get(error.encoding)
+    found = correct(error.object, error.start, error.end) if correct else None
     return found or (REPLACEMENT, error.end)
 
 
@@ -199,7 +199,7 @@ def _mend_gb18030(octets: bytes, start: int, end: int) -> tuple[str, int] | None
     return ("€", end) if octets[start:end] == b"\x80" else None
 
 
-_MENDERS: Final[Mapping[str, Callable[[bytes, int, int], tuple[str, int] | None]]] = {
+_CORRECTIONS: Final[Mapping[str, Callable[[bytes, int, int], tuple[str, int] | None]]] = {
     "big5hkscs": _mend_big5,
     "cp932": _mend_pair,
     "cp949": _mend_pair,
@@ -208,4 +208,4 @@ _MENDERS: Final[Mapping[str, Callable[[bytes, int, int], tuple[str, int] | None]
     "johab": _mend_pair,
     "utf-8": _mend_utf_8,
 }
-codecs.register_error(_MEND, _mend)
+codecs.register_error(_CORRECT, _correct)

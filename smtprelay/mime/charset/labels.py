@@ -13,7 +13,7 @@ from typing import Final
 
 import webencodings
 
-#: Not decoded by a codec of Python: see :mod:`smtprelay.mime.charset`.
+#: Not decoded by a codec of Python, but by :mod:`smtprelay.mime.charset`.
 ASCII: Final = "ascii"
 UTF_7: Final = "utf-7"
 UTF_16: Final = "utf-16"

@@ -89,7 +89,7 @@ class _LineSplit:
         self._cut = cut
 
     def feed(self, octets: bytes) -> Iterator[tuple[bytes, bool]]:
-        """Give blocks and pieces; with each, whether the line goes on behind it."""
+        """Give blocks and pieces; with each, whether the line continues behind it."""
         octets = self._held + octets
         begin = at = 0
         while len(octets) - at > _PIECE:
@@ -211,7 +211,7 @@ def _quoted(block: bytes) -> bytes:
 
 
 def _within_line(piece: bytes) -> bytes:
-    """Decode quoted-printable that goes on behind ``piece``: nothing at its end ends a line."""
+    """Decode quoted-printable that continues behind ``piece``: nothing at its end ends a line."""
     return from_quoted_printable(piece + b".")[:-1]
 
 

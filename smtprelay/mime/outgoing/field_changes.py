@@ -16,9 +16,9 @@ from smtprelay.mime.headers import NAME, SMALL_HEADER, split
 from smtprelay.mime.known import is_certain
 from smtprelay.mime.outgoing.header_fields import (
     FieldOptions,
+    corrected,
     folded,
     has_long_line,
-    mended,
     read_parameters,
     unfolded,
     with_parameters,
@@ -188,7 +188,9 @@ def finished_part(
     :param octets: of ``header`` as it stands. Lines in it that are no fields may stay.
     :param ends: a blank line has to end it, as what follows will not be what followed.
     """
-    kept = [(name, mended(field, options)) for name, field in zip(header.names, header.fields, strict=True)]
+    kept = [
+        (name, corrected(field, options)) for name, field in zip(header.names, header.fields, strict=True)
+    ]
     stays = header.clean or not (has_long_line(octets) or (options.ascii_only and not octets.isascii()))
     stays = stays and not (ends and octets != _CRLF and not octets.endswith(_END))
     if stays and changes is UNCHANGED and [field for _, field in kept] == list(header.fields):
@@ -200,7 +202,7 @@ def _kept(header: Header, options: FieldOptions | None) -> Iterator[tuple[bytes,
     for name, octets in zip(header.names, header.fields, strict=True):
         if name in REMOVED or (name in NEEDED and not octets.partition(b":")[2].strip()):
             continue
-        field = octets if options is None else mended(octets, options)
+        field = octets if options is None else corrected(octets, options)
         if field:
             yield name, field
 

@@ -87,7 +87,7 @@ class FieldOptions:
     embedded: bool = False
 
 
-def mended(field: bytes, options: FieldOptions) -> bytes:
+def corrected(field: bytes, options: FieldOptions) -> bytes:
     """
     Return a field, with its line ends, as ``options`` and the length of a line want it: mostly itself.
 

@@ -89,14 +89,14 @@ class CheckerChain:
         return identity
 
     async def _ask(self, credentials: Any) -> Any:
-        strangers: list[UnknownUser] = []
+        unknown_users: list[UnknownUser] = []
         for checker in self._checkers:
             if not any(each.providedBy(credentials) for each in checker.credentialInterfaces):
                 continue
             try:
                 return await maybeDeferred(checker.requestAvatarId, credentials)
             except UnknownUser as unknown:
-                strangers.append(unknown)
-        for stranger in strangers:
-            await stranger.pretend()
-        raise strangers[-1] if strangers else UnknownUser
+                unknown_users.append(unknown)
+        for user in unknown_users:
+            await user.pretend()
+        raise unknown_users[-1] if unknown_users else UnknownUser

@@ -43,7 +43,7 @@ class AcsApi:
         """
         Ask to send the mail in ``body``, whose :func:`content_hash` is ``digest``.
 
-        :raises NoAnswerError: its ``outcome`` is what that means for the mail; so :meth:`status`.
+        :raises NoAnswerError: its ``outcome`` is what that means for the mail; the same for :meth:`status`.
         """
         headers = {"Content-Type": "application/json", "Operation-Id": operation_id}
         return await self._caller.call(

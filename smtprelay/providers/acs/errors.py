@@ -68,7 +68,7 @@ _RECIPIENT_CODES: Final = frozenset(
         "TooManyRecipients",
     }
 )
-#: A code that says of every recipient that he is at fault.
+#: A code that says that every recipient is at fault.
 _ALL_AT_FAULT: Final = "EmailDroppedAllRecipientsSuppressed"
 #: What is written where a code says nothing: the service's own sentence, and the path of a field.
 _ABOUT_RECIPIENTS: Final = re.compile(r"email address|\brecipients?\b", re.IGNORECASE)
@@ -79,7 +79,7 @@ _PATH: Final = re.compile(
 )
 _INDEX: Final = re.compile(r"\[[^\]]*\]")
 
-#: Enhanced status codes that say of a recipient why he is refused; others are about the mail.
+#: Enhanced status codes that say why a recipient is refused; others are about the mail.
 _CODES: Final = ("5.1.", "5.2.", "5.7.")
 
 _MAX_TEXTS: Final = 200
@@ -92,7 +92,7 @@ class ApiError:
     """
     What an error says of itself.
 
-    :ivar code: ``error.code``; so ``message``: each the best there is.
+    :ivar code: ``error.code``; the same for ``message``: each the best there is.
     :ivar texts: all that it says, targets and details too.
     """
 

@@ -261,7 +261,7 @@ class Acs(ProviderDefaults):
                 pending.append(sent)
             elif sent.field and sent.field not in without and len(without) < _MAX_LEFT_OUT:
                 without.append(sent.field)
-                self._tell_mended(delivery, ((sent.field, f"left out: {sent.outcome.why}"),))
+                self._tell_corrected(delivery, ((sent.field, f"left out: {sent.outcome.why}"),))
                 mapped = await self._map(delivery, body, without)
                 continue
             else:
@@ -271,13 +271,13 @@ class Acs(ProviderDefaults):
                     mapped = obstacle
             done += 1
         if isinstance(mapped, _Mapped):
-            self._tell_mended(delivery, mapped.notes)
+            self._tell_corrected(delivery, mapped.notes)
         else:
             served = {*results, *(address for each in pending for address in each.request.addresses)}
             results.update({each: mapped for each in delivery.envelope.addresses if each not in served})
         return results, pending
 
-    def _tell_mended(self, delivery: Delivery, notes: Sequence[Sequence[str]]) -> None:
+    def _tell_corrected(self, delivery: Delivery, notes: Sequence[Sequence[str]]) -> None:
         for field, reason in notes:
             common = {"message": delivery.message, "delivery": delivery.id, "provider": self.name}
             self._events("message.corrected", field=field, reason=reason, **common)

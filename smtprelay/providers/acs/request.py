@@ -93,7 +93,7 @@ def map_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str,
     ``blind_to`` if blind recipients go together, else ``""``; ``without``, those of :data:`OPTIONAL` that are
     left out; ``largest``, the most octets of a request, or ``None``.
 
-    Facts: ``size`` of the largest request; ``sender``; ``notes``, (field, reason) of what was mended;
+    Facts: ``size`` of the largest request; ``sender``; ``notes``, (field, reason) of what was corrected;
     ``requests``, each with its lists ``to``, ``cc`` and ``bcc``, whether it is for a blind one ``alone``, its
     ``recipients`` as JSON, and the ``digest`` of it all. A request is the octets, its ``recipients``, and a
     closing brace. Where the mail is too large there are no requests and no octets.
@@ -155,7 +155,7 @@ def _groups(mail: Mail, recipients: Sequence[str], blind_to: str) -> Iterator[tu
         others = [who for who in visible.bcc if comparison_key(who.address) != comparison_key(blind_to)]
         yield False, VisibleRecipients(to=(Address(blind_to),), bcc=others)
     else:
-        # Also the only one: he may be the last of several, and be known to the service by this operation.
+        # Also the only one: it may be the last of several, and be known to the service by this operation.
         for address in recipients:
             yield True, VisibleRecipients(to=(Address(address),))
 

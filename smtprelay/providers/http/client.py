@@ -125,10 +125,10 @@ class NoCookies(CookieJar):
     """No API of a provider needs cookies, and keeping none is much cheaper than looking for them."""
 
     def add_cookie_header(self, request: Any) -> None:
-        """Add none."""
+        """Add no cookie to a request."""
 
     def extract_cookies(self, response: Any, request: Any) -> None:
-        """Take none."""
+        """Take no cookie from an answer."""
 
 
 class Http:

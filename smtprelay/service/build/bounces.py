@@ -25,7 +25,7 @@ _AROUND: Final = 128 * 1024
 
 
 @frozen
-class OwnMessages:
+class InternalMessages:
     """
     Makes messages of our own, of an envelope and a body.
     """
@@ -42,7 +42,7 @@ class OwnMessages:
 
         If no route takes it, it gets the first one: a bounce must not be lost silently.
         """
-        draft = own_draft("bounces", envelope, bounce_of, self._new_id, self._clock)
+        draft = internal_draft("bounces", envelope, bounce_of, self._new_id, self._clock)
         return NewMessage(draft=draft, body=body, planned=self._planned(draft.client, envelope, body))
 
     def _planned(self, client: Client, envelope: Envelope, body: bytes) -> Sequence[Planned]:
@@ -59,7 +59,7 @@ class OwnMessages:
         return [Planned(route=name, provider=provider, lane=lane, recipients=to, author=author)]
 
 
-def own_draft(
+def internal_draft(
     source: str, envelope: Envelope, about: str, new_id: Callable[[], str], clock: IReactorTime
 ) -> Draft:
     """

@@ -10,8 +10,8 @@ from smtprelay.config.model import Config
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.dsn.delay_notice import Delays
 from smtprelay.dispatch.dsn.reporter import DsnReporter
+from smtprelay.dispatch.end_reports import EndReports
 from smtprelay.dispatch.lane_state import LaneStates
-from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.rate_watch import RateWatch
 from smtprelay.dispatch.synchronous.delivery import SynchronousDelivery
 from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
@@ -21,7 +21,7 @@ from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Events, Provider
 from smtprelay.interfaces.spool import Spool
 from smtprelay.net.buffer_budget import Budget
-from smtprelay.service.build.bounces import OwnMessages, all_routes, bounce_settings
+from smtprelay.service.build.bounces import InternalMessages, all_routes, bounce_settings
 
 
 def build_context(
@@ -45,17 +45,17 @@ def build_context(
     )
 
 
-def build_notices(
-    config: Config, context: DispatchContext, post: OwnMessages, notifier: WebhookNotifier | None
-) -> EndNotices:
+def build_end_reports(
+    config: Config, context: DispatchContext, post: InternalMessages, notifier: WebhookNotifier | None
+) -> EndReports:
     """Return what makes the messages that tell how mail ended."""
     reporter = DsnReporter(bounce_settings(config, context.providers), post, context.clock)
-    return EndNotices(reporter=reporter, notifier=notifier, clock=context.clock, events=context.events)
+    return EndReports(reporter=reporter, notifier=notifier, clock=context.clock, events=context.events)
 
 
 def build_synchronous(
     context: DispatchContext,
-    notices: EndNotices,
+    end_reports: EndReports,
     spool: Spool | None,
     defer_to_thread: Callable[..., Any],
     budget: Budget,
@@ -75,14 +75,14 @@ def build_synchronous(
         clock=clock,
         events=events,
     )
-    partial_success = PartialSuccess(spool=spool, context=context, permits=permits, notices=notices)
+    partial_success = PartialSuccess(spool=spool, context=context, permits=permits, end_reports=end_reports)
     return SynchronousDeliveries(
         delivery, partial_success, clock=clock, events=events, defer_to_thread=defer_to_thread, budget=budget
     )
 
 
 def build_delays(config: Config, context: DispatchContext, reporter: DsnReporter) -> Delays | None:
-    """Return what looks for late mail; ``None`` if nobody wants to know of it."""
+    """Return what looks for late mail; ``None``: delay notices are not configured."""
     after = config.bounces.delay_notice
     if after is None:
         return None

@@ -18,7 +18,7 @@ from smtprelay.web.site import PARTS, Parts, build_site
 
 
 @frozen
-class Sites:
+class HttpSites:
     """
     All sites of a relay.
 

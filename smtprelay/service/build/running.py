@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred, DeferredList
 from smtprelay.config.model import Config
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.dsn.delay_notice import Delays
+from smtprelay.dispatch.end_reports import EndReports
 from smtprelay.dispatch.lane_state import LaneStates
-from smtprelay.dispatch.notices import EndNotices
 from smtprelay.dispatch.reachability_watch import ReachabilityWatch
 from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
 from smtprelay.interfaces import Events
@@ -26,8 +26,8 @@ from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.router import Router
 from smtprelay.providers.context import ProviderContext
-from smtprelay.service.build.bounces import OwnMessages
-from smtprelay.service.build.delivery import build_context, build_delays, build_notices, build_synchronous
+from smtprelay.service.build.bounces import InternalMessages
+from smtprelay.service.build.delivery import build_context, build_delays, build_end_reports, build_synchronous
 from smtprelay.service.build.listeners import (
     ListenerBuilder,
     ListenerSetup,
@@ -77,12 +77,12 @@ class RunningConfig:
     """
     A configuration, and what a relay works with because of it.
 
-    :ivar delays: ``None``: nobody wants to know of late mail.
+    :ivar delays: ``None``: delay notices are not configured.
     """
 
     config: Config
     context: DispatchContext
-    notices: EndNotices
+    end_reports: EndReports
     reachability: ReachabilityWatch
     listeners: Sequence[ListenerSetup]
     synchronous: SynchronousDeliveries
@@ -100,17 +100,17 @@ class RunningConfig:
 
 def build_dispatch(
     config: Config, providers: ProviderContext, storage: OpenSpool
-) -> tuple[DispatchContext, Router, EndNotices]:
+) -> tuple[DispatchContext, Router, EndReports]:
     """Return what delivers, routes and reports with ``config``; nothing is connected yet."""
     built = build_providers(config, providers) | build_webhook(config, providers)
     clock, events = storage.clock, providers.events
     context = build_context(config, storage.permits, built, storage.lanes, clock=clock, events=events)
     router = Router([route_match(route) for route in config.routes], built)
-    post = OwnMessages(config, router, built, storage.new_id, clock)
+    post = InternalMessages(config, router, built, storage.new_id, clock)
     return (
         context,
         router,
-        build_notices(config, context, post, build_notifier(config, storage.new_id, clock)),
+        build_end_reports(config, context, post, build_notifier(config, storage.new_id, clock)),
     )
 
 
@@ -128,12 +128,14 @@ def build(config: Config, resources: RelayResources, storage: OpenSpool) -> Runn
         mime=resources.mime,
         hostname=config.hostname,
     )
-    context, router, notices = build_dispatch(config, providers, storage)
-    synchronous = build_synchronous(context, notices, storage.spool, resources.threads.work, resources.budget)
+    context, router, end_reports = build_dispatch(config, providers, storage)
+    synchronous = build_synchronous(
+        context, end_reports, storage.spool, resources.threads.work, resources.budget
+    )
     return RunningConfig(
         config=config,
         context=context,
-        notices=notices,
+        end_reports=end_reports,
         reachability=ReachabilityWatch(
             providers.reachabilities,
             context.providers,
@@ -144,7 +146,7 @@ def build(config: Config, resources: RelayResources, storage: OpenSpool) -> Runn
         ),
         listeners=_listeners(config, router, synchronous, resources, storage),
         synchronous=synchronous,
-        delays=None if storage.spool is None else build_delays(config, context, notices.reporter),
+        delays=None if storage.spool is None else build_delays(config, context, end_reports.reporter),
     )
 
 

@@ -17,7 +17,7 @@ from smtprelay.model.route import WEBHOOK, RateLimit
 from smtprelay.providers.call import Caller
 from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.webhook import Webhook, WebhookTarget, checked, key_of
-from smtprelay.service.build.bounces import own_draft
+from smtprelay.service.build.bounces import internal_draft
 from smtprelay.settings.provider import RemoteProviderSettings
 
 #: Events are small, and so are their receivers; one that hangs must not delay the others.
@@ -48,7 +48,7 @@ def build_notifier(config: Config, new_id: Callable[[], str], clock: IReactorTim
     def post(route: str, event: bytes, about: str) -> NewMessage:
         hook = route if route in _settings(config) else WEBHOOK
         recipients = (Recipient(address=hook),)
-        draft = own_draft(WEBHOOK, Envelope(sender="", recipients=recipients), about, new_id, clock)
+        draft = internal_draft(WEBHOOK, Envelope(sender="", recipients=recipients), about, new_id, clock)
         planned = Planned(route=WEBHOOK, provider=WEBHOOK, lane=hook, recipients=recipients)
         return NewMessage(draft=draft, body=event, planned=(planned,), subject=f"Event about {about}")
 

@@ -69,7 +69,7 @@ def control_of(config: Config, number: int) -> str:
 @implementer(IAgentEndpointFactory)
 @frozen
 class _Path:
-    """Every URI is at one UNIX socket."""
+    """Connects to one UNIX socket, whatever the URI."""
 
     _reactor: Any
     _path: str
@@ -300,11 +300,11 @@ class RemoteRefusals(RefusedMail):
                 raise ApiProblem(answer.status, answer.body.decode("utf-8", "replace"))
 
     async def refused(self, _wanted: RefusalFilter) -> Sequence[RefusalRow]:
-        """Nothing: workers are asked instead."""
+        """Return nothing: workers are asked instead."""
         return ()
 
     async def clear(self, _wanted: RefusalFilter) -> int:
-        """Nothing, as :meth:`refused`."""
+        """Clear nothing: workers are asked instead."""
         return 0
 
 

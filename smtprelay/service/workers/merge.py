@@ -11,7 +11,7 @@ WorkerAnswer = dict[str, Any]
 #: States of a lane, the worst last: what stops it at one worker is shown.
 _STATES: Final = ("ok", "throttled", "unreachable", "blocked", "suspended", "removed")
 
-#: What makes refusals one row, as in :attr:`smtprelay.model.refusal.RefusalRow.key`.
+#: What makes refusals one row: :attr:`smtprelay.model.refusal.RefusalRow.key`.
 _ROW: Final = ("listener", "client", "user", "rule", "reply", "domain")
 
 

@@ -41,7 +41,7 @@ FIRST_SOCKET: Final = 7
 
 
 #: How long a worker with more clients than the others leaves a new one to them, seconds.
-_COURTESY: Final = 0.002
+_YIELD_TIME: Final = 0.002
 
 
 class Sockets:
@@ -204,7 +204,7 @@ class _SharedPort(tcp.Port):
         self._has_waited = not self._has_waited and self.is_ahead()
         if self._has_waited:
             self.stopReading()
-            self.reactor.callLater(_COURTESY, self._read_again)
+            self.reactor.callLater(_YIELD_TIME, self._read_again)
         else:
             super().doRead()
 

@@ -24,7 +24,7 @@ from smtprelay.config import Config, Loaded, load
 from smtprelay.config.changes import applicable, changes
 from smtprelay.interfaces import Events
 from smtprelay.net.worker_memory import WorkerMemory, new_file, new_memory
-from smtprelay.service.build.http import Sites
+from smtprelay.service.build.http import HttpSites
 from smtprelay.service.drain import why_draining
 from smtprelay.service.errors import StartFailed, explain, tell_failed
 from smtprelay.service.periodic import LogWatch, every
@@ -102,7 +102,7 @@ class Supervisor(Service):
         self._workers = [Worker(number, control_of(self.config, number)) for number in numbers]
         shared = self.config.spool is not None or self.config.workers == 1
         self._proxy = ApiProxy(reactor, self._workers, shared)
-        self._sites = Sites(self._ports, self._threads.login)
+        self._sites = HttpSites(self._ports, self._threads.login)
         self._reloading = FileReloading(self._load, self._threads, self._events, reactor)
         self._monitor: Monitor | None = None
         self._clocks: list[LoopingCall] = []
@@ -211,7 +211,7 @@ class Supervisor(Service):
             self.started.callback(None)
 
     def worker_unresponsive(self, worker: Worker) -> None:
-        """Report it: it dies next."""
+        """Report a worker that does not respond: it is killed next."""
         self._events("worker.unresponsive", worker=worker.number, pid=worker.pid)
 
     def _update_acceptance(self) -> None:

@@ -110,7 +110,7 @@ class _Lifeline:
         return ConnectionDone()
 
     def connectionLost(self, _reason: Any) -> None:
-        """Pass it on."""
+        """Tell the worker that its parent is gone."""
         self._gone()
 
     def logPrefix(self) -> str:  # noqa: N802 -- Twisted's

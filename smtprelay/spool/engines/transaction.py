@@ -64,7 +64,7 @@ class Locking:
     What the SELECTs end with to lock rows, where several nodes write.
 
     :ivar row: waits for the lock of a row; ``free_row`` skips rows that are locked.
-    :ivar delivery: so of the delivery, in a statement where that is ``d``; so ``free_delivery``.
+    :ivar delivery: the same for the delivery, in a statement where that is ``d``; and ``free_delivery``.
     """
 
     row: str = ""

@@ -24,7 +24,7 @@ def checked(connection: Connection, verify: Callable[[Connection], Sequence[str]
     Check the spool as it was at one moment.
 
     :param connection: with no transaction open.
-    :param verify: gives more findings; see :meth:`smtprelay.spool.engines.engine.Engine.verify`.
+    :param verify: gives more findings: :meth:`smtprelay.spool.engines.engine.Engine.verify`.
     """
     with snapshot(connection):
         return Checked(

@@ -72,7 +72,7 @@ def accept(tx: Transaction, arrival: Arrival, *, claiming: bool, may_hold: bool 
     Make the message ours; return the claims on those of its deliveries that may go now.
 
     :param claiming: without it everything is queued.
-    :param may_hold: the rules that hold mail are heeded.
+    :param may_hold: the rules that hold mail apply.
     :raises LookupError: a piece of the body is missing.
     :raises ValueError: it has no recipients.
     """

@@ -1,7 +1,7 @@
 """
 A message comes in of which an attempt was made already.
 
-A synchronous listener has tried it, and some of its recipients have it. What is left goes on as if the spool
+A synchronous listener has tried it; some of its recipients have it. What is left continues as if the spool
 had made that attempt: it is in the history, and is not made again.
 """
 
@@ -20,7 +20,8 @@ def adopt(tx: Transaction, arrival: Arrival, settlement: Settlement) -> list[Cla
 
     A rule that holds mail holds what is left of it.
 
-    :raises SpoolFault: see :func:`smtprelay.spool.operations.accept.accept`; so ``ValueError``.
+    :raises SpoolFault: for the reasons of :func:`smtprelay.spool.operations.accept.accept`; the same for
+        ``ValueError``.
     """
     accept(tx, arrival, claiming=False, may_hold=False)
     draft, planned = arrival.draft, arrival.planned[0]

@@ -62,7 +62,7 @@ class BulkEdit:
     async def step(self, mark: str) -> Edited:
         """Do one step of the change."""
         action = _checked(self.selection, self.change, self.prepare)
-        # What comes in while the change goes on is not meant: it could go on for ever.
+        # What comes in while the change continues is not meant: it could go on for ever.
         top, _, place = mark.partition("/") if mark else (await self.reader.do(_newest), "", "")
         search, most, most_searched = self._search(action, top)
         searched = 0

@@ -41,7 +41,7 @@ _ONE: Final = f"{_SELECT}d.message = ? AND d.n = ? AND d.suspect > 0 AND d.due I
 #: Lanes within a provider that are probed at once.
 _MOST_PROBES: Final = 100
 
-#: Blocked lanes whose mail is led elsewhere after one claim.
+#: Blocked lanes whose mail is rerouted after one claim.
 _MOST_LEFT: Final = 20
 
 _TAKE: Final = """
@@ -178,7 +178,7 @@ def _note_probes(tx: Transaction, own: Lane, summary: LaneSummary, found: _Claim
         probes = tx.lanes.to_probe(own.provider, _MOST_PROBES) if summary.probe <= tx.now else []
         found.probes += [(own.provider, key) for key, until in probes if until <= tx.now]
         found.dues += [until for until in [summary.probe, *(until for _, until in probes)] if until > tx.now]
-    # A blocked provider's mail is led elsewhere out of all its lanes.
+    # A blocked provider's mail is rerouted out of all its lanes.
     if own.blocked_until is None and summary.left is not None and summary.left <= tx.now:
         lanes = tx.lanes.left(own.provider, _MOST_LEFT)
         for lane in lanes:

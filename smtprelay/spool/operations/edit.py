@@ -44,7 +44,7 @@ class EditedDelivery:
 
     @property
     def where(self) -> tuple[str, int]:
-        """What names it."""
+        """The key of the delivery in the tables."""
         return self.message, self.n
 
 

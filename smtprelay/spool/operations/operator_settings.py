@@ -1,5 +1,5 @@
 """
-Exports and imports operator settings; see :mod:`smtprelay.model.operator_settings`.
+Exports and imports the values of :mod:`smtprelay.model.operator_settings`.
 """
 
 from typing import Final

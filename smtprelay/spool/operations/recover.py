@@ -34,7 +34,7 @@ _DEAD: Final = """
         AND (o.name IS NULL OR o.seen < ?)"""
 
 #: What a node has under way, at a moment before any of it was taken from it.
-_COMPANY: Final = """
+_UNDER_WAY: Final = """
     SELECT (SELECT count(*) FROM delivery WHERE ended IS NULL AND state = 'active' AND node = ?)
         + (SELECT count(*) FROM permit WHERE node = ?)"""
 
@@ -162,9 +162,9 @@ def _claimed(tx: Transaction, which: str, parameters: Sequence[Any]) -> list[Any
 def _from_dead(tx: Transaction, node: str, why: str) -> Recovered:
     """Put back what a node had that died: all of it is suspect."""
     tx.node.exclusive.suspects = True
-    (company,) = tx.execute(_COMPANY, (node, node)).fetchone()
+    (under_way,) = tx.execute(_UNDER_WAY, (node, node)).fetchone()
     rows = _claimed(tx, "node = ?", (node,))
-    return _put_back(tx, rows, why, step=suspects.ALONE - suspects.NEARBY if company == 1 else 0, died=True)
+    return _put_back(tx, rows, why, step=suspects.ALONE - suspects.NEARBY if under_way == 1 else 0, died=True)
 
 
 def _put_back(

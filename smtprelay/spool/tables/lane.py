@@ -56,7 +56,7 @@ class Lane:
 
     @property
     def place(self) -> tuple[str, str]:
-        """What names it."""
+        """The provider, and the key of the lane within it."""
         return self.provider, self.key
 
     def wait(self, state: str, due: float, count: int = 1) -> None:

@@ -111,7 +111,7 @@ _SECOND: Final = (
 )
 
 _THIRD: Final = (
-    # When a provider that an operator suspended goes on by itself.
+    # When a provider that an operator suspended continues by itself.
     "ALTER TABLE lane ADD COLUMN resumes {real}",
 )
 

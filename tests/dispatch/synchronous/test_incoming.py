@@ -26,7 +26,7 @@ from smtprelay.model.shape import Shape, shape_of
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.testing.provider import ScriptedProvider
-from tests.dispatch.stage import MAIL, MORNING, Measured, done, make_context, make_notices, recipients
+from tests.dispatch.stage import MAIL, MORNING, Measured, done, make_context, make_end_reports, recipients
 from tests.listed import listed
 from tests.recording import Recording
 
@@ -80,7 +80,7 @@ class Counter:
             spool=self.spool,
             context=self.context,
             permits=self.client_permits,
-            notices=make_notices(self.context, self._post),
+            end_reports=make_end_reports(self.context, self._post),
         )
         self.synchronous = SynchronousDeliveries(
             delivery,

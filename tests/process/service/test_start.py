@@ -319,7 +319,7 @@ class EndTests(StartCase, TestCase):
         reason = "the log cannot be written: standard output: No space left on device"
         self.assertIn(reason, [each["text"] for each in (await relay.status())["attention"]])
         self.assertEqual(await relay.stop(), 0)
-        told = "the log cannot be written, the relay goes on: standard output: No space left on device"
+        told = "the log cannot be written, the relay continues: standard output: No space left on device"
         self.assertEqual(relay.life.err.decode(), f"smtprelay: {told}\n")
 
     async def port_of(self, relay: RelayProcess) -> int:

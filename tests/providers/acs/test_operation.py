@@ -2,7 +2,7 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Uncertain
 from smtprelay.providers.acs.operation import PATIENCE
-from smtprelay.testing.acs import Answers, Drops, Ends
+from smtprelay.testing.acs import Answers, EndedOperation, LostConnection
 from tests.providers.acs_wiring import BLIND, BOB, MAIL, Case, JoinedAcs, delivery, joined_acs
 
 
@@ -10,7 +10,7 @@ class OperationTests(Case):
     def test_failed(self):
         """An operation that fails fails the mail, in the service's words."""
         joined = joined_acs()
-        joined.fake.script(Ends("Failed", "EmailDroppedAllRecipientsSuppressed", "All suppressed."))
+        joined.fake.script(EndedOperation("Failed", "EmailDroppedAllRecipientsSuppressed", "All suppressed."))
         outcome = self.outcome_of(joined, 1, 2, 4)
         self.assertEqual(outcome.code, "5.7.1")
         self.assertIn("EmailDroppedAllRecipientsSuppressed: All suppressed.", outcome.why)
@@ -18,7 +18,7 @@ class OperationTests(Case):
     def test_canceled(self):
         """A canceled operation is deferred, and over: the next attempt has to be another one."""
         joined = joined_acs()
-        joined.fake.script(Ends("Canceled", steps=()))
+        joined.fake.script(EndedOperation("Canceled", steps=()))
         outcome = self.outcome_of(joined, 1)
         self.assertIsInstance(outcome, Deferred)
         self.assertTrue(outcome.closed)
@@ -26,7 +26,7 @@ class OperationTests(Case):
     def test_pauses(self):
         """The first poll waits as long as asked; the pauses then double, up to 30 s."""
         joined = joined_acs()
-        joined.fake.script(Ends("Succeeded", steps=["Running"] * 7))
+        joined.fake.script(EndedOperation("Succeeded", steps=["Running"] * 7))
         result = joined.start()
         for pause in (1, 2, 4, 8, 16, 30, 30):
             before = len(joined.fake.exchanges)
@@ -39,7 +39,9 @@ class OperationTests(Case):
     def test_poll_quota(self):
         """Polls that are refused or lost are repeated, not before the service allows it."""
         joined = joined_acs()
-        joined.fake.script(Answers(429, headers={"Retry-After": "120"}), Answers(503), Drops(), on="poll")
+        joined.fake.script(
+            Answers(429, headers={"Retry-After": "120"}), Answers(503), LostConnection(), on="poll"
+        )
         result = joined.start()
         joined.joined.advance(1, 119)
         self.assertEqual(len(joined.fake.exchanges), 2)
@@ -49,7 +51,7 @@ class OperationTests(Case):
     def test_patience(self):
         """An operation without an end is uncertain after 15 minutes."""
         joined = joined_acs()
-        joined.fake.script(Ends("Succeeded", steps=["Running"] * 1000))
+        joined.fake.script(EndedOperation("Succeeded", steps=["Running"] * 1000))
         outcome = self.outcome_of(joined, *[30] * 31)
         self.assertIsInstance(outcome, Uncertain)
         self.assertIn("the operation is Running", outcome.why)
@@ -65,7 +67,7 @@ class OperationTests(Case):
     def test_same_mail_again(self):
         """After a lost answer the same request delivers once, however often it is made."""
         joined = joined_acs()
-        joined.fake.script(Drops(accepting=True))
+        joined.fake.script(LostConnection(accepting=True))
         self.assertIsInstance(self.outcome_of(joined), Uncertain)
         self.assertIsInstance(self.outcome_of(joined, 1, 2, 4), Delivered)
         [operation] = joined.fake.mails
@@ -74,7 +76,7 @@ class OperationTests(Case):
     def test_changed_mail_again(self):
         """If the request changed since, the first one's verdict counts."""
         joined = joined_acs()
-        joined.fake.script(Drops(accepting=True))
+        joined.fake.script(LostConnection(accepting=True))
         self.assertIsInstance(self.outcome_of(joined), Uncertain)
         outcome = self.outcome_of(joined, 5, 10, 20, body=MAIL + b"more")
         self.assertEqual(outcome, Delivered(delivery().operation_id))
@@ -90,7 +92,7 @@ class ResolveTests(Case):
     def test_known(self):
         """A mail that was taken is followed to its end, and not sent."""
         joined = joined_acs()
-        joined.fake.script(Drops(accepting=True))
+        joined.fake.script(LostConnection(accepting=True))
         self.outcome_of(joined)
         self.assertEqual(self.resolved(joined, delivery(), 1, 2), {BOB: Delivered(delivery().operation_id)})
         self.assertEqual(joined.fake.mails[0].posts, 1)
@@ -102,7 +104,7 @@ class ResolveTests(Case):
     def test_singles(self):
         """Of a mail in single requests each recipient is asked for; those not seen are deferred."""
         joined = joined_acs()
-        joined.fake.script(None, Drops(accepting=True))
+        joined.fake.script(None, LostConnection(accepting=True))
         item = delivery("a@x.org", "b@x.org", "c@x.org")
         result = joined.start(item, BLIND)
         joined.joined.advance(1, 2, 4)
@@ -118,7 +120,7 @@ class ResolveTests(Case):
         """Those that the service still works on are waited for together, however many they are."""
         people = [f"p{n}@x.org" for n in range(20)]
         joined = joined_acs(accept_on="202")
-        joined.fake.script(*[Ends("Succeeded", steps=["Running"] * 1000)] * len(people))
+        joined.fake.script(*[EndedOperation("Succeeded", steps=["Running"] * 1000)] * len(people))
         self.successResultOf(joined.start(delivery(*people), BLIND))
         found = self.resolved(joined, delivery(*people), *[PATIENCE / 30] * 31)
         self.assertEqual(
@@ -146,7 +148,7 @@ class ProbeTests(Case):
             (Answers(200, body=b"{}"), Delivered),
             (Answers(403), Blocked),
             (Answers(429), Deferred),
-            (Drops(), Deferred),
+            (LostConnection(), Deferred),
         )
         for act, kind in cases:
             with self.subTest(act):

@@ -18,7 +18,7 @@ from smtprelay.providers.acs.signature import Credentials
 from smtprelay.providers.call import Caller
 from smtprelay.providers.credentials import StoredCredentials
 from smtprelay.providers.http.client import AnswerLost, Response
-from smtprelay.testing.acs import Answers, Babbles, Drops, FakeAcs, Hangs
+from smtprelay.testing.acs import Answers, FakeAcs, GarbledAnswer, LostConnection, NoAnswer
 from tests.providers.acs_wiring import (
     BLIND,
     BOB,
@@ -238,11 +238,11 @@ class RefusalTests(Case):
 
     def test_lost_answer(self):
         """A connection that ends without an answer is uncertain, taken or not; so is garbage, and silence."""
-        for act in (Drops(), Drops(accepting=True), Babbles()):
+        for act in (LostConnection(), LostConnection(accepting=True), GarbledAnswer()):
             with self.subTest(act):
                 self.assertIsInstance(self.refused(act), Uncertain)
         joined = joined_acs()
-        joined.fake.script(Hangs(accepting=True))
+        joined.fake.script(NoAnswer(accepting=True))
         self.assertIsInstance(self.outcome_of(joined, 30), Uncertain)
 
     def test_no_connection(self):

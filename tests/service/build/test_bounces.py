@@ -7,7 +7,7 @@ from smtprelay.dispatch.dsn.render import LARGEST_RETURN
 from smtprelay.model.message import Envelope, Recipient
 from smtprelay.model.route import Limits
 from smtprelay.policy.router import Router
-from smtprelay.service.build.bounces import BOUNCES, OwnMessages, all_routes, bounce_settings
+from smtprelay.service.build.bounces import BOUNCES, InternalMessages, all_routes, bounce_settings
 from smtprelay.service.build.listeners import route_match
 from smtprelay.testing.provider import ScriptedProvider
 from tests.config.loading import load_text
@@ -26,7 +26,7 @@ bounces: {bounces}
 
 
 class PostTests(SynchronousTestCase):
-    def post(self, bounces: str, limits: dict[str, Limits] | None = None) -> OwnMessages:
+    def post(self, bounces: str, limits: dict[str, Limits] | None = None) -> InternalMessages:
         """Return what posts with the settings ``bounces``; ``limits`` are those of the providers."""
         self.config = load_text(CONFIG.format(bounces=bounces)).config
         limits = limits or {}
@@ -34,10 +34,10 @@ class PostTests(SynchronousTestCase):
             name: ScriptedProvider(name, limits=limits.get(name)) for name in self.config.providers
         }
         router = Router([route_match(route) for route in self.config.routes], self.providers)
-        return OwnMessages(self.config, router, self.providers, lambda: "B1", Clock())
+        return InternalMessages(self.config, router, self.providers, lambda: "B1", Clock())
 
     def targets(
-        self, post: OwnMessages, *addresses: str, size: int = 10
+        self, post: InternalMessages, *addresses: str, size: int = 10
     ) -> list[tuple[str, str, tuple[str, ...]]]:
         """Return route, provider and recipients of each delivery of a bounce to ``addresses``."""
         recipients = tuple(Recipient(address=each) for each in addresses)

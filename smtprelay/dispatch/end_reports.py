@@ -15,7 +15,7 @@ from smtprelay.model.outcome import Results
 
 
 @frozen(kw_only=True)
-class EndNotices:
+class EndReports:
     """
     Makes both, for those that a decision names.
 

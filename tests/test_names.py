@@ -40,7 +40,7 @@ PLAIN = """
     reachability reactor reads realm receive recorded recover recovered reference refusal relay
     remedies remedy remote render replies reply report request reserve resources response rights
     role root row run runner sasl scalar scan scanner schedule schema script search secret
-    security selection send sent series service setting settlement setup signal signature
+    security selection send sent series service ses setting settlement setup signal signature
     silence sink site size smarthost smtp smtprelay sockets source space split sqlite start
     state stats status step stop stopped stored streaming structure stuffer sum summary
     suspension systemd table tar targets task tcp telemetry testing text the thread throttle

@@ -6,7 +6,7 @@ as the real one where that is known. What goes wrong in the real world is script
 
     fake = FakeSes(reactor, {"AKID": "secret"})
     reactor.listenTCP(0, Site(fake), interface="127.0.0.1")
-    fake.script(SesRefuses(429, "TooManyRequestsException", "Maximum sending rate exceeded."), SesDrops())
+    fake.script(SesRefuses(429, "TooManyRequestsException", "Maximum sending rate exceeded."), SesLostConnection())
     ...
     [mail] = fake.mails
 
@@ -64,7 +64,7 @@ class SesRefuses(Exception):  # noqa: N818 -- what it does
 
 
 @frozen
-class SesDrops:
+class SesLostConnection:
     """Take the mail, and close the connection instead of answering."""
 
 
@@ -113,9 +113,9 @@ class FakeSes(Resource):
         self.asked: list[tuple[str, str]] = []
         self._clock = clock
         self._region = region
-        self._script: deque[SesRefuses | SesDrops | None] = deque()
+        self._script: deque[SesRefuses | SesLostConnection | None] = deque()
 
-    def script(self, *acts: SesRefuses | SesDrops | None) -> None:
+    def script(self, *acts: SesRefuses | SesLostConnection | None) -> None:
         """Have this happen to the next requests that send; ``None`` is as usual."""
         self._script.extend(acts)
 
@@ -149,7 +149,7 @@ class FakeSes(Resource):
         mail = self._mail(*(_of_json(body) if api == "v2" else _of_form(form)), api)
         self.mails.append(mail)
         self.account.sent += len(mail.recipients)
-        if isinstance(act, SesDrops):
+        if isinstance(act, SesLostConnection):
             return None
         if api == "v2":
             return json.dumps({"MessageId": mail.id}).encode()

@@ -263,7 +263,7 @@ class AskingTests(DispatcherTestCase):
         done(self.staged.spool.block(Block(provider="one")))
         dispatcher = self.staged.dispatcher
         dispatcher.take(())
-        dispatcher.use(evolve(dispatcher._context, providers={}), dispatcher._notices)
+        dispatcher.use(evolve(dispatcher._context, providers={}), dispatcher._end_reports)
         self.asked[0].callback(None)
         self.assertEqual((self.one.sent, self.staged.summary(message).state), ([], "queued"))
 

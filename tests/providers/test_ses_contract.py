@@ -13,7 +13,7 @@ from smtprelay.testing.provider_contract import (
     RetryAfterContract,
     ThrottledContract,
 )
-from smtprelay.testing.ses import SesDrops, SesRefuses
+from smtprelay.testing.ses import SesLostConnection, SesRefuses
 from tests.providers.ses_wiring import JoinedSes
 
 
@@ -41,7 +41,7 @@ class FakedSesProvider(FakedProvider):
         elif scene == "credentials":
             fake.keys = {"AKIDANOTHER": "x"}
         else:
-            fake.script(SesDrops())
+            fake.script(SesLostConnection())
 
     def recipients(self) -> Sequence[str]:
         return [address for mail in self.ses.fake.mails for address in mail.recipients]

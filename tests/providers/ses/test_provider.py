@@ -12,7 +12,7 @@ from smtprelay.model.shape import shape_of
 from smtprelay.providers.http.client import NotSent
 from smtprelay.providers.renewed import Credential
 from smtprelay.testing.provider_contract import BodyInPieces, delivery
-from smtprelay.testing.ses import SesDrops, SesRefuses
+from smtprelay.testing.ses import SesLostConnection, SesRefuses
 from tests.providers.ses_wiring import BOB, CY, KEY, MAIL, SECRET, JoinedSes, access
 
 
@@ -173,7 +173,7 @@ class AnswerTests(SynchronousTestCase):
     def test_lost(self) -> None:
         """SES knows no idempotency: a lost answer is uncertain, and cannot be resolved."""
         ses = JoinedSes()
-        ses.fake.script(SesDrops())
+        ses.fake.script(SesLostConnection())
         self.assertIsInstance(ses.deliver()[BOB], Uncertain)
         self.assertFalse(ses.provider.idempotent)
         self.assertIsNone(ses.result(ses.provider.resolve(delivery(BOB))))

@@ -6,7 +6,7 @@ as the real one where that is known. What goes wrong in the real world is script
 
     fake = FakeSes(reactor, {"AKID": "secret"})
     reactor.listenTCP(0, Site(fake), interface="127.0.0.1")
-    fake.script(SesRefuses(429, "TooManyRequestsException", "Maximum sending rate exceeded."), SesLostConnection())
+    fake.script(SesRefuses(429, "TooManyRequestsException", "Maximum sending rate exceeded."))
     ...
     [mail] = fake.mails
 

@@ -121,6 +121,9 @@ def _find() -> str:
 
 def _read(file: str) -> bytes:
     try:
+        # To open a pipe that nobody writes to would take for ever; one of a shell is /dev/fd/N.
+        if Path(file).is_fifo() and not file.startswith(("/dev/", "/proc/")):
+            raise ConfigError([make_problem(Mark(file), "is a pipe, not a file", "CFG-NO-FILE", ())])
         with Path(file).open("rb") as opened:
             return opened.read(MAXIMUM_BYTES + 1)
     except FileNotFoundError:

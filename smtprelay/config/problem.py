@@ -11,7 +11,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from smtprelay.config.quoted_lines import LONGEST, masked
+from smtprelay.config.quoted_lines import LONGEST, masked, without_secret
 from smtprelay.config.tree import Items, Mark, Scalar, Table, TreeNode
 from smtprelay.settings.complaint import did_you_mean
 
@@ -68,7 +68,7 @@ def make_problem(mark: Mark, text: str, code: str, lines: Sequence[str], severit
         line=mark.line,
         column=mark.column,
         severity=severity,
-        text=_UNPRINTABLE.sub("�", text[:LONGEST]),
+        text=_UNPRINTABLE.sub("�", without_secret(text[:LONGEST], lines, mark.line - 1, mark.column - 1)),
         code=code,
         snippet=_snippet(mark, lines),
     )

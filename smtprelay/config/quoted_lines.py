@@ -40,7 +40,8 @@ _SEEN: Final = re.compile(rf"(?:{_PLACE})?\s*(?:[,}}\]]|$)|\[?\s*\{{")
 
 #: The host of a URL is shown if no login precedes it.
 _HOST: Final = re.compile(r"""["']?[a-z][\w+.-]*://(?:[^\s/?#"'@]*(?![^\s/?#"']))?""", re.IGNORECASE)
-_LOGIN: Final = re.compile(r"(?<=://)[^\s/@]+(?=@)")
+_LOGIN: Final = re.compile(r"""(?<=://)(?:[^\s/@"']*:[^\s"']*|[^\s/@"']+)(?=@)""")
+_WORD: Final = re.compile(r"\w{4,}")
 
 
 def masked(lines: Sequence[str], number: int) -> str:
@@ -66,7 +67,20 @@ def masked(lines: Sequence[str], number: int) -> str:
     if broken_off and is_secret(broken_off["key"]):
         start = min(start, broken_off.end())
     line = line[:start] + "•" * (len(line) - start)
-    return _LOGIN.sub(lambda login: "•" * len(login[0]), line)
+    return without_logins(line)
+
+
+def without_logins(text: str) -> str:
+    """Return ``text`` with the logins in its URLs hidden."""
+    return _LOGIN.sub(lambda login: "•" * len(login[0]), text)
+
+
+def without_secret(text: str, lines: Sequence[str], number: int, column: int) -> str:
+    """Return the sentence about a place, counted from 0, without what is hidden when its line is quoted."""
+    if not 0 <= number < len(lines) or masked(lines, number)[column : column + 1] != "•":
+        return without_logins(text)
+    value = re.split(r"[,}\]]", lines[number][column:LONGEST], maxsplit=1)[0]
+    return re.sub("|".join(map(re.escape, _WORD.findall(value))) or "(?!)", "•••", text)
 
 
 def _is_within_secret(lines: Sequence[str], number: int) -> bool:

@@ -106,15 +106,16 @@ class Listeners:
         """
         Do what ``setups`` say from now on; all of them are open.
 
-        Sessions take the new rules with their next transaction, and the rest when they begin. Listeners that
-        are not among them are closed, and their sessions end with 421 when they receive no message; fires
-        when they are closed.
+        Sessions take the new rules with their next transaction and login, and the rest when they begin.
+        Listeners that are not among them are closed, and their sessions end with 421 when they receive no
+        message; fires when they are closed.
         """
         self._setups = {_place(setup): setup for setup in setups}
         for place, setup in self._setups.items():
             current = self._open[place]
             current.rules.context = setup.context
-            current.factory.portal = setup.portal(current.rules)
+            # In place: who logs in from now on is one of the users of now, however old the session.
+            current.factory.portal.checkers = setup.portal(current.rules).checkers
             current.factory.settings = setup.settings
         closed = [self._open.pop(place) for place in self._open.keys() - self._setups.keys()]
         self._leaving = [factory for factory in self._leaving if factory.sessions]

@@ -7,6 +7,7 @@ a configuration cannot print a password.
 
 import os
 import pwd
+import re
 import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -25,7 +26,7 @@ _MAXIMUM_BYTES: Final = 1 << 16
 #: A key with one of these words, also misspelt, has a secret.
 SECRET_WORDS: Final = (
     *("password", "passphrase", "secret", "token", "hash", "key", "keys", "sas", "url"),
-    "connection_string",
+    *("connection_string", "passwd", "pass", "pwd", "apikey", "accesskey", "secretkey"),
 )
 
 
@@ -68,7 +69,7 @@ class Secret:
 
 def is_secret(key: str) -> bool:
     """Return whether a key of this name has a secret."""
-    whole = key.lower().replace("-", "_")
+    whole = re.sub("(?<=[a-z])(?=[A-Z])", "_", key).lower().replace("-", "_")
     words = (*whole.split("_"), whole)
     return any(get_close_matches(word, SECRET_WORDS, cutoff=0.87) for word in words)
 

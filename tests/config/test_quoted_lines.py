@@ -2,7 +2,9 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.config.problem import render
 from smtprelay.config.quoted_lines import LONGEST, masked
+from tests.config.loading import problems_of, with_provider
 
 SHOWN = """\
     tls: {certificate: cert.pem, key: key.pem, require: auth}
@@ -120,3 +122,21 @@ class MaskingTests(SynchronousTestCase):
         lines = ["access_keys:", *["  - hunter2"] * 5000]
         self.assertEqual(masked(lines, 5000), "  - •••••••")
         self.assertEqual(len(masked(["a" * 1_000_000], 0)), LONGEST)
+
+
+class SentenceTests(SynchronousTestCase):
+    def test_sentences(self) -> None:
+        """What is hidden where a line is quoted is not in the sentence about it either; a key is."""
+        for setting in (
+            "password: *HunterTwo99",
+            'password: "a${HunterTwo99"',
+            "passwd: HunterTwo99",
+            "smtpPassword: HunterTwo99",
+            "host: smtp://u:HunterTwo99@h.example",
+            "host: smtp://u:a@HunterTwo99@h.example",
+        ):
+            host = "" if setting.startswith("host") else "host: mail.test, "
+            text = with_provider(f"type: smarthost, {host}{setting}")
+            told = "\n".join(render(problem) for problem in problems_of(text))
+            self.assertIn("error", told, setting)
+            self.assertNotIn("HunterTwo99", told)

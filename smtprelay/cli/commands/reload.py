@@ -20,8 +20,8 @@ def reload(ctx: click.Context) -> int:
     """
     Read the configuration again and put it into force.
 
-    No session is dropped: a transaction that has begun ends by the old rules. If the file has errors they
-    are shown, and the relay continues as it was.
+    A transaction that has begun ends by the old rules. Only sessions of a listener that is removed are ended,
+    unless they are sending a message. Errors in the file are shown, and the relay continues as it was.
     """
     told = running(ctx).post(f"{API}/reload", {"who": who()})
     output.result(ctx, told, lambda: _show(told))

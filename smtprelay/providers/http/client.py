@@ -97,8 +97,9 @@ class Response:
 
     def header(self, name: str) -> str:
         """Return the last value of the header ``name``, or ``""``."""
-        values = self.headers.getRawHeaders(name)
-        return values[-1] if values else ""
+        # By octets: as text Twisted wants UTF-8, and raises if it is not.
+        values = self.headers.getRawHeaders(name.encode("ascii"))
+        return values[-1].decode("latin-1") if values else ""
 
 
 class _LiteralURL(EncodedURL):

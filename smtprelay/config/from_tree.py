@@ -243,6 +243,7 @@ def _home(cls: Any, where: str, key: str) -> str:
     return f"{hint} belongs under {places}" if places else f": expected {expected}" if expected else ""
 
 
+@cache
 def _sections(cls: Any) -> dict[str, dict[str, None]]:
     """Return the keys in the sections of ``cls``, each with its sections."""
     found: dict[str, dict[str, None]] = {}

@@ -18,6 +18,9 @@ from smtprelay.config.tree import Mark, Table, TreeNode, without
 from smtprelay.config.yaml_source import MAXIMUM_BYTES, parse
 from smtprelay.settings.secret import complaint
 
+#: The most findings that are reported at once.
+MOST_FINDINGS: Final = 1000
+
 #: Where a configuration is looked for if none is named.
 PLACES: Final = ("smtprelay.yaml", "/etc/smtprelay/smtprelay.yaml")
 
@@ -73,7 +76,9 @@ def load(
     # A value that is wrong as text is not reported again as a setting.
     known = {(problem.line, problem.column) for problem in source.problems}
     new = [found for found in findings if (found.mark.line, found.mark.column) not in known]
-    problems += [make_problem(found.mark, found.text, found.code, source.lines) for found in new]
+    problems += [
+        make_problem(found.mark, found.text, found.code, source.lines) for found in new[:MOST_FINDINGS]
+    ]
     config = complete(config, environ)
     if not only_place:
         invalid = {name for found in findings for name in (found.removed.where, found.meant)}

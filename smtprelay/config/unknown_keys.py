@@ -29,6 +29,10 @@ _PATTERNS: Final = tuple(
 NO_SETTINGS: Final = 'expected settings such as "listeners:", each in a line'
 
 
+#: The number of unknown keys of a section for which it is looked for what was meant.
+_HINTED: Final = 100
+
+
 def renamed(where: str, key: str) -> str:
     """Return the new name of ``key`` within ``where`` (``listeners[0].auth``), or ``""`` if it has none."""
     path = re.sub(r"\[(\d+)\]", r".\1", below(where, key))
@@ -45,11 +49,10 @@ def unknown_keys(
     """
     names = list(known)
     broken_off = _broken_off(node, names)
-    return [
-        broken_off.get(key) or _unknown(key, node, did_you_mean(key, names) or homes(key))
-        for key in node
-        if key not in names
-    ]
+    unknown = [key for key in node if key not in names]
+    # To find what was meant takes its time: whoever has so many has another file in mind.
+    hinted = {key: did_you_mean(key, names) or homes(key) for key in unknown[:_HINTED]}
+    return [broken_off.get(key) or _unknown(key, node, hinted.get(key, "")) for key in unknown]
 
 
 def _broken_off(node: Table, known: Iterable[str]) -> dict[str, Finding]:

@@ -76,8 +76,11 @@ def without_logins(text: str) -> str:
 
 
 def without_secret(text: str, lines: Sequence[str], number: int, column: int) -> str:
-    """Return the sentence about a place, counted from 0, without what is hidden when its line is quoted."""
+    """Return the sentence about a place, counted from 0, without the secret that stands there."""
     if not 0 <= number < len(lines) or masked(lines, number)[column : column + 1] != "•":
+        return without_logins(text)
+    keys = [key["key"] for key in _KEY.finditer(lines[number][:LONGEST]) if key.end() <= column + 1]
+    if not (is_secret(keys[-1]) if keys else _is_within_secret(lines, number)):
         return without_logins(text)
     value = re.split(r"[,}\]]", lines[number][column:LONGEST], maxsplit=1)[0]
     return re.sub("|".join(map(re.escape, _WORD.findall(value))) or "(?!)", "•••", text)

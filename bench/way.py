@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from inspect import CO_OPTIMIZED
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -44,7 +45,9 @@ class Recorder:
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
         """Note a call."""
         code = frame.f_code
-        if self.on and event == "call" and code.co_filename.startswith(_OURS) and code.co_name[0] != "<":
+        # The body of a class is no function: it is optimized as none.
+        ours = code.co_flags & CO_OPTIMIZED and code.co_filename.startswith(_OURS)
+        if self.on and event == "call" and ours and code.co_name[0] != "<":
             self.names[f"{code.co_filename.removeprefix(_OURS)}:{code.co_qualname}"] = None
 
     def begin(self, *_: object) -> None:

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from smtprelay.interfaces import Attempt
 from smtprelay.model.message import Delivery, Envelope, Recipient
 from smtprelay.providers.smarthost.provider import Smarthost
-from smtprelay.providers.smarthost.server import ServerSettings
+from smtprelay.providers.smarthost.server_settings import ServerSettings
 from smtprelay.testing.smtp import SmtpSink
 from tests.recording import Recording
 

@@ -5,7 +5,7 @@ from twisted.trial.unittest import TestCase
 from smtprelay.interfaces import Attempt
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome
 from smtprelay.providers.smarthost.provider import Smarthost
-from smtprelay.providers.smarthost.server import ServerSettings
+from smtprelay.providers.smarthost.server_settings import ServerSettings
 from smtprelay.testing.certificates import make_certificate
 from smtprelay.testing.smtp import CUT, SmtpSink
 from tests.providers.smarthost_wiring import Stored, delivery

@@ -15,7 +15,7 @@ from smtprelay.providers.smarthost.commands import Extensions, hello, read_exten
 from smtprelay.providers.smarthost.connection import Channel
 from smtprelay.providers.smarthost.errors import NotAccepted, of_session
 from smtprelay.providers.smarthost.replies import ServerReply
-from smtprelay.providers.smarthost.server import ServerSettings
+from smtprelay.providers.smarthost.server_settings import ServerSettings
 
 READY = 220
 CHALLENGE = 334

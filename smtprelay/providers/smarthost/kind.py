@@ -85,7 +85,7 @@ def build(name: str, settings: SmarthostSettings, context: "ProviderContext") ->
     """Return the provider; nothing is connected yet."""
     # Slow to import.
     from smtprelay.providers.smarthost.provider import Smarthost  # noqa: PLC0415
-    from smtprelay.providers.smarthost.server import ServerSettings, Timeouts  # noqa: PLC0415
+    from smtprelay.providers.smarthost.server_settings import ServerSettings, Timeouts  # noqa: PLC0415
 
     password = settings.password
     host = ServerSettings(

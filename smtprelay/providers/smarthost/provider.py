@@ -26,7 +26,7 @@ from smtprelay.providers.smarthost.connection import Channel, Lost
 from smtprelay.providers.smarthost.errors import NotAccepted
 from smtprelay.providers.smarthost.handshake import begin
 from smtprelay.providers.smarthost.kind import PORTS
-from smtprelay.providers.smarthost.server import ServerSettings
+from smtprelay.providers.smarthost.server_settings import ServerSettings
 from smtprelay.providers.smarthost.session import SmarthostSession
 from smtprelay.providers.smarthost.tls import tls_creator
 

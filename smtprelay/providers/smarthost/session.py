@@ -19,7 +19,7 @@ from smtprelay.providers.smarthost.connection import CLOSING, Channel, Lost
 from smtprelay.providers.smarthost.dot_stuffing import DotStuffer
 from smtprelay.providers.smarthost.errors import NotAccepted, of_mail, of_message, of_recipients
 from smtprelay.providers.smarthost.replies import ServerReply
-from smtprelay.providers.smarthost.server import Timeouts
+from smtprelay.providers.smarthost.server_settings import Timeouts
 
 #: Bodies up to this size leave in one write; what is larger is streamed.
 WHOLE = 256 * 1024

@@ -4,7 +4,7 @@ from twisted.internet.error import DNSLookupError
 
 from smtprelay.model.message import Envelope, Recipient
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Throttled, Uncertain
-from smtprelay.providers.smarthost.server import Timeouts
+from smtprelay.providers.smarthost.server_settings import Timeouts
 from smtprelay.testing.smtp import CUT, KEYWORDS, SILENCE, Pause, SmtpSink
 from tests.providers.smarthost_wiring import Case, Joined, Stored, delivery, refused
 

@@ -103,4 +103,6 @@ def _text(value: Any) -> str:
 
 def _spoken(value: Any) -> str:
     values = value if isinstance(value, list) else [] if value is None else [value]
-    return ", ".join(map(str, values)) or "none"
+    # As YAML has them.
+    words = (str(each).lower() if isinstance(each, bool) else str(each) for each in values)
+    return ", ".join(words) or "none"

@@ -86,6 +86,10 @@ class ErrorTable:
                 return Deferred(why, retry_after)
 
 
+#: More is no time, seconds; what is honoured of it is less.
+_LONGEST_WAIT: Final = 1e9
+
+
 def retry_after(value: str, now: float) -> float | None:
     """
     Return the seconds that a ``Retry-After`` header asks to wait (RFC 9110 §10.2.3).
@@ -96,7 +100,7 @@ def retry_after(value: str, now: float) -> float | None:
     if not value:
         return None
     if value.strip().isdecimal():
-        return float(value)
+        return min(float(value), _LONGEST_WAIT)
     try:
         date = parsedate_to_datetime(value)
         # One of the three formats names no zone; it is always UTC.
@@ -106,6 +110,10 @@ def retry_after(value: str, now: float) -> float | None:
 
 
 def words(status: int | str, code: str, message: str) -> str:
-    """Return a provider's answer in one line: ``400 InvalidEmailAddress: Invalid format …``."""
+    """
+    Return a provider's answer in one line: ``400 InvalidEmailAddress: Invalid format …``.
+
+    Characters that cannot be seen are left out.
+    """
     text = ": ".join(" ".join(part.split()) for part in (code, message) if part.strip())
-    return f"{status} {text}".rstrip()
+    return "".join(filter(str.isprintable, f"{status} {text}")).rstrip()

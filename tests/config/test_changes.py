@@ -110,3 +110,8 @@ class ChangesTests(SynchronousTestCase):
         without = (BASE, synchronous.replace("spool: {path: spool}\n", ""))
         self.assertRaises(ValueError, applicable, self.config(), self.config(without))
         self.assertRaises(ValueError, applicable, self.config(without), self.config())
+
+    def test_truth(self) -> None:
+        """True and false are written as in the file."""
+        edit = ('name: lan, endpoint: "tcp:2525"', 'name: lan, endpoint: "tcp:2525", auth: {allow_plaintext: true}')
+        self.assertIn("listeners.lan.auth.allow_plaintext: false → true", self.texts(edit))

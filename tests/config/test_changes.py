@@ -113,5 +113,8 @@ class ChangesTests(SynchronousTestCase):
 
     def test_truth(self) -> None:
         """True and false are written as in the file."""
-        edit = ('name: lan, endpoint: "tcp:2525"', 'name: lan, endpoint: "tcp:2525", auth: {allow_plaintext: true}')
+        edit = (
+            'name: lan, endpoint: "tcp:2525"',
+            'name: lan, endpoint: "tcp:2525", auth: {allow_plaintext: true}',
+        )
         self.assertIn("listeners.lan.auth.allow_plaintext: false → true", self.texts(edit))

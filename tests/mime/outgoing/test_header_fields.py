@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.address import addresses
-from smtprelay.mime.outgoing.header_fields import FieldOptions, NotConvertible, mended
+from smtprelay.mime.outgoing.header_fields import FieldOptions, NotConvertible, corrected
 from smtprelay.mime.outgoing.words import encoded_words
 from smtprelay.mime.parameters import content_type, disposition
 from smtprelay.mime.text import decoded
@@ -24,7 +24,7 @@ ANY = FieldOptions()
 def mend(field: str | bytes, options: FieldOptions = ASCII) -> str:
     """Mend a field without its line end; return it unfolded."""
     octets = field.encode() if isinstance(field, str) else field
-    lines = mended(octets + b"\r\n", options)
+    lines = corrected(octets + b"\r\n", options)
     assert not lines or lines.endswith(b"\r\n")
     assert max(map(len, lines.split(b"\r\n"))) <= 998
     assert lines.isascii() or not options.ascii_only
@@ -80,14 +80,14 @@ class TextTests(SynchronousTestCase):
 
     def test_blanks(self) -> None:
         """Thousands of blanks are one, and no line consists of them."""
-        octets = mended(b"X-A: a" + b" \t" * 3000 + b"b\r\n", ANY)
+        octets = corrected(b"X-A: a" + b" \t" * 3000 + b"b\r\n", ANY)
         self.assertEqual(octets, b"X-A: a b\r\n")
-        self.assertEqual(mended(b"Subject: " + b" " * 3000 + b"\r\n", ANY), b"")
+        self.assertEqual(corrected(b"Subject: " + b" " * 3000 + b"\r\n", ANY), b"")
 
     def test_short_fields_stay(self) -> None:
         """A field that the next hop takes stays octet for octet, however it is folded or spelled."""
         for field in (b"sUBJECT :  x\r\n\t  y \r\n", b"X:\r\n", b"Subject: \xff" + b"y" * 900 + b"\r\n"):
-            self.assertEqual(mended(field, ANY), field)
+            self.assertEqual(corrected(field, ANY), field)
 
 
 class AddressTests(SynchronousTestCase):
@@ -276,7 +276,7 @@ class CostTests(SynchronousTestCase):
             (b"Content-Type: text/plain; ", b'x="\xfc";', b""),
         ):
             once, twice = (
-                counted(partial(mended, start + piece * n + end + b"\r\n", options), "/mime/")
+                counted(partial(corrected, start + piece * n + end + b"\r\n", options), "/mime/")
                 for n in (3000, 6000)
             )
             self.assertLess(twice, 2.3 * once + 2000, (start, piece))

@@ -26,7 +26,7 @@ from smtprelay.model.outcome import (
     Results,
     Throttled,
     Uncertain,
-    kind,
+    outcome_word,
 )
 from smtprelay.model.route import Route
 
@@ -137,7 +137,7 @@ def settle(case: DecisionInput, results: Results) -> Decision:
     if block is not None and any(isinstance(each, Blocked) for each in groups.get("expired", {}).values()):
         block = evolve(block, until=case.now)  # the next mail of this mailbox may be too old, too
     onward = _onward(case, {kind: group for kind, group in groups.items() if kind not in ended}, closed)
-    words = {kind(each) for each in outcomes.values()}
+    words = {outcome_word(each) for each in outcomes.values()}
     reason = reasons(outcomes)
     return Decision(
         settlement=evolve(onward, outcomes=outcomes, closed=closed, reason=reason, block=block),
@@ -268,7 +268,7 @@ def _kind(outcome: Outcome, *, several: bool) -> str:
         return "oversize"
     if isinstance(outcome, Throttled):
         return "deferred"
-    return "again" if isinstance(outcome, Deferred) and outcome.again else kind(outcome)
+    return "again" if isinstance(outcome, Deferred) and outcome.again else outcome_word(outcome)
 
 
 def _has_room_elsewhere(case: DecisionInput) -> bool:

@@ -93,7 +93,7 @@ class Uncertain:
     why: str
 
 
-def kind(outcome: "Outcome") -> str:
+def outcome_word(outcome: "Outcome") -> str:
     """Return what an outcome is called in the history, the log and the metrics: ``delivered``, …."""
     return type(outcome).__name__.lower()
 

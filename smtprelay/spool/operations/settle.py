@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from smtprelay.model.attempt import Block, Claim, Settlement
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Throttled, kind
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Throttled, outcome_word
 from smtprelay.model.queue import FINAL, SUSPENDED
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import lane_throttle
@@ -163,7 +163,7 @@ def _record(tx: Transaction, claim: Claim, settlement: Settlement) -> None:
     """Write the attempt's outcome and that of each recipient."""
     delivery = claim.delivery
     where = (delivery.message, delivery.n)
-    names = dict.fromkeys(map(kind, settlement.outcomes.values()))
+    names = dict.fromkeys(map(outcome_word, settlement.outcomes.values()))
     tx.connection.execute(
         "UPDATE attempt SET ended = ?, outcome = ?, reason = ? WHERE message = ? AND n = ? AND number = ?",
         (tx.now, "+".join(names) or settlement.state, storable(settlement.reason), *where, claim.attempt),

@@ -7,7 +7,8 @@ octets give a result, in linear time. Pure.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Final
 
@@ -83,9 +84,14 @@ def split(
 def regular(octets: bytes, start: int = 0) -> tuple[list[tuple[str, str]], int] | None:
     """Do as :func:`split` with a header in which nothing has to be judged; ``None``: this is no such one."""
     end = octets.find(b"\r\n\r\n", start, start + SMALL_HEADER)
-    if end < 0:
-        return None
-    found = _FIELD.findall(octets[start : end + 2].decode("ascii", "surrogateescape"))
+    fields = None if end < 0 else _regular_fields(octets[start : end + 2])
+    return None if fields is None else (list(fields), end + 4)
+
+
+# Whether a mail is small is found out by its header, and then the mail is read.
+@lru_cache(maxsize=2)
+def _regular_fields(block: bytes) -> Sequence[tuple[str, str]] | None:
+    found = _FIELD.findall(block.decode("ascii", "surrogateescape"))
     if ("", "") in found:
         return None
     own = found[0][0].lower() == "received"
@@ -96,9 +102,7 @@ def regular(octets: bytes, start: int = 0) -> tuple[list[tuple[str, str]], int] 
             return None
     if not any(is_certain(name.lower().encode()) for name, _ in found[own:]):
         return None
-    return [
-        (name, (_FOLD.sub(" ", value) if "\n" in value else value).strip(" \t")) for name, value in found
-    ], end + 4
+    return [(name, (_FOLD.sub(" ", value) if "\n" in value else value).strip(" \t")) for name, value in found]
 
 
 @define

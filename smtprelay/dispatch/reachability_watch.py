@@ -50,6 +50,8 @@ class ReachabilityWatch:
     _reported: dict[str, Unreachable] = field(factory=dict, init=False)
     #: To be probed once; and not reached since the start, or since a suspension.
     _unprobed: set[str] = field(factory=set, init=False)
+    #: Providers that are configured no more, whose alarms end.
+    _gone: set[str] = field(factory=set, init=False)
     _unproven: set[str] = field(
         default=Factory(lambda self: set(self._reachabilities), takes_self=True), init=False
     )
@@ -58,6 +60,9 @@ class ReachabilityWatch:
 
     async def check_providers(self) -> None:
         """Check every provider; to be called about once a second. It raises as the spool does."""
+        for name in tuple(self._gone):
+            await self._spool.note_reachability(name, None)
+            self._gone.discard(name)
         for name, reachability in self._reachabilities.items():
             suspended = self._lanes.is_suspended(name)
             if suspended:
@@ -98,14 +103,14 @@ class ReachabilityWatch:
         """
         Take over the alarms from before a restart; the first check probes the providers that mail waits for.
 
-        To be called once, before new mail comes in.
+        To be called once, before new mail comes in. It changes nothing in the spool.
         """
         stats = await self._spool.stats()
         self._unprobed = {lane.provider for lane in stats.lanes if lane.waiting}
         for alarm in stats.unreachable:
             reachability = self._reachabilities.get(alarm.provider)
             if reachability is None:
-                await self._spool.note_reachability(alarm.provider, None)
+                self._gone.add(alarm.provider)
             else:
                 reachability.failure = self._reported[alarm.provider] = alarm
                 self._unprobed.add(alarm.provider)

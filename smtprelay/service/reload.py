@@ -91,17 +91,20 @@ class Reloader:
     async def _use(self, config: Config) -> Reloaded:
         if not self._is_open:
             raise ReloadFailed(NOT_READY, later=True)
-        before = self.running.config
+        self._changing = changing = Deferred.fromCoroutine(self._replace(config))
         try:
-            config, restart = applicable(before, config)
-            changed = changes(before, config)
-            new = build(config, self._resources, self._storage) if changed else self.running
-            self._changing = Deferred.fromCoroutine(self._change(new))
-            await self._changing
+            done: Reloaded = await changing
         except Exception as error:
             raise as_failed(error) from error
         finally:
             self._changing = None
+        return done
+
+    async def _replace(self, config: Config) -> Reloaded:
+        # Secrets' files are read.
+        compared = partial(_compared, self.running.config, config)
+        config, restart, changed = await self._resources.threads.work(compared)
+        await self._change(build(config, self._resources, self._storage) if changed else self.running)
         return reloaded(changed, restart)
 
     async def _change(self, new: RunningConfig) -> None:
@@ -111,15 +114,16 @@ class Reloader:
             # The content of a secret's file may be new: a blocked lane may work now.
             await permits.reconfigure(rate_limits(new.config))
             return
-        await new.reachability.begin()
-        await self._listeners.open(new.listeners)
         try:
+            await new.reachability.begin()
+            await self._listeners.open(new.listeners)
             await self._show(new)
             # The last that can fail: what is claimed by it is attempted by it.
             await permits.reconfigure(rate_limits(new.config))
         except Exception:
             await self._show(old)
             self._listeners.use(old.listeners)
+            await new.close()
             raise
         self._put_into_force(new)
 
@@ -255,6 +259,12 @@ class FileReloading:
         if not later:
             self.rejected = f"{reasons[0]}{more}", self._clock.seconds()
         return ReloadFailed(f"{reasons[0]}{more}", later=later)
+
+
+def _compared(before: Config, config: Config) -> tuple[Config, Sequence[str], Sequence[Change]]:
+    """Return what of ``config`` can be put into force, what needs a restart, and what changes."""
+    usable, restart = applicable(before, config)
+    return usable, restart, changes(before, usable)
 
 
 def reloaded(changed: Sequence[Change], restart: Sequence[str]) -> Reloaded:

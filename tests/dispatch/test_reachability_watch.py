@@ -246,6 +246,15 @@ class ReachWatchTests(SynchronousTestCase):
         told = [event for event, _ in self.events.heard]
         self.assertEqual(told, ["provider.failing", "provider.recovered"])
 
+    def test_a_watch_that_does_not_come_into_force(self) -> None:
+        """It begins, and leaves all alarms as they are, also of a provider that it does not have."""
+        done(self.spool.admin.note_reachability("gone", Unreachable("gone", 5.0, HOST, "connect", "refused")))
+        other = ReachabilityWatch({}, {}, self.clock, self.events, spool=self.spool.admin, lanes=self.lanes)
+        done(other.begin())
+        self.assertEqual([each.provider for each in self.failing()], ["gone"])
+        done(other.check_providers())
+        self.assertEqual(self.failing(), [])
+
     def test_what_waits_at_a_start(self) -> None:
         """A provider for which mail waited before is probed once; for new mail it is not."""
         self.far.mended = True

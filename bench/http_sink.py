@@ -1,8 +1,8 @@
 """
-A provider that takes everything: answers each POST with 202, as the mail API of Azure does.
+A provider that takes everything: answers each request as the mail API of Azure or Amazon does.
 
-``python -m bench.http_sink PORT LATENCY COUNTER``. It parses no more of a request than its
-length, and is one loop over epoll, so that it is not what is measured.
+``python -m bench.http_sink PORT LATENCY COUNTER KIND``. It counts POST requests, parses no more of
+one than its length, and is one loop over epoll, so that it is not what is measured.
 """
 
 import mmap
@@ -16,11 +16,18 @@ from collections import deque
 from pathlib import Path
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_BODY = b'{"id": "00000000-0000-0000-0000-000000000000", "status": "Running"}'
-_ANSWER = b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
-    len(_BODY),
-    _BODY,
-)
+#: By kind: the status, and the content.
+_ANSWERS = {
+    "acs": ("202 Accepted", '{"id": "00000000-0000-0000-0000-000000000000", "status": "Running"}'),
+    "ses": ("200 OK", '{"MessageId": "0100018f00000000-00000000-0000-0000-0000-000000000000-000000"}'),
+}
+
+
+def answer_of(kind: str) -> bytes:
+    """Return the whole answer."""
+    status, content = _ANSWERS[kind]
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    return (head + content).encode()
 
 
 class Counter:
@@ -42,6 +49,7 @@ class Request:
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
+        self.is_mail = False
         self._head = b""
         self._missing = 0
 
@@ -52,13 +60,14 @@ class Request:
             head, end, data = self._head.partition(b"\r\n\r\n")
             if not end:
                 return False
+            self.is_mail = head.startswith(b"POST ")
             length = _LENGTH.search(head)
             self._head, self._missing = b"", int(length[1]) if length else 0
         self._missing = max(self._missing - len(data), 0)
         return not self._missing
 
 
-def serve(port: int, latency: float, counter: Counter) -> None:
+def serve(port: int, latency: float, counter: Counter, answer: bytes) -> None:
     """Take requests until the process is ended."""
     server = socket.create_server(("127.0.0.1", port), backlog=1000)
     poll = select.epoll()
@@ -80,10 +89,11 @@ def serve(port: int, latency: float, counter: Counter) -> None:
                 poll.unregister(number)
                 requests.pop(number).connection.close()
             elif request.ends(data):
-                counter.step()
+                if request.is_mail:
+                    counter.step()
                 later.append((time.monotonic() + latency, request.connection))
         while later and later[0][0] <= time.monotonic():
-            _answer(later.popleft()[1])
+            _send(later.popleft()[1], answer)
 
 
 def _received(connection: socket.socket) -> bytes:
@@ -93,12 +103,12 @@ def _received(connection: socket.socket) -> bytes:
         return b""
 
 
-def _answer(connection: socket.socket) -> None:
+def _send(connection: socket.socket, answer: bytes) -> None:
     try:
-        connection.send(_ANSWER)
+        connection.send(answer)
     except OSError:  # closed by the client meanwhile, or by us after its end
         return
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), float(sys.argv[2]), Counter(Path(sys.argv[3])))
+    serve(int(sys.argv[1]), float(sys.argv[2]), Counter(Path(sys.argv[3])), answer_of(sys.argv[4]))

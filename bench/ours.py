@@ -34,6 +34,20 @@ def acs(port: int, concurrency: int = 50) -> dict[str, Any]:
     }
 
 
+def ses(port: int, concurrency: int = 50) -> dict[str, Any]:
+    """Return the settings of a provider that posts whole mails to ``port``."""
+    return {
+        "type": "ses",
+        "region": "eu-west-1",
+        "endpoint": f"http://127.0.0.1:{port}",
+        "rate": ["1000000/s"],
+        "concurrency": concurrency,
+    }
+
+
+#: What ``ses`` signs with.
+_AWS: Final = ("AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE", f"AWS_SECRET_ACCESS_KEY={_KEY}")
+
 #: The module that runs it, wrapped for measuring.
 ENTRY = "bench.entry"
 
@@ -86,5 +100,5 @@ class Ours(Program):
         file.write_text(yaml.safe_dump(config))
         # Not in the configuration: a revision before this one may call its key otherwise.
         place = f"RUNTIME_DIRECTORY={folder}"
-        super().__init__(["env", place, PYTHON, "-m", *program, file], folder / "output", root)
+        super().__init__(["env", place, *_AWS, PYTHON, "-m", *program, file], folder / "output", root)
         self.wait_for(self.port)

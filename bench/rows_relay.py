@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from bench.comparison import busy, cpu_row, rate_row
 from bench.load import Load
-from bench.ours import Ours, acs, smarthost
+from bench.ours import Ours, acs, ses, smarthost
 from bench.peers import Postfix, Server
 from bench.rounds import Side, alternate, median
 from bench.sinks import HttpSink, SmtpSink
@@ -16,40 +16,47 @@ from bench.workplace import Workplace, spelled
 
 _SMTP = {10_000: (0.3, 0.15), 100_000: (0.6, 0.4), 5_000_000: (1.2, 0.8)}
 
+_HTTP = {10_000: (0.4, 0.25), 100_000: (0.7, 0.4), 5_000_000: (1.6, 1.2)}
+
 _LATENCY = 0.05
 _CONCURRENCY = 50
 
 
 def relay_cpu(work: Workplace) -> Iterator[Row]:
-    """CPU of a message that comes and goes, by SMTP and by the API of Azure, beside Postfix's by SMTP."""
+    """CPU of a message that comes and goes, by SMTP and by HTTP, beside Postfix's by SMTP."""
     for size, bounds in _SMTP.items():
         with ExitStack() as stack:
             to_postfix, to_smarthost = (stack.enter_context(SmtpSink(work.place("sink"))) for _ in range(2))
             to_acs = stack.enter_context(HttpSink(work.place("sink")))
+            to_ses = stack.enter_context(HttpSink(work.place("sink"), kind="ses"))
             postfix = stack.enter_context(Postfix(work.place("postfix"), to_postfix.port))
             ours = stack.enter_context(Ours(work.place("smarthost"), {"out": smarthost(to_smarthost.port)}))
             http = stack.enter_context(Ours(work.place("acs"), {"out": acs(to_acs.port)}))
+            raw = stack.enter_context(Ours(work.place("ses"), {"out": ses(to_ses.port)}))
             sides = [
                 Side(name="ours", port=ours.port, pid=ours.pid, sink=to_smarthost),
                 Side(name="acs", port=http.port, pid=http.pid, sink=to_acs),
+                Side(name="ses", port=raw.port, pid=raw.pid, sink=to_ses),
                 Side(name="postfix", port=postfix.port, pid=postfix.pid, sink=to_postfix),
             ]
             results = alternate(sides, work.load(size), work.rounds)
         over_smtp = {name: results[name] for name in ("ours", "postfix")}
         yield cpu_row(f"relay CPU, smarthost, {spelled(size)}", over_smtp, "postfix", bounds)
-        over_http = {"ours": results["acs"], "postfix": results["postfix"]}
-        yield cpu_row(f"relay CPU, acs, {spelled(size)}", over_http, "postfix")
+        over_http = {"ours": results["ses"], "postfix": results["postfix"]}
+        yield cpu_row(f"relay CPU, ses, {spelled(size)}", over_http, "postfix", _HTTP[size])
+        as_json = {"ours": results["acs"], "postfix": results["postfix"]}
+        yield cpu_row(f"relay CPU, acs, {spelled(size)}", as_json, "postfix")
 
 
 def delivered_rate(work: Workplace) -> Iterator[Row]:
     """Deliveries a second of one process to an HTTP provider without latency, beside Postfix to its sink."""
     with ExitStack() as stack:
         to_postfix = stack.enter_context(SmtpSink(work.place("sink")))
-        to_acs = stack.enter_context(HttpSink(work.place("sink")))
+        to_ses = stack.enter_context(HttpSink(work.place("sink"), kind="ses"))
         postfix = stack.enter_context(Postfix(work.place("postfix"), to_postfix.port))
-        ours = stack.enter_context(Ours(work.place("acs"), {"out": acs(to_acs.port)}))
+        ours = stack.enter_context(Ours(work.place("ses"), {"out": ses(to_ses.port)}))
         sides = [
-            Side(name="ours", port=ours.port, pid=ours.pid, sink=to_acs),
+            Side(name="ours", port=ours.port, pid=ours.pid, sink=to_ses),
             Side(name="postfix", port=postfix.port, pid=postfix.pid, sink=to_postfix),
         ]
         results = alternate(sides, work.load(10_000, 50), work.rounds)
@@ -59,8 +66,8 @@ def delivered_rate(work: Workplace) -> Iterator[Row]:
 def ceiling(work: Workplace) -> Iterator[Row]:
     """How near deliveries come to what the provider's latency and our concurrency allow."""
     with ExitStack() as stack:
-        sink = stack.enter_context(HttpSink(work.place("sink"), _LATENCY))
-        ours = stack.enter_context(Ours(work.place("acs"), {"out": acs(sink.port, _CONCURRENCY)}))
+        sink = stack.enter_context(HttpSink(work.place("sink"), _LATENCY, "ses"))
+        ours = stack.enter_context(Ours(work.place("ses"), {"out": ses(sink.port, _CONCURRENCY)}))
         sides = [Side(name="ours", port=ours.port, pid=ours.pid, sink=sink)]
         results = alternate(sides, work.load(10_000, 50), work.rounds)
     rate, most = median(results, "ours", "delivered"), _CONCURRENCY / _LATENCY
@@ -79,8 +86,9 @@ def ceiling(work: Workplace) -> Iterator[Row]:
 def awaiting(work: Workplace) -> Iterator[Row]:
     """Beside a relay whose clients wait for its provider."""
     with ExitStack() as stack:
-        to_ours, to_peer = (stack.enter_context(HttpSink(work.place("sink"), _LATENCY)) for _ in range(2))
-        ours = stack.enter_context(Ours(work.place("acs"), {"out": acs(to_ours.port, _CONCURRENCY)}))
+        to_ours = stack.enter_context(HttpSink(work.place("sink"), _LATENCY, "ses"))
+        to_peer = stack.enter_context(HttpSink(work.place("sink"), _LATENCY))
+        ours = stack.enter_context(Ours(work.place("ses"), {"out": ses(to_ours.port, _CONCURRENCY)}))
         url = f"http://127.0.0.1:{to_peer.port}/"
         peer = stack.enter_context(Server(work.place("aiosmtpd"), "aiosmtpd", url))
         sides = [

@@ -45,15 +45,16 @@ class HttpSink(Program):
     A process of :mod:`bench.http_sink`.
 
     :param latency: seconds until it answers.
+    :param kind: whose API it has, ``acs`` or ``ses``.
     """
 
-    def __init__(self, folder: Path, latency: float = 0.0) -> None:
+    def __init__(self, folder: Path, latency: float = 0.0, kind: str = "acs") -> None:
         self.port = free_port()
         counter = folder / f"http-sink-{self.port}"
         counter.write_bytes(bytes(8))
         with counter.open("rb") as file:
             self._counter = mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)
-        argv = [PYTHON, "-m", "bench.http_sink", self.port, latency, counter]
+        argv = [PYTHON, "-m", "bench.http_sink", self.port, latency, counter, kind]
         super().__init__(argv, folder / f"http-sink-{self.port}.log")
         self.wait_for(self.port)
 

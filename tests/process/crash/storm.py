@@ -18,8 +18,8 @@ from tests.process.traffic import Deliveries, Tally, Traffic
 #: Seconds that a relay may live on after its mail was handed in without coming to where it shall die.
 GRACE: Final = 8.0
 
-#: Seconds until nothing may wait any more.
-PATIENCE: Final = 300.0
+#: Seconds until nothing may wait any more: what was under way at deaths, hundreds of mails, goes one by one.
+PATIENCE: Final = 900.0
 
 
 @frozen

@@ -1,5 +1,5 @@
 """
-``smtprelay run`` and ``smtprelay demo``: run a relay. Only these two commands import a reactor.
+``smtprelay run`` and ``smtprelay demo``: run a relay. Of other commands only ``dkim check`` imports a reactor.
 """
 
 import gc

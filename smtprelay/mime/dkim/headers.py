@@ -95,7 +95,7 @@ def _author_domain(fields: Mapping[str, Sequence[bytes]]) -> str:
 
 def _covered(fields: Mapping[str, Collection[bytes]], names: Sequence[str], *, relaxed: bool) -> bytes:
     """Return the fields that ``names`` mean: of those of one name the last comes first."""
-    left = {name: list(fields.get(name, ())) for name in names}
+    left = {name: list(fields.get(name, ())) for name in set(names)}
     return b"".join(
         canonical_field(left[name].pop() + b"\r\n", relaxed=relaxed) for name in names if left[name]
     )

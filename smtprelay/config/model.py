@@ -145,10 +145,10 @@ class DkimSettings:
     :ivar selector: the name of the key in DNS: its record is at ``SELECTOR._domainkey.DOMAIN``.
         Example: ``s2026``.
     :ivar key: the private key in PEM form, RSA or Ed25519. Example: ``{file: /run/secrets/dkim}``.
-    :ivar canonicalization: which changes on the way leave a signature valid, in the header and in the body:
-        ``relaxed`` those of blanks, ``simple`` none.
-    :ivar headers: the header fields to sign. Default: those that say who wrote what to whom, see
-        ``docs/dkim.rst``. Example: ``[From, To, Subject, Date]``.
+    :ivar canonicalization: what servers on the way may change in the header, and in the body, without
+        breaking the signature: ``relaxed`` blanks, ``simple`` nothing.
+    :ivar headers: the header fields to sign. Default: the usual ones, see ``docs/dkim.rst``.
+        Example: ``[From, To, Subject, Date]``.
     :ivar required: mail that cannot be signed waits; ``false`` sends it without a signature.
     """
 

@@ -2,16 +2,27 @@
 Text records of DNS, and why there are none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from twisted.internet.error import ConnectError
 from twisted.internet.error import TimeoutError as TookTooLong
 from twisted.names import client, dns
-from twisted.names.error import DNSNameError, DNSQueryTimeoutError, ResolverError
+from twisted.names.error import (
+    DNSNameError,
+    DNSQueryRefusedError,
+    DNSQueryTimeoutError,
+    DNSServerError,
+    DomainError,
+    ResolverError,
+)
 
 #: Seconds for each time that a server is asked.
 _TIMES: Final = (2, 3, 5)
+_ANSWERS: Final[Mapping[type[DomainError], str]] = {
+    DNSServerError: "the server failed (SERVFAIL)",
+    DNSQueryRefusedError: "the server refuses to answer",
+}
 
 
 class DnsFailed(Exception):  # noqa: N818 -- it says what happened
@@ -41,6 +52,8 @@ async def text_records(resolver: Any, name: str) -> Sequence[str]:
         return ()
     except (DNSQueryTimeoutError, TookTooLong) as error:
         raise DnsFailed("no answer") from error
+    except DomainError as error:
+        raise DnsFailed(_ANSWERS.get(type(error), type(error).__name__)) from error
     except (ResolverError, ConnectError, OSError) as error:
         raise DnsFailed(str(error) or type(error).__name__) from error
     found = (each.payload.data for each in answers if each.type == dns.TXT)

@@ -19,6 +19,7 @@ from twisted.names.error import (
 
 #: Seconds for each time that a server is asked.
 _TIMES: Final = (2, 3, 5)
+_RESOLV_CONF: Final = "/etc/resolv.conf"
 _ANSWERS: Final[Mapping[type[DomainError], str]] = {
     DNSServerError: "the server failed (SERVFAIL)",
     DNSQueryRefusedError: "the server refuses to answer",
@@ -36,7 +37,7 @@ def make_resolver(reactor: Any, server: tuple[str, int] | None = None) -> Any:
     :param server: the address and port to ask; ``None``: what this machine asks.
     """
     if server is None:
-        return client.createResolver(reactor=reactor)
+        return client.Resolver(resolv=_RESOLV_CONF, reactor=reactor, timeout=_TIMES)
     return client.Resolver(servers=[server], reactor=reactor, timeout=_TIMES)
 
 

@@ -127,21 +127,28 @@ class MailSigner:
 
     async def _signed(self, key: RuleKey, mail: HashedMail) -> bytes:
         """Return the signature; nothing if it cannot be made and is not required."""
-        about = {"domain": key.rule.domain, "selector": key.rule.selector}
-        before, key.trouble, made = key.trouble, "", b""
+        domain, selector = key.rule.domain, key.rule.selector
+        made, trouble = b"", ""
         try:
             made = await self._defer_to_thread(key.field_for, mail)
         except (ValueError, OSError) as error:
-            key.trouble = str(error)
-        self._events("dkim.signature", outcome="failed" if key.trouble else "signed", **about)
-        if key.trouble and key.trouble != before:
-            self._events("dkim.failing", reason=key.trouble, **about)
-        elif before and not key.trouble:
-            self._events("dkim.recovered", **about)
-        if key.trouble and key.required:
-            why = f"it cannot be signed for {key.rule.domain} (selector {key.rule.selector}): {key.trouble}"
-            raise SigningFailed(Deferred(why))
+            trouble = str(error)
+        self._tell(key, trouble)
+        if trouble and key.required:
+            raise SigningFailed(
+                Deferred(f"it cannot be signed for {domain} (selector {selector}): {trouble}")
+            )
         return made
+
+    def _tell(self, key: RuleKey, trouble: str) -> None:
+        """Tell of a signature, and once when a key begins to fail, or no longer does."""
+        about = {"domain": key.rule.domain, "selector": key.rule.selector}
+        before, key.trouble = key.trouble, trouble
+        self._events("dkim.signature", outcome="failed" if trouble else "signed", **about)
+        if trouble and trouble != before:
+            self._events("dkim.failing", reason=trouble, **about)
+        elif before and not trouble:
+            self._events("dkim.recovered", **about)
 
 
 async def _header(chunks: AsyncIterator[bytes]) -> tuple[bytes, bytes]:

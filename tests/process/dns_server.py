@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError
 from twisted.names import dns
 from twisted.names.common import ResolverBase
 from twisted.names.error import DNSNameError, ResolverError
@@ -43,9 +44,14 @@ async def serve(test: TestCase, zone: Zone) -> int:
     factory.noisy = False
     protocol = dns.DNSDatagramProtocol(factory)
     protocol.noisy = False
-    udp = reactor.listenUDP(0, protocol, interface="127.0.0.1")
-    test.addCleanup(udp.stopListening)
-    port: int = udp.getHost().port
-    tcp = reactor.listenTCP(port, factory, interface="127.0.0.1")
+    while True:
+        tcp = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        port: int = tcp.getHost().port
+        try:
+            udp = reactor.listenUDP(port, protocol, interface="127.0.0.1")
+            break
+        except CannotListenError:  # another program has that one
+            await tcp.stopListening()
     test.addCleanup(tcp.stopListening)
+    test.addCleanup(udp.stopListening)
     return port

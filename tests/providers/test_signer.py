@@ -255,6 +255,25 @@ class FailureTests(SynchronousTestCase):
         outcomes = [fields["outcome"] for event, fields in at.events.heard if event == "dkim.signature"]
         self.assertEqual(outcomes, ["failed"] * 3 + ["signed"] * 2)
 
+    def test_told_once(self) -> None:
+        """Mails that are signed at the same time tell of one key once."""
+        waiting: list[Deferred[bytes]] = []
+
+        def on_thread(_work: object, *_: object) -> "Deferred[bytes]":
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        events = Recording()
+        at = MailSigner([Key().rule_key], InlineMimeWorker(), events, on_thread)
+        for _ in range(2):
+            for _ in range(2):
+                made = Deferred.fromCoroutine(at.signatures(MemoryBody(MAIL), NextHop(), 1.7e9))
+                made.addErrback(lambda failure: failure.trap(SigningFailed))
+            while waiting:
+                waiting.pop().errback(ValueError("broken"))
+        self.assertEqual(len(events.of("dkim.failing")), 1)
+        self.assertEqual(len(events.of("dkim.signature")), 4)
+
     def test_not_required(self) -> None:
         """Where a signature is not required mail leaves without it, with the same alarm."""
         at = Signing(self, Key(required=False))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twisted.internet import reactor
+from twisted.internet.task import Clock
 from twisted.names.error import ResolverError
 from twisted.trial.unittest import TestCase
 
@@ -42,6 +43,11 @@ class TextRecordsTests(TestCase):
         """A name that does not exist has no record, nor has one with others only."""
         self.assertEqual(list(await self.asked(Zone({}))), [])
         self.assertEqual(list(await self.asked(Zone({NAME: []}))), [])
+
+    async def test_servers(self) -> None:
+        """Without a server the machine's own are asked."""
+        resolver = make_resolver(Clock())
+        self.assertTrue(resolver.servers or resolver.dynServers)
 
     async def test_failed(self) -> None:
         """A server that fails has not said that there is none."""

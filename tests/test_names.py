@@ -23,8 +23,8 @@ PLAIN = """
     collector command complaint complex conditions config connecting connection consistency
     contact container content context controls convertible cookies corrections costly counts
     crash credentials cursor cut daemon data database date deadline decoder defaults defer
-    deferred deliver delivered deliveries demo detail dialog direct disk dispatch dot draft
-    driver dsn due duration edit effective encoded end endpoint entry env environment error
+    deferred deliver delivered deliveries demo detail dialog direct disk dispatch dkim dns dot
+    draft driver dsn due duration edit effective encoded end endpoint entry env environment error
     errors esmtp example exchange exclusive exit explain export exposition extensions extra
     factory failed fake families family fault feedback field file filesystem filter finding
     finish first fit foreign format found frame from garbled gathered group handshake hash head

@@ -1,7 +1,7 @@
 """
 The command ``smtprelay``: a client of the relay's own API.
 
-It starts fast: each command is imported when it is asked for, and only ``run`` and ``demo`` import a reactor.
+It starts fast: each command is imported when it is asked for, and only those that need one import a reactor.
 """
 
 import io

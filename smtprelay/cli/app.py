@@ -25,6 +25,7 @@ root = Group(
         "demo": "smtprelay.cli.commands.run:demo",
         "config": "smtprelay.cli.commands.config:config",
         "hash-password": "smtprelay.cli.commands.hash_password:hash_password",
+        "dkim": "smtprelay.cli.commands.dkim:dkim",
         "send": "smtprelay.cli.commands.send:send",
         "queue": "smtprelay.cli.commands.queue:queue",
         "history": "smtprelay.cli.commands.queue:history",

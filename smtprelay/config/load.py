@@ -99,11 +99,19 @@ def _check(
     parts: tuple[Config, Table, Table, set[str]], lines: Sequence[str], *, alone: bool
 ) -> Iterator[Problem]:
     # They are slow to import, and a command that looks for the relay does not need them.
-    from smtprelay.config.checks import CheckedConfig, consistency, files, secrets, security  # noqa: PLC0415
+    from smtprelay.config.checks import (  # noqa: PLC0415
+        CheckedConfig,
+        consistency,
+        dkim,
+        files,
+        secrets,
+        security,
+    )
 
     view = CheckedConfig(*parts)
-    checks = (*consistency.CHECKS, *security.CHECKS)
-    for check in checks if alone else (*checks, *secrets.CHECKS, *files.CHECKS):
+    checks = (*consistency.CHECKS, *security.CHECKS, *dkim.CHECKS)
+    outside = (*secrets.CHECKS, *files.CHECKS, *dkim.OUTSIDE_CHECKS)
+    for check in checks if alone else (*checks, *outside):
         for found in check(view):
             yield make_problem(view.mark(found.path), found.text, found.code, lines, found.severity)
 

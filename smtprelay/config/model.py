@@ -137,6 +137,32 @@ class Bounces:
 
 
 @frozen(kw_only=True)
+class DkimSettings:
+    """
+    A key that signs the mail of one domain. Several keys for a domain make a signature each.
+
+    :ivar domain: mail with an address of this domain in From is signed. Example: ``example.com``.
+    :ivar selector: the name of the key in DNS: its record is at ``SELECTOR._domainkey.DOMAIN``.
+        Example: ``s2026``.
+    :ivar key: the private key in PEM form, RSA or Ed25519. Example: ``{file: /run/secrets/dkim}``.
+    :ivar canonicalization: what servers on the way may change in the header, and in the body, without
+        breaking the signature: ``relaxed`` blanks, ``simple`` nothing.
+    :ivar headers: the header fields to sign. Default: the usual ones, see ``docs/dkim.rst``.
+        Example: ``[From, To, Subject, Date]``.
+    :ivar required: mail that cannot be signed waits; ``false`` sends it without a signature.
+    """
+
+    domain: values.Domain
+    selector: values.Domain
+    key: Secret
+    canonicalization: Literal["relaxed/relaxed", "relaxed/simple", "simple/relaxed", "simple/simple"] = (
+        "relaxed/relaxed"
+    )
+    headers: tuple[values.FieldName, ...] | None = None
+    required: values.Flag = True
+
+
+@frozen(kw_only=True)
 class SpoolLimit:
     """
     Limits of the spool: beyond one, new mail is refused with 452, and delivery continues.
@@ -274,6 +300,7 @@ class Config:
     :ivar users: those who may log in.
     :ivar checkers: other ways to check a login, by name.
     :ivar providers: the services and servers that mail is delivered through, by name.
+    :ivar dkim: the keys that sign mail, by the domain in From.
     :ivar webhook: the HTTP endpoint that gets a POST, with ids, envelope and reasons, for mail that failed or
         expired (``on_failed`` or ``on_expired``: ``webhook``) on a route without a ``webhook`` of its own.
     :ivar spool: where accepted mail is stored. Not needed if all listeners are synchronous: then there is no
@@ -293,6 +320,7 @@ class Config:
     users: tuple[UserSettings, ...] = ()
     checkers: Mapping[values.Name, Checker] = field(factory=dict)
     providers: Mapping[values.Name, ProviderSettings] = field(factory=dict)
+    dkim: tuple[DkimSettings, ...] = ()
     routes: tuple[RouteSettings, ...] = ()
     bounces: Bounces = Bounces()
     webhook: WebhookSettings | None = None

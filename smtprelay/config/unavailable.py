@@ -41,7 +41,6 @@ ROWS: Final = (
     UnavailableSetting("listeners.*.limits.messages", "limiting the rate of messages"),
     UnavailableSetting("users.*.rate", "limiting the rate of messages"),
     UnavailableSetting("routes.*.rewrite", "rewriting"),
-    UnavailableSetting("dkim", "signing with DKIM"),
     UnavailableSetting("sandbox", "the sandbox"),
     UnavailableSetting("privacy.subjects", "privacy.subjects:", "false"),
     UnavailableSetting("privacy.addresses", "privacy.addresses:", "masked"),

@@ -14,10 +14,15 @@ _READ: Final = 1024
 
 def author_of(head: Head, sender: str) -> str:
     """Return the address that the first From names, or ``sender`` if it names none."""
-    return _named(head.first("From", _WITHIN)[:_READ]) or sender
+    return address_in(head.first("From", _WITHIN)) or sender
+
+
+def address_in(value: str) -> str:
+    """Return the first address in the value of a From, ``""`` if it names none."""
+    return _named(value[:_READ])
 
 
 @lru_cache(maxsize=64)
 def _named(value: str) -> str:
-    """Return the first address in ``value``; a client has one mostly."""
+    # A client has one mostly.
     return next((each.address for each in addresses([value]) if "@" in each.address), "")

@@ -1,12 +1,13 @@
 """
-A decorator around a provider that sends mail as MIME: what it is given to send is finished.
+A decorator around a provider that sends mail as MIME: what it is given to send is finished, then signed.
 
-What that means is in :mod:`smtprelay.mime.outgoing`. Here the mail is planned, by its header where that is
-enough, and made while it is sent. The MIME worker does what more than a glance is needed for.
+What that means is in :mod:`smtprelay.mime.outgoing` and :mod:`smtprelay.providers.signer`. Here the mail is
+planned, by its header where that is enough, and made while it is sent; its signatures are the first step of
+the plan. The MIME worker does what more than a glance is needed for.
 """
 
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -23,6 +24,7 @@ from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import Deferred, Failed, Outcome, Results
 from smtprelay.model.route import Limits, Window
 from smtprelay.model.shape import Shape, ShapeCounter, shape_of
+from smtprelay.providers.signer import SIGNATURE, MailSigner, SigningFailed
 
 #: A mail up to this size is held while it is sent; the spool gives it in one piece.
 _WHOLE: Final = 256 * 1024
@@ -95,20 +97,26 @@ class FinishedBody:
         Return the same mail for another next hop. It may have to wait for the MIME worker, for minutes.
 
         :raises Unfinishable: it cannot be had for that one.
+        :raises SigningFailed: it cannot be signed for that one.
         :raises MailTooCostly: of :class:`smtprelay.interfaces.MimeWorker`. So :class:`MimeWorkerTimeout` and
             :class:`MimeWorkerUnavailable`.
         """
         return self.made_for(hop) or await self._mail.finished(hop)
 
 
+#: Returns the signatures of a mail for a next hop.
+_Sign = Callable[[Body, NextHop], Awaitable[bytes]]
+
+
 class _FinishedMail:
-    """One stored mail that leaves, and what is known of it."""
+    """One stored mail that leaves, and what is known of it; ``sign`` may be set."""
 
     def __init__(
         self, body: Body, start: bytes, shape: Shape, additions: Callable[[], Additions], worker: MimeWorker
     ) -> None:
         self.body = body
         self.shape = shape
+        self.sign: _Sign | None = None
         self._start = start
         self._additions = additions
         self._worker = worker
@@ -119,11 +127,27 @@ class _FinishedMail:
         return None if plan is None else FinishedBody(self, plan, hop)
 
     async def finished(self, hop: NextHop) -> FinishedBody:
+        plan = None if self.sign is None else await self._signed(hop, self.sign)
+        if plan is None:
+            plan = await self._usable(hop)
+        self._plans[hop] = plan
+        return FinishedBody(self, plan, hop)
+
+    async def _signed(self, hop: NextHop, sign: _Sign) -> Plan | None:
+        """Return the plan of a signed mail; ``None``: it is of no domain that signs."""
+        # A hop that takes one signature takes ours.
+        replaced = (SIGNATURE,) if SIGNATURE in hop.once else ()
+        plan = await self._usable(evolve(hop, commands=(*hop.commands, *replaced)) if replaced else hop)
+        signatures = await sign(FinishedBody(self, plan, hop), hop)
+        if signatures:
+            return plan.preceded_by(signatures)
+        return None if replaced else plan
+
+    async def _usable(self, hop: NextHop) -> Plan:
         plan = await self._plan(hop)
         if plan.refusal:
             raise Unfinishable(plan)
-        self._plans[hop] = plan
-        return FinishedBody(self, plan, hop)
+        return plan
 
     async def _plan(self, hop: NextHop) -> Plan:
         start, shape = self._start, self.shape
@@ -144,9 +168,18 @@ class OutgoingProvider:
 
     :param hostname: of the relay, for Message-ID.
     :param bounces_from: who From names in a mail that has neither a From nor a sender.
+    :param signer: ``None``: no mail is signed.
     """
 
-    def __init__(self, provider: Provider, worker: MimeWorker, *, hostname: str, bounces_from: str) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        worker: MimeWorker,
+        *,
+        hostname: str,
+        bounces_from: str,
+        signer: MailSigner | None = None,
+    ) -> None:
         self.name = provider.name
         self.idempotent = provider.idempotent
         self.limits: Limits = provider.limits
@@ -154,6 +187,7 @@ class OutgoingProvider:
         self._worker = worker
         self._hostname = hostname
         self._bounces_from = bounces_from
+        self._signer = signer
         #: What a provider takes that has an attribute ``next_hop``.
         self._hop: NextHop = getattr(provider, "next_hop", NextHop())
 
@@ -180,14 +214,16 @@ class OutgoingProvider:
         return max(sizes) + _HEADER_ROOM
 
     async def deliver(self, attempt: Attempt) -> Results:
-        """Finish the mail and deliver it; one that cannot be finished fails."""
+        """Finish the mail, sign it and deliver it; one that cannot be finished fails."""
         outcome: Outcome
         delivery = attempt.delivery
         try:
             mail = await self._read(attempt.body, delivery.shape, partial(self._additions, delivery))
+            if self._signer is not None:
+                mail.sign = partial(self._signer.signatures, time=delivery.received)
             finished = await mail.finished(self._hop)
             return await self._provider.deliver(evolve(attempt, body=finished))
-        except Unfinishable as error:
+        except (Unfinishable, SigningFailed) as error:
             outcome = error.outcome
         except MailTooCostly as error:
             outcome = Failed(f"to finish the mail takes too much work: {error}", _TOO_COSTLY)

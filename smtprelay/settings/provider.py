@@ -2,6 +2,7 @@
 The settings that providers have in common; each type of provider adds its own.
 """
 
+from collections.abc import Collection
 from typing import Any, Self, get_args
 
 from attrs import field, fields, frozen
@@ -38,6 +39,11 @@ class ProviderSettings:
     def remote(self) -> str:
         """The name of the server in reports to senders (``Remote-MTA``); ``""`` if it is no mail server."""
         return ""
+
+    @property
+    def author_domains(self) -> Collection[str] | None:
+        """The domains that From may have in mail that leaves by it; ``None``: any."""
+        return None
 
     def completed(self, hostname: str) -> Self:  # noqa: ARG002 -- for those that override it
         """Return these settings with the defaults that depend on others; ``hostname`` is the relay's."""

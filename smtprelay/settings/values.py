@@ -32,6 +32,7 @@ _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 #: A host within a URL or an address.
 _AROUND: Final = re.compile(r"(?:\w+://)?(?:[^\s/@]*@)?\[?([\w.-]+)\]?(?::([0-9]+))?(?:/.*)?")
 _NAME: Final = re.compile(r"[^\s\x00-\x1f\x7f]{1,100}")
+_FIELD_NAME: Final = re.compile(r"[!-9;-~]{1,100}")
 #: Characters that no setting needs and that must not get into a log, a path or SMTP.
 CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _URL: Final = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
@@ -93,6 +94,7 @@ def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
 
 
 parse_address: Final = _matching(_ADDRESS, "a mail address")
+parse_field_name: Final = _matching(_FIELD_NAME, "the name of a header field")
 parse_name: Final = _matching(_NAME, "a name: expected one word without spaces")
 
 
@@ -322,6 +324,8 @@ Host = Annotated[str, Notation(parse_host, "host name or IP address")]
 #: A name in other settings, the log and the metrics.
 Name = Annotated[str, Notation(parse_name, "name without spaces")]
 Url = Annotated[str, Notation(parse_url, "URL")]
+#: Of a header field (RFC 5322 §2.2).
+FieldName = Annotated[str, Notation(parse_field_name, "name of a header field")]
 #: Any text.
 Text = Annotated[str, Notation(str, "text")]
 #: An absolute path; the file may be missing. It begins in the folder of the configuration, so

@@ -79,6 +79,8 @@ gauge provider_in_flight{provider}: Attempts under way. At the provider's concur
 gauge provider_last_success_timestamp_seconds{provider}: When the provider took the last message.
 counter credential_renewals{provider,result}: Renewals of credentials that expire, when they end: renewed or
     failed. credential.failed in the log gives the reason; mail waits when the last one has expired.
+counter dkim_signatures{domain,selector,result}: DKIM signatures, when they are made: signed or failed.
+    dkim.failing in the log gives the reason; mail waits, unless its key is not required.
 counter provider_requests{provider,operation,code}: Requests, when they end; code is the answer's status, or
     "no answer".
 histogram provider_request_duration_seconds{provider,operation}: Duration of requests to the provider.

@@ -123,6 +123,9 @@ info provider.rate: {provider} allows {rate}
 info credential.renewed: {provider}: new credentials from {source} | seconds
 error credential.failed: {provider}: no new credentials: {reason}
 debug provider.request: {provider}: {operation} {code} in {seconds:.3f} s
+count dkim.signature: a signature of {domain} by {selector}: {outcome}
+error dkim.failing: no mail of {domain} can be signed by {selector}: {reason}
+info dkim.recovered: mail of {domain} is signed by {selector} again
 debug mime.started: the MIME worker runs (process {pid})
 warn mime.ended: the MIME worker (process {pid}) ended: {reason}
 debug http.request: {client}: {method} {path} {code} | route

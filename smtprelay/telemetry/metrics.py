@@ -62,6 +62,7 @@ _ADDED: Final[Sequence[tuple[str, str, str | float, Mapping[str, str]]]] = (
     ("queue.edited", "deliveries_edited", "count", {}),
     ("credential.renewed", "credential_renewals", 1, {"result": "renewed"}),
     ("credential.failed", "credential_renewals", 1, {"result": "failed"}),
+    ("dkim.signature", "dkim_signatures", 1, {}),
     ("provider.request", "provider_requests", 1, {}),
     ("provider.request", "provider_request_duration_seconds", "seconds", {}),
     ("http.request", "http_requests", 1, {}),

@@ -77,7 +77,10 @@ class ExplainTests(SynchronousTestCase):
             "spool.leese": 'there is no setting "leese" in "spool" - did you mean "lease"?',
             "hostname.x": 'there is no setting "x" in "hostname"',
             "blind": 'there is no setting "blind" - did you mean "providers.*.blind"?',
-            "required": 'there is no setting "required" - did you mean "listeners.*.auth.required"?',
+            "required": (
+                'there is no setting "required"'
+                ' - did you mean "listeners.*.auth.required" or "dkim.*.required"?'
+            ),
             "pace": 'there is no setting "pace" - did you mean "providers.*.rate"?',
         }.items():
             self.assertEqual(str(self.assertRaises(LookupError, explain, key)), words)

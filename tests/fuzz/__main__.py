@@ -1,7 +1,7 @@
 """
 Feeds octets to what reads those of strangers, led by the branches that they reach, until the time is over.
 
-These are the readers of mail, what finishes mail, the SMTP session, and the frames of the MIME worker.
+These are the readers of mail, what finishes and signs it, the SMTP session, and frames of the MIME worker.
 
 ``python -m tests.fuzz [SECONDS] [RUNS]``. What fails is written into a file ``crash-…`` or ``timeout-…`` in
 ``.fuzz``, beside what was found to reach new branches: from there the next run goes on.
@@ -19,6 +19,8 @@ except ImportError as error:
 with atheris.instrument_imports(include=["smtprelay"]):
     from smtprelay.mime import head, headers, outgoing, parse
     from smtprelay.mime.address import addresses
+    from smtprelay.mime.dkim.canonical import BodyHash
+    from smtprelay.mime.dkim.headers import SIGNED, choose_headers
     from smtprelay.mime.parameters import content_type, disposition
     from smtprelay.mime.text import decoded
     from smtprelay.mime.worker.frames import FACTS, READY, FrameDecoder, FrameError, frame
@@ -40,6 +42,8 @@ PARAMETERS = {
     "without": [],
     "largest": None,
 }
+RULE = {"domain": "b.example", "relaxed": True, "names": list(SIGNED)}
+SIGNING = {"rules": [RULE, {**RULE, "relaxed": False}], "replaced": []}
 DIALOGUE = (
     b"EHLO x\r\nAUTH PLAIN AGEAYg==\r\nMAIL FROM:<a@b.test> SIZE=9 BODY=8BITMIME\r\nRCPT TO:<c@d.test>\r\n"
     b"DATA\r\nSubject: x\r\n\r\n..\r\n.\r\nRSET\r\nQUIT\r\n"
@@ -55,6 +59,7 @@ def read(octets: bytes) -> None:
     """Read ``octets`` in every way that the relay reads what comes from others; whatever fails is a find."""
     converse(octets)
     decode_frames(octets)
+    sign(octets)
     found = head.head_of(octets)
     head.subject_of(found)
     found.values("To")
@@ -75,6 +80,17 @@ def read(octets: bytes) -> None:
     make_request(octets)
     for hop in HOPS:
         finish(octets, hop)
+
+
+def sign(octets: bytes) -> None:
+    """Choose what is signed; if it matters to the hash how a body is cut, that is a find."""
+    choose_headers(b"From: a@b.example\r\n" + octets, SIGNING)
+    for relaxed in (True, False):
+        whole, cut = BodyHash(relaxed=relaxed), BodyHash(relaxed=relaxed)
+        whole.feed(octets)
+        for at in range(len(octets)):
+            cut.feed(octets[at : at + 1])
+        assert cut.digest() == whole.digest()
 
 
 def make_request(octets: bytes) -> None:

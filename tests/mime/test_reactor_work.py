@@ -19,6 +19,7 @@ from smtprelay.dispatch.webhook import WebhookNotifier
 from smtprelay.interfaces import Attempt, Body, MimeTask, MimeWorkerUnavailable
 from smtprelay.mime import headers, outgoing
 from smtprelay.mime.content_size import is_plain
+from smtprelay.mime.dkim.headers import choose_headers
 from smtprelay.mime.head import block
 from smtprelay.mime.headers import SMALL_HEADER
 from smtprelay.mime.structure import TooComplexError, parts_of
@@ -42,6 +43,7 @@ from tests.mime.hostile import COSTLY, mails
 from tests.mime.worker.fake_process import FakeBody, FakeReactor
 from tests.providers.acs_wiring import delivery as acs_delivery
 from tests.providers.acs_wiring import joined_acs
+from tests.providers.test_signer import Key, signer
 from tests.recording import Recording
 from tests.steps import counted
 
@@ -135,6 +137,21 @@ async def to_smarthost(mail: bytes) -> None:
         await provider.measure(CLAIM.delivery.envelope, MemoryBody(mail))
 
 
+async def sign(mail: bytes) -> None:
+    """Hash it in both canonical forms; the worker has chosen what is signed of its header."""
+
+    class ChoosingWorker(AbsentWorker):
+        async def run(self, task: MimeTask, body: Body, parameters: Mapping[str, object]) -> Any:
+            assert task is choose_headers
+            return {"chosen": [(number, 4, 0) for number in range(2)]}, b"from" * 2
+
+    keys = [Key(), Key(relaxed_body=False)]
+    signatures = signer(ChoosingWorker(), Recording(), keys).signatures(
+        FakeBody(*pieces_of(mail)), outgoing.NextHop(), 1.7e9
+    )
+    assert await signatures
+
+
 async def report(mail: bytes) -> None:
     """Tell its sender and a program that it failed."""
     refused = {"b@x.org": Failed("no such user")}
@@ -157,7 +174,7 @@ async def show(mail: bytes) -> None:
 
 
 WAYS: Mapping[str, Callable[[bytes], Awaitable[None]]] = {
-    each.__name__: each for each in (accept, hold, to_acs, to_smarthost, report, show)
+    each.__name__: each for each in (accept, hold, to_acs, to_smarthost, sign, report, show)
 }
 
 

@@ -2,7 +2,7 @@
 
 import email
 import email.policy
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from email.utils import parsedate_to_datetime
 
 from attrs import evolve
@@ -17,6 +17,7 @@ from smtprelay.model.outcome import Deferred, Delivered, Failed, Outcome
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape, shape_of
 from smtprelay.providers.outgoing import OutgoingProvider
+from smtprelay.providers.signer import MailSigner
 from smtprelay.testing.mime import InlineMimeWorker
 from smtprelay.testing.provider import ScriptedProvider
 from smtprelay.testing.smtp import CUT, KEYWORDS, SmtpSink
@@ -39,7 +40,11 @@ class Finishing:
     """A smarthost as the relay builds it, joined with a server in memory."""
 
     def __init__(
-        self, test: SynchronousTestCase, keywords: Sequence[str] = KEYWORDS, *failures: Exception
+        self,
+        test: SynchronousTestCase,
+        keywords: Sequence[str] = KEYWORDS,
+        *failures: Exception,
+        make_signer: Callable[[InlineMimeWorker], MailSigner | None] = lambda _: None,
     ) -> None:
         self.test = test
         self.joined = Joined(SmtpSink(keywords=keywords))
@@ -50,6 +55,7 @@ class Finishing:
             self.worker,
             hostname="relay.example.com",
             bounces_from="bounces@example.com",
+            signer=make_signer(self.worker),
         )
 
     def deliver(

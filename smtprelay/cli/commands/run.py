@@ -1,5 +1,5 @@
 """
-``smtprelay run`` and ``smtprelay demo``: run a relay. Only these two commands import a reactor.
+``smtprelay run`` and ``smtprelay demo``: run a relay. Only these and ``dkim check`` import a reactor.
 """
 
 import gc

@@ -8,7 +8,7 @@ same for every attempt; so is what comes of it, however the mail is cut into pie
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from attrs import Factory, asdict, define, frozen
+from attrs import Factory, asdict, define, evolve, frozen
 
 from smtprelay.mime.outgoing.encoders import ENCODERS, Encoder, encoded_size
 from smtprelay.model.shape import Shape, count_eight_bit
@@ -32,12 +32,14 @@ class NextHop:
     :ivar commands: how the names of header fields begin that are commands to it, in lower case: no client may
         give any, so they are left out.
     :ivar once: fields that it takes once in a mail, in lower case: the first stays.
+    :ivar replaced: fields that it writes anew, in lower case: no signature can cover them.
     """
 
     eight_bit: bool = True
     raw_fields: bool = True
     commands: Sequence[str] = ()
     once: Sequence[str] = ()
+    replaced: Sequence[str] = ()
 
     def takes_fields(self, names: Sequence[str]) -> bool:
         """Tell whether a header may have fields of these names, which are in lower case."""
@@ -76,6 +78,11 @@ class Plan:
     def untouched(self) -> bool:
         """Whether the mail leaves as it is stored."""
         return all(kind == KEEP for kind, _ in self.steps)
+
+    def preceded_by(self, fields: bytes) -> "Plan":
+        """Return the plan by which ``fields``, which are ASCII, stand before the mail."""
+        steps = ((INSERT, len(fields)), *self.steps)
+        return evolve(self, steps=steps, inserted=fields + self.inserted, size=self.size + len(fields))
 
     def facts(self) -> Mapping[str, Any]:
         """Return all but ``inserted`` as JSON can carry it."""

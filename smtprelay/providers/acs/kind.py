@@ -2,7 +2,7 @@
 The settings of Azure Communication Services, and what must be right about them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import evolve, frozen
@@ -56,6 +56,11 @@ class AcsSettings(HttpProviderSettings):
     blind: Literal["single", "together"] = "single"
     blind_to: values.Address | None = None
     accept_on: Literal["succeeded", "202"] = "succeeded"
+
+    @property
+    def author_domains(self) -> Collection[str]:
+        """Those of its senders."""
+        return {*self.sender_domains, self.sender.rpartition("@")[2]}
 
 
 def check_credentials(settings: AcsSettings, path: Path) -> Iterator[Complaint]:

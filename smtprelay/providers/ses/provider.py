@@ -81,7 +81,9 @@ class Ses(ProviderDefaults):
         self.limits = evolve(limits, request=min(limits.request or version.most, version.most))
         # It knows no SMTPUTF8, so header fields are ASCII.
         commands = () if keep_commands else ("x-ses-",)
-        self.next_hop = NextHop(raw_fields=False, commands=commands, once=tuple(_ONCE.split()))
+        self.next_hop = NextHop(
+            raw_fields=False, commands=commands, once=tuple(_ONCE.split()), replaced=("date", "message-id")
+        )
         self._caller = caller
         self._renewed = renewed
         self._version = version

@@ -6,8 +6,9 @@ it contained, also where two chunks meet.
 """
 
 import re
-from io import IncrementalNewlineDecoder
 from typing import Final
+
+from smtprelay.mime.line_ends import with_crlf
 
 _DOT: Final = re.compile(rb"\r\n\.").search
 
@@ -22,7 +23,6 @@ class DotStuffer:
     def __init__(self) -> None:
         self._at_line_start = True
         self._held = b""
-        self._newlines = IncrementalNewlineDecoder(None, translate=False)
 
     def feed(self, chunk: bytes) -> bytes:
         """Return the next bytes to send; a CR at the end waits for what follows it."""
@@ -32,11 +32,7 @@ class DotStuffer:
             chunk, self._held = chunk[:-1], b"\r"
         if not chunk:
             return b""
-        # The only single pass in C that tells CRLF from CR and LF: a third of counting each.
-        self._newlines.reset()
-        self._newlines.decode(chunk.decode("latin-1"), final=True)
-        if self._newlines.newlines not in (None, "\r\n"):
-            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+        chunk = with_crlf(chunk)
         dotted = self._at_line_start and chunk.startswith(b".")
         self._at_line_start = chunk.endswith(b"\n")
         # Most of a large message is base64, where no dot can be: found out at once. Searched for by an

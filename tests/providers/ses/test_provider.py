@@ -3,6 +3,7 @@
 import hashlib
 from typing import Any
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.interfaces import Attempt
@@ -10,10 +11,15 @@ from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Thrott
 from smtprelay.model.route import Window
 from smtprelay.model.shape import shape_of
 from smtprelay.providers.http.client import NotSent
+from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.providers.renewed import Credential
+from smtprelay.testing.mime import InlineMimeWorker
 from smtprelay.testing.provider_contract import BodyInPieces, delivery
 from smtprelay.testing.ses import SesLostConnection, SesRefuses
 from tests.providers.ses_wiring import BOB, CY, KEY, MAIL, SECRET, JoinedSes, access
+from tests.providers.test_outgoing import COMPLETE
+from tests.providers.test_signer import Key, signer, verified
+from tests.recording import Recording
 
 
 class RequestTests(SynchronousTestCase):
@@ -73,6 +79,25 @@ class RequestTests(SynchronousTestCase):
             raw = ses.fake.mails[0].raw
             self.assertEqual(b"X-SES-" in raw, expected)
             self.assertEqual(raw.count(b"Subject:"), 1)
+
+    def test_signed(self) -> None:
+        """A signature of ours is valid with the Date and the Message-ID that SES writes."""
+        ses, worker = JoinedSes(), InlineMimeWorker()
+        provider = OutgoingProvider(
+            ses.ses,
+            worker,
+            hostname="relay.example.com",
+            bounces_from="x@example.com",
+            signer=signer(worker, Recording(), [Key(domain="example.com"), Key(selector="s2")]),
+        )
+        client = b"DKIM-Signature: v=1; d=client.example; h=from; b=x\r\n" + COMPLETE + b"\r\nhi\r\n"
+        # The oracle takes no signature from the future.
+        attempt = Attempt(evolve(delivery(BOB), received=1.7e9), BodyInPieces(client))
+        [outcome] = ses.result(provider.deliver(attempt)).values()
+        self.assertIsInstance(outcome, Delivered)
+        raw = ses.fake.mails[0].raw
+        self.assertEqual(raw.count(b"DKIM-Signature:"), 1)
+        self.assertTrue(verified(raw.replace(b"Date: Mon", b"Date: Tue").replace(b"<1@client", b"<2@ses")))
 
     def test_fields_that_are_not_ascii(self) -> None:
         """SES knows no SMTPUTF8: a name in UTF-8 is encoded."""

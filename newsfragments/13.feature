@@ -1,0 +1,1 @@
+Mail is signed with DKIM (``dkim``): RSA and Ed25519, by the domain in From, with several selectors; ``smtprelay dkim keygen`` makes a key and prints its DNS record, and ``smtprelay dkim check`` compares the keys with DNS. Mail that cannot be signed waits, unless ``required: false``; see ``docs/dkim.rst``.

@@ -78,11 +78,21 @@ class Outbound:
             return None
         return None if any(_is_meant(each.lower(), host, port) for each in self.no_proxy) else self.proxy
 
+    def place(self, netloc: str) -> str:
+        """Return what people are told that ``netloc`` of a URL is reached by."""
+        parts = urlsplit(f"//{netloc}")
+        proxy = self.proxy_for(parts.hostname or "", parts.port or _PORTS["https"])
+        return netloc if proxy is None else f"{netloc} through the proxy {proxy}"
+
     def proxies(self, url: str) -> dict[str, str]:
         """Return the proxy for ``url`` as requests, urllib3 and botocore take it; plain HTTP gets none."""
         parts = urlsplit(url)
         proxy = self.proxy_for(parts.hostname or "", parts.port or _PORTS["https"])
         return {"https": proxy.url} if proxy is not None and parts.scheme == "https" else {}
+
+
+#: Directly, with the platform's trust.
+DIRECT: Final = Outbound()
 
 
 def parse_proxy(url: str) -> Proxy:

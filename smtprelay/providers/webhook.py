@@ -24,7 +24,7 @@ from smtprelay.model.route import WEBHOOK, Limits
 from smtprelay.providers.call import Caller
 from smtprelay.providers.credentials import NoCredentialsError
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.http.client import NoAnswerError
+from smtprelay.providers.http.client import NoAnswerError, ProxyLoginFailed
 from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable
 
 _SUCCESS: Final = range(200, 300)
@@ -85,7 +85,7 @@ class Webhook(ProviderDefaults):
             url, secret = await hook.read()
             headers = signed(delivery.operation_id, int(self._clock.seconds()), event, secret)
             answer = await hook.request("post", "POST", url, headers, event)
-        except NoCredentialsError as exc:
+        except (NoCredentialsError, ProxyLoginFailed) as exc:
             return Blocked(str(exc), delivery.lane)
         except NoAnswerError as exc:
             return Deferred(str(exc))

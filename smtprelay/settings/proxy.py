@@ -31,9 +31,9 @@ def proxy_of(setting: ProxySetting) -> Proxy | None:
     return None if text in (None, OFF) else parse_proxy(text)
 
 
-def has_password(url: str) -> bool:
-    """Tell whether the URL of a proxy, or ``off``, has a password."""
-    return url != OFF and bool(parse_proxy(url).password)
+def has_password(setting: ProxySetting) -> bool:
+    """Tell whether a setting that is no secret has a password."""
+    return isinstance(setting, str) and setting != OFF and bool(parse_proxy(setting).password)
 
 
 def environment_proxy(environ: Mapping[str, str]) -> ProxySetting:

@@ -71,7 +71,7 @@ def check_proxies(view: CheckedConfig) -> Iterator[Complaint]:
                 proxy_of(proxy)
             except ValueError as error:
                 yield Complaint(place, f"{where}: {error}", "CFG-SECRET")
-        elif isinstance(proxy, str) and isinstance(node, Scalar) and node.literal and has_password(proxy):
+        elif isinstance(node, Scalar) and node.literal and not node.null and has_password(proxy):
             yield _inline(where, place)
 
 

@@ -91,7 +91,7 @@ class ProxyConnection(Protocol):
         elif b" 200 " not in proxy.answer[:13]:
             self.transport.write(proxy.answer)
         else:
-            port = int(re.match(rb"CONNECT \S+:(\d+) HTTP/1\.[01]\r\n", head)[1])
+            port = int(re.match(rb"CONNECT \S+:(\d+) HTTP/1\.[01](?:\r\n|$)", head)[1])
             there = TCP4ClientEndpoint(reactor, "127.0.0.1", proxy.tunnels.get(port, port))
             connectProtocol(there, FarEnd(self)).addCallback(self._join)
 

@@ -18,7 +18,7 @@ _METADATA: Final = frozenset({"fd00:ec2::23", "fd00:ec2::254"})
 _PORTS: Final = {"http": 80, "https": 443}
 _HOST: Final = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.ASCII | re.IGNORECASE)
 _EXPECTED: Final = (
-    "not the URL of a proxy: expected http://HOST:PORT or http://USER:PASSWORD@HOST:PORT;"
+    "not the URL of a proxy: expected http://HOST:PORT, or with a login USER:PASSWORD@HOST:PORT;"
     " in the password @ / # ? and % are %40 %2F %23 %3F and %25"
 )
 

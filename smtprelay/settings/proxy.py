@@ -22,7 +22,7 @@ def parse_proxy_url(text: str) -> str:
 
 
 #: A URL, whose login is never shown; or a secret that is one.
-ProxySetting = Annotated[str, Notation(parse_proxy_url, "URL of a proxy, or off")] | Secret | None
+ProxySetting = Annotated[str, Notation(parse_proxy_url, "URL of a proxy or off")] | Secret | None
 
 
 def proxy_of(setting: ProxySetting) -> Proxy | None:

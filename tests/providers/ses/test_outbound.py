@@ -12,16 +12,25 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from smtprelay.model.outcome import Blocked
+from smtprelay.interfaces import Attempt
+from smtprelay.model.memory_body import MemoryBody
+from smtprelay.model.outcome import Blocked, Delivered
 from smtprelay.model.outcome import Deferred as Postponed
 from smtprelay.net.outbound import Outbound, Proxy
+from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.http.client import NotSent, ProxyLoginFailed
+from smtprelay.providers.registry import BUILT_IN
 from smtprelay.providers.renewed import Credential
 from smtprelay.providers.ses.credentials import AwsAccess, AwsSource, access_of
 from smtprelay.testing.certificates import make_certificate
+from smtprelay.testing.mime import InlineMimeWorker
+from smtprelay.testing.provider_contract import delivery
+from smtprelay.testing.ses import FakeSes
 from tests.providers.aws_peers import REGION, environment, free_port
 from tests.providers.http_wiring import Server
+from tests.providers.ses_wiring import BOB, MAIL
 from tests.proxy import ConnectProxy
+from tests.recording import Recording
 
 HOST = "sts.example.com"
 KEYS = {"AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "S", "AWS_ENDPOINT_URL_STS": f"https://{HOST}"}
@@ -127,6 +136,39 @@ class OutboundTests(TestCase):
         found = await self.access(Outbound(proxy=proxy.proxy(), ca=self.ca), variables, {})
         self.assertEqual((found.value.keys[:3], found.source), (("C", "D", "E"), "assume-role"))
         self.assertEqual(len(proxy.asked), 1)
+
+    async def test_mail(self) -> None:
+        """A provider sends its mail through the same proxy, as a role; its settings say all that."""
+        self.made = make_certificate(self.mktemp(), "email.example.com")
+        fake = FakeSes(reactor, {"A": "S"})
+        proxy = self.begin()
+        proxy.tunnels[8443] = self.serve(fake)
+        kind, events = BUILT_IN["ses"], Recording()
+        settings = kind.settings(
+            type="ses",
+            region=REGION,
+            limits=kind.limits,
+            endpoint="https://email.example.com:8443",
+            proxy=proxy.proxy(user="relay", password="hunter2").url,
+            ca=str(self.made.ca),
+        )
+        context = ProviderContext(
+            reactor=reactor,
+            events=events,
+            defer_to_thread=deferToThread,
+            defer_to_own_thread=deferToThread,
+            mime=InlineMimeWorker(),
+            hostname="relay.example.com",
+        )
+        with environment({"AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "S"}):
+            ses = kind.build("ses", settings, context)
+            results = await ses.deliver(Attempt(delivery(BOB), MemoryBody(MAIL)))
+        self.addCleanup(lambda: Deferred.fromCoroutine(ses.close()))
+        self.assertIsInstance(results[BOB], Delivered)
+        [asked] = proxy.asked
+        self.assertIn(b"CONNECT email.example.com:8443 ", asked)
+        self.assertEqual([mail.raw for mail in fake.mails], [MAIL])
+        self.assertNotIn("hunter2", repr(events.__dict__))
 
     async def test_client_certificate(self) -> None:
         """A service that asks for a certificate gets ours."""

@@ -29,7 +29,7 @@ MAX_HEAD: Final = 16 * 1024
 
 _END: Final = re.compile(rb"\r?\n\r?\n")
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: ([ -~]{0,80})[^\n]*)?\r?\n")
-_SCHEMES: Final = re.compile(rb"^proxy-authenticate:[ \t]*([\w-]+)", re.IGNORECASE | re.MULTILINE)
+_OFFERS: Final = re.compile(rb"^proxy-authenticate:[ \t]*([\w-]+)(.*)", re.IGNORECASE | re.MULTILINE)
 _SUCCESS: Final = range(200, 300)
 _LOGIN_REQUIRED: Final = 407
 
@@ -100,11 +100,10 @@ class ProxyEndpoint:
         return ProxyError(f"{silence('CONNECT', f'the proxy {self._proxy}')} within {self._timeout:g} s")
 
     def _login_required(self, head: bytes) -> str:
-        known = sorted({scheme.decode("ascii") for scheme in _SCHEMES.findall(head)})
-        if known and "basic" not in map(str.lower, known):
-            return (
-                f"the proxy {self._proxy} wants a login by {', '.join(known)}; the relay has Basic only (407)"
-            )
+        offers = _OFFERS.findall(head)
+        if offers and not re.search(rb"\bbasic\b", b" ".join(map(b"".join, offers)), re.IGNORECASE):
+            known = ", ".join(sorted({scheme.decode("ascii") for scheme, _ in offers}))
+            return f"the proxy {self._proxy} wants a login by {known}; the relay has Basic only (407)"
         if self._proxy.user:
             return f"the proxy {self._proxy} refuses our login (407)"
         return f"the proxy {self._proxy} wants a login (407): set proxy: http://USER:PASSWORD@HOST:PORT"

@@ -97,7 +97,7 @@ DIRECT: Final = Outbound()
 
 def parse_proxy(url: str) -> Proxy:
     """
-    Return the proxy of a URL; without a scheme it is ``http``.
+    Return the proxy of a URL; with a port the scheme may be left out, and is ``http``.
 
     :raises ValueError: it is none. The text does not repeat it, for it may have a password.
     """
@@ -108,14 +108,13 @@ def parse_proxy(url: str) -> Proxy:
         raise ValueError(_EXPECTED) from None
     if parts.scheme not in _PORTS:
         raise ValueError(f"a proxy is reached by http:// or https://, not by {parts.scheme}://")
-    if not _HOST.fullmatch(host) or parts.path.strip("/") or parts.query or parts.fragment or port == 0:
+    known = port if port is not None or "://" not in url else _PORTS[parts.scheme]
+    if not _HOST.fullmatch(host) or not known or parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError(_EXPECTED)
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     if ":" in user or (password and not user):
         raise ValueError(_EXPECTED)
-    return Proxy(
-        scheme=parts.scheme, host=host, port=port or _PORTS[parts.scheme], user=user, password=password
-    )
+    return Proxy(scheme=parts.scheme, host=host, port=known, user=user, password=password)
 
 
 def _is_local(host: str) -> bool:

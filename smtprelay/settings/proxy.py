@@ -18,7 +18,7 @@ _NO_PROXY: Final = ("no_proxy", "NO_PROXY")
 
 def parse_proxy_url(text: str) -> str:
     """Return the URL of a proxy as :attr:`Proxy.url` has it, or ``off``."""
-    return OFF if text == OFF else parse_proxy(text).url
+    return OFF if text.lower() == OFF else parse_proxy(text).url
 
 
 #: A URL, whose login is never shown; or a secret that is one.
@@ -28,7 +28,7 @@ ProxySetting = Annotated[str, Notation(parse_proxy_url, "URL of a proxy or off")
 def proxy_of(setting: ProxySetting) -> Proxy | None:
     """Return the proxy that a setting means; raises ``ValueError`` if it cannot be read."""
     text = setting.reveal().strip() if isinstance(setting, Secret) else setting
-    return None if text in (None, OFF) else parse_proxy(text)
+    return None if text is None or text.lower() == OFF else parse_proxy(text)
 
 
 def has_password(setting: ProxySetting) -> bool:

@@ -37,6 +37,7 @@ class EnvironmentTests(SynchronousTestCase):
             ({"HTTP_PROXY": "http://e:1", "http_proxy": "http://e:1"}, "", None),
             ({"HTTPS_PROXY": "http://a:1"}, ", proxy: http://f:1", "f:1"),
             ({"HTTPS_PROXY": "http://a:1"}, ", proxy: off", None),
+            ({"HTTPS_PROXY": "http://a:1"}, ", proxy: Off", None),
             ({"HTTPS_PROXY": "http://a:1"}, ", proxy: null", "a:1"),
             ({"P": "http://g:1"}, ", proxy: {env: P}", "g:1"),
             ({"P": "off", "HTTPS_PROXY": "http://a:1"}, ", proxy: {env: P}", None),
@@ -73,6 +74,7 @@ class CheckTests(SynchronousTestCase):
         """A URL that is none is an error at its place, without its password."""
         for value, environ, code, why in (
             ("socks5://u:hunter2@p:1", {}, "CFG-VALUE", "not by socks5://"),
+            ("none", {}, "CFG-VALUE", "expected http://HOST:PORT"),
             ('"http://u:hunter2/@p:1"', {}, "CFG-VALUE", "expected http://HOST:PORT"),
             ("{env: P}", {"P": "http://u:hunter2/@p:1"}, "CFG-SECRET", "expected http://HOST:PORT"),
             ("{file: /nope}", {}, "CFG-SECRET", "no such file"),

@@ -29,7 +29,17 @@ class ParseTests(SynchronousTestCase):
     def test_not_a_proxy(self) -> None:
         """What is no such URL is refused in words that do not repeat its password."""
         for url in (
-            *("", "http://", "http://:3128", "http://proxy:0", "http://proxy:x", "http://proxy:99999"),
+            *(
+                "none",
+                "false",
+                "proxy.example.com",
+                "http://",
+                "",
+                "http://:3128",
+                "http://proxy:0",
+                "http://proxy:x",
+                "http://proxy:99999",
+            ),
             *("http://u:hunter2/x@proxy:1", "http://u:hunter2#x@proxy:1", "http://proxy:1/path"),
             *(
                 "http://:hunter2@proxy:1",

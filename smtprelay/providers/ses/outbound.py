@@ -4,6 +4,7 @@ How botocore asks for credentials: as the provider's requests leave, and directl
 botocore itself would take one proxy for all hosts, and ``ca`` instead of the usual authorities.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from ssl import SSLContext
 from typing import Any
@@ -24,21 +25,15 @@ def use_outbound(session: Any, outbound: Outbound) -> None:
     authorities = session.get_config_variable("ca_bundle") or True
 
     @cache
-    def http(proxy: str) -> URLLib3Session:
-        return _HttpSession(
-            outbound.ca,
-            verify=authorities,
-            proxies={"https": proxy} if proxy else {},
-            proxies_config={"proxy_ca_bundle": outbound.ca} if outbound.ca else None,
-            client_cert=outbound.client_certificate,
-        )
+    def http(**proxies: str) -> URLLib3Session:
+        return _HttpSession(outbound, proxies, authorities)
 
     def send(request: Any, **_: Any) -> Any:
-        proxy = outbound.proxies(request.url).get("https", "")
+        proxies = outbound.proxies(request.url)
         try:
-            return http(proxy).send(request)
+            return http(**proxies).send(request)
         except (ProxyConnectionError, ConnectTimeoutError) as error:
-            if not proxy:
+            if not proxies:
                 raise
             raise _refusal(str(outbound.proxy), error.kwargs.get("error")) from None
 
@@ -52,9 +47,17 @@ def use_outbound(session: Any, outbound: Outbound) -> None:
 class _HttpSession(URLLib3Session):  # type: ignore[misc]  # botocore has no types
     """Trusts the authorities of a file besides the others."""
 
-    def __init__(self, ca: str, **options: Any) -> None:
-        self._ca = ca
-        super().__init__(**options)
+    def __init__(self, outbound: Outbound, proxies: Mapping[str, str], authorities: str | bool) -> None:
+        self._ca = outbound.ca
+        super().__init__(
+            verify=authorities,
+            proxies=proxies,
+            proxies_config={"proxy_ca_bundle": self._ca} if self._ca else None,
+            client_cert=outbound.client_certificate,
+        )
+        login = outbound.proxy.authorization if outbound.proxy else ""
+        # botocore itself takes a login in ASCII only.
+        self._proxy_config.proxy_headers_for = lambda _: {"Proxy-Authorization": login} if login else {}
 
     def _get_ssl_context(self) -> SSLContext:
         context: SSLContext = super()._get_ssl_context()

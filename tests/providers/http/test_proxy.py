@@ -154,6 +154,11 @@ class ProxyTests(TestCase):
         other = b"proxy-authenticate:  Negotiate\r\nProxy-Authenticate: NTLM\r\n"
         for offered, login, why in (
             (basic, {}, "wants a login (407): set proxy: http://USER:PASSWORD@HOST:PORT"),
+            (
+                b"Proxy-Authenticate: NTLM, Basic realm=x\r\n",
+                {},
+                "wants a login (407): set proxy: http://USER:PASSWORD@HOST:PORT",
+            ),
             (b"", {"user": "u", "password": "hunter2"}, "refuses our login (407)"),
             (other, {}, "wants a login by NTLM, Negotiate; the relay has Basic only (407)"),
         ):

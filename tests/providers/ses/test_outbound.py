@@ -1,5 +1,6 @@
 """How botocore asks for credentials: through the proxy, with our authorities; metadata directly."""
 
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +116,12 @@ class OutboundTests(TestCase):
     async def test_sts(self) -> None:
         """STS is asked through the proxy, with its login, by TLS to the authority of ``ca``."""
         proxy = self.begin()
-        outbound = Outbound(proxy=proxy.proxy(user="relay", password="hunter2"), ca=self.ca)
+        outbound = Outbound(proxy=proxy.proxy(user="relay", password="hünter2"), ca=self.ca)
         found = await self.access(outbound)
         self.assertEqual(found.value.keys[:3], ("C", "D", "E"))
         [asked] = proxy.asked
         self.assertTrue(asked.startswith(b"CONNECT sts.example.com:443 HTTP/1."), asked)
-        self.assertIn(b"Proxy-Authorization: Basic cmVsYXk6aHVudGVyMg==", asked)
+        self.assertIn(b"Proxy-Authorization: Basic " + b64encode("relay:hünter2".encode()), asked)
         [headers] = self.sts.seen
         self.assertFalse(headers.hasHeader("Proxy-Authorization"))
 

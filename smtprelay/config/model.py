@@ -15,6 +15,7 @@ from smtprelay.config.listeners import Checker, Listener, PasswordHash, UserSett
 from smtprelay.model import route as model_route
 from smtprelay.settings import values
 from smtprelay.settings.provider import ProviderSettings
+from smtprelay.settings.proxy import ProxySetting
 from smtprelay.settings.secret import Secret
 
 Failure = Literal["bounce", "hold", "discard", "webhook"]
@@ -57,12 +58,19 @@ class WebhookSettings:
     :ivar timeout: time limit for each step of a request: connect, wait for the answer, read it.
     :ivar ca: PEM file with certificates to trust in addition to those of the system.
         Example: ``extra-ca.pem``.
+    :ivar proxy: HTTP proxy for the requests: ``http://``, with or without ``USER:PASSWORD@``, or ``https://``;
+        ``off`` ignores the environment. Default: ``HTTPS_PROXY`` or ``ALL_PROXY`` of the environment.
+        Example: ``http://proxy.example.com:3128``.
+    :ivar no_proxy: hosts, domains and networks that are reached without the proxy. Default: ``NO_PROXY`` of
+        the environment. Example: ``[internal.example.com, 10.0.0.0/8]``.
     """
 
     url: Secret
     secret: Secret | None = None
     timeout: values.TimeLimit = 30.0
     ca: values.FilePath | None = None
+    proxy: ProxySetting = None
+    no_proxy: tuple[values.Text, ...] = ()
 
 
 @frozen(kw_only=True)

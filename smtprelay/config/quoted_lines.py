@@ -40,7 +40,10 @@ _SEEN: Final = re.compile(rf"(?:{_PLACE})?\s*(?:[,}}\]]|$)|\[?\s*\{{")
 
 #: The host of a URL is shown if no login precedes it.
 _HOST: Final = re.compile(r"""["']?[a-z][\w+.-]*://(?:[^\s/?#"'@]*(?![^\s/?#"']))?""", re.IGNORECASE)
-_LOGIN: Final = re.compile(r"""(?<=://)(?:[^\s/@"']*:[^\s"']*|[^\s/@"']+)(?=@)""")
+#: That of a proxy may have no scheme.
+_LOGIN: Final = re.compile(
+    r"""(?:(?<=://)|(?<=proxy: )|(?<=proxy: ["']))(?:[^\s/@"']*:[^\s"']*|[^\s/@"']+)(?=@)"""
+)
 _WORD: Final = re.compile(r"\w{4,}")
 
 

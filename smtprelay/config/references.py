@@ -13,6 +13,7 @@ from smtprelay.config.from_tree import Hook, word_hook
 from smtprelay.config.problem import Finding, Invalid, expect_word, wrong
 from smtprelay.config.tree import Scalar, Table, TreeNode
 from smtprelay.config.unknown_keys import unknown_keys
+from smtprelay.settings.proxy import ProxySetting, parse_proxy_url
 from smtprelay.settings.secret import Secret, fixed, flaw, in_file, in_variable, missing
 from smtprelay.settings.values import FilePath, FolderPath, resolve
 
@@ -35,8 +36,11 @@ def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook
             raise wrong(node, why)
         return fixed(text, "inline" if isinstance(node, Scalar) and node.literal else "environment")
 
+    def proxy(node: TreeNode, kind: Any) -> Any:
+        return secret(node, kind) if isinstance(node, Table) else word_hook(parse_proxy_url)(node, kind)
+
     path = word_hook(lambda text: resolve(text, folder))
-    return {Secret: secret, FilePath: path, FolderPath: path}
+    return {Secret: secret, ProxySetting: proxy, FilePath: path, FolderPath: path}
 
 
 def _from_table(node: Table, makers: Mapping[str, Callable[[str, date | None], Secret]]) -> Secret:

@@ -9,7 +9,7 @@ settings, and ``Example:``, if the default is none.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from inspect import cleandoc
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import yaml
@@ -229,7 +229,8 @@ def type_of(kind: Any) -> str:
         return f"map: {type_of(parts[1])}"
     if kind is Secret:
         return "secret ({file: path}, {env: NAME}, {credential: name})"
-    return type_of(given(kind)) if given(kind) != kind else "section"
+    alternatives = [part for part in parts if part is not NoneType and origin in {Union, UnionType}]
+    return " or ".join(dict.fromkeys(map(type_of, alternatives))) or "section"
 
 
 def unit_of(kind: Any) -> str:

@@ -7,18 +7,21 @@ import socket
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from attrs import asdict, evolve
 
 from smtprelay.config.listeners import Listener
-from smtprelay.config.model import Config, RouteSettings, SpoolSettings, Supervise
+from smtprelay.config.model import Config, RouteSettings, SpoolSettings, Supervise, WebhookSettings
 from smtprelay.providers.registry import kind_of
-from smtprelay.settings.provider import ProviderSettings
+from smtprelay.settings.provider import HttpProviderSettings, ProviderSettings
+from smtprelay.settings.proxy import environment_no_proxy, environment_proxy
 
 #: The folder of the control socket without a spool's folder, if the user may write there; the CLI looks
 #: there.
 RUNTIME: Final = "/run/smtprelay"
+
+HttpClientT = TypeVar("HttpClientT", HttpProviderSettings, WebhookSettings)
 
 
 def complete(config: Config, environ: Mapping[str, str]) -> Config:
@@ -30,8 +33,9 @@ def complete(config: Config, environ: Mapping[str, str]) -> Config:
         hostname=hostname,
         control_socket=config.control_socket or _control(config, environ),
         listeners=tuple(_listener(listener, config) for listener in config.listeners),
-        providers={name: _provider(provider, hostname) for name, provider in config.providers.items()},
-        routes=_routes(config),
+        providers={name: _provider(each, hostname, environ) for name, each in config.providers.items()},
+        routes=_routes(config, environ),
+        webhook=config.webhook and _with_proxy(config.webhook, environ),
         supervise=config.supervise or (Supervise() if config.workers > 1 else None),
         bounces=evolve(config.bounces, from_=config.bounces.from_ or f"MAILER-DAEMON@{hostname}"),
     )
@@ -72,15 +76,27 @@ def _listener(listener: Listener, config: Config) -> Listener:
     return evolve(listener, name=listener.name or listener.endpoint, auth=auth)
 
 
-def _provider(provider: ProviderSettings, hostname: str) -> ProviderSettings:
+def _provider(provider: ProviderSettings, hostname: str, environ: Mapping[str, str]) -> ProviderSettings:
     given = asdict(provider.limits, filter=lambda _, value: value is not None)
     limits = evolve(kind_of(provider).limits, **given)
-    return evolve(provider.completed(hostname), limits=limits)
+    provider = evolve(provider.completed(hostname), limits=limits)
+    return _with_proxy(provider, environ) if isinstance(provider, HttpProviderSettings) else provider
 
 
-def _routes(config: Config) -> tuple[RouteSettings, ...]:
+def _with_proxy(client: HttpClientT, environ: Mapping[str, str]) -> HttpClientT:
+    """Return the settings of what sends requests with the proxy of the environment, if they name none."""
+    proxy = client.proxy or environment_proxy(environ)
+    return evolve(client, proxy=proxy, no_proxy=client.no_proxy or environment_no_proxy(environ))
+
+
+def _routes(config: Config, environ: Mapping[str, str]) -> tuple[RouteSettings, ...]:
     if not config.routes and len(config.providers) == 1:
         return (RouteSettings(name="default", via=tuple(config.providers)),)
     return tuple(
-        evolve(route, name=route.name or f"route{number}") for number, route in enumerate(config.routes, 1)
+        evolve(
+            route,
+            name=route.name or f"route{number}",
+            webhook=route.webhook and _with_proxy(route.webhook, environ),
+        )
+        for number, route in enumerate(config.routes, 1)
     )

@@ -1,18 +1,16 @@
 """
-Connections to providers: in clear text only to this machine, else usable once TLS is up.
+Connections by TLS that are usable once it is up, and why connections fail, in words.
 
 Twisted's own agent hands out a TLS connection before its handshake, so a certificate that is not trusted
 would look like an answer lost after the request was sent.
 """
 
-from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from OpenSSL.SSL import Error as TLSError
 from service_identity import VerificationError
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import (
@@ -25,14 +23,10 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import BrowserLikePolicyForHTTPS
 from twisted.web.error import SchemeNotSupported
-from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
-from smtprelay.model.network import is_loopback
 from smtprelay.net.reachability import connection_end, silence
-from smtprelay.net.trust import trust_root
 
 
 class HandshakeTimeout(ConnectTimeout):
@@ -46,19 +40,17 @@ _STAGES: Final = (
     ((ConnectError, OSError, SchemeNotSupported), "connect"),
 )
 
-#: Makes the endpoint for ``(scheme, host, port)``; raises :class:`SchemeNotSupported`.
-Connect = Callable[[str, str, int], IStreamClientEndpoint]
 
-
-def unreached(error: BaseException, where: str, seconds: float) -> tuple[str, str]:
+def unreached(error: BaseException, where: str, seconds: float, stage: str = "request") -> tuple[str, str]:
     """
     Say at which stage, and of what, a connection to ``where`` failed, in one line.
 
     :param seconds: how long it was waited for.
+    :param stage: where it was, if the error does not say that.
     """
     if isinstance(error, ConnectTimeout | TookTooLong) and not isinstance(error, HandshakeTimeout):
         return "connect", f"{silence('connect', where)} within {seconds:g} s"
-    stage = next((stage for kind, stage in _STAGES if isinstance(error, kind)), "request")
+    stage = next((each for kind, each in _STAGES if isinstance(error, kind)), stage)
     reason = " ".join(tls_words(Failure(error)).split()) or type(error).__name__
     return stage, f"{stage} at {where}: {reason}"
 
@@ -71,32 +63,6 @@ def tls_words(reason: Failure) -> str:
     if isinstance(error, VerificationError):
         return "the certificate is not for this host"
     return connection_end(error)
-
-
-def connect_by_name(reactor: Any, *, timeout: float, ca: str = "") -> Connect:
-    """
-    Return the :data:`Connect` for real networks.
-
-    ``http`` is for loopback only; ``https`` verifies the host's name against the
-    platform's trust and, in addition, the PEM bundle in the file ``ca``.
-
-    :param timeout: seconds for a TCP connection, and again for its TLS handshake.
-    :raises OpenSSL.SSL.Error: if ``ca`` holds no certificate.
-    """
-    policy: IPolicyForHTTPS = BrowserLikePolicyForHTTPS(trustRoot=trust_root(ca))
-
-    def connect(scheme: str, host: str, port: int) -> IStreamClientEndpoint:
-        if scheme == "http" and not is_loopback(host):
-            raise SchemeNotSupported(f"plain http is allowed on loopback only, not for {host}")
-        if scheme not in ("http", "https"):
-            raise SchemeNotSupported(f"neither http nor https: {scheme}")
-        plain = HostnameEndpoint(reactor, host, port, timeout=timeout)
-        if scheme == "http":
-            return cast(IStreamClientEndpoint, plain)
-        secure = wrapClientTLS(policy.creatorForNetloc(host.encode("ascii"), port), plain)
-        return AfterHandshake(secure, reactor, timeout)
-
-    return connect
 
 
 @implementer(IStreamClientEndpoint)

@@ -7,19 +7,16 @@ does not stop a server that runs: the certificate that was good stays in use, an
 """
 
 import os
-import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from attrs import frozen
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import Certificate, load_pem_x509_certificate
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLContextFactory, IReactorTime
 from zope.interface import implementer
 
 from smtprelay.interfaces import Events
+from smtprelay.net.certificate import CertificateError, use_certificate
 
 #: Seconds that files are taken to be unchanged.
 FRESH: Final = 1.0
@@ -49,12 +46,6 @@ PROFILES: Final = {
     "modern": TlsProfile(SSL.TLS1_2_VERSION, _STRONG),
     "legacy": TlsProfile(SSL.TLS1_VERSION, f"{_STRONG}:HIGH:3DES:!PSK:!SRP", ":@SECLEVEL=0"),
 }
-
-_CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----", re.DOTALL)
-
-
-class CertificateError(Exception):
-    """A certificate or key cannot be used; the message names the file and says what is wrong."""
 
 
 @frozen
@@ -127,7 +118,6 @@ class ServerContext:
         return _file_state(self._certificate), _file_state(self._key)
 
     def _load(self) -> SSL.Context:
-        leaf, *chain = _certificates(self._certificate)
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_min_proto_version(self._profile.oldest)
         context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
@@ -139,16 +129,7 @@ class ServerContext:
             context.set_cipher_list((self._ciphers + suffix).encode("ascii"))
         except (SSL.Error, UnicodeEncodeError) as error:
             raise CertificateError(f"ciphers {self._ciphers!r}: no such ciphers") from error
-        context.use_certificate(leaf)
-        for certificate in chain:
-            context.add_extra_chain_cert(certificate)
-        try:
-            context.use_privatekey(_private_key(self._key))
-            context.check_privatekey()
-        except (SSL.Error, TypeError) as error:
-            raise CertificateError(
-                f"{self._key}: the key does not belong to the certificate in {self._certificate}"
-            ) from error
+        use_certificate(context, self._certificate, self._key)
         return context
 
 
@@ -158,27 +139,3 @@ def _file_state(path: Path) -> _FileState:
     except OSError as error:
         raise CertificateError(f"{path}: {error.strerror}") from error
     return _FileState(status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CertificateError(f"{path}: {error.strerror}") from error
-
-
-def _certificates(path: Path) -> list[Certificate]:
-    try:
-        found = [load_pem_x509_certificate(pem) for pem in _CERTIFICATE.findall(_read(path))]
-    except ValueError as error:
-        raise CertificateError(f"{path}: a certificate in it cannot be read") from error
-    if not found:
-        raise CertificateError(f"{path}: no certificate in PEM form in it")
-    return found
-
-
-def _private_key(path: Path) -> Any:
-    try:
-        return load_pem_private_key(_read(path), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise CertificateError(f"{path}: no private key in PEM form in it, or an encrypted one") from error

@@ -71,7 +71,7 @@ class ProviderContext:
             self.reactor,
             concurrency=settings.concurrency,
             timeout=settings.timeout,
-            ca=settings.ca or "",
+            outbound=settings.outbound,
             reachability=self.reachability(provider),
         )
         return Caller(provider, http, source, clock=self.reactor, events=self.events)

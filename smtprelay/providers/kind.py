@@ -13,6 +13,7 @@ from attrs import field, fields, frozen
 from smtprelay.model.route import Limits
 from smtprelay.settings.complaint import Complaint, Path
 from smtprelay.settings.provider import ProviderSettings, type_word
+from smtprelay.settings.proxy import ProxySetting
 from smtprelay.settings.secret import SECRET_WORDS, is_secret
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class ProviderKind:
     def _names(self, _: object, settings: type[ProviderSettings]) -> None:
         """In a quoted line of the file a secret is known, and hidden, by the name of its key."""
         for each in fields(settings):
-            if "Secret" in str(each.type) and not is_secret(each.name):
+            # The login of a URL is hidden by its form.
+            if "Secret" in str(each.type) and each.type != ProxySetting and not is_secret(each.name):
                 raise ValueError(f"{each.name}: the name of a secret has one of {', '.join(SECRET_WORDS)}")
 
     @name.default

@@ -22,7 +22,6 @@ from smtprelay.model.network import is_loopback
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Results
 from smtprelay.model.route import WEBHOOK, Limits
 from smtprelay.providers.call import Caller
-from smtprelay.providers.credentials import NoCredentialsError
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.http.client import NoAnswerError
 from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable
@@ -85,10 +84,9 @@ class Webhook(ProviderDefaults):
             url, secret = await hook.read()
             headers = signed(delivery.operation_id, int(self._clock.seconds()), event, secret)
             answer = await hook.request("post", "POST", url, headers, event)
-        except NoCredentialsError as exc:
-            return Blocked(str(exc), delivery.lane)
         except NoAnswerError as exc:
-            return Deferred(str(exc))
+            blocked = isinstance(exc.outcome, Blocked)
+            return Blocked(str(exc), delivery.lane) if blocked else Deferred(str(exc))
         if answer.status in _SUCCESS:
             return Delivered(why=str(answer.status))
         return hook.refused(answer, _ERRORS, lane=delivery.lane)

@@ -15,7 +15,7 @@ from twisted.internet.error import CannotListenError
 
 from smtprelay.interfaces import Events
 from smtprelay.model.network import host_and_port
-from smtprelay.net.tls_server import CertificateError
+from smtprelay.net.certificate import CertificateError
 from smtprelay.spool.engines.sqlite_lock import SpoolBusy
 from smtprelay.spool.engines.transaction import SpoolFault
 from smtprelay.telemetry.crash_report import SOFTWARE, unexpected

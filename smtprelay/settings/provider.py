@@ -5,10 +5,12 @@ The settings that providers have in common; each type of provider adds its own.
 from collections.abc import Collection
 from typing import Any, Self, get_args
 
-from attrs import field, fields, frozen
+from attrs import evolve, field, fields, frozen
 
 from smtprelay.model.route import Limits, RateLimit
+from smtprelay.net.outbound import Outbound
 from smtprelay.settings import values
+from smtprelay.settings.proxy import ProxySetting, proxy_of
 
 
 @frozen(kw_only=True)
@@ -58,10 +60,23 @@ class RemoteProviderSettings(ProviderSettings):
     :ivar timeout: time limit for each step of a request: connect, wait for the answer, read it.
     :ivar ca: PEM file with certificates to trust in addition to those of the system.
         Example: ``extra-ca.pem``.
+    :ivar client_certificate: PEM file with a certificate, and its chain, for a server that asks for one.
+        Example: ``client.pem``.
+    :ivar client_key: PEM file with the key of ``client_certificate``. Default: the same file.
+        Example: ``client.key``.
     """
 
     timeout: values.TimeLimit = 30.0
     ca: values.FilePath | None = None
+    client_certificate: values.FilePath | None = None
+    client_key: values.FilePath | None = None
+
+    @property
+    def outbound(self) -> Outbound:
+        """How requests leave; raises ``ValueError`` if that cannot be read."""
+        certificate = self.client_certificate
+        shown = (certificate, self.client_key or certificate) if certificate else None
+        return Outbound(ca=self.ca or "", client_certificate=shown)
 
 
 @frozen(kw_only=True)
@@ -71,9 +86,21 @@ class HttpProviderSettings(RemoteProviderSettings):
 
     :ivar endpoint: URL of the API; ``http://`` only on loopback. Default: the provider's own.
         Example: ``https://api.example.com``.
+    :ivar proxy: HTTP proxy for all requests: ``http://``, with or without ``USER:PASSWORD@``, or ``https://``;
+        ``off`` ignores the environment. Default: ``HTTPS_PROXY`` or ``ALL_PROXY`` of the environment.
+        Example: ``http://proxy.example.com:3128``.
+    :ivar no_proxy: hosts, domains and networks that are reached without the proxy. Default: ``NO_PROXY`` of
+        the environment. Example: ``[internal.example.com, 10.0.0.0/8]``.
     """
 
     endpoint: values.Url | None = None
+    proxy: ProxySetting = None
+    no_proxy: tuple[values.Text, ...] = ()
+
+    @property
+    def outbound(self) -> Outbound:
+        """How requests leave; raises ``ValueError`` if that cannot be read."""
+        return evolve(super().outbound, proxy=proxy_of(self.proxy), no_proxy=self.no_proxy)
 
 
 def type_word(cls: Any) -> str:

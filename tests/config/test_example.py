@@ -59,6 +59,6 @@ class ExampleTests(SynchronousTestCase):
             "#    blind: together",
             "##   one request with all of them in Bcc; default: single.",
             f"{'#  acs2:':<44}# with access_keys and endpoint instead of connection_string",
-            "##   also rate, concurrency, limits and ca, as above",
+            "##   also rate, concurrency, limits, ca, client_certificate and client_key, as above",
         ):
             self.assertIn(line, lines)

@@ -22,6 +22,8 @@ access_keys: [{file: k1}, {file: k2}]
 tokens: [{name: ops, role: operator}]
 - {name: x, path: /a/b}
 proxy: http://proxy.example:3128
+proxy: proxy.example:3128
+proxy: {file: /run/secrets/proxy}
 password:
 tls required
 - name bob
@@ -50,6 +52,8 @@ url: postgresql://u:hunter2@db/mail
 {url: "postgresql://u:hunter2@db/mail", engine: postgres}
 url: hunter2
 proxy: http://u:hunter2@proxy:80
+proxy: u:hunter2@proxy:80
+{proxy: "u:hunter2@proxy:80", ca: x.pem}
 password hunter2
 - password_hash = hunter2
     "connection_string"=endpoint=https://x.example/;accesskey=hunter2==

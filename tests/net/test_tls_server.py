@@ -17,7 +17,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from smtprelay.net.tls_server import CertificateError, ServerContext
+from smtprelay.net.certificate import CertificateError
+from smtprelay.net.tls_server import ServerContext
 from smtprelay.testing.certificates import Certificate, make_certificate
 from tests.recording import Recording
 

@@ -4,6 +4,7 @@ from twisted.trial.unittest import TestCase
 
 from smtprelay.interfaces import Attempt
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome
+from smtprelay.net.outbound import Outbound
 from smtprelay.providers.smarthost.provider import Smarthost
 from smtprelay.providers.smarthost.server_settings import ServerSettings
 from smtprelay.testing.certificates import make_certificate
@@ -31,8 +32,8 @@ class TLSTests(TestCase):
         """Deliver once with a provider of our own, and close it."""
         if "port" not in changes:
             changes["port"] = self.port.getHost().port
-        changes.setdefault("ca", str(self.certificate.ca))
-        provider = Smarthost("host", reactor, evolve(HOST, **changes), Recording())
+        outbound = Outbound(ca=str(changes.pop("ca", self.certificate.ca)))
+        provider = Smarthost("host", reactor, evolve(HOST, outbound=outbound, **changes), Recording())
         outcomes = await provider.deliver(Attempt(delivery(), Stored(body)))
         await provider.close()
         [outcome] = outcomes.values()

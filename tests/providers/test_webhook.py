@@ -14,6 +14,7 @@ from twisted.web.server import Request
 from smtprelay.interfaces import Attempt
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Throttled
+from smtprelay.net.http_proxy import ProxyLoginError
 from smtprelay.providers.webhook import Webhook, checked, key_of
 from smtprelay.settings.provider import RemoteProviderSettings
 from smtprelay.testing.memory_http import MemoryHttp
@@ -132,6 +133,11 @@ class WebhookTests(SynchronousTestCase):
         """It is tried again."""
         self.joined.refuse = Refused()
         self.assertIsInstance(self.deliver(), Deferred)
+
+    def test_login_of_the_proxy(self) -> None:
+        """A proxy that wants another login blocks the webhook, as its owner's other mistakes do."""
+        self.joined.refuse = ProxyLoginError("the proxy p:1 refuses our login (407)")
+        self.assertEqual(self.deliver(), Blocked("the proxy p:1 refuses our login (407)", "printers"))
 
     def test_a_webhook_that_is_gone(self) -> None:
         """Its events wait for the operator."""

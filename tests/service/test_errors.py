@@ -10,7 +10,7 @@ from socket import gaierror
 from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.net.tls_server import CertificateError
+from smtprelay.net.certificate import CertificateError
 from smtprelay.service.errors import StartFailed, exit_with_status, explain, tell_failed
 from smtprelay.spool.engines.sqlite_lock import SpoolBusy
 from smtprelay.spool.engines.transaction import SpoolFault

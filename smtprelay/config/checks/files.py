@@ -20,7 +20,7 @@ from smtprelay.config.model import WebhookSettings
 from smtprelay.settings import values
 from smtprelay.settings.complaint import Complaint
 from smtprelay.settings.complaint import Path as Place
-from smtprelay.settings.provider import ProviderSettings
+from smtprelay.settings.provider import ProviderSettings, RemoteProviderSettings
 from smtprelay.settings.secret import complaint
 from smtprelay.spool.engines.filesystem import file_system_of
 
@@ -53,6 +53,21 @@ def check_authorities(view: CheckedConfig) -> Iterator[Complaint]:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca)
             except ssl.SSLError:
                 yield Complaint(path, f"ca: file {ca}: it has no certificate in PEM form", "CFG-FILE")
+
+
+def check_client_certificates(view: CheckedConfig) -> Iterator[Complaint]:
+    """The certificate that a provider is shown must be readable, valid, and that of its key."""
+    for name, provider in view.config.providers.items():
+        path = ("providers", name)
+        if not isinstance(provider, RemoteProviderSettings):
+            continue
+        if provider.client_key and not provider.client_certificate:
+            text = '"client_certificate" is missing: client_key is its key'
+            yield Complaint((*path, "client_key"), text, "CFG-MISSING")
+        if provider.client_certificate:
+            keys = ("client_certificate", "client_key")
+            unreadable = [each for key in keys for each in _readable(getattr(provider, key), (*path, key))]
+            yield from unreadable or _showable(provider, (*path, "client_certificate"))
 
 
 def check_folders(view: CheckedConfig) -> Iterator[Complaint]:
@@ -108,7 +123,14 @@ def check_sockets(view: CheckedConfig) -> Iterator[Complaint]:
             yield from _writable(Path(socket).parent, path, "CFG-SOCKET")
 
 
-CHECKS: Final = (check_certificates, check_authorities, check_folders, check_log, check_sockets)
+CHECKS: Final = (
+    check_certificates,
+    check_authorities,
+    check_client_certificates,
+    check_folders,
+    check_log,
+    check_sockets,
+)
 
 
 def _readable(file: str | None, path: Place) -> Iterator[Complaint]:
@@ -125,7 +147,8 @@ def _usable(tls: TlsSettings, path: Place) -> Iterator[Complaint]:
     # Slow to import.
     from twisted.internet.task import Clock  # noqa: PLC0415
 
-    from smtprelay.net.tls_server import CertificateError, ServerContext  # noqa: PLC0415
+    from smtprelay.net.certificate import CertificateError  # noqa: PLC0415
+    from smtprelay.net.tls_server import ServerContext  # noqa: PLC0415
 
     assert tls.certificate is not None
     try:
@@ -139,6 +162,24 @@ def _usable(tls: TlsSettings, path: Place) -> Iterator[Complaint]:
         )
     except CertificateError as error:
         yield Complaint(path, f"tls: {error}", "CFG-TLS")
+
+
+def _showable(provider: RemoteProviderSettings, path: Place) -> Iterator[Complaint]:
+    # Slow to import.
+    from OpenSSL.SSL import TLS_CLIENT_METHOD, Context  # noqa: PLC0415
+
+    from smtprelay.net.certificate import CertificateError, expired, use_certificate  # noqa: PLC0415
+
+    certificate = Path(provider.client_certificate or "")
+    try:
+        use_certificate(Context(TLS_CLIENT_METHOD), certificate, Path(provider.client_key or certificate))
+        end = expired(certificate)
+    except CertificateError as error:
+        yield Complaint(path, f"{path[-1]}: {error}", "CFG-FILE")
+    else:
+        if end is not None:
+            text = f"{path[-1]}: {certificate}: the certificate expired on {end:%Y-%m-%d}"
+            yield Complaint(path, text, "CFG-FILE")
 
 
 def _can_be_made(path: str, place: Place, code: str) -> Iterator[Complaint]:

@@ -10,9 +10,12 @@ from typing import Final
 from smtprelay.config import endpoint
 from smtprelay.config.checks import CheckedConfig, walk
 from smtprelay.config.model import WebhookSettings
+from smtprelay.config.tree import Scalar, nearest
 from smtprelay.model.network import is_plain_remote
 from smtprelay.providers.registry import kind_of
 from smtprelay.settings.complaint import Complaint, Path, spelled
+from smtprelay.settings.provider import HttpProviderSettings
+from smtprelay.settings.proxy import has_password, proxy_of
 from smtprelay.settings.secret import Secret
 
 #: Days before the expiry of a secret from which each start warns of it.
@@ -26,8 +29,7 @@ def check_secrets(view: CheckedConfig) -> Iterator[Complaint]:
             continue
         where = spelled(path)
         if value.place == "inline":
-            text = f"{where}: the secret is in the configuration itself: better use {{file: …}} or {{env: …}}"
-            yield Complaint(path, text, "CFG-INLINE-SECRET", "warning")
+            yield _inline(where, path)
         if value.expires:
             yield from _expiry(value.expires, path)
         try:
@@ -56,6 +58,23 @@ def check_webhooks(view: CheckedConfig) -> Iterator[Complaint]:
             yield Complaint((*path, "url"), "http:// is for loopback only: use https://", "CFG-CLEAR-TEXT")
 
 
+def check_proxies(view: CheckedConfig) -> Iterator[Complaint]:
+    """A proxy from outside must be a URL; the password of one is better not in the configuration."""
+    for path, value in walk(view.config):
+        if not isinstance(value, HttpProviderSettings | WebhookSettings):
+            continue
+        place, proxy = (*path, "proxy"), value.proxy
+        where, node = spelled(place), nearest(view.root, place)
+        # One that cannot be read is reported as every secret.
+        if isinstance(proxy, Secret) and proxy.text():
+            try:
+                proxy_of(proxy)
+            except ValueError as error:
+                yield Complaint(place, f"{where}: {error}", "CFG-SECRET")
+        elif isinstance(node, Scalar) and node.literal and not node.null and has_password(proxy):
+            yield _inline(where, place)
+
+
 def check_endpoints(view: CheckedConfig) -> Iterator[Complaint]:
     """Twisted must understand each endpoint; some kinds read certificates for that."""
     for section in ("listeners", "http"):
@@ -66,7 +85,12 @@ def check_endpoints(view: CheckedConfig) -> Iterator[Complaint]:
                 yield Complaint((section, n, "endpoint"), text, "CFG-ENDPOINT")
 
 
-CHECKS: Final = (check_secrets, check_providers, check_webhooks, check_endpoints)
+CHECKS: Final = (check_secrets, check_proxies, check_providers, check_webhooks, check_endpoints)
+
+
+def _inline(where: str, path: Path) -> Complaint:
+    text = f"{where}: the secret is in the configuration itself: better use {{file: …}} or {{env: …}}"
+    return Complaint(path, text, "CFG-INLINE-SECRET", "warning")
 
 
 def _expiry(day: date, path: Path) -> Iterator[Complaint]:

@@ -14,7 +14,6 @@ from twisted.internet.task import deferLater
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Throttled, Uncertain
 from smtprelay.providers.acs.api import AcsApi, content, refusal
 from smtprelay.providers.acs.errors import NO_ERROR, ApiError, acs_failed, acs_refusal, refusal_of
-from smtprelay.providers.credentials import NoCredentialsError
 from smtprelay.providers.http.client import NoAnswerError, Response
 from smtprelay.providers.outcomes import retry_after, words
 
@@ -52,10 +51,8 @@ async def get_operation(api: AcsApi, clock: IReactorTime, operation_id: str, tar
     """Ask once. A refusal of our credentials is a ``Blocked`` outcome; nothing is raised."""
     try:
         answer = await api.status(target)
-    except NoCredentialsError as exc:
-        return OperationStatus(Blocked(str(exc)), str(exc))
     except NoAnswerError as exc:
-        return OperationStatus(None, str(exc))
+        return OperationStatus(exc.outcome if isinstance(exc.outcome, Blocked) else None, str(exc))
     pause = retry_after(answer.header("Retry-After"), clock.seconds())
     if answer.status == _OK:
         return _of_operation(answer, operation_id, pause)

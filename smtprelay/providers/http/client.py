@@ -31,9 +31,12 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
 from smtprelay.model import outcome
+from smtprelay.net.connect import connect_by_name
 from smtprelay.net.deadline import Deadlines
+from smtprelay.net.http_proxy import ProxyError, ProxyLoginError
+from smtprelay.net.outbound import DIRECT, Outbound
 from smtprelay.net.reachability import Contact, Reachability, silence
-from smtprelay.net.tls_client import connect_by_name, unreached
+from smtprelay.net.tls_client import unreached
 from smtprelay.providers.http.connection import BrokenOff
 from smtprelay.providers.http.pool import LiteralAgent, RequestHeaders
 from smtprelay.providers.http.upload import BodyError, RequestBody, Upload
@@ -49,6 +52,7 @@ _NETWORK = (
     ConnectingCancelledError,
     ConnectionClosed,
     OSError,
+    ProxyError,
     RequestGenerationFailed,
     RequestTransmissionFailed,
     ResponseFailed,
@@ -69,6 +73,15 @@ class NoAnswerError(Exception):
 
 class NotSent(NoAnswerError):  # noqa: N818 -- a fact about the request, not an error of ours
     """The request did not leave whole, so that nothing can have been done with it."""
+
+
+class ProxyLoginFailed(NotSent):
+    """The proxy wants another login."""
+
+    @property
+    def outcome(self) -> outcome.Outcome:
+        """The lane waits for its operator."""
+        return outcome.Blocked(str(self))
 
 
 class AnswerLost(NoAnswerError):  # noqa: N818
@@ -143,6 +156,7 @@ class Http:
         has left, between two pieces, until the answer's headers are there, and until its body is.
     :param close: closes the connections of ``client``.
     :param reachability: records whether the provider can be reached.
+    :param place: returns what people are told of the host of a URL.
     """
 
     def __init__(
@@ -154,6 +168,7 @@ class Http:
         timeout: float = 30.0,
         close: Callable[[], "Deferred[Any]"] = lambda: succeed(None),
         reachability: Reachability | None = None,
+        place: Callable[[str], str] = str,
     ) -> None:
         self._client = client
         self._cookies = NoCookies()
@@ -162,6 +177,7 @@ class Http:
         self._deadlines: Deadlines[Deferred[Any]] = Deadlines(clock, timeout, Deferred.cancel)
         self._close = close
         self._reachability = reachability or Reachability("", clock.seconds)
+        self._place = place
 
     async def request(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | RequestBody = b""
@@ -176,7 +192,7 @@ class Http:
         """
         host = url.split("/", 3)[2]
         fields = self._headers(headers if "Host" in headers else {"Host": host, **headers})
-        contact = self._reachability.begin(host, "request")
+        contact = self._reachability.begin(self._place(host), "request")
         upload = Upload(body, contact.at)
         data: Any = upload
         if not isinstance(self._client, HTTPClient):  # StubTreq takes octets, and tells nothing of their way
@@ -189,22 +205,28 @@ class Http:
             response = await waiting
             contact.answered()
         except _NETWORK as exc:
-            reason = self._failed(cause_of(exc), waiting, contact, host)
+            cause = cause_of(exc)
+            reason = self._failed(cause, waiting, contact)
+            if isinstance(cause, ProxyLoginError):
+                raise ProxyLoginFailed(reason) from exc
             raise (AnswerLost if body and upload.sent else NotSent)(reason) from exc
         finally:
             contact.dropped()
             self._deadlines.end(waiting)
         return await self._read(response)
 
-    def _failed(self, cause: BaseException, waiting: "Deferred[Any]", contact: Contact, host: str) -> str:
+    def _failed(self, cause: BaseException, waiting: "Deferred[Any]", contact: Contact) -> str:
         """Return why there is no answer, in one line, and note whether the provider could be reached."""
         if isinstance(cause, BodyError):
             return str(cause)
         seconds = self._deadlines.seconds
-        if self._deadlines.end(waiting):
-            contact.stage, reason = unreached(cause, host, seconds)
+        in_time = self._deadlines.end(waiting)
+        if isinstance(cause, ProxyError):
+            contact.stage, reason = "proxy", str(cause)
+        elif in_time:
+            contact.stage, reason = unreached(cause, contact.host, seconds, contact.stage)
         else:
-            reason = f"{silence(contact.stage, host)} within {seconds:g} s"
+            reason = f"{silence(contact.stage, contact.host)} within {seconds:g} s"
         contact.failed(reason)
         return reason
 
@@ -250,7 +272,7 @@ def open_http(
     *,
     concurrency: int,
     timeout: float = 30.0,
-    ca: str = "",
+    outbound: Outbound = DIRECT,
     reachability: Reachability | None = None,
 ) -> Http:
     """
@@ -258,10 +280,11 @@ def open_http(
 
     :param concurrency: how many requests will be under way at once; as many connections are kept.
     :param timeout: seconds of silence after which a connection or request is given up.
-    :param ca: a PEM file of authorities to be trusted besides the platform's.
     """
-    agent = LiteralAgent(connect_by_name(reactor, timeout=timeout, ca=ca), reactor, concurrency)
-    return literal_http(agent, reactor, timeout=timeout, reachability=reachability)
+    connect = connect_by_name(reactor, timeout=timeout, outbound=outbound)
+    agent = LiteralAgent(connect, reactor, concurrency)
+    place = lru_cache(maxsize=8)(outbound.place)
+    return literal_http(agent, reactor, timeout=timeout, reachability=reachability, place=place)
 
 
 def literal_http(agent: LiteralAgent, clock: Any, **options: Any) -> Http:

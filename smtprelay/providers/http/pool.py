@@ -19,8 +19,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
+from smtprelay.net.connect import Connect
 from smtprelay.net.deadline import Deadlines
-from smtprelay.net.tls_client import Connect
 from smtprelay.providers.http.connection import HttpConnection, Unanswered
 from smtprelay.providers.http.response import ReceivedResponse
 from smtprelay.providers.http.upload import Upload

@@ -17,9 +17,11 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NotConnected
 from botocore.parsers import ResponseParserError
 
+from smtprelay.net.outbound import DIRECT, Outbound
 from smtprelay.providers.http.client import NotSent
 from smtprelay.providers.renewed import Credential
 from smtprelay.providers.ses.errors import repeatable
+from smtprelay.providers.ses.outbound import use_outbound
 
 #: What STS says of itself, or of the identity provider, and not of us.
 _LATER: Final = frozenset(
@@ -35,6 +37,7 @@ class AwsSource:
 
     :ivar service: botocore's name of the API: ``ses`` or ``sesv2``.
     :ivar role: ARN of the role to send as.
+    :ivar outbound: how the requests for credentials leave.
     """
 
     region: str = ""
@@ -43,6 +46,7 @@ class AwsSource:
     role: str = ""
     external_id: str = ""
     session_name: str = ""
+    outbound: Outbound = DIRECT
 
 
 @frozen
@@ -87,6 +91,7 @@ def _access_of(source: AwsSource) -> Credential[AwsAccess]:
     if not region:
         raise ValueError("no AWS region: set region, or AWS_REGION")
     session.set_config_variable("region", region)
+    use_outbound(session, source.outbound)
     found = session.get_credentials()
     if found is None:
         raise ValueError(

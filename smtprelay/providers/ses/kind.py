@@ -161,10 +161,11 @@ def build(name: str, settings: SesSettings, context: "ProviderContext") -> "Prov
         # Very slow to import, and we are on a thread of our own.
         from smtprelay.providers.ses.credentials import AwsSource, access_of  # noqa: PLC0415
 
-        return access_of(AwsSource(**source))
+        return access_of(AwsSource(**source, outbound=outbound))
 
-    ca = settings.ca or os.environ.get("AWS_CA_BUNDLE") or None
-    caller, renewed = context.renewing_caller(name, evolve(settings, ca=ca), obtain)
+    settings = evolve(settings, ca=settings.ca or os.environ.get("AWS_CA_BUNDLE") or None)
+    outbound = settings.outbound
+    caller, renewed = context.renewing_caller(name, settings, obtain)
     options = SesOptions(
         configuration_set=settings.configuration_set or "",
         tags=settings.tags,

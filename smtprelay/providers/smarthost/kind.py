@@ -93,7 +93,7 @@ def build(name: str, settings: SmarthostSettings, context: "ProviderContext") ->
         port=settings.port,
         tls=settings.tls,
         verify=settings.verify,
-        ca=settings.ca or "",
+        outbound=settings.outbound,
         helo=settings.helo or context.hostname,
         username=settings.username or "",
         password=(lambda: "") if password is None else password.reveal,

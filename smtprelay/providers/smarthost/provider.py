@@ -245,4 +245,4 @@ def _too_slow(_cancelled: object, seconds: float) -> Channel:
 
 
 def _tls(host: ServerSettings) -> IOpenSSLClientConnectionCreator:
-    return tls_creator(host.host, verify=host.verify, ca=host.ca)
+    return tls_creator(host.host, host.outbound, verify=host.verify)

@@ -7,6 +7,8 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from smtprelay.net.outbound import DIRECT, Outbound
+
 
 @frozen(kw_only=True)
 class Timeouts:
@@ -41,7 +43,7 @@ class ServerSettings:
     :ivar tls: ``starttls`` and ``implicit`` never fall back to plain text; with ``none``
         a login goes over the wire as it is.
     :ivar verify: the certificate must be valid for ``host``.
-    :ivar ca: a PEM file of certificates to trust besides the platform's.
+    :ivar outbound: whom to trust, and which certificate to show.
     :ivar helo: our name.
     :ivar username: ``""`` is no login.
     :ivar password: called at each login; ``OSError``, ``LookupError`` and ``ValueError`` from
@@ -54,7 +56,7 @@ class ServerSettings:
     port: int | None = None
     tls: Literal["starttls", "implicit", "none"] = "starttls"
     verify: bool = True
-    ca: str = ""
+    outbound: Outbound = DIRECT
     helo: str
     username: str = ""
     password: Callable[[], str] = field(default=lambda: "", repr=False)

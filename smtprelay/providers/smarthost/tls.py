@@ -5,32 +5,33 @@ from typing import Any
 from OpenSSL.SSL import Connection
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.ssl import CertificateOptions, optionsForClientTLS
+from twisted.internet.ssl import CertificateOptions
 from zope.interface import implementer
 
-from smtprelay.net.trust import trust_root
+from smtprelay.net.outbound import Outbound
+from smtprelay.net.trust import ClientTls
 
 
-def tls_creator(host: str, *, verify: bool = True, ca: str = "") -> IOpenSSLClientConnectionCreator:
+def tls_creator(host: str, outbound: Outbound, *, verify: bool = True) -> IOpenSSLClientConnectionCreator:
     """
     Return what makes TLS connections to ``host``.
 
     :param verify: whether the certificate must be valid for ``host``.
-    :param ca: a PEM file of certificates to trust besides the platform's.
-    :raises OpenSSL.SSL.Error: if ``ca`` cannot be read or holds no certificate.
+    :raises OpenSSL.SSL.Error: if the authorities of ``outbound`` cannot be used.
+    :raises CertificateError: if its certificate cannot be used.
     """
-    if not verify:
-        return Unverified(host)
-    return optionsForClientTLS(host, trust_root(ca))
+    tls = ClientTls(outbound.ca, outbound.client_certificate)
+    return tls.creator(host) if verify else Unverified(host, tls)
 
 
 @implementer(IOpenSSLClientConnectionCreator)
 class Unverified:
     """TLS with whoever answers: good against listeners on the wire, not against impostors."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, tls: ClientTls) -> None:
         self._name = b"" if isIPAddress(host) or isIPv6Address(host) else host.encode("idna")
         self._context = CertificateOptions().getContext()
+        tls.prepare(self._context)
 
     def clientConnectionForTLS(self, _protocol: Any) -> Connection:  # noqa: N802 -- called by Twisted
         """Return a new connection."""

@@ -18,7 +18,7 @@ from smtprelay.providers.call import Caller
 from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.webhook import Webhook, WebhookTarget, checked, key_of
 from smtprelay.service.build.bounces import internal_draft
-from smtprelay.settings.provider import RemoteProviderSettings
+from smtprelay.settings.provider import HttpProviderSettings
 
 #: Events are small, and so are their receivers; one that hangs must not delay the others.
 RATE_LIMIT: Final = RateLimit(concurrency=10, per_lane=4)
@@ -63,8 +63,13 @@ def _settings(config: Config) -> dict[str, Settings]:
 
 def _target(settings: Settings, context: ProviderContext) -> Caller[WebhookTarget]:
     assert RATE_LIMIT.per_lane is not None
-    client = RemoteProviderSettings(
-        type=WEBHOOK, concurrency=RATE_LIMIT.per_lane, timeout=settings.timeout, ca=settings.ca
+    client = HttpProviderSettings(
+        type=WEBHOOK,
+        concurrency=RATE_LIMIT.per_lane,
+        timeout=settings.timeout,
+        ca=settings.ca,
+        proxy=settings.proxy,
+        no_proxy=settings.no_proxy,
     )
     secret = settings.secret.reveal if settings.secret else lambda: ""
     return context.caller(WEBHOOK, client, lambda: (checked(settings.url.reveal()), key_of(secret())))

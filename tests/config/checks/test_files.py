@@ -1,5 +1,10 @@
+from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.testing.certificates import make_certificate
@@ -51,6 +56,58 @@ class AuthoritiesTests(SynchronousTestCase):
         for file, expected in {made.ca: [], made.key: ["CFG-FILE"], "/nope.pem": ["CFG-FILE"]}.items():
             text = with_provider(f"type: smarthost, host: h, ca: {file}")
             self.assertEqual(codes(problems_of(text)), expected, file)
+
+
+class ClientCertificateTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.made, self.other = (make_certificate(Path(self.mktemp()).absolute()) for _ in range(2))
+
+    def problems(self, settings: str, kind: str = "type: smarthost, host: h") -> list[tuple[str, str]]:
+        return [(found.code, found.text) for found in problems_of(with_provider(f"{kind}, {settings}"))]
+
+    def test_good(self) -> None:
+        """A certificate with its key, maybe in one file, is fine for a server and for an API."""
+        both = Path(self.mktemp()).absolute()
+        both.write_bytes(self.made.certificate.read_bytes() + self.made.key.read_bytes())
+        for settings in (
+            f"client_certificate: {both}",
+            f"client_certificate: {self.made.certificate}, client_key: {self.made.key}",
+        ):
+            for kind in ("type: smarthost, host: h", "type: ses"):
+                self.assertEqual(self.problems(settings, kind), [])
+
+    def test_wrong(self) -> None:
+        """Files that are missing, mixed up, or of another pair are told with key and file."""
+        made, other = self.made, self.other
+        pair = f"client_certificate: {made.certificate}, client_key:"
+        for settings, text in (
+            (f"client_key: {made.key}", '"client_certificate" is missing: client_key is its key'),
+            ("client_certificate: /nope.pem", "client_certificate: file /nope.pem: no such file"),
+            (f"{pair} /nope.key", "client_key: file /nope.key: no such file or directory"),
+            (
+                f"client_certificate: {made.key}",
+                f"client_certificate: {made.key}: no certificate in PEM form",
+            ),
+            (f"{pair} {made.ca}", f"client_certificate: {made.ca}: no private key in PEM form"),
+            (f"{pair} {other.key}", f"client_certificate: {other.key}: the key does not belong"),
+        ):
+            [(found, said)] = self.problems(settings)
+            self.assertEqual(found, "CFG-MISSING" if "missing" in text else "CFG-FILE")
+            self.assertTrue(said.startswith(text), said)
+
+    def test_expired(self) -> None:
+        """A certificate that is no longer valid is told with its day."""
+        key = load_pem_private_key(self.made.key.read_bytes(), None)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "relay")])
+        builder = x509.CertificateBuilder(name, name, key.public_key(), 1)
+        builder = builder.not_valid_before(datetime(2020, 1, 1, tzinfo=UTC)).not_valid_after(
+            datetime(2020, 2, 3, tzinfo=UTC)
+        )
+        old = Path(self.mktemp()).absolute()
+        old.write_bytes(builder.sign(key, SHA256()).public_bytes(Encoding.PEM))
+        [(code, text)] = self.problems(f"client_certificate: {old}, client_key: {self.made.key}")
+        self.assertEqual(code, "CFG-FILE")
+        self.assertEqual(text, f"client_certificate: {old}: the certificate expired on 2020-02-03")
 
 
 class FoldersTests(SynchronousTestCase):

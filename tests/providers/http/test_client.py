@@ -10,7 +10,8 @@ from twisted.web.error import SchemeNotSupported
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from smtprelay.net.tls_client import connect_by_name
+from smtprelay.net.connect import connect_by_name
+from smtprelay.net.outbound import Outbound
 from smtprelay.providers.http.client import (
     MAX_ANSWER,
     AnswerLost,
@@ -194,7 +195,7 @@ class RealTests(TestCase):
         return port.getHost().port
 
     def client(self, *, timeout: float = 10.0, ca: str = "") -> object:
-        http = open_http(reactor, concurrency=2, timeout=timeout, ca=ca)
+        http = open_http(reactor, concurrency=2, timeout=timeout, outbound=Outbound(ca=ca))
         self.addCleanup(lambda: Deferred.fromCoroutine(http.close()))
         return http
 

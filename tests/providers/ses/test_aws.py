@@ -244,7 +244,9 @@ class ChainTests(TestCase):
     def test_authorities(self) -> None:
         """``AWS_CA_BUNDLE`` names authorities to trust, unless the configuration does."""
         kind, given = BUILT_IN["ses"], []
-        context = MemoryHttp(Resource()).context(open_http=lambda *_, ca, **__: given.append(ca))
+        context = MemoryHttp(Resource()).context(
+            open_http=lambda *_, outbound, **__: given.append(outbound.ca)
+        )
         for variables, settings in (
             ({}, {}),
             ({"AWS_CA_BUNDLE": "/bundle.pem"}, {}),

@@ -1,7 +1,13 @@
 """What must be right about the settings of a smarthost."""
 
+from attrs import evolve
+from OpenSSL.SSL import Error as SSLError
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
 
+from smtprelay.net.certificate import CertificateError
+from smtprelay.providers.smarthost.kind import SMARTHOST
+from smtprelay.testing.memory_http import MemoryHttp
 from tests.config.loading import codes, problems_of, with_provider
 
 
@@ -39,3 +45,10 @@ class SmarthostKindTests(SynchronousTestCase):
         for host in ("127.0.0.1", "localhost"):
             text = with_provider(f"type: smarthost, host: {host}, tls: none, {login}")
             self.assertEqual(problems_of(text, {"P": "x"}), [], host)
+
+    def test_certificates(self) -> None:
+        """The authorities and the certificate of the settings are those of the connections."""
+        settings = SMARTHOST.settings(type="smarthost", host="h").completed("relay.example.com")
+        context = MemoryHttp(Resource()).context()
+        for key, error in (("ca", SSLError), ("client_certificate", CertificateError)):
+            self.assertRaises(error, SMARTHOST.build, "h", evolve(settings, **{key: "/nope.pem"}), context)

@@ -1,17 +1,25 @@
 """What the configuration says of a provider arrives at the provider."""
 
+from tempfile import TemporaryDirectory
+
 from attrs import evolve
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
 
+from smtprelay.net.outbound import Outbound, Proxy
 from smtprelay.providers.acs.kind import ACS_LIMITS
 from smtprelay.providers.acs.provider import Acs
 from smtprelay.providers.capture.provider import Capture
 from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.service.build.providers import build_providers
+from smtprelay.service.build.webhook import build_webhook
+from smtprelay.testing.certificates import make_certificate
+from smtprelay.testing.memory_http import MemoryHttp
 from smtprelay.testing.mime import InlineMimeWorker
 from tests.config.loading import load_text
+from tests.providers.aws_peers import environment
 from tests.recording import Recording
 
 _HEAD = 'listeners: [{name: lan, endpoint: "tcp:2525:interface=127.0.0.1"}]\nspool: {engine: memory}\n'
@@ -45,6 +53,35 @@ class BuildTests(SynchronousTestCase):
             provider = self.build(f"  p: {{{settings}}}\n")
             self.assertIsInstance(provider, kind)
             self.assertEqual("p", provider.name)
+
+    def test_how_requests_leave(self):
+        """Providers with an API and webhooks get their proxy, or the environment's, and certificates."""
+        given = []
+        context = MemoryHttp(Resource()).context(open_http=lambda *_, outbound, **__: given.append(outbound))
+        acs = f'type: acs, connection_string: "endpoint=https://x.test/;accesskey={_KEY}", sender: a@x.org'
+        with TemporaryDirectory() as folder, environment({}):
+            made = make_certificate(folder)
+            hook = f'{{url: "https://hook.example.com/", ca: {made.ca}'
+            shown = f"client_certificate: {made.certificate}, client_key: {made.key}"
+            config = load_text(
+                f"{_HEAD}providers:\n  p: {{{acs}, proxy: off, {shown}}}\n  q: {{type: ses, no_proxy: [b]}}\n"
+                f"routes: [{{via: [p, q], on_failed: webhook, webhook: {hook}}}}}]\n"
+                f"webhook: {hook}, proxy: http://e:1}}\n",
+                {"HTTPS_PROXY": "http://d:1", "NO_PROXY": "a"},
+            ).config
+            build_providers(config, context)
+            build_webhook(config, context)
+        default, own = Proxy(host="d", port=1), Proxy(host="e", port=1)
+        pair = (str(made.certificate), str(made.key))
+        self.assertEqual(
+            given,
+            [
+                Outbound(no_proxy=("a",), client_certificate=pair),
+                Outbound(proxy=default, no_proxy=("b",)),
+                Outbound(proxy=default, no_proxy=("a",), ca=str(made.ca)),
+                Outbound(proxy=own, no_proxy=("a",), ca=str(made.ca)),
+            ],
+        )
 
     def test_limits_are_those_documented_unless_given(self):
         """An operator with a raised quota says so; the rest stays as documented."""

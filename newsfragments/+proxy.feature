@@ -1,0 +1,1 @@
+Providers with an API, webhooks and AWS STS are reached through an HTTP proxy: that of ``HTTPS_PROXY`` and ``NO_PROXY``, or of ``proxy`` and ``no_proxy`` of a provider. Set ``proxy: off`` where requests to a provider should go on leaving directly although the environment names a proxy.

@@ -59,10 +59,12 @@ IMPORTERS = {
     # What reads all of a mail is for the tasks of a MIME worker, which bounds it, and for the command line.
     "smtprelay.mime.parse": (
         "smtprelay.mime",
-        "smtprelay.providers.acs.provider",
         "smtprelay.providers.acs.request",
         "smtprelay.providers.acs.attachment_types",
+        "smtprelay.providers.content_ids",
         "smtprelay.providers.json_mail",
+        "smtprelay.providers.mapped_mail",
+        "smtprelay.providers.resend.request",
     ),
     "smtprelay.mime.structure": ("smtprelay.mime",),
     "smtprelay.mime.headers": ("smtprelay.mime",),
@@ -75,6 +77,7 @@ IMPORTERS = {
         "smtprelay.providers.acs.provider",
         "smtprelay.providers.acs.errors",
     ),
+    "smtprelay.providers.resend.request": ("smtprelay.providers.resend.provider",),
 }
 
 #: These install the reactor when they are imported; the adapters that need them are imported late.

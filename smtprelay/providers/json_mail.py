@@ -10,6 +10,7 @@ Where no limit is documented, ours is far above what honest mail needs. Pure.
 
 import json
 import re
+import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from mmap import mmap
@@ -19,10 +20,13 @@ import orjson
 from attrs import frozen
 
 from smtprelay.mime.address import Address, ascii_domain, comparison_key
+from smtprelay.mime.content_size import ANY
 from smtprelay.mime.controls import in_one_line
 from smtprelay.mime.outgoing.words import encoded_words
 from smtprelay.mime.parse import Mail
 from smtprelay.model.address import MAX_LABEL
+from smtprelay.model.message import Delivery
+from smtprelay.model.shape import Shape
 
 #: Characters of a text that are encoded at a time, and octets of memory that are free before: orjson, which
 #: takes half as many at most, ends the process if it does not get them.
@@ -40,6 +44,20 @@ MAX_HEADER_NAME: Final = 76
 MAX_HEADER: Final = 2000
 #: Octets of all custom headers together.
 MAX_HEADERS_SIZE: Final = 32 * 1024
+
+#: A service requires a subject and some text; for mail that has none.
+NO_SUBJECT: Final = "(no subject)"
+NO_TEXT: Final = " "
+#: The content of a file that has none, in base64: one line end.
+EMPTY_FILE: Final = b"Cg=="
+
+#: No more than this is added to what a mail's content becomes: subject, custom headers, answers, the frame
+#: of a thousand attachments and new names for what shows them, each of which is bounded.
+_FRAME: Final = 384 * 1024
+#: The same for each recipient: an address, and a name of as many characters as one may have.
+_RECIPIENT: Final = 2 * 1024
+#: Recipients of a request for which there is no limit: more than a mail has.
+_MANY: Final = 10_000
 
 #: RFC 5321 §4.5.3.1.1 and §4.5.3.1.3, less the brackets.
 _MAX_LOCAL: Final = 64
@@ -254,6 +272,20 @@ def _taken(named: Sequence[Address], open_ones: dict[str, str]) -> list[Address]
     return found
 
 
+def grouped(mail: Mail, recipients: Sequence[str], blind_to: str) -> Iterator[tuple[bool, VisibleRecipients]]:
+    """Give the recipients of each request, and whether it is for one blind recipient."""
+    visible = narrowed(mail, recipients)
+    if visible.to:
+        yield False, visible
+    elif blind_to:
+        others = [who for who in visible.bcc if comparison_key(who.address) != comparison_key(blind_to)]
+        yield False, VisibleRecipients(to=(Address(blind_to),), bcc=others)
+    else:
+        # Also the only one: it may be the last of several, and be known to the service by this operation.
+        for address in recipients:
+            yield True, VisibleRecipients(to=(Address(address),))
+
+
 def choose_sender(mail: Mail, envelope_sender: str, default: str, domains: Collection[str]) -> str:
     """
     Return the envelope's sender or the header's, if its domain is among ``domains``; else ``default``.
@@ -306,3 +338,30 @@ def json_octets(value: object) -> bytes:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
         return _HALF.sub("\ufffd", json.dumps(value, ensure_ascii=False, separators=(",", ":"))).encode()
+
+
+def encoded_size(shape: Shape, recipients: int | None) -> tuple[int, int]:
+    """
+    Return the least and the most octets that the request for a mail may have; both hold for any mail.
+
+    There is no least: what stands beside the parts of a mail does not go.
+
+    :param recipients: the most that one request has.
+    """
+    content = ANY * shape.size if shape.in_json is None else shape.in_json
+    return 0, content + _FRAME + _RECIPIENT * (recipients or _MANY)
+
+
+def largest_mail(request: int | None) -> int | None:
+    """
+    Return the octets of the largest mail that is taken where requests have ``request`` octets at most.
+
+    That is ten thirds of it: text whose every octet was written in quoted-printable. No honest mail that is
+    larger becomes so small.
+    """
+    return None if request is None else request * 10 // 3
+
+
+def single_id(delivery: Delivery, address: str) -> str:
+    """Return the operation id of the request for one recipient of a mail that names none of them."""
+    return str(uuid.uuid5(uuid.UUID(delivery.operation_id), address))

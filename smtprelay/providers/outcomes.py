@@ -117,3 +117,10 @@ def words(status: int | str, code: str, message: str) -> str:
     """
     text = ": ".join(" ".join(part.split()) for part in (code, message) if part.strip())
     return "".join(filter(str.isprintable, f"{status} {text}")).rstrip()
+
+
+def obstacle(outcome: Outcome) -> Outcome | None:
+    """Return the outcome of all later recipients, which are not tried; ``None``: they are tried."""
+    if isinstance(outcome, Uncertain):
+        return Deferred(f"not tried after: {outcome.why}")
+    return outcome if isinstance(outcome, Deferred | Throttled | Blocked) else None

@@ -25,7 +25,8 @@ with atheris.instrument_imports(include=["smtprelay"]):
     from smtprelay.mime.text import decoded
     from smtprelay.mime.worker.frames import FACTS, READY, FrameDecoder, FrameError, frame
     from smtprelay.model.shape import shape_of
-    from smtprelay.providers.acs.request import encoded_size, map_mail
+    from smtprelay.providers.acs.request import map_mail
+    from smtprelay.providers.json_mail import encoded_size
     from smtprelay.testing.acs_schema import check_send
     from tests.mime.hostile import COSTLY
     from tests.mime.outgoing.finishing import ADDITIONS, ASCII_FIELDS, EIGHT_BIT, SEVEN_BIT, both_said

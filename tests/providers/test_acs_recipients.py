@@ -5,7 +5,7 @@ from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Deferred, Delivered, Failed
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
-from smtprelay.providers.acs.provider import single_id
+from smtprelay.providers.json_mail import single_id
 from smtprelay.testing.acs import Answers, EndedOperation, FakeAcs, LostConnection
 from tests.providers.acs_wiring import BLIND, KEYS, Case, JoinedAcs, delivery, joined_acs
 

@@ -13,7 +13,8 @@ from smtprelay.mime.content_size import UNCOUNTED
 from smtprelay.mime.head import HeaderCollector
 from smtprelay.mime.structure import TooComplexError
 from smtprelay.model.shape import Shape, ShapeCounter, shape_of
-from smtprelay.providers.acs.request import encoded_size, measure
+from smtprelay.providers.acs.request import measure
+from smtprelay.providers.json_mail import encoded_size
 from tests.mime.hostile import LABELS, mails
 from tests.providers.acs.test_request import parameters
 

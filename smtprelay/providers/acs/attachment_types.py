@@ -7,16 +7,16 @@ goes as octets; its name tells the reader's program what it is. Pure.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
-from urllib.parse import unquote
 
 from attrs import evolve
 
 from smtprelay.mime import file_names
 from smtprelay.mime.kinds import EXTENSIONS, OCTETS
 from smtprelay.mime.parse import Attachment
-from smtprelay.providers.json_mail import Corrections
+from smtprelay.providers.content_ids import shown
+from smtprelay.providers.json_mail import EMPTY_FILE, Corrections
 
 #: What the service documents, by extension.
 TYPES: Final[Mapping[str, str]] = dict(
@@ -57,23 +57,7 @@ _EXTENSIONS: Final = {kind: extension for extension, kind in reversed([*TYPES.it
 }
 
 MAX_FILE_NAME: Final = 150
-#: References in a text that are written anew: a mail shall not grow by many short ones.
-MAX_RENAMED: Final = 1000
-#: The service takes no file without content.
-_ALMOST_EMPTY: Final = b"Cg=="
-
-_CONTENT_ID: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~@-]{1,200}")
-#: A ``cid:`` URL (RFC 2392): as the value of an attribute in quotes, or up to what ends it elsewhere.
-_REFERENCE: Final = re.compile(
-    r"""(?:(["'])\s{0,20}cid:(?P<quoted>[^"'<>]{1,1000}?)\s{0,20}\1|cid:(?P<bare>[^\s"'<>()]{1,1000}))""",
-    re.IGNORECASE,
-)
-_ENTITY: Final = re.compile(
-    r"&(?:#([0-9]{1,6})|#[xX]([0-9a-fA-F]{1,5})|(amp|lt|gt|quot|apos|commat|period))\b;?"
-)
-_ENTITIES: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'", "commat": "@", "period": "."}
-#: A quote that was written as an entity ends a URL within an attribute.
-_END: Final = re.compile(r"&(?:quot|apos|#0{0,4}3[49]|#[xX]0{0,4}2[27]);?")
+_MAX_CONTENT_ID: Final = 200
 
 
 def attached(
@@ -87,19 +71,16 @@ def attached(
     """
     Return the attachments as the service takes them, and the HTML that refers to them.
 
-    A content id makes a part invisible unless the HTML shows it, and must not occur twice: it is kept on the
-    first part that the HTML refers to, spelled as the HTML spells it.
-
     :param inline: with ``False`` all of them are files beside the text.
     :param plain_names: with ``True`` they are numbered instead of named.
     """
-    ids, html = _shown(attachments, html, corrections) if inline else ({}, html)
+    ids, html = shown(attachments, html, corrections, _MAX_CONTENT_ID) if inline else ({}, html)
     parts = []
     for number, part in enumerate(attachments):
         named = _named(part, number + 1, corrections, plain=plain_names)
         if not part.base64:
             corrections.note("attachments.contentInBase64", "an empty file goes with one line end in it")
-            named = evolve(named, base64=_ALMOST_EMPTY)
+            named = evolve(named, base64=EMPTY_FILE)
         parts.append(evolve(named, content_id=ids.get(number, "")))
     return parts, html
 
@@ -126,63 +107,3 @@ def _kind(given: str, extension: str, corrections: Corrections) -> str:
     if given != OCTETS and (documented == OCTETS or documented != kind):
         corrections.note("attachments.contentType", f"{given[:60]} goes as {kind}")
     return kind
-
-
-# --- content ids
-
-
-def _shown(
-    attachments: Sequence[Attachment], html: str, corrections: Corrections
-) -> tuple[dict[int, str], str]:
-    """Return the content ids of the parts that ``html`` shows, and the HTML with its strange ids renamed."""
-    exact: dict[str, int] = {}
-    folded: dict[str, int] = {}
-    for number, part in enumerate(attachments):
-        if part.content_id:
-            exact.setdefault(part.content_id, number)
-            folded.setdefault(part.content_id.casefold(), number)
-    if not exact:
-        return {}, html
-    ids: dict[int, str] = {}
-    taken: set[str] = set()
-    pieces: list[str] = []
-    end = 0
-    for start, stop, spelled, number in _references(html, exact, folded):
-        if number not in ids:
-            good = _CONTENT_ID.fullmatch(spelled) and spelled.casefold() not in taken
-            ids[number] = spelled if good else f"part-{number + 1}"
-            taken.add(ids[number].casefold())
-            if not good:
-                corrections.note("attachments.contentId", "renamed, with what refers to it")
-        renamed = html[start:stop] != ids[number] and ids[number] != spelled
-        if renamed and len(pieces) < 2 * MAX_RENAMED:
-            pieces += (html[end:start], ids[number])
-            end = stop
-    return ids, "".join((*pieces, html[end:])) if pieces else html
-
-
-def _references(
-    html: str, exact: Mapping[str, int], folded: Mapping[str, int]
-) -> Iterator[tuple[int, int, str, int]]:
-    """Give where each reference to a part stands, how it spells the id, and the part's number."""
-    for match in _REFERENCE.finditer(html):
-        group = "quoted" if match["quoted"] is not None else "bare"
-        written = match[group]
-        over = _END.search(written)
-        if over is not None:
-            written = written[: over.start()]
-        # In a list of them a blank ends each.
-        for each in {written: None, written.partition(" ")[0]: None}:
-            spelled = unquote(_ENTITY.sub(_character, each)).strip()
-            number = exact.get(spelled, folded.get(spelled.casefold()))
-            if number is not None:
-                start = match.start(group)
-                yield start, start + len(each), spelled, number
-                break
-
-
-def _character(match: re.Match[str]) -> str:
-    if match[3]:
-        return _ENTITIES[match[3]]
-    point = int(match[1]) if match[1] else int(match[2], 16)
-    return chr(point) if 0 < point < 0xD800 or 0xE000 <= point <= 0x10FFFF else "\ufffd"  # noqa: PLR2004 -- surrogates

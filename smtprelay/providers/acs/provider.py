@@ -14,19 +14,16 @@ from attrs import evolve, frozen
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
-from smtprelay.interfaces import Attempt, Body, Events, MailTooCostly, MimeWorker, MimeWorkerUnavailable
+from smtprelay.interfaces import Attempt, Body, Events, MimeWorker
 from smtprelay.mime.address import ascii_domain
-from smtprelay.mime.parse import TooComplexError
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import (
-    TOO_LARGE,
     Blocked,
     Deferred,
     Delivered,
     Failed,
     Outcome,
     Results,
-    Throttled,
     Uncertain,
 )
 from smtprelay.model.route import Limits
@@ -35,10 +32,12 @@ from smtprelay.providers.acs.api import AcsApi, content, operation_url, refusal
 from smtprelay.providers.acs.errors import NO_ERROR, ApiError, Sent, acs_refusal, field_named, results_of
 from smtprelay.providers.acs.kind import ACS_LIMITS
 from smtprelay.providers.acs.operation import OperationStatus, get_operation, wait_for_operation
-from smtprelay.providers.acs.request import encoded_size, largest_mail, map_mail, measure
+from smtprelay.providers.acs.request import map_mail, measure
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.http.client import NoAnswerError, Response
-from smtprelay.providers.outcomes import retry_after
+from smtprelay.providers.json_mail import encoded_size, largest_mail, single_id
+from smtprelay.providers.mapped_mail import mapped_mail, measured_mail, tell_corrected
+from smtprelay.providers.outcomes import obstacle, retry_after
 
 _ACCEPTED: Final = 202
 _BAD: Final = 400
@@ -157,12 +156,7 @@ class Acs(ProviderDefaults):
 
     async def measure(self, envelope: Envelope, body: Body) -> int:
         """Build the requests, and return the size of the largest."""
-        try:
-            facts, _ = await self._worker.run(measure, body, self._parameters_of(envelope, ()))
-        except TooComplexError as exc:
-            raise MailTooCostly(str(exc)) from exc
-        size: int = facts["size"]
-        return size
+        return await measured_mail(self._worker, measure, body, self._parameters_of(envelope, ()))
 
     async def deliver(self, attempt: Attempt) -> Results:
         """
@@ -229,17 +223,10 @@ class Acs(ProviderDefaults):
         :raises MimeWorkerTimeout: the dispatcher counts it.
         """
         parameters = self._parameters_of(delivery.envelope, without)
-        try:
-            facts, octets = await self._worker.run(map_mail, body, parameters)
-        except (TooComplexError, MailTooCostly) as exc:
-            return Failed(str(exc), "5.6.0")
-        except MimeWorkerUnavailable as exc:
-            return Deferred(str(exc))
-        if not facts["requests"]:
-            most = self.limits.request
-            return Failed(
-                f"too large: {facts['size']} bytes as a request, {self.name} takes {most} bytes", TOO_LARGE
-            )
+        mapped = await mapped_mail(self._worker, map_mail, body, parameters, provider=self.name)
+        if not isinstance(mapped, tuple):
+            return mapped
+        facts, octets = mapped
         requests = [_request(delivery, made) for made in facts["requests"]]
         recipients, most = len(delivery.envelope.addresses), self._most_recipients
         # A request has at most one more, ``blind_to``. If the limit was lowered, the mail is halved.
@@ -266,9 +253,7 @@ class Acs(ProviderDefaults):
                 continue
             else:
                 results.update(results_of(sent.outcome, sent.api_error, request.addresses, request.sent))
-                obstacle = _obstacle(sent.outcome)
-                if obstacle is not None:
-                    mapped = obstacle
+                mapped = obstacle(sent.outcome) or mapped
             done += 1
         if isinstance(mapped, _Mapped):
             self._tell_corrected(delivery, mapped.notes)
@@ -278,9 +263,7 @@ class Acs(ProviderDefaults):
         return results, pending
 
     def _tell_corrected(self, delivery: Delivery, notes: Sequence[Sequence[str]]) -> None:
-        for field, reason in notes:
-            common = {"message": delivery.message, "delivery": delivery.id, "provider": self.name}
-            self._events("message.corrected", field=field, reason=reason, **common)
+        tell_corrected(self._events, delivery, self.name, notes)
 
     async def _send(self, mapped: _Mapped, request: _Request) -> _Accepted | _RefusedAttempt:
         body = b"".join((mapped.octets, request.recipients.encode(), b"}"))
@@ -355,21 +338,9 @@ class Acs(ProviderDefaults):
         return results_of(outcome, api_error, addresses, Sent())
 
 
-def single_id(delivery: Delivery, address: str) -> str:
-    """Return the operation id of the request for one recipient of a mail that names none of them."""
-    return str(uuid.uuid5(uuid.UUID(delivery.operation_id), address))
-
-
 def _request(delivery: Delivery, made: Mapping[str, Any]) -> _Request:
     """Return the request that :func:`map_mail` described: for one recipient, or for all."""
     sent = Sent(made["to"], made["cc"], made["bcc"])
     addresses = sent.to if made["alone"] else delivery.envelope.addresses
     operation_id = single_id(delivery, addresses[0]) if made["alone"] else delivery.operation_id
     return _Request(operation_id, addresses, sent, made["recipients"], made["digest"])
-
-
-def _obstacle(outcome: Outcome) -> Outcome | None:
-    """Return the outcome of all later recipients, which are not tried; ``None``: they are tried."""
-    if isinstance(outcome, Uncertain):
-        return Deferred(f"not tried after: {outcome.why}")
-    return outcome if isinstance(outcome, Deferred | Throttled | Blocked) else None

@@ -7,35 +7,31 @@ is made once. Pure.
 
 import base64
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import evolve
 
-from smtprelay.mime.address import Address, comparison_key
-from smtprelay.mime.content_size import ANY
+from smtprelay.mime.address import Address
 from smtprelay.mime.kinds import OCTETS
 from smtprelay.mime.parse import Attachment, Mail, read
-from smtprelay.model.shape import Shape
 from smtprelay.providers.acs.attachment_types import attached
 from smtprelay.providers.json_mail import (
     MAX_SUBJECT,
+    NO_SUBJECT,
+    NO_TEXT,
     Corrections,
     VisibleRecipients,
     choose_sender,
     custom_headers,
+    grouped,
     json_octets,
     json_text,
     line,
     mailbox,
-    narrowed,
     replies,
     reply_to,
 )
-
-#: The service requires a subject and some text; for mail that has none.
-NO_SUBJECT: Final = "(no subject)"
-NO_TEXT: Final = " "
 
 #: What a request can do without, by the names that the service has for it.
 OPTIONAL: Final = (
@@ -47,42 +43,12 @@ OPTIONAL: Final = (
     "attachments.name",
 )
 
-#: No more than this is added to what a mail's content becomes: subject, custom headers, answers, the frame
-#: of a thousand attachments and new names for what shows them, each of which is bounded.
-_FRAME: Final = 384 * 1024
-#: The same for each recipient: an address, and a name of as many characters as one may have.
-_RECIPIENT: Final = 2 * 1024
-#: Recipients of a request for which there is no limit: more than a mail has.
-_MANY: Final = 10_000
-
 _RECIPIENTS: Final = b',"recipients":'
 
 
 #: For each request: whether it is for one blind recipient, its recipients, and these as JSON.
 _Groups = Sequence[tuple[bool, VisibleRecipients, bytes]]
 _Pieces = Sequence[bytes | memoryview]
-
-
-def encoded_size(shape: Shape, recipients: int | None) -> tuple[int, int]:
-    """
-    Return the least and the most octets that the request for a mail may have; both hold for any mail.
-
-    There is no least: what stands beside the parts of a mail does not go.
-
-    :param recipients: the most that one request has.
-    """
-    content = ANY * shape.size if shape.in_json is None else shape.in_json
-    return 0, content + _FRAME + _RECIPIENT * (recipients or _MANY)
-
-
-def largest_mail(request: int | None) -> int | None:
-    """
-    Return the octets of the largest mail that is taken where requests have ``request`` octets at most.
-
-    That is ten thirds of it: text whose every octet was written in quoted-printable. No honest mail that is
-    larger becomes so small.
-    """
-    return None if request is None else request * 10 // 3
 
 
 def map_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
@@ -125,7 +91,7 @@ def _made(octets: bytes, parameters: Mapping[str, Any]) -> tuple[dict[str, Any],
     pieces = body_of(mail, sender, answer_to, corrections, without)
     groups = [
         (alone, visible, json_octets(_recipients(visible, corrections, names="displayName" not in without)))
-        for alone, visible in _groups(mail, parameters["recipients"], parameters["blind_to"])
+        for alone, visible in grouped(mail, parameters["recipients"], parameters["blind_to"])
     ]
     size = sum(map(len, pieces)) + max(len(recipients) for _, _, recipients in groups) + 1
     return {"size": size, "sender": sender, "notes": corrections.notes}, groups, pieces
@@ -144,20 +110,6 @@ def _described(alone: bool, visible: VisibleRecipients, recipients: bytes, diges
 
 
 # --- people
-
-
-def _groups(mail: Mail, recipients: Sequence[str], blind_to: str) -> Iterator[tuple[bool, VisibleRecipients]]:
-    """Give the recipients of each request, and whether it is for one blind recipient."""
-    visible = narrowed(mail, recipients)
-    if visible.to:
-        yield False, visible
-    elif blind_to:
-        others = [who for who in visible.bcc if comparison_key(who.address) != comparison_key(blind_to)]
-        yield False, VisibleRecipients(to=(Address(blind_to),), bcc=others)
-    else:
-        # Also the only one: it may be the last of several, and be known to the service by this operation.
-        for address in recipients:
-            yield True, VisibleRecipients(to=(Address(address),))
 
 
 def _recipients(visible: VisibleRecipients, corrections: Corrections, *, names: bool) -> Mapping[str, Any]:

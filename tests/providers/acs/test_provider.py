@@ -12,12 +12,12 @@ from smtprelay.interfaces import MailTooCostly, MimeWorkerTimeout, MimeWorkerUna
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Throttled, Uncertain
 from smtprelay.model.route import Limits
 from smtprelay.providers.acs.api import AcsApi
-from smtprelay.providers.acs.provider import single_id
 from smtprelay.providers.acs.request import map_mail
 from smtprelay.providers.acs.signature import Credentials
 from smtprelay.providers.call import Caller
 from smtprelay.providers.credentials import StoredCredentials
 from smtprelay.providers.http.client import AnswerLost, Response
+from smtprelay.providers.json_mail import single_id
 from smtprelay.testing.acs import Answers, FakeAcs, GarbledAnswer, LostConnection, NoAnswer
 from tests.providers.acs_wiring import (
     BLIND,

@@ -26,6 +26,7 @@ from smtprelay.mime.outgoing.words import encoded_words
 from smtprelay.mime.parse import Mail
 from smtprelay.model.address import MAX_LABEL
 from smtprelay.model.message import Delivery
+from smtprelay.model.outcome import Failed, Outcome
 from smtprelay.model.shape import Shape
 
 #: Characters of a text that are encoded at a time, and octets of memory that are free before: orjson, which
@@ -130,6 +131,15 @@ def sendable(address: str) -> str:
     if not (_LOCAL.fullmatch(local) and _DOMAIN.fullmatch(domain)):
         return ""
     return f"{local}@{domain}" if len(local) + len(domain) < _MAX_ADDRESS else ""
+
+
+def unsendable(addresses: Sequence[str]) -> dict[str, Outcome]:
+    """Return the outcomes of those of ``addresses`` that no API takes: they must not cost others the mail."""
+    return {
+        address: Failed(f"the provider takes no such address: <{address}>", "5.1.3")
+        for address in addresses
+        if not sendable(address)
+    }
 
 
 def line(text: str, longest: int, field: str, corrections: Corrections) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
+import orjson
 from attrs import field, frozen
 
 from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Throttled, Uncertain
@@ -117,6 +118,15 @@ def words(status: int | str, code: str, message: str) -> str:
     """
     text = ": ".join(" ".join(part.split()) for part in (code, message) if part.strip())
     return "".join(filter(str.isprintable, f"{status} {text}")).rstrip()
+
+
+def json_object(body: bytes) -> Mapping[str, Any]:
+    """Return the JSON object in an answer; empty if there is none."""
+    try:
+        value = orjson.loads(body)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def obstacle(outcome: Outcome) -> Outcome | None:

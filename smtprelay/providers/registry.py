@@ -15,6 +15,8 @@ from warnings import warn
 from smtprelay.providers.acs.kind import ACS
 from smtprelay.providers.capture.kind import CAPTURE
 from smtprelay.providers.kind import ProviderKind
+from smtprelay.providers.mailgun.kind import MAILGUN
+from smtprelay.providers.resend.kind import RESEND
 from smtprelay.providers.ses.kind import SES
 from smtprelay.providers.smarthost.kind import SMARTHOST
 from smtprelay.settings.provider import ProviderSettings
@@ -23,6 +25,8 @@ from smtprelay.settings.provider import ProviderSettings
 BUILT_IN: Final[Mapping[str, ProviderKind]] = {
     ACS.name: ACS,
     SES.name: SES,
+    MAILGUN.name: MAILGUN,
+    RESEND.name: RESEND,
     SMARTHOST.name: SMARTHOST,
     CAPTURE.name: CAPTURE,
 }

@@ -9,16 +9,16 @@ import re
 from collections.abc import Mapping
 from email.utils import formatdate, parsedate_to_datetime
 from functools import lru_cache, partial
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-import orjson
 from attrs import evolve, field, frozen
 
 from smtprelay.providers.acs.errors import ApiError, refusal_of
 from smtprelay.providers.acs.signature import USUAL_PORTS, Credentials, content_hash, signed_headers
 from smtprelay.providers.call import Caller
 from smtprelay.providers.http.client import Response
+from smtprelay.providers.outcomes import json_object
 
 API_VERSION: Final = "2025-09-01"
 SEND: Final = f"/emails:send?api-version={API_VERSION}"
@@ -120,7 +120,7 @@ def refusal(answer: Response, now: float) -> ApiError:
 
     A 401 whose ``Date`` differs from our clock is explained: a signature is valid for minutes only.
     """
-    error = content(answer).get("error")
+    error = json_object(answer.body).get("error")
     api_error = refusal_of(
         error if isinstance(error, dict) else {},
         code=answer.header("x-ms-error-code"),
@@ -130,15 +130,6 @@ def refusal(answer: Response, now: float) -> ApiError:
         clock = f" (this machine's clock is {skew:.0f} s ahead of the service's)"
         return evolve(api_error, message=f"{api_error.message}{clock}")
     return api_error
-
-
-def content(answer: Response) -> Mapping[str, Any]:
-    """Return the JSON object in an answer; empty if there is none."""
-    try:
-        value = orjson.loads(answer.body)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _skew(answer: Response, now: float) -> float:

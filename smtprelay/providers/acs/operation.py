@@ -12,10 +12,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Throttled, Uncertain
-from smtprelay.providers.acs.api import AcsApi, content, refusal
+from smtprelay.providers.acs.api import AcsApi, refusal
 from smtprelay.providers.acs.errors import NO_ERROR, ApiError, acs_failed, acs_refusal, refusal_of
 from smtprelay.providers.http.client import NoAnswerError, Response
-from smtprelay.providers.outcomes import retry_after, words
+from smtprelay.providers.outcomes import json_object, retry_after, words
 
 #: The first pause where the service names none, and the longest that doubling leads to; seconds.
 FIRST_PAUSE: Final = 5.0
@@ -65,7 +65,7 @@ async def get_operation(api: AcsApi, clock: IReactorTime, operation_id: str, tar
 
 
 def _of_operation(answer: Response, operation_id: str, pause: float | None) -> OperationStatus:
-    operation = content(answer)
+    operation = json_object(answer.body)
     status = str(operation.get("status", "without status"))
     outcome: Outcome | None = None
     api_error = NO_ERROR

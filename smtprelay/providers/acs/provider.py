@@ -28,7 +28,7 @@ from smtprelay.model.outcome import (
 )
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
-from smtprelay.providers.acs.api import AcsApi, content, operation_url, refusal
+from smtprelay.providers.acs.api import AcsApi, operation_url, refusal
 from smtprelay.providers.acs.errors import NO_ERROR, ApiError, Sent, acs_refusal, field_named, results_of
 from smtprelay.providers.acs.kind import ACS_LIMITS
 from smtprelay.providers.acs.operation import OperationStatus, get_operation, wait_for_operation
@@ -37,7 +37,7 @@ from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.http.client import NoAnswerError, Response
 from smtprelay.providers.json_mail import encoded_size, largest_mail, single_id
 from smtprelay.providers.mapped_mail import mapped_mail, measured_mail, tell_corrected
-from smtprelay.providers.outcomes import obstacle, retry_after
+from smtprelay.providers.outcomes import json_object, obstacle, retry_after
 
 _ACCEPTED: Final = 202
 _BAD: Final = 400
@@ -279,7 +279,7 @@ class Acs(ProviderDefaults):
         now = self._clock.seconds()
         pause = retry_after(answer.header("Retry-After"), now)
         if answer.status == _ACCEPTED:
-            if not answer.header("Operation-Location") and "id" not in content(answer):
+            if not answer.header("Operation-Location") and "id" not in json_object(answer.body):
                 # A proxy may answer 202, too; only the service names an operation.
                 return _RefusedAttempt(Uncertain("202 without the operation that the service names with it"))
             return _Accepted(request, self._api.target_of(answer, request.operation_id), pause)

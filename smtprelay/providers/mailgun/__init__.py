@@ -1,0 +1,6 @@
+"""
+Mailgun: raw mail by its API.
+
+``kind`` has the settings; ``provider`` sends a mail as a form of the recipients and the mail; ``errors`` says
+what its refusals mean.
+"""

@@ -1,0 +1,113 @@
+"""
+Delivery by Mailgun: a mail is sent raw, to the recipients of its envelope.
+
+Mailgun knows no idempotency: a lost answer is ``Uncertain``.
+"""
+
+import base64
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from attrs import evolve
+
+from smtprelay.interfaces import Attempt, Body
+from smtprelay.mime.outgoing import NextHop
+from smtprelay.model.memory_body import MemoryBody
+from smtprelay.model.outcome import Blocked, Delivered, Failed, Outcome, Results, Throttled, Uncertain
+from smtprelay.model.route import Limits
+from smtprelay.providers.call import Caller
+from smtprelay.providers.defaults import ProviderDefaults
+from smtprelay.providers.http.client import NoAnswerError, Response
+from smtprelay.providers.json_mail import sendable, unsendable
+from smtprelay.providers.mailgun.errors import WRONG_PATH, table_of, wait_of
+from smtprelay.providers.outcomes import json_object
+
+_OK: Final = 200
+
+
+class Mailgun(ProviderDefaults):
+    """
+    A :class:`smtprelay.interfaces.Provider`: one request for all recipients.
+
+    :param keep_commands: leave ``X-Mailgun-…`` fields of clients in the mail.
+    :ivar next_hop: what Mailgun takes.
+    """
+
+    def __init__(self, caller: Caller[str], url: str, *, limits: Limits, keep_commands: bool = False) -> None:
+        self.name = caller.name
+        self.limits = limits
+        self.next_hop = NextHop(raw_fields=False, commands=() if keep_commands else ("x-mailgun-",))
+        self._caller = caller
+        self._url = url
+
+    async def deliver(self, attempt: Attempt) -> Results:
+        """Send the mail; the envelope says to whom, whatever its header says."""
+        addresses = attempt.delivery.envelope.addresses
+        results = unsendable(addresses)
+        to = {address: sendable(address) for address in addresses if address not in results}
+        if not to:
+            return results
+        outcome = await self._send("send", Form(attempt.delivery.operation_id, [*to.values()], attempt.body))
+        if isinstance(outcome, Failed):
+            outcome = evolve(outcome, whole=len(to) > 1 and outcome.code == "5.1.3")
+        return {**results, **dict.fromkeys(to, outcome)}
+
+    async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
+        """Send a form without recipients: that it is not good is only said to a key and domain that are."""
+        outcome = await self._send("probe", Form("probe", [""], MemoryBody(b"")))
+        return None if isinstance(outcome, Failed) else outcome
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._caller.close()
+
+    async def _send(self, operation: str, form: "Form") -> Outcome:
+        async def send(key: str) -> Response:
+            credentials = base64.b64encode(f"api:{key}".encode()).decode()
+            headers = {"Authorization": f"Basic {credentials}", "Content-Type": form.content_type}
+            return await self._caller.request(operation, "POST", self._url, headers, form)
+
+        try:
+            answer = await self._caller.call(send)
+        except NoAnswerError as error:
+            return error.outcome
+        content = json_object(answer.body)
+        if answer.status != _OK:
+            return self._refused(answer, str(content.get("message", "")))
+        if content.get("id"):
+            return Delivered(str(content["id"]))
+        text = answer.body[:200].decode("utf-8", "replace")
+        if WRONG_PATH in text:
+            return Blocked(f"200 {text.strip()} (check domain and endpoint)")
+        # A proxy may answer 200, too; only the service names the mail.
+        return Uncertain("200 without the id that Mailgun gives each mail")
+
+    def _refused(self, answer: Response, message: str) -> Outcome:
+        outcome = self._caller.refused(answer, table_of(answer.status, message), message=message)
+        if isinstance(outcome, Throttled) and outcome.retry_after is None:
+            return evolve(outcome, retry_after=wait_of(message, self._caller.seconds()))
+        return outcome
+
+
+class Form:
+    """
+    A :class:`smtprelay.providers.http.upload.RequestBody`: recipients and a mail (RFC 7578).
+
+    :param boundary: a word that no mail has.
+    """
+
+    def __init__(self, boundary: str, recipients: Sequence[str], mail: Body) -> None:
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        field = f'--{boundary}\r\nContent-Disposition: form-data; name="'
+        to = "".join(f'{field}to"\r\n\r\n{address}\r\n' for address in recipients)
+        file = f'{field}message"; filename="message.eml"\r\nContent-Type: message/rfc822\r\n\r\n'
+        self._before, self._behind = (to + file).encode("ascii"), f"\r\n--{boundary}--\r\n".encode("ascii")
+        self._mail = mail
+        self.size = len(self._before) + mail.size + len(self._behind)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Give the form in pieces."""
+        yield self._before
+        async for chunk in self._mail.chunks():
+            yield chunk
+        yield self._behind

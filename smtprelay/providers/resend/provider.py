@@ -1,0 +1,136 @@
+"""
+Delivery by Resend: a mail becomes one JSON request, or one for each blind recipient.
+
+Each request has a key that is derived from the delivery, and for 24 hours Resend does not send twice what has
+the same one. So a lost answer is ``Uncertain``, and the request is sent again.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from attrs import evolve
+
+from smtprelay.interfaces import Attempt, Body, Events, MimeWorker
+from smtprelay.model.message import Delivery, Envelope
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Results, Uncertain
+from smtprelay.model.route import Limits
+from smtprelay.model.shape import Shape
+from smtprelay.providers.call import Caller
+from smtprelay.providers.defaults import ProviderDefaults
+from smtprelay.providers.http.client import NoAnswerError, Response
+from smtprelay.providers.json_mail import encoded_size, largest_mail, single_id, unsendable
+from smtprelay.providers.mapped_mail import mapped_mail, measured_mail, tell_corrected
+from smtprelay.providers.outcomes import json_object, obstacle
+from smtprelay.providers.resend.errors import SENT_BEFORE, ResendError, error_of
+from smtprelay.providers.resend.request import map_mail, measure
+
+_OK: Final = 200
+
+
+class Resend(ProviderDefaults):
+    """
+    A :class:`smtprelay.interfaces.Provider`.
+
+    :param worker: reads mail and makes the requests.
+    """
+
+    idempotent = True
+
+    def __init__(
+        self, caller: Caller[str], url: str, *, limits: Limits, worker: MimeWorker, events: Events
+    ) -> None:
+        self.name = caller.name
+        self.limits = evolve(limits, size=limits.size or largest_mail(limits.request))
+        self._caller = caller
+        self._url = url
+        self._worker = worker
+        self._events = events
+
+    def encoded_size(self, shape: Shape) -> tuple[int, int]:
+        """Return the bounds of what a mail of this shape becomes as JSON."""
+        return encoded_size(shape, self.limits.recipients)
+
+    async def measure(self, envelope: Envelope, body: Body) -> int:
+        """Build the requests, and return the size of the largest."""
+        parameters = self._parameters_of(envelope.sender, envelope.addresses)
+        return await measured_mail(self._worker, measure, body, parameters)
+
+    async def deliver(self, attempt: Attempt) -> Results:
+        """
+        Send the mail.
+
+        If a mail names none of its recipients in To and Cc, each gets a request of its own; their outcomes
+        may differ.
+        """
+        delivery = attempt.delivery
+        results = unsendable(delivery.envelope.addresses)
+        recipients = [address for address in delivery.envelope.addresses if address not in results]
+        if not recipients:
+            return results
+        parameters = self._parameters_of(delivery.envelope.sender, recipients)
+        mapped = await mapped_mail(self._worker, map_mail, attempt.body, parameters, provider=self.name)
+        if not isinstance(mapped, tuple):
+            return {**results, **dict.fromkeys(recipients, mapped)}
+        facts, octets = mapped
+        tell_corrected(self._events, delivery, self.name, facts["notes"])
+        if not facts["sender"]:
+            nobody = Failed("neither From nor the sender is an address that mail can be sent from", "5.1.7")
+            return {**results, **dict.fromkeys(recipients, nobody)}
+        return {**results, **await self._send_all(delivery, facts["requests"], octets)}
+
+    async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
+        """Send a request without a mail: that it is not good is only said to a key that is."""
+        outcome = await self._send("probe", b"{}", "")
+        return None if isinstance(outcome, Failed) else outcome
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._caller.close()
+
+    def _parameters_of(self, sender: str, recipients: object) -> Mapping[str, Any]:
+        return {"recipients": recipients, "envelope_sender": sender, "largest": self.limits.request}
+
+    async def _send_all(
+        self, delivery: Delivery, requests: Sequence[Mapping[str, Any]], octets: bytes
+    ) -> Results:
+        results: dict[str, Outcome] = {}
+        stopped: Outcome | None = None
+        for request in requests:
+            addresses, body = request["addresses"], octets + request["recipients"].encode()
+            key = single_id(delivery, addresses[0]) if request["alone"] else delivery.operation_id
+            outcome = stopped or await self._send("send", body, key, several=len(addresses) > 1)
+            results.update(dict.fromkeys(addresses, outcome))
+            stopped = obstacle(outcome)
+        return results
+
+    async def _send(self, operation: str, body: bytes, key: str, *, several: bool = False) -> Outcome:
+        async def send(api_key: str) -> Response:
+            headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
+            if key:
+                headers["Idempotency-Key"] = key
+            return await self._caller.request(operation, "POST", self._url, headers, body)
+
+        try:
+            answer = await self._caller.call(send, lambda answer: _error(answer).about_key)
+        except NoAnswerError as error:
+            return error.outcome
+        if answer.status != _OK:
+            return self._refused(answer, _error(answer), several=several)
+        known = json_object(answer.body).get("id")
+        # A proxy may answer 200, too; only the service names the mail.
+        return Delivered(str(known)) if known else Uncertain("200 without the id that Resend gives each mail")
+
+    def _refused(self, answer: Response, error: ResendError, *, several: bool) -> Outcome:
+        if error.name == SENT_BEFORE:
+            return Delivered(why="sent before, by a request whose answer was lost")
+        outcome = self._caller.refused(answer, error.table, error.name, error.message)
+        if isinstance(outcome, Failed) and error.about_recipients:
+            return evolve(outcome, code="5.1.3", whole=several)
+        if isinstance(outcome, Deferred | Blocked) and answer.status < 500:  # noqa: PLR2004
+            # Nothing was sent, and Resend may repeat its answer to this key: the next attempt has another.
+            return evolve(outcome, closed=True)
+        return outcome
+
+
+def _error(answer: Response) -> ResendError:
+    return error_of(answer.status, answer.body)

@@ -9,6 +9,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.test.iosim import FakeTransport, IOPump, connect
+from twisted.trial.unittest import TestCase
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 from zope.interface import implementer
@@ -39,6 +40,17 @@ class Server(WrappingFactory):
         for connection in list(self.protocols):
             connection.transport.abortConnection()
         return self._closed
+
+
+def served(test: TestCase, resource: IResource) -> int:
+    """Serve ``resource`` on a real socket until the test ends; return its port."""
+    from twisted.internet import reactor  # noqa: PLC0415 -- most users of this module need none
+
+    server = Server(Site(resource))
+    port = reactor.listenTCP(0, server, interface="127.0.0.1")
+    test.addCleanup(server.close)
+    test.addCleanup(port.stopListening)
+    return port.getHost().port
 
 
 class MemoryTransport(FakeTransport):

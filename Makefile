@@ -8,7 +8,7 @@ JOBS ?= 4
 BIN := $(VENV)/bin
 STYLED := $(wildcard smtprelay tests bench docs twisted setup.py .ci/lowest)
 # The long forms, and what needs system packages, have targets of their own.
-APART := interop crash faults fuzz example_provider __pycache__
+APART := interop crash faults fuzz live example_provider __pycache__
 SUITES := $(filter-out $(APART),$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
 MODULES := $(patsubst tests/%.py,%,$(wildcard tests/test_*.py))
 # The longest first: at the end the short ones fill all processors.
@@ -17,7 +17,7 @@ ALL := $(MODULES) process $(filter-out process,$(SUITES))
 FAST := $(filter-out process,$(SUITES)) test_imports
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast pythons coverage reference lint lowest image bench crash faults fuzz interop clean
+.PHONY: help demo test fast pythons coverage reference lint lowest image bench crash faults fuzz interop live clean
 
 help:
 	@echo 'make demo     try it out: no configuration, no cloud, nothing leaves this machine'
@@ -30,6 +30,7 @@ help:
 	@echo 'make lowest   every module, and a mail, with the lowest versions that setup.cfg names'
 	@echo 'make image    the container image, by buildah'
 	@echo 'make interop  against other mail software (see .ci/run for the packages)'
+	@echo 'make live     against real services and a running relay: it sends mail (see tests/live/README.rst)'
 	@echo 'make bench | crash | faults | fuzz   the long forms; faults needs a C compiler'
 	@echo 'make clean    remove what these made, .venv too'
 
@@ -66,7 +67,7 @@ lint: $(VENV)/dev
 lowest: .venv/lowest/done
 	.venv/lowest/bin/trial tests.test_imports tests.test_demo
 
-interop crash faults: $(VENV)/dev
+interop crash faults live: $(VENV)/dev
 	$(BIN)/trial tests.$@
 
 # The format of Docker, because the other one has no health check.

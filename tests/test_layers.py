@@ -61,7 +61,7 @@ IMPORTERS = {
         "smtprelay.mime",
         "smtprelay.providers.acs.request",
         "smtprelay.providers.acs.attachment_types",
-        "smtprelay.providers.content_ids",
+        "smtprelay.providers.inline_parts",
         "smtprelay.providers.json_mail",
         "smtprelay.providers.mapped_mail",
         "smtprelay.providers.resend.request",

@@ -31,14 +31,14 @@ PLAIN = """
     health healthcheck heartbeat histogram hop http i id import in incoming index inherited init
     inline input interfaces internal interpolate invalid iso item iteration json kept keys known
     labels later level lifeline limit line list literal load locate location lock log logging
-    lost maildir main maintenance mapped mark markup match memory merge metrics mime missing
+    lost maildir mailgun main maintenance mapped mark markup match memory merge metrics mime missing
     model monitor multipart named nameless net network new next no not notification notifier
     number off offline open operation operator options origin original outgoing output overdue
     overlay own page parameter params parse part password path patience patterns periodic piece
     plain plan planned platform policy pool port portal postgres prepare printable privacy
     problem process producer profile program protocol proxy query queue quoted range
     reachability reactor reads realm receive recorded recover recovered reference refusal relay
-    remedies remedy remote render replies reply report request reserve resources response rights
+    remedies remedy remote render replies reply report request resend reserve resources response rights
     role root row run runner sasl scalar scan scanner schedule schema script search secret
     security selection send sent series service ses setting settlement setup signal signature
     silence sink site size smarthost smtp smtprelay sockets source space split sqlite start

@@ -220,9 +220,10 @@ def _problems(file: Mapping[str, Any]) -> Iterator[str]:
         yield "Attachment must have either a `content` or `path`."
     if len(file.get("content_id", "")) > MAX_CONTENT_ID:
         yield "The `content_id` must be less than 128 characters."
+    content = file.get("content", "")
     try:
-        base64.b64decode(file.get("content", ""), validate=True)
-    except binascii.Error:
+        bytes(content) if isinstance(content, list) else base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError):
         yield "The `content` is no base64."
 
 

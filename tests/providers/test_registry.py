@@ -156,7 +156,9 @@ class InstalledTests(SynchronousTestCase):
 
     def test_found_both_ways(self) -> None:
         """It is found by its entry point and as a Twisted plugin, and is one kind."""
-        self.assertEqual(run("-c", FOUND), "[['postbox'], ['postbox']] postbox acs ses smarthost capture\n")
+        self.assertEqual(
+            run("-c", FOUND), "[['postbox'], ['postbox']] postbox acs ses mailgun resend smarthost capture\n"
+        )
 
     def test_contract(self) -> None:
         """It passes the contract suite, which our package brings."""

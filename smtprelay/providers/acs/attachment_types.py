@@ -15,7 +15,7 @@ from attrs import evolve
 from smtprelay.mime import file_names
 from smtprelay.mime.kinds import EXTENSIONS, OCTETS
 from smtprelay.mime.parse import Attachment
-from smtprelay.providers.content_ids import shown
+from smtprelay.providers.inline_parts import shown
 from smtprelay.providers.json_mail import EMPTY_FILE, Corrections
 
 #: What the service documents, by extension.

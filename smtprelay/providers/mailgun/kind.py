@@ -1,5 +1,5 @@
 """
-The settings of Mailgun.
+The settings of Mailgun, and its limits.
 """
 
 from typing import TYPE_CHECKING, Final, Literal

@@ -47,21 +47,23 @@ class Mailgun(ProviderDefaults):
         to = {address: sendable(address) for address in addresses if address not in results}
         if not to:
             return results
-        outcome = await self._send("send", Form(attempt.delivery.operation_id, [*to.values()], attempt.body))
+        outcome = await self._send(
+            "send", MultipartUpload(attempt.delivery.operation_id, [*to.values()], attempt.body)
+        )
         if isinstance(outcome, Failed):
             outcome = evolve(outcome, whole=len(to) > 1 and outcome.code == "5.1.3")
         return {**results, **dict.fromkeys(to, outcome)}
 
     async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
         """Send a form without recipients: that it is not good is only said to a key and domain that are."""
-        outcome = await self._send("probe", Form("probe", [""], MemoryBody(b"")))
+        outcome = await self._send("probe", MultipartUpload("probe", [""], MemoryBody(b"")))
         return None if isinstance(outcome, Failed) else outcome
 
     async def close(self) -> None:
         """Close the connections."""
         await self._caller.close()
 
-    async def _send(self, operation: str, form: "Form") -> Outcome:
+    async def _send(self, operation: str, form: "MultipartUpload") -> Outcome:
         async def send(key: str) -> Response:
             credentials = base64.b64encode(f"api:{key}".encode()).decode()
             headers = {"Authorization": f"Basic {credentials}", "Content-Type": form.content_type}
@@ -89,7 +91,7 @@ class Mailgun(ProviderDefaults):
         return outcome
 
 
-class Form:
+class MultipartUpload:
     """
     A :class:`smtprelay.providers.http.upload.RequestBody`: recipients and a mail (RFC 7578).
 

@@ -1,5 +1,5 @@
 """
-The settings of Resend.
+The settings of Resend, and its limits.
 """
 
 from typing import TYPE_CHECKING, Final, Literal

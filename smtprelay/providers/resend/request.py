@@ -12,7 +12,7 @@ from typing import Any, Final
 from smtprelay.mime.address import Address
 from smtprelay.mime.outgoing.words import encoded_words
 from smtprelay.mime.parse import Attachment, Mail, read
-from smtprelay.providers.content_ids import shown
+from smtprelay.providers.inline_parts import shown
 from smtprelay.providers.json_mail import (
     EMPTY_FILE,
     MAX_SUBJECT,

@@ -53,6 +53,12 @@ class RequestTests(SynchronousTestCase):
             gun.deliver(body=b"X-Mailgun-Drop-Message: yes\r\n" + MAIL)
             self.assertEqual(gun.fake.mails[0].options, expected)
 
+    def test_fields_that_are_not_ascii(self) -> None:
+        """Mailgun makes invalid headers of UTF-8: a name in it is encoded."""
+        gun = JoinedMailgun()
+        gun.deliver(body="Reply-To: Jürgen <j@example.com>\r\n".encode() + MAIL)
+        self.assertIn(b"Reply-To: =?utf-8?", gun.fake.mails[0].raw)
+
     def test_unsendable(self) -> None:
         """An address that Mailgun would not take costs nobody else his mail, and is not asked for."""
         gun = JoinedMailgun()

@@ -1,0 +1,1 @@
+Mailgun (``type: mailgun``), which gets mail as MIME, and Resend (``type: resend``), with a key for each request, so that a lost answer is no second mail; ``docs/mailgun.rst``, ``docs/resend.rst`` and ``etc/examples/mailgun.yaml`` show both. ``make live`` runs the contract suite against real services, and a conversation with a running relay.

@@ -24,6 +24,14 @@ class NoCredentialsError(NoAnswerError):
         return Blocked(str(self))
 
 
+def api_key(secret: str) -> str:
+    """Return an API key as a header can carry it; raises ``ValueError`` for what is none."""
+    key = secret.strip()
+    if not (key and key.isascii() and key.isprintable() and " " not in key):
+        raise ValueError("the API key is no word of ASCII characters")
+    return key
+
+
 class CredentialSource(Protocol[C_co]):
     """Gives the requests of a provider their credentials."""
 

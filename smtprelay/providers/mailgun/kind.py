@@ -47,11 +47,12 @@ class MailgunSettings(HttpProviderSettings):
 def build(name: str, settings: MailgunSettings, context: "ProviderContext") -> "Provider":
     """Return the provider; nothing is connected yet."""
     # Slow to import.
+    from smtprelay.providers.credentials import api_key  # noqa: PLC0415
     from smtprelay.providers.mailgun.provider import Mailgun  # noqa: PLC0415
 
     endpoint = (settings.endpoint or _ENDPOINTS[settings.region]).rstrip("/")
     return Mailgun(
-        context.caller(name, settings, settings.api_key.reveal),
+        context.caller(name, settings, lambda: api_key(settings.api_key.reveal())),
         f"{endpoint}/v3/{settings.domain}/messages.mime",
         limits=settings.limits,
         keep_commands=settings.x_mailgun_headers == "keep",

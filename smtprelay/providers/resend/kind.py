@@ -34,10 +34,11 @@ class ResendSettings(HttpProviderSettings):
 def build(name: str, settings: ResendSettings, context: "ProviderContext") -> "Provider":
     """Return the provider; nothing is connected yet."""
     # Slow to import.
+    from smtprelay.providers.credentials import api_key  # noqa: PLC0415
     from smtprelay.providers.resend.provider import Resend  # noqa: PLC0415
 
     endpoint = (settings.endpoint or "https://api.resend.com").rstrip("/")
-    caller = context.caller(name, settings, settings.api_key.reveal)
+    caller = context.caller(name, settings, lambda: api_key(settings.api_key.reveal()))
     return Resend(
         caller, f"{endpoint}/emails", limits=settings.limits, worker=context.mime, events=context.events
     )

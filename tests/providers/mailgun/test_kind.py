@@ -14,7 +14,7 @@ class MailgunKindTests(SynchronousTestCase):
             (f"{good}, region: eu, x_mailgun_headers: keep, endpoint: 'http://127.0.0.1:1'", []),
             ("type: mailgun, domain: mg.example.com", ["CFG-MISSING"]),
             ("type: mailgun, api_key: {env: KEY}", ["CFG-MISSING"]),
-            (f"{good}, region: de", ["CFG-VALUE"]),
+            (f"{good}, region: de", ["CFG-UNKNOWN-VALUE"]),
             ("type: mailgun, domain: 'a.example/..', api_key: {env: KEY}", ["CFG-VALUE"]),
             (f"{good}, endpoint: 'http://api.example.com'", ["CFG-CLEAR-TEXT"]),
         ):

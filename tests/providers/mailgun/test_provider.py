@@ -149,6 +149,13 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(outcome, Blocked("401 Forbidden (check api_key and region)"))
         self.assertEqual(gun.result(gun.provider.probe("")), outcome)
 
+    def test_no_key(self) -> None:
+        """What no header can carry is not sent, and blocks the lane."""
+        for key in ("", "two words", "two\nlines", "schlüssel"):
+            gun = JoinedMailgun(api_key=fixed(key, "inline"))
+            self.assertIsInstance(gun.deliver()[BOB], Blocked, key)
+            self.assertEqual(gun.fake.asked, 0)
+
     def test_probe(self) -> None:
         """A good key and domain cannot tell whether mail may be sent; others can tell that it may not."""
         gun = JoinedMailgun()

@@ -169,8 +169,8 @@ class AnswerTests(SynchronousTestCase):
         self.assertIsInstance(resend.deliver(BOB, generation=1)[BOB], Delivered)
 
     def test_key(self) -> None:
-        """A wrong key blocks the lane, also one that is no key at all, which the service answers with 400."""
-        for key in ("re_wrong", "wrong"):
+        """A wrong key blocks the lane, also one that is no key at all."""
+        for key in ("re_wrong", "wrong", "re_two\nlines"):
             resend = JoinedResend(api_key=fixed(key, "inline"))
             self.assertIsInstance(resend.deliver()[BOB], Blocked, key)
 

@@ -2,16 +2,15 @@
 Finds the relay that a command is meant for: its control socket, and its spool.
 
 Reading the configuration takes longer than asking the relay. So if no relay is named, the socket of this
-machine's own relay is looked for first. In a container a relay that was started with ``-c`` or ``--set`` is
-found by the command line of process 1: the relay itself, or an init program that starts it.
+machine's own relay is looked for first, and else the one that the configuration writes out. In a container a
+relay that was started with ``-c`` or ``--set`` is found by the command line of process 1: the relay itself,
+or an init program that starts it.
 """
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-import click
 
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import CONFIG, PERMISSION, USAGE, CliError
@@ -28,6 +27,9 @@ FOLDERS: Final = ("/var/lib/smtprelay", "/run/smtprelay")
 #: A configuration in the working folder is meant before the machine's.
 HERE: Final = "smtprelay.yaml"
 
+#: Bytes of a configuration in which it is looked for the socket alone.
+_SMALL: Final = 1 << 16
+
 
 def client(settings: CliSettings, environ: Mapping[str, str], timeout: float = 30.0) -> ApiClient:
     """
@@ -40,18 +42,6 @@ def client(settings: CliSettings, environ: Mapping[str, str], timeout: float = 3
     if len(words) != 1:
         raise CliError(USAGE, f"{settings.token_file}: expected one word, the token")
     return ApiClient(settings.endpoint or _socket(settings, environ), words[0], timeout)
-
-
-def instead(client: ApiClient, settings: CliSettings, environ: Mapping[str, str]) -> "SpoolLocation | None":
-    """
-    Return where the spool is that is opened because the relay does not answer, and say so on stderr.
-
-    ``None``: the relay answers, or there is no such spool.
-    """
-    found = None if client.listening() else location(settings, environ)
-    if found is not None:
-        click.echo(f"smtprelay: the relay is not running: opening its spool in {found}", err=True)
-    return found
 
 
 def location(settings: CliSettings, environ: Mapping[str, str]) -> "SpoolLocation | None":
@@ -126,8 +116,32 @@ def _values(words: Sequence[str], *names: str) -> list[str]:
 
 
 def _socket(settings: CliSettings, environ: Mapping[str, str]) -> str:
-    if not (settings.config or settings.sets or environ.get("SMTPRELAY_CONFIG") or Path(HERE).exists()):
-        for folder in filter(None, (environ.get("RUNTIME_DIRECTORY", ""), *FOLDERS)):
-            if os.path.lexists(f"{folder}/control.sock"):
-                return f"{folder}/control.sock"
-    return configuration(settings, environ, only_place=True).control_socket
+    named = settings.config or environ.get("SMTPRELAY_CONFIG") or (HERE if Path(HERE).exists() else "")
+    if named or settings.sets:
+        likely = [] if settings.sets else [_written_out(named, environ)]
+    else:
+        folders = filter(None, (environ.get("RUNTIME_DIRECTORY", ""), *FOLDERS))
+        likely = [f"{folder}/control.sock" for folder in folders]
+    found = next(filter(os.path.lexists, likely), "")
+    return found or configuration(settings, environ, only_place=True).control_socket
+
+
+def _written_out(file: str, environ: Mapping[str, str]) -> str:
+    """Return the socket of a small file that says where it is, ``""`` if it takes the whole configuration."""
+    import yaml  # noqa: PLC0415 -- few commands need it
+
+    if any(name.startswith(("SMTPRELAY_CONTROL", "SMTPRELAY_SPOOL")) for name in environ):
+        return ""
+    path, runtime = Path(file), environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    try:
+        if not path.is_file() or path.stat().st_size > _SMALL:  # a pipe could not be read again
+            return ""
+        settings = yaml.safe_load(path.read_bytes())
+        if not (socket := settings.get("control_socket")):
+            spool = {} if runtime else settings["spool"]
+            if spool.get("engine", "sqlite") != "sqlite":
+                return ""
+            socket = f"{runtime or spool['path']}/control.sock"
+        return str(path.absolute().parent / socket)
+    except (OSError, LookupError, ValueError, AttributeError, TypeError, RecursionError, yaml.YAMLError):
+        return ""

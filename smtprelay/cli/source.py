@@ -68,10 +68,11 @@ def api(
     Raises :class:`CliError` if there is neither a relay nor a spool.
     """
     client = running(ctx, timeout)
-    location = locate.instead(client, chosen(ctx), os.environ)
+    location = None if client.listening() else locate.location(chosen(ctx), os.environ)
     if location is None:
         yield client
         return
+    click.echo(f"smtprelay: the relay is not running: opening its spool in {location}", err=True)
     from smtprelay.cli.in_process import InProcess  # noqa: PLC0415 -- only while no relay runs
 
     with closing(InProcess(location, chosen(ctx), keep=keep, new=new)) as in_process:

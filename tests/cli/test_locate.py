@@ -54,6 +54,41 @@ class PlaceTests(SynchronousTestCase):
         self.configured(f"spool: {{path: {self.folder}/spool}}")
         self.assertEqual(self.endpoint(), f"{self.folder}/spool/control.sock")
 
+    def test_written_out(self) -> None:
+        """A socket that is there, where the file says, is enough: nothing else is read, and may be wrong."""
+        (self.folder / "spool").mkdir()
+        socket = self.folder / "spool" / "control.sock"
+        spool = "spool: {path: spool}\n"
+        for more in (spool, f"{spool}control_socket: null\n", "control_socket: spool/control.sock\n"):
+            self.configured(f"{more}hostnam: x\n")
+            self.assertRaises(CliError, self.endpoint)
+            socket.touch()
+            self.assertEqual(self.endpoint(), str(socket), more)
+            socket.unlink()
+
+    def test_not_written_out(self) -> None:
+        """A socket counts only if it is the relay's, by the environment and by what the file leaves out."""
+        for name in ("spool", "other"):
+            (self.folder / name).mkdir()
+            (self.folder / name / "control.sock").touch()
+        (self.folder / "control.sock").touch()
+        other = f"{self.folder}/other"
+        self.configured("spool: {path: spool}")
+        self.assertEqual(self.endpoint(SMTPRELAY_SPOOL__PATH=other), f"{other}/control.sock")
+        self.assertEqual(self.endpoint(SMTPRELAY_CONTROL_SOCKET="/x/y.sock"), "/x/y.sock")
+        self.settings = CliSettings(config=str(self.file), sets=(f"spool.path={other}",))
+        self.assertEqual(self.endpoint(), f"{other}/control.sock")
+        self.settings = CliSettings(config=str(self.file))
+        memory = "spool: {engine: memory, path: spool}"
+        for more in ("", "spool:", "spool: x", "spool: [path]", memory, "spool: {lease: 30s}"):
+            self.configured(more)
+            self.assertFalse(self.endpoint().startswith(str(self.folder)), more)
+        self.configured("spool: {path: 5}")
+        self.assertEqual(self.endpoint(), f"{self.folder}/5/control.sock")
+        for more in ("control_socket: [x]", "*a", "- a", "\x01", "[" * 20_000):
+            self.configured(more)
+            self.assertEqual(self.assertRaises(CliError, self.endpoint).status, 78, more[:20])
+
     def test_nobody_names_a_relay(self) -> None:
         """The machine's own relay is found by its socket, and no configuration is read."""
         (self.folder / "control.sock").touch()

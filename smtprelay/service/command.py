@@ -199,7 +199,7 @@ def begin_log(loaded: Loaded, reactor: Any | None = None) -> Log:
 def reopen_log(log: Log) -> None:
     """Reopen the log file by its name, and log that."""
     try:
-        file = log.reopen()
+        file = log.writer.reopen() if log.writer else ""
     except OSError as error:
         text = f"SIGHUP: the log continues in the old file, the new one cannot be opened: {error}"
         log("relay.warning", text=text)

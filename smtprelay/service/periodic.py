@@ -57,10 +57,10 @@ class LogWatch:
 
     def trouble(self) -> LogTrouble | None:
         """Return why the log cannot be written, if so."""
-        return self._log.trouble
+        return self._log.writer.trouble if self._log.writer else None
 
     async def check(self) -> None:
         """Log once that it can be written again."""
-        lost = self._log.recovered()
+        lost = self._log.writer.recovered() if self._log.writer else None
         if lost is not None:
             self._events("log.writable", lines=lost)

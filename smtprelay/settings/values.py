@@ -8,6 +8,7 @@ know of them.
 
 import re
 from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args
@@ -274,29 +275,28 @@ def _spell_rate(value: Window) -> str:
     return f"{count}/{span[1:] if span[:-1] == '1' else span}".replace("/m", "/min")
 
 
-def _time(parse: Callable[[str], Any], words: str, spell: Callable[[Any], Any]) -> Notation:
-    return Notation(parse, words, unit="ms, s, m, h, d", spell=spell)
-
-
-def _size(parse: Callable[[str], Any], words: str, spell: Callable[[Any], Any]) -> Notation:
-    return Notation(parse, words, unit="KB, MB, GB (powers of 1000), KiB, MiB, GiB (of 1024)", spell=spell)
-
+_time = partial(Notation, unit="ms, s, m, h, d", spell=units.spell_duration)
+_size = partial(Notation, unit="KB, MB, GB (powers of 1000), KiB, MiB, GiB (of 1024)", spell=units.spell_size)
 
 #: Seconds.
-Duration = Annotated[float, _time(units.parse_duration, "duration (30s, 5m, 4h, 2d)", units.spell_duration)]
-TimeLimit = Annotated[float, _time(parse_time_limit, "duration (30s, 5m, 4h)", units.spell_duration)]
+Duration = Annotated[
+    float, _time(units.parse_duration, "duration (30s, 5m, 4h, 2d)", spell=units.spell_duration)
+]
+TimeLimit = Annotated[float, _time(parse_time_limit, "duration (30s, 5m, 4h)", spell=units.spell_duration)]
 #: Seconds; ``None`` is ``never``.
 Expiry = Annotated[
     float | None,
     _time(
         parse_expiry,
         "duration (30s, 5m, 4h, 2d), or never",
-        lambda value: "never" if value is None else units.spell_duration(value),
+        spell=lambda value: "never" if value is None else units.spell_duration(value),
     ),
 ]
 #: Bytes.
-Size = Annotated[int, _size(units.parse_size, "size (10MB, 25MiB)", units.spell_size)]
-Sizes = Annotated[SizeRange, _size(parse_size_range, "range of sizes (<2MiB, >=2MiB)", _spell_size_range)]
+Size = Annotated[int, _size(units.parse_size, "size (10MB, 25MiB)")]
+Sizes = Annotated[
+    SizeRange, _size(parse_size_range, "range of sizes (<2MiB, >=2MiB)", spell=_spell_size_range)
+]
 Rate = Annotated[
     Window, Notation(parse_rate, "rate (30/min, 100/h, 25/10s)", unit="s, min, h, d", spell=_spell_rate)
 ]

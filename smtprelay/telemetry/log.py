@@ -17,7 +17,7 @@ from twisted.logger import ILogObserver, Logger, LogLevel
 
 from smtprelay.interfaces import Events
 from smtprelay.telemetry.log_format import flattened, redacted
-from smtprelay.telemetry.log_writer import Levels, LogTrouble, LogWriter, make_observer
+from smtprelay.telemetry.log_writer import Levels, LogWriter, make_observer
 
 __all__ = ["EVENTS", "EventKind", "Fanout", "Levels", "Log", "make_observer"]
 
@@ -157,12 +157,14 @@ class Log:
 
     :param observer: what gets the events; by default the observers of Twisted's own log.
     :param more: fields that are added to each event.
+    :ivar writer: the observer if it writes the log itself.
     """
 
     def __init__(
         self, levels: Levels | None = None, observer: ILogObserver | None = None, **more: object
     ) -> None:
-        self._observer = observer
+        self._observer: Any = observer
+        self.writer: LogWriter | None = self._observer if isinstance(self._observer, LogWriter) else None
         self._more = more
         self.use(levels or Levels())
 
@@ -173,22 +175,8 @@ class Log:
             for event, kind in EVENTS.items()
             if kind.level is not None and kind.level >= levels.of(namespace(event))
         }
-        observer: Any = self._observer
-        if isinstance(observer, LogWriter):
-            observer.use(levels)
-
-    def reopen(self) -> str:
-        """Continue in the file that has the log's name now; return it, ``""`` if the log is no file."""
-        return self._observer.reopen() if isinstance(self._observer, LogWriter) else ""
-
-    @property
-    def trouble(self) -> LogTrouble | None:
-        """Why the log cannot be written, if so."""
-        return self._observer.trouble if isinstance(self._observer, LogWriter) else None
-
-    def recovered(self) -> int | None:
-        """Return how many lines are missing: once, when the log can be written again; else ``None``."""
-        return self._observer.recovered() if isinstance(self._observer, LogWriter) else None
+        if self.writer is not None:
+            self.writer.use(levels)
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Write one line if the event's level is logged; an unknown event is a warning."""
@@ -215,10 +203,9 @@ class Log:
 
     def _writer(self, event: str, level: Any) -> "_Write":
         """Return what writes ``event``; a :class:`LogWriter` is called directly, which is faster."""
-        observer: Any = self._observer
-        if isinstance(observer, LogWriter):
-            return lambda msg, fields: observer.write(level.name, event, msg, fields, time.time())
-        logger = Logger(namespace(event), observer=observer)
+        if (writer := self.writer) is not None:
+            return lambda msg, fields: writer.write(level.name, event, msg, fields, time.time())
+        logger = Logger(namespace(event), observer=self._observer)
         # As one value, because a field may be called like a parameter of emit().
         return lambda msg, fields: logger.emit(
             level, "{msg}", msg=msg, relay_event=event, relay_fields=fields

@@ -75,6 +75,7 @@ class Metrics:
 
     :param registry: by default one of its own, with the metrics of the process, too.
     :param seconds: the wall clock, seconds since the epoch.
+    :ivar lag: counts by how many seconds the reactor was late.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Metrics:
         self._in_flight: dict[tuple[object, object], Fields] = {}
         self._blocked: dict[str, set[str]] = {}
         self._failing: set[str] = set()
+        self.lag = self._families["reactor_lag_seconds"].series().add
         self._count_ended = self._families["provider_in_flight"].counting(-1)
         self._handlers: dict[str, list[_Handler]] = {event: [] for event in EVENTS}
         for event, metric, by, labels in _ADDED:
@@ -181,10 +183,6 @@ class Metrics:
         """Set the limits of the spool."""
         self._set("spool_limit_bytes", size)
         self._set("spool_limit_deliveries", deliveries)
-
-    def lag(self, seconds: float) -> None:
-        """Count how late the reactor was."""
-        self._families["reactor_lag_seconds"].series().add(seconds)
 
     def _set(self, gauge: str, value: float, *labels: str) -> None:
         self._families[gauge].series(*labels).value = value

@@ -375,16 +375,16 @@ class FullDiskTests(SynchronousTestCase):
     def test_one_complaint(self):
         """It says so once, to the person on the standard error and to who asks."""
         self.stream.room = 0
-        self.assertIsNone(self.log.trouble)
+        self.assertIsNone(self.writer.trouble)
         for reason in "xyz":
             self.log("relay.stop", reason=reason)
             Logger("twisted.x", observer=LogPublisher(self.writer)).warn("no turn")
         said = b"smtprelay: the log cannot be written, the relay continues: "
         self.assertEqual(self.complaints, [said + b"/var/log/relay: No space left on device\n"])
-        trouble = self.log.trouble
+        trouble = self.writer.trouble
         assert trouble is not None
         self.assertEqual(trouble.reason, "/var/log/relay: No space left on device")
-        self.assertIsNone(self.log.recovered())
+        self.assertIsNone(self.writer.recovered())
 
     def test_what_was_kept(self):
         """When there is room again all lines are whole and in order; the end of the trouble is told once."""
@@ -393,7 +393,9 @@ class FullDiskTests(SynchronousTestCase):
         self.log("relay.stop", reason="y")
         self.assertEqual(len(self.stream.getvalue()), 100)
         self.stream.room = None
-        self.assertEqual((self.log.recovered(), self.log.recovered(), self.log.trouble), (0, None, None))
+        self.assertEqual(
+            (self.writer.recovered(), self.writer.recovered(), self.writer.trouble), (0, None, None)
+        )
         self.assertEqual(self.reasons(), ["x", "y"])
         self.log("relay.stop", reason="z")
         self.assertEqual(self.reasons(), ["x", "y", "z"])
@@ -405,7 +407,7 @@ class FullDiskTests(SynchronousTestCase):
         for _ in range(20):
             self.log("relay.stop", reason=line)
         self.stream.room = None
-        lost = self.log.recovered()
+        lost = self.writer.recovered()
         self.assertEqual((lost, len(self.reasons())), (20 - len(self.reasons()), len(self.reasons())))
         self.assertIn(len(self.reasons()), range(5, 11))
 
@@ -415,7 +417,7 @@ class FullDiskTests(SynchronousTestCase):
         self.log("relay.stop", reason="x")
         self.assertIn(b"Resource temporarily unavailable", self.complaints[0])
         del self.stream.write
-        self.assertEqual(self.log.recovered(), 0)
+        self.assertEqual(self.writer.recovered(), 0)
         self.assertEqual(self.reasons(), ["x"])
 
     def test_what_is_logged_while_it_is_written(self):

@@ -69,9 +69,14 @@ class SqliteEngine(Engine):
     log: int = LOG
     reserve: Reserve | None = None
     lock: SpoolLock | None = None
+    _file: Path | None = field(init=False)
     #: This process alone writes, so that what it knows of the lanes stays true; of the rules, too.
     _lanes: LaneTable | None = field(default=None, init=False)
     _hold_rules: HoldRules | None = field(default=None, init=False)
+
+    @_file.default
+    def _no_file_in_memory(self) -> Path | None:
+        return None if self.database == ":memory:" else Path(self.database)
 
     def connect(self) -> SqliteConnection:
         """
@@ -153,10 +158,6 @@ class SqliteEngine(Engine):
         """Not on a disk that is full: delivery needs the log's room, and somebody else would take it."""
         if self.reserve is None or self.reserve.kept:
             sqlite_file.cut_log(connection)
-
-    @property
-    def _file(self) -> Path | None:
-        return None if self.database == ":memory:" else Path(self.database)
 
     def _begun(self, connection: SqliteConnection) -> Transaction:
         now = self.seconds()

@@ -14,6 +14,7 @@ by lane in the order in which the mail became due.
 """
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from attrs import evolve, field, frozen
@@ -318,16 +319,15 @@ def matching(
 #: Later than anything ends.
 _NEVER: Final = 9e15
 
+#: The id of a row.
+_id: Final = itemgetter(0, 1)
+
 
 def _of_state(state: str, table: str, hold: int) -> str:
     """Spelled out, because only then a partial index is known to hold it."""
     if hold:
         return f"{table}.hold = {int(hold)} AND {table}.hold <> 0 AND {table}.state = '{state}'"
     return f"{table}.state = '{state}'" + ("" if state in FINAL else f" AND {table}.ended IS NULL")
-
-
-def _id(row: Sequence[Any]) -> tuple[str, int]:
-    return row[0], row[1]
 
 
 def _number(text: str) -> int:

@@ -60,6 +60,9 @@ class ReloadTests(TestCase):
             self.addCleanup(port.stopListening)
             self.ports[name] = port.getHost().port
         self.write()
+        # A reload looks for what is left of the old configuration, which is not among the objects before.
+        gc.freeze()
+        self.addCleanup(gc.unfreeze)
         self.relay = Relay(self.load(), reactor, events=[self.events])
         self.relay.startService()
         self.addCleanup(lambda: self.relay.stopService() if self.relay.running else None)

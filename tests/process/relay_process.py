@@ -86,10 +86,9 @@ class RelayProcess:
         """Start a life, with options of :mod:`tests.process.wrapped_relay`; it need not become ready."""
         entry = ["tests.process.wrapped_relay", *wrapping, "--"] if wrapping else ["smtprelay"]
         command = ["-m", *entry, "run", "-c", str(self.config)]
-        if self.is_imported or self.environ:
-            self.life = Program.python(command, self.folder, **self.environ)
-        else:
-            self.life = Program.forked(command, self.folder)
+        preloads = "LD_PRELOAD" in self.environ
+        start = Program.python if self.is_imported or preloads else Program.forked
+        self.life = start(command, self.folder, **self.environ)
         return self.life
 
     async def start(self, *wrapping: str) -> "RelayProcess":

@@ -47,7 +47,7 @@ class ReloadCase(HangupCase):
     async def command(self, relay: RelayProcess) -> Program:
         """Run ``smtprelay reload``; return it when it has ended."""
         arguments = ["-m", "smtprelay", "-c", str(relay.config), "reload"]
-        program = self.ending_program(Program.python(arguments, self.folder, **relay.environ))
+        program = self.ending_program(Program.forked(arguments, self.folder, **relay.environ))
         await program.ends()
         return program
 

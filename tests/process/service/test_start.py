@@ -8,7 +8,6 @@ which kind of wrong it is (sysexits.h); a traceback there is a bug.
 import re
 import signal
 import socket
-import sys
 from pathlib import Path
 
 from twisted.trial.unittest import TestCase
@@ -76,9 +75,8 @@ class StartCase(Stage):
 
     def unprivileged(self, relay: RelayProcess) -> Program:
         """Start ``relay`` with no right that its user does not have by the modes of files."""
-        command = [sys.executable, "-P", "-m", "smtprelay", "run", "-c", str(relay.config)]
-        without = ["-m", "tests.process.without_rights", *command]
-        return self.ending_program(Program.python(without, self.folder))
+        without = ["-m", "tests.process.without_rights", "smtprelay", "run", "-c", str(relay.config)]
+        return self.ending_program(Program.forked(without, self.folder))
 
 
 class RefusalTests(StartCase, TestCase):

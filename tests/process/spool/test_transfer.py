@@ -5,7 +5,6 @@ Mail moves from one relay to another, both running, and everybody gets it once; 
 import shutil
 import signal
 import sqlite3
-import sys
 from collections.abc import Callable
 from contextlib import closing
 
@@ -77,8 +76,8 @@ class TroubleTests(Stage, TestCase):
 
     async def without_rights(self, *arguments: str) -> tuple[int, str, str]:
         """Run ``smtprelay ARGUMENTS`` bound by the modes of files; return status, output and errors."""
-        command = [sys.executable, "-P", "-m", "smtprelay", "-c", str(self.relay.config), *arguments]
-        program = Program.python(["-m", "tests.process.without_rights", *command], self.folder)
+        command = ["smtprelay", "-c", str(self.relay.config), *arguments]
+        program = Program.forked(["-m", "tests.process.without_rights", *command], self.folder)
         status = await self.ending_program(program).ends()
         return status, program.out.decode(), program.err.decode()
 

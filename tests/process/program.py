@@ -74,11 +74,18 @@ class Program(ProcessProtocol):
         return cls.start([sys.executable, "-P", *arguments], folder, **environ)
 
     @classmethod
-    def forked(cls, arguments: Sequence[str], folder: Path, **environ: str) -> "Program":
-        """Do as the Python of this test would with ``arguments``, where the relay is imported already."""
+    def forked(
+        cls, arguments: Sequence[str], folder: Path, *, workers: bool = False, **environ: str
+    ) -> "Program":
+        """
+        Do as the Python of this test would with ``arguments``, where the relay is imported already.
+
+        :param workers: those that it starts are forked, too.
+        """
         program = cls()
         environ = {**usual_environ(folder), **environ}
-        program.transport = ForkedTransport(program, arguments, folder, environ)
+        request = {"arguments": arguments, "folder": str(folder.absolute()), "environ": environ}
+        program.transport = ForkedTransport(program, {**request, "numbers": [1, 2], "workers": workers})
         return program
 
     async def says(self, pattern: str) -> re.Match[str]:
@@ -212,14 +219,11 @@ class ForkedTransport:
     :ivar pid: its process id.
     """
 
-    def __init__(
-        self, program: Program, arguments: Sequence[str], folder: Path, environ: Mapping[str, str]
-    ) -> None:
+    def __init__(self, program: Program, request: Mapping[str, object]) -> None:
         self._program = program
         self._status = b""
         self._open = 3
         pipes = [os.pipe() for _ in range(3)]
-        request = {"arguments": arguments, "folder": str(folder.absolute()), "environ": environ}
         socket.send_fds(starter(), [json.dumps(request).encode()], [write for _, write in pipes])
         for _, write in pipes:
             os.close(write)

@@ -46,10 +46,13 @@ class RelayProcess:
 
     :ivar life: the process; of the last life if it has ended.
     :ivar environ: what the next life has in its environment beside the usual.
+    :cvar has_workers: its work is done by child processes.
     :ivar is_imported: the next life is an interpreter of its own, for what a start shows, and not forked.
     :ivar smtp: the port of its listener.
     :ivar http: the URL of its health and metrics.
     """
+
+    has_workers = False
 
     def __init__(self, folder: Path, config: str) -> None:
         self.life: Program | None = None
@@ -86,9 +89,10 @@ class RelayProcess:
         """Start a life, with options of :mod:`tests.process.wrapped_relay`; it need not become ready."""
         entry = ["tests.process.wrapped_relay", *wrapping, "--"] if wrapping else ["smtprelay"]
         command = ["-m", *entry, "run", "-c", str(self.config)]
-        preloads = "LD_PRELOAD" in self.environ
-        start = Program.python if self.is_imported or preloads else Program.forked
-        self.life = start(command, self.folder, **self.environ)
+        if self.is_imported or "LD_PRELOAD" in self.environ:
+            self.life = Program.python(command, self.folder, **self.environ)
+        else:
+            self.life = Program.forked(command, self.folder, workers=self.has_workers, **self.environ)
         return self.life
 
     async def start(self, *wrapping: str) -> "RelayProcess":

@@ -16,6 +16,8 @@ CAPTURE = "out: {type: capture, path: captured}"
 class SupervisedRelay(RelayProcess):
     """A relay with workers."""
 
+    has_workers = True
+
     @classmethod
     def with_workers(
         cls, folder: Path, provider: str = CAPTURE, *, more: str = "supervise: {restarts_per_hour: 3}\n"

@@ -150,11 +150,16 @@ def parameters(function: Function) -> list[str]:
     return [each.arg for each in function.args.args if each.arg not in {"self", "cls"}]
 
 
+@cache
+def spaces() -> str:
+    """Return a pattern of the words before the dots of events."""
+    return "|".join(sorted({event.partition(".")[0] for event in EVENTS}))
+
+
 def looks_like_an_event(node: ast.expr) -> bool:
     """Return whether it is a text that begins like the name of an event."""
-    spaces = "|".join(sorted({event.partition(".")[0] for event in EVENTS}))
     text = node.value if isinstance(node, ast.Constant) else ""
-    return isinstance(text, str) and bool(re.fullmatch(rf"({spaces})\.[a-z_]+", text))
+    return isinstance(text, str) and bool(re.fullmatch(rf"({spaces()})\.[a-z_]+", text))
 
 
 def names(node: ast.expr) -> Iterator[str]:
@@ -175,9 +180,10 @@ def names(node: ast.expr) -> Iterator[str]:
 @cache
 def told() -> list[Told]:
     """Return all that the relay tells."""
-    modules = [
-        Module(str(path.relative_to(ROOT)), path.read_text("utf-8")) for path in sorted(ROOT.rglob("*.py"))
-    ]
+    sources = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in sorted(ROOT.rglob("*.py"))}
+    # What :meth:`Module.told` looks for has one of these forms.
+    telling = re.compile(rf"events\(|[\"'](?:{spaces()})\.[a-z_]+[\"']")
+    modules = [Module(name, source) for name, source in sources.items() if telling.search(source)]
     return [one for module in modules for one in module.told()]
 
 

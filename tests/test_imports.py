@@ -11,6 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import smtprelay
+from tests.statements import statements
 
 
 def names() -> list[str]:
@@ -23,7 +24,7 @@ def imported() -> set[str]:
     """Return what is imported anywhere, by the first part of its name."""
     roots = set()
     for path in Path(*smtprelay.__path__).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_bytes())):
+        for node in statements(ast.parse(path.read_bytes())):
             if isinstance(node, ast.Import):
                 roots |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.statements import statements
+
 ROOT = Path(__file__).parents[1]
 
 #: The stations of a mail's way; they meet in plain top-level modules and in the folders they share.
@@ -120,7 +122,7 @@ def modules(folder: str = "smtprelay") -> Iterator[tuple[str, ast.Module]]:
 
 def imported(tree: ast.AST) -> Iterator[str]:
     """Return the dotted name of everything that ``tree`` imports, at any depth."""
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -136,7 +138,7 @@ def at_import(tree: ast.Module) -> Iterator[str]:
                 yield from imported(node)
             elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
                 pending += node.orelse
-            elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.expr):
                 pending.append(node)
 
 
@@ -158,7 +160,7 @@ def constructors(tree: ast.Module) -> Iterator[tuple[str, list[ast.expr | None]]
 
     A private field that has a default is state: nobody gives it.
     """
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if not isinstance(node, ast.ClassDef):
             continue
         made = [each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
@@ -369,7 +371,7 @@ class Bag:
 def tests() -> Iterator[tuple[str, list[str], ast.FunctionDef | ast.AsyncFunctionDef]]:
     """Return every test with its class: its name, and what it derives from."""
     for module, tree in modules("tests"):
-        for case in ast.walk(tree):
+        for case in statements(tree):
             if isinstance(case, ast.ClassDef):
                 bases = [ast.unparse(base).rpartition(".")[2] for base in case.bases]
                 for test in case.body:

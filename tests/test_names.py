@@ -11,6 +11,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.statements import statements
+
 ROOT = Path(__file__).parents[1]
 
 #: Words that every Twisted developer or mail administrator knows. Before you add one, look for a term of
@@ -83,7 +85,7 @@ def modules() -> Iterator[tuple[str, Path]]:
 def classes() -> Iterator[tuple[str, str]]:
     """Give the module and the name of each class."""
     for module, path in modules():
-        for node in ast.walk(ast.parse(path.read_text("utf-8"), str(path))):
+        for node in statements(ast.parse(path.read_text("utf-8"), str(path))):
             if isinstance(node, ast.ClassDef):
                 yield module, node.name
 

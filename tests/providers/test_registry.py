@@ -35,6 +35,20 @@ print([[kind.name for kind in way()] for way in (r.by_entry_point, r.by_plugin)]
 """
 
 
+#: Carries out commands one after the other, and prints a list of what they print.
+SHOWN = """
+import contextlib, io, json, sys
+from smtprelay.cli import main
+
+def shown(command):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main(command.split()) == 0
+    return out.getvalue()
+
+print(json.dumps(list(map(shown, sys.argv[1:]))))
+"""
+
+
 @cache
 def installed() -> Environment:
     """Install the example into an environment of its own, in which our relay can be imported."""
@@ -63,6 +77,11 @@ def run(*arguments: object, status: int = 0, **variables: str) -> str:
     if done.returncode != status:
         raise AssertionError(f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout + done.stderr
+
+
+def shown(*commands: str) -> list[str]:
+    """Carry out commands of ``smtprelay`` in one Python of that environment; return what each prints."""
+    return json.loads(run("-c", SHOWN, *commands))
 
 
 class BuiltInTests(SynchronousTestCase):
@@ -196,14 +215,15 @@ class InstalledTests(SynchronousTestCase):
 
     def test_explained(self) -> None:
         """``config explain``, ``config schema`` and ``config example`` have its settings."""
-        found = run("-m", "smtprelay", "config", "explain", "providers.postbox.stream")
+        found, schema, example = shown(
+            "config explain providers.postbox.stream", "config schema", "config example"
+        )
         for words in ("Postbox counts each apart", "alerts or bulk", "SMTPRELAY_PROVIDERS__NAME__STREAM"):
             self.assertIn(words, found)
-        schema = json.loads(run("-m", "smtprelay", "config", "schema"))
+        schema = json.loads(schema)
         sections = schema["properties"]["providers"]["anyOf"][0]["additionalProperties"]["anyOf"]
         self.assertIn("stream", {key for section in sections for key in section["properties"]})
         [box] = blocks(ROOT / "docs" / "writing-a-provider.rst", "yaml")
         self.assertTrue(Draft7Validator(schema).is_valid(yaml.safe_load(box)))
-        shown = run("-m", "smtprelay", "config", "example")
-        self.assertIn("\n#  postbox:", shown)
-        self.assertIn("\n#    api_key: {file: /run/secrets/postbox}  # the key of the account\n", shown)
+        self.assertIn("\n#  postbox:", example)
+        self.assertIn("\n#    api_key: {file: /run/secrets/postbox}  # the key of the account\n", example)

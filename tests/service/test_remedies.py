@@ -37,7 +37,7 @@ MAIL, RCPT = "MAIL FROM:<app@here.test>", "RCPT TO:<user@there.test>"
 CONTENT = ("DATA", "Subject: x\r\n\r\nhello\r\n.")
 TRANSACTION = ("EHLO c", MAIL, RCPT, *CONTENT)
 ELSEWHERE = ["10.0.0.0/8"]
-HASH = hash_password(b"secret", bytes(16))
+HASH = hash_password(b"secret", bytes(16), ln=10)
 
 
 def b64(text: str) -> str:
@@ -133,7 +133,7 @@ STORIES = (
     Story(
         rule="auth",
         listener={"auth": OPEN_LOGIN},
-        more={"users": [{"name": "joe", "password_hash": hash_password(b"other", bytes(16))}]},
+        more={"users": [{"name": "joe", "password_hash": hash_password(b"other", bytes(16), ln=10)}]},
         said=("EHLO c", plain("joe"), MAIL, RCPT, *CONTENT),
     ),
     Story(

@@ -247,7 +247,7 @@ class HostTests(Stage, TestCase):
     """The worker of a process that ends, or that is not ours."""
 
     def host(self, mode: str) -> Program:
-        return self.ending_program(Program.python(["-m", "tests.process.mime.mime_host", mode], self.folder))
+        return self.ending_program(Program.forked(["-m", "tests.process.mime.mime_host", mode], self.folder))
 
     async def test_the_relay_dies(self):
         """When the relay is killed its worker ends: at once, or when the seconds of its task are used up."""

@@ -127,7 +127,7 @@ class ProgramTests(Stage, TestCase):
     def program(self, endpoint: str) -> Program:
         (self.folder / "smtprelay.yaml").write_text(CONFIG.format(name="first", endpoint=endpoint))
         code = blocks(ROOT / "docs" / "embedding.rst", "python")[0]
-        return self.ending_program(Program.python(["-c", code], self.folder))
+        return self.ending_program(Program.forked(["-c", code], self.folder))
 
     async def test_runs(self) -> None:
         """It tells where it listens, and ends at SIGTERM with 0."""

@@ -130,7 +130,7 @@ class ReloadTests(ReloadCase, TestCase):
         certificates = [make_certificate(self.folder / name) for name in ("old", "new")]
         tls = "tls: {{certificate: {0.certificate}, key: {0.key}}}"
         users = 'users: [{{name: ann, password_hash: "{}"}}]\n'
-        hashes = [hash_password(word, b"salt" * 4) for word in (b"first", b"second")]
+        hashes = [hash_password(word, b"salt" * 4, ln=10) for word in (b"first", b"second")]
         relay = await self.begin(listener=f", {tls.format(certificates[0])}", more=users.format(hashes[0]))
         self.assertEqual(await self.login(relay, certificates[0].ca, "first"), 235)
         self.edit(relay, tls.format(certificates[0]), tls.format(certificates[1]))

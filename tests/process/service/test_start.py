@@ -310,7 +310,7 @@ class EndTests(StartCase, TestCase):
             "import os, sys; os.dup2(os.open('/dev/full', os.O_WRONLY), 1); from smtprelay.cli import main;"
         )
         run = f"{full} sys.exit(main(['run', '-c', {str(relay.config)!r}]))"
-        relay.life = Program.python(["-c", run], self.folder)
+        relay.life = Program.forked(["-c", run], self.folder)
         relay.smtp = await eventually(lambda: self.port_of(relay), "the port")
         self.assertIn("250 2.0.0", await relay.send(message("unlogged"), "user@example.com"))
         await eventually(lambda: list(self.folder.glob("captured/new/*")), "the mail")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import date
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -67,6 +68,7 @@ class Secret:
         return self._warn()
 
 
+@lru_cache(maxsize=1024)
 def is_secret(key: str) -> bool:
     """Return whether a key of this name has a secret."""
     whole = re.sub("(?<=[a-z])(?=[A-Z])", "_", key).lower().replace("-", "_")

@@ -7,8 +7,9 @@ import re
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Sequence
 from copy import deepcopy
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -237,6 +238,14 @@ STORIES = (
 )
 
 
+@cache
+def pem_with_rsa() -> bytes:
+    """Return a certificate and its key, made once: a key of RSA takes long."""
+    with TemporaryDirectory() as folder:
+        made = make_certificate(folder, old=True)
+        return made.certificate.read_bytes() + made.key.read_bytes()
+
+
 class RemedyTests(TestCase):
     timeout = 120
 
@@ -246,10 +255,9 @@ class RemedyTests(TestCase):
 
     @cached_property
     def pem(self) -> Path:
-        """A certificate with its key, made for who asks: a key of RSA takes long."""
-        certificate = make_certificate(self.folder, old=True)
+        """A certificate with its key."""
         file = self.folder / "both.pem"
-        file.write_bytes(certificate.certificate.read_bytes() + certificate.key.read_bytes())
+        file.write_bytes(pem_with_rsa())
         file.chmod(0o600)
         return file
 

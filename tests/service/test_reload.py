@@ -132,7 +132,7 @@ class ReloadTests(TestCase):
     async def test_what_is_under_way_to_a_provider_that_is_gone(self) -> None:
         """When it is deferred there it goes to the one that its route has now, at once."""
         await self.begin()
-        self.sinks[0].script("MAIL", Pause(0.3))
+        self.sinks[0].script("MAIL", Pause(1.5))
         self.sinks[0].always("RCPT", "451 4.3.0 later")
         await (await self.talk()).mail(MAIL, "a@example.com")
         await eventually(lambda: any(line.startswith("MAIL") for line in self.sinks[0].lines), "MAIL")

@@ -16,6 +16,9 @@ ALL := $(MODULES) process $(filter-out process,$(SUITES))
 # What starts no relay: the libraries and the language show there.
 FAST := $(filter-out process,$(SUITES)) test_imports
 
+# The tests start hundreds of interpreters: each would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test fast pythons coverage reference lint lowest image bench crash faults fuzz interop live clean
 

@@ -72,7 +72,7 @@ def _lines(setting: Setting, lead: str) -> Iterator[str]:
         else:
             yield from _entry(settings, indent, "- " if setting.has_entries else "")
         if as_before:
-            yield f"##{indent} also {_listed(as_before)}, as above"
+            yield from _wrapped(f"also {_listed(as_before)}, as above", f"##{indent} ")
 
 
 def _typed_entries(cls: Any, settings: Sequence[Setting], indent: str) -> Iterator[str]:
@@ -121,7 +121,9 @@ def _explained(line: str, text: str, lead: str) -> Iterator[str]:
     else:
         prefix = "##" + " " * max(len(lead) - 1, 1)
         sentence = f"{text}." if lead else f"{text[:1].upper()}{text[1:]}."
-        yield from wrap(
-            sentence, _WIDTH, initial_indent=prefix, subsequent_indent=prefix, break_on_hyphens=False
-        )
+        yield from _wrapped(sentence, prefix)
         yield line
+
+
+def _wrapped(text: str, prefix: str) -> Sequence[str]:
+    return wrap(text, _WIDTH, initial_indent=prefix, subsequent_indent=prefix, break_on_hyphens=False)

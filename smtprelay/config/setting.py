@@ -170,14 +170,19 @@ class Setting:
             found["type"] = " or ".join(sorted(map(type_word, self.classes)))
         return found
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What there is to see of it."""
+        return self.name, self.help, self.example
+
     def sections(self) -> Iterator[tuple[Any, list["Setting"], list["Setting"]]]:
         """Give each class of this section with its settings, and those that are as in a class before it."""
-        seen: set[tuple[str, str]] = set()
+        seen: set[tuple[str, ...]] = set()
         for cls in self.classes:
             every = settings_in(cls, self.inside)
-            as_before = [each for each in every if (each.name, each.help) in seen and not each.required]
+            as_before = [each for each in every if each.shown in seen and not each.required]
             yield cls, [each for each in every if each not in as_before], as_before
-            seen |= {(each.name, each.help) for each in every}
+            seen |= {each.shown for each in every}
 
 
 def settings_in(cls: Any, where: str = "") -> list[Setting]:

@@ -14,8 +14,8 @@ from tests.cli.test_source import OfflineCase
 
 ID = "7QK2AAAA00000000"
 
-#: They run until they are stopped, or print a document that has a form of its own.
-WITHOUT = {"run", "demo", "config example", "config schema"}
+#: They run until they are stopped, print a document that has a form of its own, or ask DNS (its own tests).
+WITHOUT = {"run", "demo", "config example", "config schema", "dkim check"}
 
 DRAINED = {"draining": True, "sessions": 0, "attempts": 0, "waiting": 0, "shared": False}
 
@@ -36,6 +36,7 @@ COMMANDS = {
     "config check": ((), "ok"),
     "config show": ((), "listeners"),
     "config explain": (("spool.lease",), "help"),
+    "dkim keygen": (("example.com", "--selector", "s1", "--out", "{folder}/dkim.pem"), "zone"),
     "send": (("--to", "anna@example.com", "--server", "{server}"), "steps"),
     "queue list": ((), "deliveries"),
     "queue show": ((ID,), "deliveries"),

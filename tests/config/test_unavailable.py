@@ -57,7 +57,7 @@ class UnavailableTests(SynchronousTestCase):
         for settings in ("x: y", "type: nothing", "type: graf"):
             [text] = [p.text for p in problems_of(with_provider(settings)) if "type" in p.text]
             self.assertNotIn("graph", text)
-            self.assertIn("expected acs or ses or smarthost or capture", text)
+            self.assertIn("expected acs or ses or mailgun or resend or smarthost or capture", text)
 
     def test_explained(self) -> None:
         """``config explain`` says of such a setting that it is not available."""

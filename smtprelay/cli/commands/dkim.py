@@ -103,7 +103,7 @@ def check(ctx: click.Context, /, *, nameserver: str | None) -> int:
         }
         for each in checked
     ]
-    output.result(ctx, rows, lambda: click.echo("\n".join(_told(checked))), rows=rows)
+    output.result(ctx, {"keys": rows}, lambda: click.echo("\n".join(_told(checked))), rows=rows)
     return OK if all(each.ok for each in checked) else FAILED
 
 

@@ -33,9 +33,10 @@ def check_rules(view: CheckedConfig) -> Iterator[Complaint]:
 
 def check_carriers(view: CheckedConfig) -> Iterator[Complaint]:
     """A provider that makes a mail of its own from what it gets cannot carry a signature."""
+    used = {name for route in view.config.routes for name in route.via} | {*view.config.bounces.via}
     for n, each in enumerate(view.config.dkim):
         for name, provider in view.config.providers.items():
-            if not view.whole("providers", name) or _carries(provider, each.domain):
+            if name not in used or not view.whole("providers", name) or _carries(provider, each.domain):
                 continue
             text = f'"{name}" makes a mail of its own: a signature of {each.domain} cannot be on it'
             path = ("dkim", n, "required")

@@ -70,7 +70,11 @@ lint: $(VENV)/dev
 lowest: .venv/lowest/done
 	.venv/lowest/bin/trial tests.test_imports tests.test_demo
 
-interop crash faults live: $(VENV)/dev
+crash faults live: $(VENV)/dev
+	$(BIN)/trial tests.$@
+
+interop: $(VENV)/dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[interop]'
 	$(BIN)/trial tests.$@
 
 # The format of Docker, because the other one has no health check.

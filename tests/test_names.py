@@ -31,7 +31,7 @@ PLAIN = """
     factory failed fake families family fault feedback field file filesystem filter finding
     finish first fit foreign format found frame from garbled gathered group handshake hash head
     health healthcheck heartbeat histogram hop http i id import in incoming index inherited init
-    inline input interfaces internal interpolate invalid iso item iteration json kept keys known
+    inline input interfaces internal interpolate invalid iso item iteration json jwt kept keys known
     labels later level lifeline limit line list literal load locate location lock log logging
     lost maildir mailgun main maintenance mapped mark markup match memory merge metrics mime missing
     model monitor multipart named nameless net network new next no not notification notifier

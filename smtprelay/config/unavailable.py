@@ -30,7 +30,6 @@ class UnavailableSetting(NamedTuple):
 
 ROWS: Final = (
     *(UnavailableSetting("providers.*.type", "the provider type", word) for word in PLANNED),
-    UnavailableSetting("providers.*.vault", "credentials from Vault"),
     UnavailableSetting("checkers.*.type", "the checker", "entra"),
     UnavailableSetting("checkers.*.type", "the checker", "azure_table"),
     UnavailableSetting("listeners.*.proxy_trust", "the PROXY protocol"),

@@ -3,7 +3,7 @@ Certificates and their keys, from PEM files into the contexts of TLS.
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,10 +40,9 @@ def use_certificate(context: SSL.Context, certificate: Path, key: Path) -> None:
         ) from error
 
 
-def expired(certificate: Path) -> datetime | None:
-    """Return when a certificate has expired; ``None``: it has not. Raises as :func:`use_certificate`."""
-    end = _certificates(certificate)[0].not_valid_after_utc
-    return end if end <= datetime.now(UTC) else None
+def certificate_end(certificate: Path) -> datetime:
+    """Return when a certificate expires. Raises as :func:`use_certificate`."""
+    return _certificates(certificate)[0].not_valid_after_utc
 
 
 def _read(path: Path) -> bytes:

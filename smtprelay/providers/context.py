@@ -12,7 +12,7 @@ from smtprelay.net.reachability import Reachability
 from smtprelay.providers.call import Caller
 from smtprelay.providers.credentials import CredentialSource, StoredCredentials
 from smtprelay.providers.http.client import Http, open_http
-from smtprelay.providers.renewed import Credential, Renewed
+from smtprelay.providers.renewed import CredentialService, Renewed
 from smtprelay.settings.provider import RemoteProviderSettings
 
 C = TypeVar("C")
@@ -29,6 +29,7 @@ class ProviderContext:
     :ivar hostname: the relay's.
     :ivar open_http: makes the HTTP client of a provider.
     :ivar reachabilities: by the provider's name: whether it can be reached.
+    :ivar renewed: by the provider's name: credentials that expire.
     """
 
     reactor: Any
@@ -39,6 +40,7 @@ class ProviderContext:
     hostname: str
     open_http: Callable[..., Http] = open_http
     reachabilities: dict[str, Reachability] = field(factory=dict, init=False)
+    renewed: dict[str, Renewed[Any]] = field(factory=dict, init=False)
 
     def reachability(self, provider: str) -> Reachability:
         """Return what notes whether ``provider`` can be reached."""
@@ -51,12 +53,12 @@ class ProviderContext:
         return self._caller(provider, settings, StoredCredentials(read_credentials, self.defer_to_thread))
 
     def renewing_caller(
-        self, provider: str, settings: RemoteProviderSettings, obtain: Callable[[], Credential[C]]
+        self, provider: str, settings: RemoteProviderSettings, service: CredentialService[C]
     ) -> tuple[Caller[C], Renewed[C]]:
-        """Return the same for credentials that expire, and those; ``obtain`` is that of :class:`Renewed`."""
-        renewed = Renewed(
+        """Return the same for credentials that expire, and those."""
+        renewed = self.renewed[provider] = Renewed(
             provider,
-            obtain,
+            service,
             clock=self.reactor,
             events=self.events,
             defer_to_thread=self.defer_to_own_thread,

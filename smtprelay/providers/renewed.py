@@ -7,10 +7,12 @@ on a thread of its own, once for all who wait, and not for each mail.
 
 import random
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from functools import partial
+from typing import Any, Final, Generic, Protocol, TypeVar
 
-from attrs import frozen
-from twisted.internet.defer import Deferred
+from attrs import field, frozen
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -27,8 +29,11 @@ _FIRST_RETRY: Final = 1.0
 _LAST_RETRY: Final = 60.0
 #: One that was obtained less than so many seconds ago is not obtained anew because it is refused.
 _RECENT: Final = 10.0
-#: So many seconds may pass before one that replaces another is known everywhere.
-_YOUNG: Final = 60.0
+#: So many seconds may pass before one that replaces another, or was just made, is known everywhere.
+YOUNG: Final = 60.0
+_STOPPING: Final = "no credentials, and the relay stops"
+#: Seconds that a stop waits until credentials are revoked.
+_REVOKE_BOUND: Final = 1.0
 
 
 @frozen
@@ -38,11 +43,40 @@ class Credential(Generic[T]):
 
     :ivar expires: seconds since the epoch; ``None``: never.
     :ivar source: where it is from, for people.
+    :ivar renew: when it is obtained again, seconds since the epoch. Default: after two thirds of its life.
+    :ivar is_new: it was made for us just now, so it may not be known everywhere.
+    :ivar login_expires: when the login that it is obtained with ends, if nothing renews that.
     """
 
-    value: T
+    value: T = field(repr=False)
     expires: float | None = None
     source: str = ""
+    renew: float | None = field(default=None, kw_only=True)
+    is_new: bool = field(default=False, kw_only=True)
+    login_expires: float | None = field(default=None, kw_only=True)
+
+
+class CredentialService(Protocol[T]):
+    """
+    What gives a provider its credentials. It is called in threads, for that may take long.
+
+    :ivar required_at_start: the relay must not start without them.
+    """
+
+    required_at_start: bool
+
+    def obtain(self, *, refused: bool) -> Credential[T]:
+        """
+        Return the credentials; it is never called twice at once.
+
+        :param refused: the last ones were refused, so others are wanted.
+        :raises NoAnswerError: it is not known whether there are any.
+        :raises ValueError: there are none, or they are refused; the text is a sentence for people. The same
+            for ``OSError``. Any other error is taken for it.
+        """
+
+    def revoke(self) -> None:
+        """Make those that were obtained useless, as far as that is possible; it raises as ``obtain`` does."""
 
 
 class Renewed(CredentialSource[T]):
@@ -51,9 +85,6 @@ class Renewed(CredentialSource[T]):
 
     If that fails it is tried again, and the one before is used until it expires.
 
-    :param obtain: called in a thread, one call at a time. It raises ``ValueError`` or ``OSError``, with a
-        sentence for people, if there is none or it is refused, and :class:`NoAnswerError` if that is not
-        known. Any other error is taken for the first.
     :param clock: its seconds are those since the epoch.
     :param patience: seconds that a request waits for it.
     """
@@ -61,7 +92,7 @@ class Renewed(CredentialSource[T]):
     def __init__(
         self,
         provider: str,
-        obtain: Callable[[], Credential[T]],
+        service: CredentialService[T],
         *,
         clock: IReactorTime,
         events: Events,
@@ -70,7 +101,7 @@ class Renewed(CredentialSource[T]):
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._provider = provider
-        self._obtain = obtain
+        self._service = service
         self._clock = clock
         self._events = events
         self._defer_to_thread = defer_to_thread
@@ -79,7 +110,7 @@ class Renewed(CredentialSource[T]):
         self._obtained: Credential[T] | None = None
         self._obtained_at = self._changed_at = float("-inf")
         self._waiting: list[Deferred[T]] = []
-        self._is_obtaining = self._is_closed = False
+        self._is_obtaining = self._is_closed = self._is_stopping = False
         self._failures = 0
         self._timer: IDelayedCall | None = None
 
@@ -90,8 +121,22 @@ class Renewed(CredentialSource[T]):
 
     @property
     def is_young(self) -> bool:
-        """Whether it has replaced another one so recently that it may not be known everywhere."""
-        return self._clock.seconds() < self._changed_at + _YOUNG
+        """Whether it was made, or has replaced another one, so recently that not all may know it."""
+        return self._clock.seconds() < self._changed_at + YOUNG
+
+    @property
+    def login_expires(self) -> float | None:
+        """That of the credential, if it is known."""
+        return self._obtained.login_expires if self._obtained else None
+
+    async def missing(self) -> str:
+        """Return why the relay must not start: there is none, and it is required; else ``""``."""
+        if self._service.required_at_start:
+            try:
+                await self.current()
+            except NoAnswerError as error:
+                return str(error)
+        return ""
 
     async def current(self) -> T:
         """
@@ -107,10 +152,10 @@ class Renewed(CredentialSource[T]):
         usable = self._usable()
         if usable is None:
             return await self._renewal()
-        if self._clock.seconds() < self._obtained_at + _RECENT:
+        if self._clock.seconds() < self._obtained_at + (YOUNG if usable.is_new else _RECENT):
             return usable.value
         try:
-            return await self._renewal()
+            return await self._renewal(refused=True)
         except NoAnswerError:
             return usable.value
 
@@ -122,35 +167,60 @@ class Renewed(CredentialSource[T]):
         self._is_closed = True
         self._stop_timer()
 
+    def stop_waiting(self) -> None:
+        """The relay stops: all who wait for a credential get none, now and from now on."""
+        self._is_stopping = True
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.errback(NotSent(_STOPPING))
+
+    async def revoke(self) -> None:
+        """Have it revoked, after :meth:`close`; a service that does not answer is not waited for."""
+        if self._obtained is not None:
+            revoking = self._defer_to_thread(self._service.revoke)
+            revoking.addTimeout(_REVOKE_BOUND, self._clock)
+            await revoking.addErrback(self._not_revoked)
+
+    def _not_revoked(self, failure: Failure) -> None:
+        why = "no answer" if failure.check(TookTooLong) else failure.getErrorMessage()
+        text = f"{self._provider}: its credentials are not revoked, they end by themselves: {why}"
+        self._events("relay.warning", text=text)
+
     def _usable(self) -> Credential[T] | None:
         found = self._obtained
         expired = found is not None and found.expires is not None and found.expires <= self._clock.seconds()
         return None if expired else found
 
-    def _renewal(self) -> "Deferred[T]":
+    def _renewal(self, *, refused: bool = False) -> "Deferred[T]":
         """Fires with the next credential; each who waits has one of his own, which he may cancel."""
+        if self._is_stopping:
+            return fail(NotSent(_STOPPING))
         waiter: Deferred[T] = Deferred(self._waiting.remove)
         self._waiting.append(waiter)
-        self._begin()
+        self._begin(refused=refused)
         return waiter.addTimeout(self._patience, self._clock, self._too_late) if not waiter.called else waiter
 
     def _too_late(self, _failure: object, seconds: float) -> Any:
         raise NotSent(f"no credentials within {seconds:g} s")
 
-    def _begin(self) -> None:
+    def _begin(self, *, refused: bool = False) -> None:
         self._stop_timer()
         if not self._is_obtaining:
             self._is_obtaining = True
-            self._defer_to_thread(self._obtain).addCallbacks(self._succeeded, self._failed)
+            obtaining = self._defer_to_thread(partial(self._service.obtain, refused=refused))
+            obtaining.addCallbacks(self._succeeded, self._failed)
 
     def _succeeded(self, obtained: Credential[T]) -> None:
         now, before = self._clock.seconds(), self.known
-        if before is not None and before != obtained.value:
+        if obtained.is_new or (before is not None and before != obtained.value):
             self._changed_at = now
         self._obtained, self._obtained_at, self._failures = obtained, now, 0
         life = None if obtained.expires is None else obtained.expires - now
         self._events("credential.renewed", provider=self._provider, source=obtained.source, seconds=life)
-        self._end(obtained.value, None if life is None else max(_FIRST_RETRY, life * _SHARE))
+        pause = None if life is None else life * _SHARE
+        if obtained.renew is not None:
+            pause = obtained.renew - now
+        self._end(obtained.value, None if pause is None else max(_FIRST_RETRY, pause))
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value

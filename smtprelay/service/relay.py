@@ -24,6 +24,7 @@ from smtprelay.dispatch.reachability_watch import CHECK_EVERY
 from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
+from smtprelay.model.expiry import Expiries
 from smtprelay.model.message_id import id_maker
 from smtprelay.net.buffer_budget import MOST, Budget
 from smtprelay.policy.login_throttle import LoginThrottle
@@ -192,6 +193,7 @@ class Relay(Service):
         reloader = self._reloader = Reloader(
             running, resources, storage, dispatcher, self._listeners, self._sites, self.sources()
         )
+        await running.check_required()
         if spool is not None:
             await opener.recover(spool)
         await reloader.open()
@@ -235,6 +237,9 @@ class Relay(Service):
     def log_trouble(self) -> LogTrouble | None:
         return self._log.trouble()
 
+    def expiries(self) -> Expiries:
+        return {} if self._reloader is None else self._reloader.running.watches.expiries.known
+
     async def registry(self) -> CollectorRegistry:
         return self.metrics.registry
 
@@ -258,7 +263,7 @@ class Relay(Service):
             return
         if self._reloader is None or self._dispatcher is None:
             return
-        self._reloader.running.reachability.clock_stepped(seconds)
+        self._reloader.running.watches.reachability.clock_stepped(seconds)
         if self._clock is self._reactor:
             self._dispatcher.clock_stepped(seconds)
             for deliveries in self._reloader.deliveries:

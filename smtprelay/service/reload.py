@@ -32,6 +32,7 @@ from smtprelay.service.build.delivery import build_rates
 from smtprelay.service.build.http import HttpSites
 from smtprelay.service.build.running import OpenSpool, RelayResources, RunningConfig, build, rate_limits
 from smtprelay.service.errors import StartFailed, explain
+from smtprelay.service.expiry_watch import CHECK_EVERY as EXPIRIES_EVERY
 from smtprelay.service.listeners import Listeners
 from smtprelay.service.periodic import PeriodicTask, every
 from smtprelay.service.threads import Threads
@@ -74,7 +75,8 @@ class Reloader:
         :raises CannotListenError: the same for ``OSError`` and :class:`StartFailed`.
         """
         running = self.running
-        await running.reachability.begin()
+        await running.watches.reachability.begin()
+        await running.watches.expiries.check()
         await self._show(running)
         await self._listeners.open(running.listeners)
         self._begin()
@@ -115,7 +117,8 @@ class Reloader:
             await permits.reconfigure(rate_limits(new.config))
             return
         try:
-            await new.reachability.begin()
+            await new.watches.reachability.begin()
+            await new.watches.expiries.check()
             await self._listeners.open(new.listeners)
             await self._show(new)
             # The last that can fail: what is claimed by it is attempted by it.
@@ -149,7 +152,7 @@ class Reloader:
         operations = evolve(
             self._sources.operations,
             operator=OperatorActions(
-                running.context, running.end_reports.reporter, self._dispatcher, running.reachability
+                running.context, running.end_reports.reporter, self._dispatcher, running.watches.reachability
             ),
             targets=RoutingTargets.of(running.config),
         )
@@ -163,11 +166,12 @@ class Reloader:
         self._sources.relay.metrics.known(tuple(running.context.providers))
         rates = self._rates = build_rates(running.config, running.context)
         tasks: list[PeriodicTask] = [
-            ("reachability", CHECK_EVERY, running.reachability.check_providers),
+            ("reachability", CHECK_EVERY, running.watches.reachability.check_providers),
             ("rates", CHECK_EVERY, rates.check),
+            ("expiries", EXPIRIES_EVERY, running.watches.expiries.check),
         ]
-        if running.delays is not None:
-            tasks.append(("delays", running.delays.every, running.delays.check))
+        if running.watches.delays is not None:
+            tasks.append(("delays", running.watches.delays.every, running.watches.delays.check))
         self._clocks = list(map(partial(_begun, resources), tasks))
         self._is_open = True
 
@@ -177,15 +181,17 @@ class Reloader:
         for call in self._clocks:
             call.stop()
         self._clocks = []
-        self.running.reachability.stop()
+        self.running.watches.reachability.stop()
         if self._rates is not None:
             self._rates.stopping = True
-        if self.running.delays is not None:
-            self.running.delays.stopping = True
+        if self.running.watches.delays is not None:
+            self.running.watches.delays.stopping = True
 
     def stop(self) -> None:
-        """Begin nothing more; a change that is being made is undone."""
+        """Begin nothing more, and wait for no credentials; a change that is being made is undone."""
         self._end()
+        for renewed in self.running.watches.expiries.renewed.values():
+            renewed.stop_waiting()
         if self._changing is not None:
             self._changing.cancel()
 

@@ -11,7 +11,7 @@ import re
 import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import date
+from datetime import UTC, date, datetime, time
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +27,7 @@ _MAXIMUM_BYTES: Final = 1 << 16
 #: A key with one of these words, also misspelt, has a secret.
 SECRET_WORDS: Final = (
     *("password", "passphrase", "secret", "token", "hash", "key", "keys", "sas", "url"),
-    *("connection_string", "passwd", "pass", "pwd", "apikey", "accesskey", "secretkey"),
+    *("connection_string", "secret_id", "jwt", "passwd", "pass", "pwd", "apikey", "accesskey", "secretkey"),
 )
 
 
@@ -55,6 +55,11 @@ class Secret:
         was a value.
         """
         return self._read()
+
+    @property
+    def ends(self) -> float | None:
+        """When the day :attr:`expires` is over (UTC), seconds since the epoch."""
+        return None if self.expires is None else datetime.combine(self.expires, time.max, UTC).timestamp()
 
     def text(self) -> str:
         """Return the value without blanks around it, ``""`` if there is none."""

@@ -33,6 +33,7 @@ _SUMS: Final = {
 #: The gauges whose smallest value is shown; of all others it is the largest.
 _LEAST: Final = {
     "smtprelay_provider_up",
+    "smtprelay_expiry_timestamp_seconds",
     "smtprelay_spool_filesystem_free_bytes",
     "smtprelay_spool_oldest_message_timestamp_seconds",
     "process_start_time_seconds",

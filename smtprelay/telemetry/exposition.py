@@ -15,6 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from smtprelay.model.expiry import Expiries
 from smtprelay.model.queue import FINAL, STATES, QueueStats
 
 _SIZE: Final = (
@@ -55,7 +56,19 @@ class QueueStatsCollector(Collector):
                 yield GaugeMetricFamily(f"smtprelay_spool_{name}", text, value)
 
 
-def _gauge(name: str, text: str, **values: Mapping[str, float]) -> Metric:
+class ExpiryCollector(Collector):
+    """When secrets, certificates and logins end."""
+
+    def __init__(self) -> None:
+        self.known: Expiries = {}
+
+    def collect(self) -> Iterator[Metric]:
+        """Give one gauge."""
+        text = "When a secret, certificate or login ends: replace it before. smtprelay status names it, too."
+        yield _gauge("expiry_timestamp_seconds", text, name=self.known)
+
+
+def _gauge(name: str, text: str, /, **values: Mapping[str, float]) -> Metric:
     """Return a gauge with the ``values`` of one label."""
     family = GaugeMetricFamily(f"smtprelay_{name}", text, labels=list(values))
     for value_of in values.values():

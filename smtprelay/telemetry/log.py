@@ -122,6 +122,7 @@ info provider.recovered: {provider} is reached again after {seconds:.0f} s
 info provider.rate: {provider} allows {rate}
 info credential.renewed: {provider}: new credentials from {source} | seconds
 error credential.failed: {provider}: no new credentials: {reason}
+warn secret.expiring: {name} {text} | time
 debug provider.request: {provider}: {operation} {code} in {seconds:.3f} s
 count dkim.signature: a signature of {domain} by {selector}: {outcome}
 error dkim.failing: no mail of {domain} can be signed by {selector}: {reason}

@@ -17,8 +17,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import LogEvent
 
+from smtprelay.model.expiry import Expiries
 from smtprelay.model.queue import QueueStats
-from smtprelay.telemetry.exposition import QueueStatsCollector
+from smtprelay.telemetry.exposition import ExpiryCollector, QueueStatsCollector
 from smtprelay.telemetry.families import Fields, make_families
 from smtprelay.telemetry.log import EVENTS
 from smtprelay.version import VERSION
@@ -88,6 +89,8 @@ class Metrics:
         self._seconds = seconds
         self._queue_stats = QueueStatsCollector()
         self.registry.register(self._queue_stats)
+        self._expiries = ExpiryCollector()
+        self.registry.register(self._expiries)
         self._in_flight: dict[tuple[object, object], Fields] = {}
         self._blocked: dict[str, set[str]] = {}
         self._failing: set[str] = set()
@@ -170,6 +173,10 @@ class Metrics:
         for lane in stats.lanes:  # of many that are blocked the first few are named
             if lane.blocked > len(self._blocked[lane.provider]):
                 self._set("provider_blocked_lanes", lane.blocked, lane.provider)
+
+    def expiries(self, expiries: Expiries) -> None:
+        """Set when secrets, certificates and logins end."""
+        self._expiries.known = expiries
 
     def known(self, providers: tuple[str, ...]) -> None:
         """Show these providers before their first event."""

@@ -14,7 +14,7 @@ from attrs import evolve
 from smtprelay.version import VERSION
 from smtprelay.web.api_router import ApiRoute
 from smtprelay.web.archive import archive_routes, check_routes
-from smtprelay.web.attention import attention
+from smtprelay.web.attention import attention, expiring
 from smtprelay.web.auth import COOKIE
 from smtprelay.web.captured_mail import captured_mail_routes
 from smtprelay.web.context import Draining, ReloadFailed, Reloading, Sources
@@ -101,17 +101,14 @@ async def _status(sources: Sources, request: ApiRequest) -> ApiResponse:
     checks = dict(await sources.relay.readiness())
     state = await sources.of_spool(sources.clock.seconds() - DAY)
     reloading = sources.operations.reloading
+    rejected = None if reloading is None else reloading.rejected
+    lines = attention(state.stats, sources.relay.log_trouble(), state.silent, rejected)
     return json_answer(
         {
             "version": VERSION,
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
-            "attention": attention(
-                state.stats,
-                sources.relay.log_trouble(),
-                state.silent,
-                None if reloading is None else reloading.rejected,
-            ),
+            "attention": [*lines, *expiring(sources.relay.expiries(), sources.clock.seconds())],
             "stats": None if sources.spool is None else plain(state.stats),
             "nodes": plain(state.nodes),
             "refused": state.refused,

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from smtprelay.model.expiry import Expiries, expiry_words
 from smtprelay.model.queue import LaneState, QueueStats
 from smtprelay.telemetry.log_writer import LogTrouble
 
@@ -51,6 +52,13 @@ def attention(
         text = f"{name} is held, the relay died twice while delivering it: `smtprelay queue show {name}`"
         lines.append(_line("crash_loop", name, text))
     return lines
+
+
+def expiring(expiries: Expiries, now: float) -> Iterator[Mapping[str, Any]]:
+    """Give the same lines of secrets, certificates and logins that end soon."""
+    for name, end in expiries.items():
+        if words := expiry_words(end, now):
+            yield _line("expiring", name, f"{name} {words}")
 
 
 def _stopped(lane: LaneState) -> Iterator[Mapping[str, Any]]:

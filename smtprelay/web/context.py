@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from smtprelay.interfaces import Events, Operator, RefusedMail
 from smtprelay.interfaces.spool import QueueAdmin, Spool
 from smtprelay.model.archive import RoutingTargets
+from smtprelay.model.expiry import Expiries
 from smtprelay.model.queue import Node, QueueStats
 from smtprelay.model.refusal import RefusalFilter
 from smtprelay.telemetry.log_writer import LogTrouble
@@ -130,6 +131,9 @@ class RelayStatus(Protocol):
     def log_trouble(self) -> LogTrouble | None:
         """Return why the log cannot be written, if so."""
 
+    def expiries(self) -> Expiries:
+        """Return when secrets, certificates and logins end."""
+
     async def readiness(self) -> Checks:
         """
         Return the checks of ``/readyz``.
@@ -185,6 +189,7 @@ class Sources:
         metrics.ready(not any((await self.relay.readiness()).values()))
         stats = await self.counted()
         metrics.stats(None if self.spool is None else stats)
+        metrics.expiries(self.relay.expiries())
         return await self.relay.registry()
 
     async def counted(self) -> QueueStats | None:

@@ -15,7 +15,6 @@ class UnavailableTests(SynchronousTestCase):
         """A setting that does nothing yet is an error that says so."""
         cases = {
             with_provider("type: graph, tenant: contoso.com"): "the provider type graph",
-            with_provider("type: ses, vault: {path: aws/creds/mail}"): "credentials from Vault",
             SMALL + "routes: [{via: [local], rewrite: {from: a@b}}]\n": "rewriting",
             SMALL + "privacy: {subjects: False}\n": "privacy.subjects: false",
         }

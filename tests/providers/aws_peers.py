@@ -27,9 +27,9 @@ _CALLS = 7
 
 @contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Have these variables, and no others of AWS."""
+    """Have these variables, and no others of AWS and of Vault."""
     before = dict(os.environ)
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
+    for name in [name for name in os.environ if name.startswith(("AWS_", "VAULT_"))]:
         del os.environ[name]
     with TemporaryDirectory() as folder:
         nowhere = {

@@ -65,7 +65,7 @@ class JoinedSes:
     def result(self, coroutine: Any) -> Any:
         return self.joined.result(coroutine, 31)
 
-    def _obtain(self, _obtain: Callable[[], Any]) -> "Deferred[Any]":
+    def _obtain(self, work: Callable[[], Any]) -> "Deferred[Any]":
         done: Deferred[Any] = Deferred()
         done.callback(self.held) if not isinstance(self.held, Exception) else done.errback(self.held)
         return done

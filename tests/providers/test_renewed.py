@@ -16,33 +16,55 @@ from smtprelay.providers.renewed import Credential, Renewed
 from tests.recording import Recording
 
 
+class Service:
+    """
+    What the threads of a test would call.
+
+    :ivar refused: what the calls were told.
+    """
+
+    required_at_start = False
+
+    def __init__(self) -> None:
+        self.refused: list[bool] = []
+
+    def obtain(self, *, refused: bool) -> Credential[str]:
+        self.refused.append(refused)
+        return Credential("")
+
+    def revoke(self) -> None:
+        self.refused.append(True)
+
+
 class RenewedTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self.events = Recording()
+        self.service = Service()
         #: The threads that run, each as the Deferred of its end.
         self.threads: list[Deferred[Any]] = []
         self.renewed: Renewed[str] = Renewed(
             "p",
-            lambda: Credential(""),
+            self.service,
             clock=self.clock,
             events=self.events,
             defer_to_thread=self.thread,
             chance=lambda: 1.0,
         )
 
-    def thread(self, _work: Callable[..., Any], *_: object) -> "Deferred[Any]":
+    def thread(self, work: Callable[[], Any]) -> "Deferred[Any]":
+        work()
         self.threads.append(Deferred())
         return self.threads[-1]
 
     def ask(self) -> "Deferred[str]":
         return Deferred.fromCoroutine(self.renewed.current())
 
-    def obtain(self, value: str = "a", life: float | None = 30.0) -> None:
+    def obtain(self, value: str = "a", life: float | None = 30.0, **more: Any) -> None:
         """Let the thread end with a value."""
         expires = None if life is None else self.clock.seconds() + life
-        self.threads[-1].callback(Credential(value, expires, "a service"))
+        self.threads[-1].callback(Credential(value, expires, "a service", **more))
 
     def held(self) -> str:
         return self.successResultOf(self.ask())
@@ -163,6 +185,66 @@ class RenewedTests(SynchronousTestCase):
             self.advance(20.1)
         self.advance(40)
         self.assertFalse(self.renewed.is_young)
+
+    def test_made_just_now(self) -> None:
+        """One that was made for us is young at first, too; while it is, a refusal makes no other one."""
+        self.ask()
+        self.obtain(is_new=True, life=None)
+        self.assertTrue(self.renewed.is_young)
+        self.clock.advance(59)
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(self.renewed.again())), "a")
+        self.assertEqual(self.service.refused, [False])
+        self.clock.advance(1)
+        self.assertFalse(self.renewed.is_young)
+        asked = Deferred.fromCoroutine(self.renewed.again())
+        self.obtain("b", is_new=True, life=None)
+        self.assertEqual((self.successResultOf(asked), self.service.refused), ("b", [False, True]))
+
+    def test_renewed_as_said(self) -> None:
+        """What is to be obtained again at a certain time is, also if it has no end."""
+        self.ask()
+        self.obtain(life=None, renew=self.clock.seconds() + 600)
+        self.advance(599)
+        self.assertEqual(len(self.threads), 1)
+        self.advance(2)
+        self.assertEqual((len(self.threads), self.held()), (2, "a"))
+
+    def test_required_at_start(self) -> None:
+        """A service may say that the relay must not start without it; why there is none is told."""
+        missing = Deferred.fromCoroutine(self.renewed.missing())
+        self.assertEqual((self.successResultOf(missing), self.threads), ("", []))
+        self.service.required_at_start = True
+        for ending, expected in ((ValueError("permission denied"), "permission denied"), (None, "")):
+            missing = Deferred.fromCoroutine(self.renewed.missing())
+            self.obtain() if ending is None else self.threads[-1].errback(ending)
+            self.assertEqual(self.successResultOf(missing), expected)
+
+    def test_revoked(self) -> None:
+        """One that was obtained is revoked; a stop waits a second for that, and a failure is only told."""
+        self.successResultOf(Deferred.fromCoroutine(self.renewed.revoke()))
+        self.assertEqual(self.threads, [])
+        self.ask()
+        self.obtain()
+        self.renewed.close()
+        for ending, told in ((None, []), (ValueError("denied"), ["denied"]), ("none", ["no answer"])):
+            revoking = Deferred.fromCoroutine(self.renewed.revoke())
+            self.assertNoResult(revoking)
+            if ending == "none":
+                self.clock.advance(1)
+            else:
+                self.threads[-1].callback(None) if ending is None else self.threads[-1].errback(ending)
+            self.successResultOf(revoking)
+            texts = [each["text"] for each in self.events.of("relay.warning")]
+            self.assertEqual([text.rpartition(": ")[2] for text in texts[-1:]], told)
+
+    def test_stop(self) -> None:
+        """While the relay stops nobody waits: there is what is held, or nothing."""
+        waiting = self.ask()
+        self.renewed.stop_waiting()
+        self.failureResultOf(waiting, NotSent)
+        self.failureResultOf(self.ask(), NotSent)
+        self.obtain()
+        self.assertEqual(self.held(), "a")
 
     def test_three_seconds(self) -> None:
         """One that lasts for 3 seconds is there at every moment of 10 minutes."""

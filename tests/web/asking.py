@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from smtprelay.model.archive import RoutingTargets
+from smtprelay.model.expiry import Expiries
 from smtprelay.model.queue import (
     AttemptRecord,
     Detail,
@@ -253,10 +254,14 @@ class FakeRelay:
         self.metrics = Metrics()
         self.since = since
         self.checks = checks
+        self.ends: Expiries = {}
         self.trouble: LogTrouble | None = None
 
     def listeners(self) -> list[dict[str, str]]:
         return [{"name": "lan", "endpoint": "tcp:2525"}]
+
+    def expiries(self) -> Expiries:
+        return self.ends
 
     def log_trouble(self) -> LogTrouble | None:
         return self.trouble

@@ -71,6 +71,22 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual((status["stats"], status["nodes"], status["refused"]), (None, [], None))
         self.assertEqual((status["version"], status["ready"]["ok"]), (VERSION, True))
 
+    def test_what_expires(self):
+        """A secret that ends soon needs a person, and a metric has the end of each."""
+        fixture = Fixture()
+        fixture.relay.ends = {
+            "providers.acs.connection_string": NOW + 86_400,
+            "listeners[0].tls.certificate": 9e9,
+        }
+        fixture.spool.stopped = ()
+        [line] = fixture.get("/api/v1/status").json["attention"]
+        self.assertEqual((line["kind"], line["about"]), ("expiring", "providers.acs.connection_string"))
+        self.assertIn("providers.acs.connection_string expires on 2026-09-", line["text"])
+        metrics = fixture.get("/metrics").body.decode()
+        self.assertIn(
+            'smtprelay_expiry_timestamp_seconds{name="listeners[0].tls.certificate"} 9e+09', metrics
+        )
+
     def test_a_spool_that_hangs(self):
         """After some seconds all else is told; the question is given up."""
         fixture = Fixture()

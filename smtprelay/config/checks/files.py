@@ -8,6 +8,7 @@ import errno
 import os
 import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +17,9 @@ from attrs import fields
 from smtprelay.config import endpoint
 from smtprelay.config.checks import CheckedConfig, walk
 from smtprelay.config.listeners import TlsSettings
-from smtprelay.config.model import WebhookSettings
 from smtprelay.settings import values
 from smtprelay.settings.complaint import Complaint
 from smtprelay.settings.complaint import Path as Place
-from smtprelay.settings.provider import ProviderSettings, RemoteProviderSettings
 from smtprelay.settings.secret import complaint
 from smtprelay.spool.engines.filesystem import file_system_of
 
@@ -44,7 +43,7 @@ def check_authorities(view: CheckedConfig) -> Iterator[Complaint]:
     """A file of certificates to trust must contain some."""
     for place, value in walk(view.config):
         path, ca = (*place, "ca"), getattr(value, "ca", None)
-        if not isinstance(value, ProviderSettings | WebhookSettings) or ca is None:
+        if ca is None:
             continue
         unreadable = list(_readable(ca, path))
         yield from unreadable
@@ -56,18 +55,16 @@ def check_authorities(view: CheckedConfig) -> Iterator[Complaint]:
 
 
 def check_client_certificates(view: CheckedConfig) -> Iterator[Complaint]:
-    """The certificate that a provider is shown must be readable, valid, and that of its key."""
-    for name, provider in view.config.providers.items():
-        path = ("providers", name)
-        if not isinstance(provider, RemoteProviderSettings):
-            continue
-        if provider.client_key and not provider.client_certificate:
+    """The certificate that a server is shown must be readable, valid, and that of its key."""
+    keys = ("client_certificate", "client_key")
+    for path, value in walk(view.config):
+        certificate, key = (getattr(value, each, None) for each in keys)
+        if key and not certificate:
             text = '"client_certificate" is missing: client_key is its key'
             yield Complaint((*path, "client_key"), text, "CFG-MISSING")
-        if provider.client_certificate:
-            keys = ("client_certificate", "client_key")
-            unreadable = [each for key in keys for each in _readable(getattr(provider, key), (*path, key))]
-            yield from unreadable or _showable(provider, (*path, "client_certificate"))
+        if certificate:
+            unreadable = [each for name in keys for each in _readable(getattr(value, name), (*path, name))]
+            yield from unreadable or _showable(certificate, key or certificate, (*path, keys[0]))
 
 
 def check_folders(view: CheckedConfig) -> Iterator[Complaint]:
@@ -164,20 +161,20 @@ def _usable(tls: TlsSettings, path: Place) -> Iterator[Complaint]:
         yield Complaint(path, f"tls: {error}", "CFG-TLS")
 
 
-def _showable(provider: RemoteProviderSettings, path: Place) -> Iterator[Complaint]:
+def _showable(file: str, key: str, path: Place) -> Iterator[Complaint]:
     # Slow to import.
     from OpenSSL.SSL import TLS_CLIENT_METHOD, Context  # noqa: PLC0415
 
-    from smtprelay.net.certificate import CertificateError, expired, use_certificate  # noqa: PLC0415
+    from smtprelay.net.certificate import CertificateError, certificate_end, use_certificate  # noqa: PLC0415
 
-    certificate = Path(provider.client_certificate or "")
+    certificate = Path(file)
     try:
-        use_certificate(Context(TLS_CLIENT_METHOD), certificate, Path(provider.client_key or certificate))
-        end = expired(certificate)
+        use_certificate(Context(TLS_CLIENT_METHOD), certificate, Path(key))
+        end = certificate_end(certificate)
     except CertificateError as error:
         yield Complaint(path, f"{path[-1]}: {error}", "CFG-FILE")
     else:
-        if end is not None:
+        if end <= datetime.now(UTC):
             text = f"{path[-1]}: {certificate}: the certificate expired on {end:%Y-%m-%d}"
             yield Complaint(path, text, "CFG-FILE")
 

@@ -4,22 +4,20 @@ Secrets and endpoints, as they are on this machine and for the user that the rel
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from smtprelay.config import endpoint
 from smtprelay.config.checks import CheckedConfig, walk
 from smtprelay.config.model import WebhookSettings
 from smtprelay.config.tree import Scalar, nearest
+from smtprelay.model.expiry import expiry_words
 from smtprelay.model.network import is_plain_remote
 from smtprelay.providers.registry import kind_of
 from smtprelay.settings.complaint import Complaint, Path, spelled
 from smtprelay.settings.provider import HttpProviderSettings
 from smtprelay.settings.proxy import has_password, proxy_of
 from smtprelay.settings.secret import Secret
-
-#: Days before the expiry of a secret from which each start warns of it.
-_SOON: Final = 30
 
 
 def check_secrets(view: CheckedConfig) -> Iterator[Complaint]:
@@ -30,8 +28,8 @@ def check_secrets(view: CheckedConfig) -> Iterator[Complaint]:
         where = spelled(path)
         if value.place == "inline":
             yield _inline(where, path)
-        if value.expires:
-            yield from _expiry(value.expires, path)
+        if value.ends and (words := expiry_words(value.ends, datetime.now(UTC).timestamp())):
+            yield Complaint(path, f"{where}: the secret {words}", "CFG-EXPIRES", "warning")
         try:
             value.reveal()
         except ValueError as error:
@@ -91,10 +89,3 @@ CHECKS: Final = (check_secrets, check_proxies, check_providers, check_webhooks, 
 def _inline(where: str, path: Path) -> Complaint:
     text = f"{where}: the secret is in the configuration itself: better use {{file: …}} or {{env: …}}"
     return Complaint(path, text, "CFG-INLINE-SECRET", "warning")
-
-
-def _expiry(day: date, path: Path) -> Iterator[Complaint]:
-    left = (day - datetime.now(UTC).date()).days
-    if left <= _SOON:
-        text = f"{spelled(path)}: the secret {'expires' if left >= 0 else 'expired'} on {day}"
-        yield Complaint(path, text, "CFG-EXPIRES", "warning")

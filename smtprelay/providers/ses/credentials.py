@@ -5,6 +5,7 @@ Each call reads all anew: files, variables, metadata services. It may take long 
 thread. Importing this module loads botocore.
 """
 
+import logging
 import os
 from datetime import datetime
 from functools import cache
@@ -12,41 +13,26 @@ from typing import Any, Final
 
 import botocore.loaders
 import botocore.session
-from attrs import field, frozen
+from attrs import evolve, field, frozen
+from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NotConnected
 from botocore.parsers import ResponseParserError
 
-from smtprelay.net.outbound import DIRECT, Outbound
 from smtprelay.providers.http.client import NotSent
 from smtprelay.providers.renewed import Credential
-from smtprelay.providers.ses.errors import repeatable
+from smtprelay.providers.ses.errors import CREDENTIALS, repeatable
 from smtprelay.providers.ses.outbound import use_outbound
+from smtprelay.providers.ses.sources import AwsSource
+
+# At its debug level it logs session tokens and what it signs; a program that embeds us may log all.
+logging.getLogger("botocore").setLevel(logging.INFO)
 
 #: What STS says of itself, or of the identity provider, and not of us.
 _LATER: Final = frozenset(
     {"Throttling", "ThrottlingException", "IDPCommunicationError", "RequestLimitExceeded"}
 )
 _SERVER_ERROR: Final = 500
-
-
-@frozen(kw_only=True)
-class AwsSource:
-    """
-    What the configuration says; what is ``""`` is looked up by botocore.
-
-    :ivar service: botocore's name of the API: ``ses`` or ``sesv2``.
-    :ivar role: ARN of the role to send as.
-    :ivar outbound: how the requests for credentials leave.
-    """
-
-    region: str = ""
-    endpoint: str = ""
-    service: str = "sesv2"
-    role: str = ""
-    external_id: str = ""
-    session_name: str = ""
-    outbound: Outbound = DIRECT
 
 
 @frozen
@@ -63,27 +49,30 @@ class AwsAccess:
     endpoint: str
 
 
-def access_of(source: AwsSource) -> Credential[AwsAccess]:
+def access_of(source: AwsSource, held: Credential[Any] | None = None) -> Credential[AwsAccess]:
     """
     Return the credentials that are valid now, and where requests with them go.
 
+    :param held: keys from elsewhere; else those of botocore's chain.
     :raises ValueError: there are none, they are refused, or the region is missing.
     :raises NotSent: a service that gives them does not answer.
     """
     try:
-        return _access_of(source)
+        return _access_of(source, held)
     except (HTTPClientError, NotConnected, ResponseParserError) as error:
         raise NotSent(f"no AWS credentials: {_words(error)}") from error
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if status >= _SERVER_ERROR or error.response.get("Error", {}).get("Code") in _LATER:
+        code = error.response.get("Error", {}).get("Code")
+        young = held is not None and held.is_new and code in CREDENTIALS
+        if status >= _SERVER_ERROR or code in _LATER or young:
             raise NotSent(f"no AWS credentials: {_words(error)}") from error
         raise ValueError(f"no AWS credentials: {_words(error)}") from error
     except BotoCoreError as error:
         raise ValueError(f"no AWS credentials: {_words(error)}") from error
 
 
-def _access_of(source: AwsSource) -> Credential[AwsAccess]:
+def _access_of(source: AwsSource, held: Credential[Any] | None) -> Credential[AwsAccess]:
     session = botocore.session.Session()
     session.register_component("data_loader", _loader())
     # Other SDKs read AWS_REGION; botocore does not.
@@ -92,16 +81,21 @@ def _access_of(source: AwsSource) -> Credential[AwsAccess]:
         raise ValueError("no AWS region: set region, or AWS_REGION")
     session.set_config_variable("region", region)
     use_outbound(session, source.outbound)
+    held = held or _found(session)
+    if source.role:
+        held = _of_role(session, held, source)
+    client = _client(session, source.service, held.value, source.endpoint)
+    return evolve(held, value=AwsAccess(held.value, region, client.meta.endpoint_url.rstrip("/")))
+
+
+def _found(session: Any) -> Credential[Any]:
+    """Return what botocore's chain finds."""
     found = session.get_credentials()
     if found is None:
         raise ValueError(
             "no AWS credentials: botocore finds none (environment, profile, container, instance)"
         )
-    keys, expires, method = found.get_frozen_credentials(), _expiry(found), found.method
-    if source.role:
-        keys, expires, method = _role_keys(session, keys, source)
-    client = _client(session, source.service, keys, source.endpoint)
-    return Credential(AwsAccess(keys, region, client.meta.endpoint_url.rstrip("/")), expires, method)
+    return Credential(found.get_frozen_credentials(), _expiry(found), found.method)
 
 
 @cache
@@ -110,17 +104,16 @@ def _loader() -> Any:
     return botocore.loaders.create_loader()
 
 
-def _role_keys(session: Any, keys: Any, source: AwsSource) -> tuple[Any, float, str]:
-    """Return the keys of the role, when they expire, and what they are."""
+def _of_role(session: Any, held: Credential[Any], source: AwsSource) -> Credential[Any]:
+    """Return the keys of the role, which is assumed with those held."""
     asked = {"RoleArn": source.role, "RoleSessionName": source.session_name}
     if source.external_id:
         asked["ExternalId"] = source.external_id
-    given = _client(session, "sts", keys).assume_role(**asked)["Credentials"]
-    expires: datetime = given["Expiration"]
-    held = botocore.credentials.ReadOnlyCredentials(
-        given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"]
-    )
-    return held, expires.timestamp(), source.role
+    given = _client(session, "sts", held.value).assume_role(**asked)["Credentials"]
+    until: datetime = given["Expiration"]
+    expires = min(until.timestamp(), held.expires or until.timestamp())
+    keys = ReadOnlyCredentials(given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
+    return Credential(keys, expires, source.role, login_expires=held.login_expires)
 
 
 def _client(session: Any, service: str, keys: Any, endpoint: str = "") -> Any:

@@ -4,22 +4,24 @@ The settings of Amazon SES, and what must be right about them.
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import evolve, field, frozen
 
+from smtprelay.model.network import is_plain_remote
 from smtprelay.model.route import Limits
 from smtprelay.providers.kind import ProviderKind
 from smtprelay.settings import values
 from smtprelay.settings.complaint import Complaint, Path
 from smtprelay.settings.provider import HttpProviderSettings
+from smtprelay.settings.secret import Secret
 
 if TYPE_CHECKING:
     from smtprelay.interfaces import Provider
     from smtprelay.providers.context import ProviderContext
-    from smtprelay.providers.renewed import Credential
-    from smtprelay.providers.ses.credentials import AwsAccess
+    from smtprelay.providers.ses.sources import AwsCredentialService, VaultSource
 
 #: What the service documents; the size is that of the mail in base64. API v1 takes less.
 SES_LIMITS: Final = Limits(request=40_000_000, recipients=50)
@@ -31,6 +33,8 @@ _REGION: Final = re.compile(r"[a-z]{2,}(-[a-z0-9]+)+")
 _SESSION: Final = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 #: Settings that only the API v2 has.
 _ONLY_V2: Final = ("tenant", "list", "feedback")
+#: Ways to log in at Vault.
+_LOGINS: Final = ("approle", "jwt", "token")
 
 
 @frozen(kw_only=True)
@@ -59,6 +63,73 @@ class ContactListSettings:
 
     name: values.Text
     topic: values.Text | None = None
+
+
+@frozen(kw_only=True)
+class AppRoleSettings:
+    """
+    Log in at Vault by AppRole.
+
+    :ivar role_id: the id of the role. Default: ``VAULT_APPROLE_ROLE_ID``. Example: ``mail``.
+    :ivar secret_id: its secret id. Default: ``VAULT_APPROLE_SECRET_ID``.
+        Example: ``{file: /run/secrets/vault}``.
+    :ivar mount: where the method is mounted.
+    """
+
+    role_id: values.Text | None = None
+    secret_id: Secret | None = None
+    mount: values.Text = "approle"
+
+
+@frozen(kw_only=True)
+class JwtSettings:
+    """
+    Log in at Vault by a JWT, such as that of a service account.
+
+    :ivar role: the role. Default: ``VAULT_JWT_ROLE``. Example: ``mail``.
+    :ivar token: the JWT; its file is read for each login. Default: ``VAULT_JWT``.
+        Example: ``{file: /var/run/secrets/tokens/vault}``.
+    :ivar mount: where the method is mounted.
+    """
+
+    role: values.Text | None = None
+    token: Secret | None = None
+    mount: values.Text = "jwt"
+
+
+@frozen(kw_only=True)
+class VaultSettings:
+    """
+    AWS keys from Vault or OpenBao, instead of those that botocore finds.
+
+    :ivar path: what is read: the credentials of a secrets engine for AWS, or a secret in KV with
+        ``access_key`` and ``secret_key``; of KV version 2 with ``data`` in it. Example: ``aws/creds/mail``.
+    :ivar address: URL of Vault; ``http://`` only on loopback. Default: ``VAULT_ADDR``.
+        Example: ``https://vault.example.com:8200``.
+    :ivar namespace: the namespace. Default: ``VAULT_NAMESPACE``. Example: ``mail``.
+    :ivar approle: log in by AppRole.
+    :ivar jwt: log in by a JWT. Instead of: ``approle``.
+    :ivar token: a token. Instead of: ``approle``. Default: ``VAULT_TOKEN``, unless there are variables for
+        AppRole or a JWT. Example: ``{file: /run/secrets/vault_token}``.
+    :ivar ca: PEM file with the authorities to trust instead of those of Python's requests.
+        Default: ``VAULT_CACERT``, or the folder ``VAULT_CAPATH``. Example: ``vault-ca.pem``.
+    :ivar client_certificate: PEM file with our certificate for Vault. Default: ``VAULT_CLIENT_CERT``.
+        Example: ``relay.pem``.
+    :ivar client_key: PEM file with its key. Default: ``VAULT_CLIENT_KEY``, else the file of the certificate.
+        Example: ``relay-key.pem``.
+    :ivar require_at_start: do not start without credentials. Otherwise mail waits until there are some.
+    """
+
+    path: values.Text
+    address: values.Url | None = None
+    namespace: values.Text | None = None
+    approle: AppRoleSettings | None = None
+    jwt: JwtSettings | None = None
+    token: Secret | None = None
+    ca: values.FilePath | None = None
+    client_certificate: values.FilePath | None = None
+    client_key: values.FilePath | None = None
+    require_at_start: values.Flag = False
 
 
 @frozen(kw_only=True)
@@ -93,6 +164,7 @@ class SesSettings(HttpProviderSettings):
     list_: ContactListSettings | None = None
     feedback: values.Address | None = None
     assume_role: RoleSettings | None = None
+    vault: VaultSettings | None = None
     x_ses_headers: Literal["drop", "keep"] = "drop"
 
     def completed(self, hostname: str) -> "SesSettings":
@@ -133,12 +205,101 @@ def check_api(settings: SesSettings, path: Path) -> Iterator[Complaint]:
             yield Complaint((*path, key), f"{key} needs api: v2", "CFG-VALUE")
 
 
-def check_library(_: SesSettings, path: Path) -> Iterator[Complaint]:
-    """The library is there."""
-    try:
-        import botocore  # noqa: F401, PLC0415 -- the package alone is quick to import
-    except ImportError:
-        yield Complaint((*path, "type"), "ses needs botocore: pip install smtprelay[aws]", "CFG-VALUE")
+def check_vault(settings: SesSettings, path: Path) -> Iterator[Complaint]:
+    """There is one login at Vault, and nobody on the network can read it."""
+    vault, path = settings.vault, (*path, "vault")
+    if vault is None:
+        return
+    if vault.address and is_plain_remote(vault.address):
+        yield Complaint((*path, "address"), "http:// is for loopback only: use https://", "CFG-CLEAR-TEXT")
+    given = [key for key in _LOGINS if getattr(vault, key) is not None]
+    if len(given) > 1:
+        text = f"of {' and '.join(given)} the first is used"
+        yield Complaint((*path, given[-1]), text, "CFG-VALUE", "warning")
+
+
+def check_library(settings: SesSettings, path: Path) -> Iterator[Complaint]:
+    """The libraries are there."""
+    for name, needed in (("botocore", True), ("hvac", settings.vault is not None)):
+        if needed and find_spec(name) is None:
+            extra = "aws" if name == "botocore" else "aws,vault"
+            text = f"ses needs {name}: pip install smtprelay[{extra}]"
+            yield Complaint((*path, "type"), text, "CFG-VALUE")
+
+
+def _service(settings: SesSettings, seconds: Callable[[], float]) -> "AwsCredentialService":
+    from smtprelay.providers.ses.sources import AwsCredentialService, AwsSource  # noqa: PLC0415
+
+    role = settings.assume_role
+    source = AwsSource(
+        region=settings.region or "",
+        endpoint=settings.endpoint or "",
+        service="ses" if settings.api == "v1" else "sesv2",
+        role=role.arn if role else "",
+        external_id=(role and role.external_id) or "",
+        session_name=(role and role.session_name) or "",
+        outbound=settings.outbound,
+    )
+    vault = None if settings.vault is None else vault_source(settings, settings.vault, os.environ)
+    return AwsCredentialService(source, vault, seconds)
+
+
+def _vault_login(
+    vault: VaultSettings, environ: Mapping[str, str]
+) -> tuple[str, Callable[[], Mapping[str, str]]]:
+    """Return where to log in, ``""`` with a token, and what reads what is sent."""
+    approle, jwt = vault.approle, vault.jwt
+    if not (approle or jwt or vault.token):
+        approle = AppRoleSettings() if environ.get("VAULT_APPROLE_ROLE_ID") else None
+        jwt = JwtSettings() if environ.get("VAULT_JWT") and not approle else None
+    mount = ""
+    sent: Mapping[str, tuple[Secret | str | None, str]] = {"token": (vault.token, "TOKEN")}
+    if approle:
+        mount = approle.mount
+        secret = approle.secret_id, "APPROLE_SECRET_ID"
+        sent = {"role_id": (approle.role_id, "APPROLE_ROLE_ID"), "secret_id": secret}
+    elif jwt:
+        mount = jwt.mount
+        sent = {"role": (jwt.role, "JWT_ROLE"), "jwt": (jwt.token, "JWT")}
+
+    def login() -> Mapping[str, str]:
+        found = {}
+        for key, (given, variable) in sent.items():
+            text = given.reveal() if isinstance(given, Secret) else given or environ.get(f"VAULT_{variable}")
+            found[key] = (text or "").strip()
+        if not any(found.values()):
+            raise ValueError("no login at Vault: set vault.approle, vault.jwt or vault.token, or VAULT_TOKEN")
+        return {key: text for key, text in found.items() if text}
+
+    return mount, login
+
+
+def vault_source(settings: SesSettings, vault: VaultSettings, environ: Mapping[str, str]) -> "VaultSource":
+    """Return what the settings say, and of what they do not say the variables."""
+    from smtprelay.providers.ses.sources import VaultServer, VaultSource  # noqa: PLC0415
+
+    def given(value: str | None, *names: str) -> str:
+        return value or next(filter(None, (environ.get(f"VAULT_{name}") for name in names)), "")
+
+    mount, login = _vault_login(vault, environ)
+    certificate = given(vault.client_certificate, "CLIENT_CERT")
+    key = given(vault.client_key, "CLIENT_KEY") or certificate
+    address = given(vault.address, "ADDR")
+    server = VaultServer(
+        address=address,
+        namespace=given(vault.namespace, "NAMESPACE"),
+        ca=given(vault.ca, "CACERT", "CAPATH"),
+        certificate=(certificate, key) if certificate else None,
+        proxies=settings.outbound.proxies(address),
+        timeout=settings.timeout,
+    )
+    return VaultSource(
+        server=server,
+        path=vault.path,
+        mount=mount,
+        login=login,
+        required_at_start=vault.require_at_start,
+    )
 
 
 def build(name: str, settings: SesSettings, context: "ProviderContext") -> "Provider":
@@ -147,25 +308,9 @@ def build(name: str, settings: SesSettings, context: "ProviderContext") -> "Prov
     from smtprelay.providers.ses.provider import Ses  # noqa: PLC0415
     from smtprelay.providers.ses.request import API_V1, API_V2, SesOptions  # noqa: PLC0415
 
-    role, contacts = settings.assume_role, settings.list_
-    source = {
-        "region": settings.region or "",
-        "endpoint": settings.endpoint or "",
-        "service": "ses" if settings.api == "v1" else "sesv2",
-        "role": role.arn if role else "",
-        "external_id": (role and role.external_id) or "",
-        "session_name": (role and role.session_name) or "",
-    }
-
-    def obtain() -> "Credential[AwsAccess]":
-        # Very slow to import, and we are on a thread of our own.
-        from smtprelay.providers.ses.credentials import AwsSource, access_of  # noqa: PLC0415
-
-        return access_of(AwsSource(**source, outbound=outbound))
-
+    contacts = settings.list_
     settings = evolve(settings, ca=settings.ca or os.environ.get("AWS_CA_BUNDLE") or None)
-    outbound = settings.outbound
-    caller, renewed = context.renewing_caller(name, settings, obtain)
+    caller, renewed = context.renewing_caller(name, settings, _service(settings, context.reactor.seconds))
     options = SesOptions(
         configuration_set=settings.configuration_set or "",
         tags=settings.tags,
@@ -190,7 +335,7 @@ SES: Final = ProviderKind(
     settings=SesSettings,
     build=build,
     limits=SES_LIMITS,
-    checks=(check_words, check_api),
+    checks=(check_words, check_api, check_vault),
     outside_checks=(check_library,),
     raw=True,
 )

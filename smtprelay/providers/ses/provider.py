@@ -150,8 +150,9 @@ class Ses(ProviderDefaults):
         return [Window(count=max(1, int(quota.per_second)), seconds=1.0, unit="recipients")]
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; then the credentials are of no more use."""
         await self._caller.close()
+        await self._renewed.revoke()
 
     async def _send(self, sender: str, recipients: list[str], mail: Body) -> Outcome:
         version = self._version

@@ -37,6 +37,8 @@ from smtprelay.service.build.listeners import (
 )
 from smtprelay.service.build.providers import build_providers
 from smtprelay.service.build.webhook import build_notifier, build_webhook, webhook_rate_limits
+from smtprelay.service.errors import UNAVAILABLE, StartFailed
+from smtprelay.service.expiry_watch import ExpiryWatch
 from smtprelay.service.periodic import LogWatch
 from smtprelay.service.threads import Threads
 
@@ -73,20 +75,34 @@ class OpenSpool:
 
 
 @frozen(kw_only=True)
-class RunningConfig:
+class Watches:
     """
-    A configuration, and what a relay works with because of it.
+    What looks periodically, because of a configuration.
 
     :ivar delays: ``None``: delay notices are not configured.
     """
 
+    reachability: ReachabilityWatch
+    expiries: ExpiryWatch
+    delays: Delays | None
+
+
+@frozen(kw_only=True)
+class RunningConfig:
+    """A configuration, and what a relay works with because of it."""
+
     config: Config
     context: DispatchContext
     end_reports: EndReports
-    reachability: ReachabilityWatch
+    watches: Watches
     listeners: Sequence[ListenerSetup]
     synchronous: SynchronousDeliveries
-    delays: Delays | None
+
+    async def check_required(self) -> None:
+        """Raise :class:`StartFailed` if there are no credentials without which the relay must not start."""
+        for name, renewed in self.watches.expiries.renewed.items():
+            if why := await renewed.missing():
+                raise StartFailed(f"provider {name}: {why}", UNAVAILABLE)
 
     async def close(self) -> None:
         """Close the connections to the providers."""
@@ -136,17 +152,22 @@ def build(config: Config, resources: RelayResources, storage: OpenSpool) -> Runn
         config=config,
         context=context,
         end_reports=end_reports,
-        reachability=ReachabilityWatch(
-            providers.reachabilities,
-            context.providers,
-            resources.reactor,
-            resources.events,
-            spool=storage.permits.admin,
-            lanes=storage.lanes,
+        watches=Watches(
+            reachability=ReachabilityWatch(
+                providers.reachabilities,
+                context.providers,
+                resources.reactor,
+                resources.events,
+                spool=storage.permits.admin,
+                lanes=storage.lanes,
+            ),
+            expiries=ExpiryWatch(
+                config, providers.renewed, resources.threads.work, resources.reactor, resources.events
+            ),
+            delays=None if storage.spool is None else build_delays(config, context, end_reports.reporter),
         ),
         listeners=_listeners(config, router, synchronous, resources, storage),
         synchronous=synchronous,
-        delays=None if storage.spool is None else build_delays(config, context, end_reports.reporter),
     )
 
 

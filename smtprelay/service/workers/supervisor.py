@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from smtprelay.config import Config, Loaded, load
 from smtprelay.config.changes import applicable, changes
 from smtprelay.interfaces import Events
+from smtprelay.model.expiry import Expiries
 from smtprelay.net.worker_memory import WorkerMemory, new_file, new_memory
 from smtprelay.service.build.http import HttpSites
 from smtprelay.service.drain import why_draining
@@ -285,6 +286,10 @@ class Supervisor(Service):
 
     def log_trouble(self) -> LogTrouble | None:
         return self._log.trouble()
+
+    def expiries(self) -> Expiries:
+        """Return nothing: the workers know, who also answer for the status."""
+        return {}
 
     async def readiness(self) -> Mapping[str, str | None]:
         """Return the checks of ``/readyz``: it is ready while one worker is."""

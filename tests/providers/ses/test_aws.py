@@ -1,5 +1,7 @@
 """Amazon's own software: its SDK against our fake, and moto, with its checks, against our provider."""
 
+import io
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -285,6 +287,22 @@ class ChainTests(TestCase):
         self.assertEqual((found.value.keys[:3], found.source), (("C", "D", "E"), "container-role"))
         self.assertEqual(found.expires, 4070908800.0)
         self.assertEqual(set(service.tokens), {"pod-token"})
+
+    async def test_log(self) -> None:
+        """What botocore logs at its debug level, which is all it signs, reaches no program that embeds us."""
+        keys = {"AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "S", "AWS_SESSION_TOKEN": "planted-token"}
+        port = served(self, BrokenService())
+        keys |= {"AWS_ENDPOINT_URL_STS": f"http://127.0.0.1:{port}", "AWS_MAX_ATTEMPTS": "1"}
+        root, written = logging.getLogger(), io.StringIO()
+        handler = logging.StreamHandler(written)
+        self.addCleanup(root.setLevel, root.level)
+        self.addCleanup(root.removeHandler, handler)
+        root.setLevel(logging.DEBUG)
+        root.addHandler(handler)
+        role = {"role": "arn:aws:iam::123456789012:role/mail", "session_name": "relay"}
+        await self.assertFailure(self.access(keys, region=REGION, **role), NotSent)
+        self.assertNotIn("planted-token", written.getvalue())
+        self.assertIn("Found credentials in environment", written.getvalue())
 
     async def test_service_that_is_broken(self) -> None:
         """An STS, or a proxy before it, that answers no XML is tried again later."""

@@ -2,9 +2,15 @@
 
 import subprocess
 import sys
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.config import render
+from smtprelay.providers.registry import BUILT_IN
+from smtprelay.providers.ses.kind import JwtSettings, VaultSettings, vault_source
+from smtprelay.providers.ses.sources import VaultSource
+from smtprelay.settings.secret import fixed
 from tests.config.loading import load_text, problems_of, with_provider
 
 ROLE = "arn: 'arn:aws:iam::123456789012:role/mail'"
@@ -43,11 +49,72 @@ class SesKindTests(SynchronousTestCase):
             self.assertIn(words, problem)
 
     def test_vault(self) -> None:
-        """Credentials from Vault are not available, whatever is in them."""
-        self.assertEqual(
-            self.told(", vault: {path: aws/creds/mail, tokn: x}"),
-            ["CFG-UNAVAILABLE credentials from Vault is not available in this version"],
+        """The path alone is enough; of two logins one is used; an address where it can be read is wrong."""
+        for more, expected in {
+            "": [],
+            ", address: 'http://127.0.0.1:8200', approle: {role_id: r}, require_at_start: true": [],
+            ", address: 'http://vault.example'": [
+                "CFG-CLEAR-TEXT http:// is for loopback only: use https://"
+            ],
+            ", jwt: {role: r}, approle: {role_id: r}": ["CFG-VALUE of approle and jwt the first is used"],
+        }.items():
+            self.assertEqual(self.told(f", vault: {{path: aws/creds/mail{more}}}"), expected)
+
+    def test_vault_files(self) -> None:
+        """The files for the connection to Vault must be there, and the authorities be some."""
+        found = self.told(
+            f", vault: {{path: p, ca: {__file__}, client_certificate: /none/a.pem, client_key: /none/b.pem}}"
         )
+        self.assertEqual(len(found), 3)
+        for words, problem in zip(("no certificate", "/none/a.pem", "/none/b.pem"), found, strict=True):
+            self.assertTrue(problem.startswith("CFG-FILE "), problem)
+            self.assertIn(words, problem)
+
+    def test_vault_secrets_are_hidden(self) -> None:
+        """A secret at a wrong place is in no error, nor in the line that it quotes."""
+        for more in (
+            "jwt: planted",
+            "jwt: [planted]",
+            "approle: {secretid: planted}",
+            "approle: {secret_id: {value: planted}}",
+            "tokn: planted",
+            "token: {path: planted}",
+        ):
+            text = with_provider(f"type: ses, vault: {{path: p, {more}}}")
+            told = "".join(render(problem) for problem in problems_of(text))
+            self.assertIn("error", told, more)
+            self.assertNotIn("planted", told, more)
+
+    def test_vault_variables(self) -> None:
+        """What the settings do not say is in the variables of Vault; of the logins one is taken."""
+        variables = {"ADDR": "https://v.example", "NAMESPACE": "n", "CAPATH": "/ca", "CLIENT_CERT": "/c.pem"}
+        variables |= {"TOKEN": "t", "JWT": "j", "JWT_ROLE": "r"}
+
+        def source(**settings: Any) -> VaultSource:
+            environ = {f"VAULT_{name}": value for name, value in variables.items()}
+            kind = BUILT_IN["ses"]
+            ses = kind.settings(type="ses", timeout=7.0, proxy="http://proxy.example:3128")
+            return vault_source(ses, VaultSettings(path="p", **settings), environ)
+
+        found = source()
+        self.assertEqual(
+            (found.server.address, found.server.namespace, found.server.timeout),
+            ("https://v.example", "n", 7.0),
+        )
+        self.assertEqual(found.server.proxies, {"https": "http://proxy.example:3128"})
+        self.assertEqual((found.server.ca, found.server.certificate), ("/ca", ("/c.pem", "/c.pem")))
+        self.assertEqual((found.mount, found.login()), ("jwt", {"role": "r", "jwt": "j"}))
+        variables |= {"APPROLE_ROLE_ID": "a", "APPROLE_SECRET_ID": "s", "CACERT": "/ca.pem"}
+        self.assertEqual((source().mount, source().login()), ("approle", {"role_id": "a", "secret_id": "s"}))
+        self.assertEqual(source().server.ca, "/ca.pem")
+        found = source(token=fixed("t2", "inline"), address="https://w.example", ca="/own.pem")
+        self.assertEqual((found.mount, found.login()), ("", {"token": "t2"}))
+        self.assertEqual((found.server.address, found.server.ca), ("https://w.example", "/own.pem"))
+        found = source(jwt=JwtSettings(role="x", mount="k8s"))
+        self.assertEqual((found.mount, found.login()), ("k8s", {"role": "x", "jwt": "j"}))
+        variables.clear()
+        self.assertEqual((source().server.address, source().server.certificate), ("", None))
+        self.assertRaisesRegex(ValueError, "set vault.approle, vault.jwt or vault.token", source().login)
 
     def test_session_name(self) -> None:
         """The session of a role is called like the relay."""
@@ -56,11 +123,11 @@ class SesKindTests(SynchronousTestCase):
             load_text(text).config.providers["more"].assume_role.session_name, "relay.example.com"
         )
 
-    def test_botocore_is_not_imported(self) -> None:
+    def test_what_is_not_imported(self) -> None:
         """Neither a configuration without SES nor the building of a provider imports more than it needs."""
         program = (
             "import sys; from smtprelay.providers.registry import BUILT_IN; "
-            "import smtprelay.providers.ses.provider; "
-            "sys.exit(any(name.startswith('botocore') for name in sys.modules))"
+            "import smtprelay.providers.ses.provider, smtprelay.providers.ses.sources; "
+            "sys.exit(any(name in sys.modules for name in ('botocore', 'hvac', 'requests')))"
         )
         self.assertEqual(subprocess.run([sys.executable, "-c", program], check=False).returncode, 0)

@@ -1,0 +1,1 @@
+What ends soon is warned of from 30 days before, once a day (``secret.expiring``), in ``smtprelay status``, and by the metric ``smtprelay_expiry_timestamp_seconds``: secrets with ``expires``, certificates, logins that nothing renews.

@@ -1,0 +1,251 @@
+"""
+AWS keys from Vault or OpenBao, by hvac: of a secrets engine for AWS, or of KV.
+
+Keys of an engine are leased, and a lease ends with its token. Both are renewed as long as that brings time;
+then there are new keys, or a new login with new keys. Each call blocks, so it is made on a thread.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from typing import Any, Final
+
+from attrs import evolve, field, frozen
+from botocore.credentials import ReadOnlyCredentials
+from hvac import Client
+from hvac.exceptions import Forbidden, InvalidPath, InvalidRequest, Unauthorized, VaultError
+from requests.exceptions import InvalidHeader, InvalidURL, RequestException
+
+from smtprelay.model.network import is_plain_remote
+from smtprelay.providers.http.client import NoAnswerError, NotSent
+from smtprelay.providers.renewed import YOUNG, Credential
+from smtprelay.providers.ses.sources import VaultSource
+
+#: What is said to us; other errors are Vault's own, and may pass.
+_REFUSALS: Final = (Forbidden, InvalidPath, InvalidRequest, Unauthorized)
+#: The only refusal that hvac has no name for.
+_UNSUPPORTED: Final = "unsupported operation"
+#: A renewal that brings a smaller share of the time that has passed since the last one is none.
+_GROWTH: Final = 0.5
+#: Vault counts in whole seconds.
+_SLACK: Final = 2.0
+#: Seconds from one reading of KV to the next, at least.
+_READ_EVERY: Final = 60.0
+#: Seconds for each step of a request that revokes: the relay stops.
+_REVOKE_TIMEOUT: Final = 2.0
+#: Maximum length of Vault's words in a reason.
+_REPEATED: Final = 300
+
+
+@frozen
+class _Expiry:
+    """Until when a token or a lease is valid; ``expires`` is ``None`` if it has no end."""
+
+    expires: float | None = None
+    renewable: bool = False
+
+    def has_grown(self, before: "_Expiry", seconds: float) -> bool:
+        """Return whether it is later than ``before``, so many seconds ago, as long as it may be renewed."""
+        if self.expires is None or before.expires is None:
+            return True
+        return self.expires - before.expires >= seconds * _GROWTH - _SLACK
+
+
+@frozen
+class _Kept:
+    """
+    What was obtained last.
+
+    :ivar login: the term of the token.
+    :ivar lease: its id; ``""`` in KV.
+    :ivar since: when the keys were given.
+    :ivar renewed: when it was renewed last.
+    """
+
+    token: str = field(repr=False)
+    login: _Expiry
+    keys: ReadOnlyCredentials = field(repr=False)
+    lease: str
+    term: _Expiry
+    since: float
+    renewed: float
+
+    @property
+    def end(self) -> float | None:
+        """When it ends: the lease does, or its token."""
+        ends = [each.expires for each in (self.term, self.login) if each.expires is not None]
+        return min(ends, default=None)
+
+
+class Vault:
+    """
+    A login at Vault, and the keys that were read with it.
+
+    :param seconds: the time since the epoch.
+    """
+
+    def __init__(self, source: VaultSource, seconds: Callable[[], float]) -> None:
+        self._source = source
+        self._seconds = seconds
+        self._held: _Kept | None = None
+
+    def obtain(self, *, refused: bool) -> Credential[Any]:
+        """Return the keys, for longer or new; it raises as :class:`CredentialService` says."""
+        before = self._held
+        with _in_words(self._source.server.address):
+            held = None if before is None or refused else self._renewed(before)
+            held = self._held = held or self._new()
+        if refused and before is not None:
+            with suppress(ValueError, NoAnswerError):
+                self._revoke(before)
+        return self._credential(held)
+
+    def revoke(self) -> None:
+        """Revoke the keys, if they are leased, and our login."""
+        held, self._held = self._held, None
+        if held is not None:
+            self._revoke(held)
+
+    def _credential(self, held: _Kept) -> Credential[Any]:
+        now, login = self._seconds(), held.login.expires
+        renew = None
+        if not held.lease and login is not None:
+            # These keys do not end, but the login does, and others may have been written.
+            renew = now + max(_READ_EVERY, (login - now) * 2 / 3)
+        return Credential(
+            held.keys,
+            held.end if held.lease else None,
+            f"Vault {self._source.path}",
+            renew=renew,
+            is_new=bool(held.lease) and not held.keys.token and now < held.since + YOUNG,
+            login_expires=None if self._source.mount or held.login.renewable else login,
+        )
+
+    def _renewed(self, kept: _Kept) -> _Kept | None:
+        """Return the same for longer, or new keys with the same login; ``None``: that ends."""
+        try:
+            with self._client(kept.token) as client:
+                since, login = self._seconds() - kept.renewed, kept.login
+                if login.renewable:
+                    given = self._expiry(_part(client.auth.token.renew_self(), "auth"))
+                    login = evolve(given, renewable=given.renewable and given.has_grown(login, since))
+                if self._source.mount and login.expires is not None and not login.renewable:
+                    return None
+                if kept.term.renewable:
+                    term = self._expiry(client.sys.renew_lease(kept.lease))
+                    if term.has_grown(kept.term, since):
+                        return evolve(kept, login=login, term=term, renewed=self._seconds())
+                return self._read(client, login)
+        except _REFUSALS:
+            return None
+
+    def _new(self) -> _Kept:
+        with self._client("") as client:
+            return self._read(client, self._log_in(client))
+
+    def _log_in(self, client: Client) -> _Expiry:
+        """Give ``client`` a token; return its term."""
+        sent, mount = self._source.login(), self._source.mount
+        if mount:
+            given = _part(client.adapter.post(f"/v1/auth/{mount}/login", json=sent), "auth")
+            client.token = _part(given, "client_token", str)
+            return self._expiry(given)
+        client.token = sent["token"]
+        try:
+            found = _part(client.auth.token.lookup_self(), "data")
+        except Forbidden:  # its policy may not allow that; a wrong token is refused again
+            return _Expiry()
+        return self._expiry(found, "ttl")
+
+    def _read(self, client: Client, login: _Expiry) -> _Kept:
+        path = self._source.path.strip("/")
+        answer = client.adapter.get(f"/v1/{path}")
+        found = _part(answer, "data")
+        # KV v2 has its secret one level deeper.
+        inner = found.get("data")
+        found = inner if isinstance(inner, Mapping) else found
+        key, secret = found.get("access_key"), found.get("secret_key")
+        if not (isinstance(key, str) and isinstance(secret, str) and key and secret):
+            raise ValueError(f"Vault: {path} has no access_key and secret_key")
+        token = found.get("security_token") or found.get("session_token") or None
+        lease, now = answer.get("lease_id") or "", self._seconds()
+        return _Kept(
+            client.token,
+            login,
+            ReadOnlyCredentials(key, secret, token),
+            lease,
+            self._expiry(answer) if lease else _Expiry(),
+            now,
+            now,
+        )
+
+    def _revoke(self, held: _Kept) -> None:
+        """Revoke our token, and so all that was leased with it; of one that was given the lease alone."""
+        with _in_words(self._source.server.address), self._client(held.token, _REVOKE_TIMEOUT) as client:
+            if self._source.mount:
+                client.auth.token.revoke_self()
+            elif held.lease:
+                client.sys.revoke_lease(held.lease)
+
+    def _expiry(self, given: Any, name: str = "lease_duration") -> _Expiry:
+        seconds = _part(given, name, int)
+        return _Expiry(self._seconds() + seconds if seconds else None, bool(given.get("renewable")))
+
+    @contextmanager
+    def _client(self, token: str, timeout: float | None = None) -> Iterator[Client]:
+        server = self._source.server
+        if not server.address:
+            raise ValueError("no address of Vault: set vault.address, or VAULT_ADDR")
+        if is_plain_remote(server.address):
+            raise ValueError(f"Vault: {server.address}: http:// is for loopback only: use https://")
+        client = Client(
+            url=server.address,
+            token=token,
+            namespace=server.namespace or None,
+            verify=server.ca or True,
+            cert=server.certificate,
+            timeout=server.timeout if timeout is None else timeout,
+            proxies=dict(server.proxies),
+        )
+        # Otherwise requests itself looks for proxies, authorities and logins (~/.netrc).
+        client.adapter.session.trust_env = False
+        with closing(client.adapter):
+            yield client
+
+
+@contextmanager
+def _in_words(address: str) -> Iterator[None]:
+    """Raise errors of hvac and requests as :class:`CredentialService` does, without what was sent."""
+    try:
+        yield
+    except VaultError as error:
+        text = f"Vault: {_words(error)}"
+        if isinstance(error, _REFUSALS) or _UNSUPPORTED in text:
+            raise ValueError(text) from None
+        raise NotSent(text) from None
+    except (InvalidURL, InvalidHeader, UnicodeError):
+        text = "Vault: its address is none, or HTTP takes no such namespace or token"
+        raise ValueError(text) from None
+    except RequestException as error:
+        raise NotSent(f"Vault at {address} does not answer: {_reason(error)}") from None
+
+
+def _words(error: VaultError) -> str:
+    """Return where it happened, and what Vault says."""
+    body = error.json if isinstance(error.json, Mapping) else {}
+    said = "; ".join(map(str, (*(error.errors or ()), *(body.get("warnings") or ()))))
+    what = said or ("there is nothing" if isinstance(error, InvalidPath) else type(error).__name__)
+    return f"{str(error.url).partition('/v1/')[2]}: {' '.join(what.split())[:_REPEATED]}"
+
+
+def _reason(error: Exception) -> str:
+    """Return the cause that requests wraps."""
+    inner = error.args[0] if error.args else error
+    return " ".join(str(getattr(inner, "reason", inner)).split())[:_REPEATED]
+
+
+def _part(answer: Any, name: str, kind: Any = Mapping) -> Any:
+    """Return a part of an answer; it is not Vault's if it has none."""
+    found = answer.get(name) if isinstance(answer, Mapping) else None
+    if not isinstance(found, kind):
+        raise NotSent(f"Vault: the answer has no {name}: is that a Vault?")
+    return found

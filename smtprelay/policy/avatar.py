@@ -18,8 +18,8 @@ from zope.interface import implementer
 
 from smtprelay.interfaces import IEnvelopeDelivery, Incoming, Receive
 from smtprelay.model.message import Client, Draft, Envelope, Recipient, Refused, Reply
+from smtprelay.model.patterns import folded
 from smtprelay.policy import admission, stock_server
-from smtprelay.policy.networks import folded
 from smtprelay.policy.received_header import received
 from smtprelay.policy.router import Router, no_route
 from smtprelay.policy.settings import Identity, ListenerPolicy

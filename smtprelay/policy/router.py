@@ -18,8 +18,9 @@ from smtprelay.interfaces.fit import largest as largest_mail
 from smtprelay.mime.author import author_of
 from smtprelay.mime.head import Head
 from smtprelay.model.message import Client, Envelope, Planned, Recipient, Refused, Reply
+from smtprelay.model.patterns import Patterns, glob
 from smtprelay.model.shape import Shape
-from smtprelay.policy.networks import Networks, Patterns, glob
+from smtprelay.policy.networks import Networks
 
 
 def _globs(headers: Mapping[str, str]) -> Mapping[str, re.Pattern[str]]:

@@ -7,7 +7,8 @@ The service makes these from the configuration. Pure.
 
 from attrs import field, frozen
 
-from smtprelay.policy.networks import LOOPBACK, Networks, Patterns
+from smtprelay.model.patterns import Patterns
+from smtprelay.policy.networks import LOOPBACK, Networks
 
 
 @frozen(kw_only=True)

@@ -7,9 +7,10 @@ from zope.interface.verify import verifyObject
 from smtprelay.interfaces import IEnvelopeDelivery
 from smtprelay.mime.head import Head
 from smtprelay.model.message import Client, Envelope, Recipient, Refused
+from smtprelay.model.patterns import Patterns
 from smtprelay.model.shape import Shape
 from smtprelay.policy.avatar import EnvelopeDelivery
-from smtprelay.policy.networks import Networks, Patterns
+from smtprelay.policy.networks import Networks
 from smtprelay.policy.router import RouteMatch
 from smtprelay.policy.settings import Identity, Rights
 from tests.policy.doubles import FakeOutlet, Store, make_rules

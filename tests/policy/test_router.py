@@ -6,8 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.interfaces import Unmeasured
 from smtprelay.mime.head import Head
 from smtprelay.model.message import Client, Envelope, Planned, Recipient, Refused
+from smtprelay.model.patterns import Patterns
 from smtprelay.model.shape import Shape
-from smtprelay.policy.networks import Networks, Patterns
+from smtprelay.policy.networks import Networks
 from smtprelay.policy.router import RouteMatch, Router
 from tests.policy.doubles import FakeOutlet
 from tests.steps import counted

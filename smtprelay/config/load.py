@@ -104,12 +104,13 @@ def _check(
         consistency,
         dkim,
         files,
+        rewrite,
         secrets,
         security,
     )
 
     view = CheckedConfig(*parts)
-    checks = (*consistency.CHECKS, *security.CHECKS, *dkim.CHECKS)
+    checks = (*consistency.CHECKS, *security.CHECKS, *dkim.CHECKS, *rewrite.CHECKS)
     outside = (*secrets.CHECKS, *files.CHECKS, *dkim.OUTSIDE_CHECKS)
     for check in checks if alone else (*checks, *outside):
         for found in check(view):

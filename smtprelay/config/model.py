@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from smtprelay.config.endpoint import Endpoint
 from smtprelay.config.listeners import Checker, Listener, PasswordHash, UserSettings
+from smtprelay.config.rewrite import RewriteSettings, SandboxSettings
 from smtprelay.model import route as model_route
 from smtprelay.settings import values
 from smtprelay.settings.provider import ProviderSettings
@@ -81,6 +82,7 @@ class RouteSettings:
     :ivar name: the name in logs and filters. Default: ``route1``, by its position. Example: ``printers``.
     :ivar via: names of providers; the next one is used when the one before is blocked or keeps refusing.
         Example: ``[acs, smarthost]``.
+    :ivar rewrite: what is changed in the mail before it leaves.
     :ivar failover_after: go to the next provider after this many refusals.
     :ivar expire: stop trying when the mail is this old; or ``never``.
     :ivar on_failed: what happens to mail that a provider refuses for good.
@@ -94,6 +96,7 @@ class RouteSettings:
     name: values.Name = ""
     match: Match = Match()
     via: tuple[values.Name, ...]
+    rewrite: RewriteSettings | None = None
     failover_after: values.Count = 3
     retry: model_route.Schedule = field(factory=model_route.Schedule)
     expire: values.Expiry = 2 * 86400.0
@@ -309,6 +312,7 @@ class Config:
     :ivar checkers: other ways to check a login, by name.
     :ivar providers: the services and servers that mail is delivered through, by name.
     :ivar dkim: the keys that sign mail, by the domain in From.
+    :ivar sandbox: keeps mail from leaving, for tests and staging.
     :ivar webhook: the HTTP endpoint that gets a POST, with ids, envelope and reasons, for mail that failed or
         expired (``on_failed`` or ``on_expired``: ``webhook``) on a route without a ``webhook`` of its own.
     :ivar spool: where accepted mail is stored. Not needed if all listeners are synchronous: then there is no
@@ -331,6 +335,7 @@ class Config:
     dkim: tuple[DkimSettings, ...] = ()
     routes: tuple[RouteSettings, ...] = ()
     bounces: Bounces = Bounces()
+    sandbox: SandboxSettings | None = None
     webhook: WebhookSettings | None = None
     spool: SpoolSettings | None = None
     workers: values.Count = 1

@@ -39,8 +39,6 @@ ROWS: Final = (
     UnavailableSetting("listeners.*.tls.client_ca", "checking the certificates of clients"),
     UnavailableSetting("listeners.*.limits.messages", "limiting the rate of messages"),
     UnavailableSetting("users.*.rate", "limiting the rate of messages"),
-    UnavailableSetting("routes.*.rewrite", "rewriting"),
-    UnavailableSetting("sandbox", "the sandbox"),
     UnavailableSetting("privacy.subjects", "privacy.subjects:", "false"),
     UnavailableSetting("privacy.addresses", "privacy.addresses:", "masked"),
     UnavailableSetting("spool.seal_key", "sealing credentials"),

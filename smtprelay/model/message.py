@@ -83,11 +83,13 @@ class Recipient:
 
     :ivar notify: the NOTIFY value in upper case (``"NEVER"``, ``"SUCCESS,FAILURE"``), or ``""``.
     :ivar orcpt: the ORCPT value in xtext, or ``""``.
+    :ivar named: the address that the client named, where a rule of the route has replaced it; else ``""``.
     """
 
     address: str
     notify: str = ""
     orcpt: str = ""
+    named: str = ""
 
 
 @frozen(kw_only=True)

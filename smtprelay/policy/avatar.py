@@ -197,7 +197,8 @@ class EnvelopeDelivery:
             received=context.clock.seconds(),
             counts_content=context.listener.counts_content,
         )
-        incoming = context.receive(draft, context.router.plan(self._client, envelope))
+        author = self._identity.rights.force_from
+        incoming = context.receive(draft, context.router.plan(self._client, envelope, author))
         return incoming, incoming.write(received(draft, context.listener.hostname))
 
     def forget(self) -> None:

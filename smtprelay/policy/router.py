@@ -8,7 +8,6 @@ once. Pure: providers are only asked for their limits and their lanes.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 
 from attrs import field, frozen
 
@@ -152,12 +151,27 @@ class Router:
         names = (name for route in self._routes for name in route.via)
         return next((name for name in names if largest_mail(self._providers[name]) == size), None)
 
-    def plan(self, client: Client, envelope: Envelope) -> Planner:
-        """Return what decides, at the end of data, which deliveries ``envelope`` becomes."""
-        return partial(self._plan, client, envelope)
+    def plan(self, client: Client, envelope: Envelope, author: str = "") -> Planner:
+        """
+        Return what decides, at the end of data, which deliveries ``envelope`` becomes.
 
-    def _plan(
-        self, client: Client, envelope: Envelope, head: Head, shape: Shape, measured: Mapping[str, int]
+        :param author: whom From will name, whatever it does now; ``""``: whom it names.
+        """
+
+        def plan(head: Head, shape: Shape, measured: Mapping[str, int]) -> list[Planned]:
+            known = author or author_of(head, envelope.sender)
+            return self._planned(client, envelope, known, head, shape, measured)
+
+        return plan
+
+    def _planned(
+        self,
+        client: Client,
+        envelope: Envelope,
+        author: str,
+        head: Head,
+        shape: Shape,
+        measured: Mapping[str, int],
     ) -> list[Planned]:
         routes = [route for route in self._routes if route.matches_transaction(client, envelope.sender)]
         values = {name: head.values(name) for name in self._headers}
@@ -168,7 +182,7 @@ class Router:
             if route is None:
                 raise no_route(recipient.address)
             groups.setdefault(route.name, (route, []))[1].append(recipient)
-        planned, author = [], author_of(head, envelope.sender)
+        planned = []
         for route, recipients in groups.values():
             provider = self._first_that_takes(route, shape, measured)
             batch = self._batch[route.name] or len(recipients)

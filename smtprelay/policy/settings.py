@@ -46,7 +46,7 @@ class Rights:
     """
     What one who logged in may do, within the rights of the listener.
 
-    :ivar force_from: replaces whatever envelope sender is given, the null sender apart.
+    :ivar force_from: replaces whatever envelope sender is given, the null sender apart; From names it, too.
     """
 
     senders: Patterns | None = None

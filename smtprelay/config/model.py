@@ -14,6 +14,7 @@ from smtprelay.config.endpoint import Endpoint
 from smtprelay.config.listeners import Checker, Listener, PasswordHash, UserSettings
 from smtprelay.config.rewrite import RewriteSettings, SandboxSettings
 from smtprelay.model import route as model_route
+from smtprelay.model.privacy import PrivacyMask
 from smtprelay.settings import values
 from smtprelay.settings.provider import ProviderSettings
 from smtprelay.settings.proxy import ProxySetting
@@ -287,14 +288,20 @@ class Logging:
 @frozen(kw_only=True)
 class Privacy:
     """
-    What the log and the history record about mail.
+    What the log, the lists, the page, the history and exports show of mail; the mail itself is not changed.
 
-    :ivar subjects: record subjects; ``false`` is not available in this version.
-    :ivar addresses: record addresses in full; ``masked`` is not available in this version.
+    :ivar subjects: ``false`` leaves subjects out, and does not store them.
+    :ivar addresses: ``domain`` shows ``*@example.com`` for an address, ``hash`` a short hash, each time the
+        same.
     """
 
     subjects: values.Flag = True
-    addresses: Literal["full", "masked"] = "full"
+    addresses: Literal["full", "domain", "hash"] = "full"
+
+    @property
+    def mask(self) -> PrivacyMask:
+        """What hides the rest."""
+        return PrivacyMask(subjects=self.subjects, addresses=self.addresses)
 
 
 @frozen(kw_only=True)

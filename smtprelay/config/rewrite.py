@@ -42,7 +42,7 @@ class SandboxSettings:
     """
     For tests and staging: mail to all others goes to one provider, also bounces and delay notices.
 
-    :ivar via: the provider that gets all mail which may not leave. Example: ``local``.
+    :ivar via: the provider that gets all mail which may not leave. Example: ``capture``.
     :ivar allow: recipients that get their mail as usual. Default: nobody. Example: ``["*@example.com"]``.
     """
 

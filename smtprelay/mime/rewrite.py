@@ -37,7 +37,7 @@ _Fields = list[tuple[bytes, bytes]]
 
 
 @frozen
-class AddressMap:
+class AddressRules:
     """
     Which address takes the place of which.
 
@@ -85,7 +85,7 @@ class RewriteRule:
     :ivar reply_to: what becomes of Reply-To where From is replaced. ``"original"``: one that is there stays,
         else it is the From before; ``"header"``: it is the From before; ``"envelope"``: it is the envelope's
         sender; ``""``: nothing.
-    :ivar recipients: those of :class:`AddressMap`.
+    :ivar recipients: those of :class:`AddressRules`.
     :ivar added: header fields, each in place of all of its name.
     :ivar removed: names of header fields.
     """
@@ -98,9 +98,9 @@ class RewriteRule:
     removed: Sequence[str] = ()
 
     @cached_property
-    def address_map(self) -> AddressMap:
+    def address_rules(self) -> AddressRules:
         """Who gets the mail instead of whom."""
-        return AddressMap(self.recipients)
+        return AddressRules(self.recipients)
 
     def keeps(self, address: str) -> bool:
         """Tell whether From may have ``address``."""
@@ -154,7 +154,7 @@ class _HeaderRewrite:
         if rule.author:
             self._replace_author(rule)
         if rule.recipients:
-            self._replace_recipients(rule.address_map)
+            self._replace_recipients(rule.address_rules)
         self._drop(name.lower().encode("ascii") for name, _ in rule.added)
         self._fields = [*self._fields, *(_added(name, value) for name, value in rule.added)]
 
@@ -202,15 +202,15 @@ class _HeaderRewrite:
         value = next((unfolded(octets) for each, octets in self._fields if each == name), "")
         return in_one_line(decoded(value, self._guess)[:_MAX_NAME]).strip(' <>:;,"')
 
-    def _replace_recipients(self, address_map: AddressMap) -> None:
+    def _replace_recipients(self, address_rules: AddressRules) -> None:
         self._fields = [
-            (name, self._with_recipients(name, octets, address_map) if name in (b"to", b"cc") else octets)
+            (name, self._with_recipients(name, octets, address_rules) if name in (b"to", b"cc") else octets)
             for name, octets in self._fields
         ]
 
-    def _with_recipients(self, name: bytes, octets: bytes, address_map: AddressMap) -> bytes:
+    def _with_recipients(self, name: bytes, octets: bytes, address_rules: AddressRules) -> bytes:
         people = addresses([unfolded(octets)], self._guess)
-        replaced = [Address(address_map.replaced(who.address), who.name) for who in people]
+        replaced = [Address(address_rules.replaced(who.address), who.name) for who in people]
         if replaced == list(people):
             return octets
         reachable = [who for who in replaced if is_mailbox(who.address)]

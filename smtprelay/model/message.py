@@ -161,6 +161,7 @@ class Draft:
     :ivar received: when its transaction began, seconds since the epoch.
     :ivar bounce_of: the id of the message that this one reports on, or ``""``.
     :ivar counts_content: some provider wants to know :attr:`.Shape.in_json`.
+    :ivar keeps_subject: the queue and the history show the subject.
     """
 
     id: str
@@ -169,6 +170,7 @@ class Draft:
     received: float
     bounce_of: str = ""
     counts_content: bool = True
+    keeps_subject: bool = True
 
 
 @frozen(kw_only=True)

@@ -196,6 +196,7 @@ class EnvelopeDelivery:
             client=self._client,
             received=context.clock.seconds(),
             counts_content=context.listener.counts_content,
+            keeps_subject=context.listener.keeps_subject,
         )
         author = self._identity.rights.force_from
         incoming = context.receive(draft, context.router.plan(self._client, envelope, author))

@@ -159,20 +159,24 @@ class Router:
         """
 
         def plan(head: Head, shape: Shape, measured: Mapping[str, int]) -> list[Planned]:
-            known = author or author_of(head, envelope.sender)
-            return self._planned(client, envelope, known, head, shape, measured)
+            known, planned = author or author_of(head, envelope.sender), []
+            for route, recipients in self._grouped(client, envelope, head, shape):
+                provider = self._first_that_takes(route, shape, measured)
+                batch = self._batch[route.name] or len(recipients)
+                for start in range(0, len(recipients), batch):
+                    part = tuple(recipients[start : start + batch])
+                    lane = self._providers[provider].lane(envelope.narrowed(part), known, client.user)
+                    planned.append(
+                        Planned(route=route.name, provider=provider, lane=lane, recipients=part, author=known)
+                    )
+            return planned
 
         return plan
 
-    def _planned(
-        self,
-        client: Client,
-        envelope: Envelope,
-        author: str,
-        head: Head,
-        shape: Shape,
-        measured: Mapping[str, int],
-    ) -> list[Planned]:
+    def _grouped(
+        self, client: Client, envelope: Envelope, head: Head, shape: Shape
+    ) -> Iterable[tuple[RouteMatch, list[Recipient]]]:
+        """Return the recipients of each route, in the order of the first."""
         routes = [route for route in self._routes if route.matches_transaction(client, envelope.sender)]
         values = {name: head.values(name) for name in self._headers}
         routes = [route for route in routes if route.matches_message(values, shape.size)]
@@ -182,17 +186,7 @@ class Router:
             if route is None:
                 raise no_route(recipient.address)
             groups.setdefault(route.name, (route, []))[1].append(recipient)
-        planned = []
-        for route, recipients in groups.values():
-            provider = self._first_that_takes(route, shape, measured)
-            batch = self._batch[route.name] or len(recipients)
-            for start in range(0, len(recipients), batch):
-                part = tuple(recipients[start : start + batch])
-                lane = self._providers[provider].lane(envelope.narrowed(part), author, client.user)
-                planned.append(
-                    Planned(route=route.name, provider=provider, lane=lane, recipients=part, author=author)
-                )
-        return planned
+        return groups.values()
 
     def _first_that_takes(self, route: RouteMatch, shape: Shape, measured: Mapping[str, int]) -> str:
         """

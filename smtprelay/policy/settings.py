@@ -25,6 +25,7 @@ class ListenerPolicy:
     :ivar one_delivery: a transaction must be one delivery, for its client waits for the provider's result.
     :ivar size: bytes of the largest message that is taken, as announced by SIZE; see
         :meth:`smtprelay.policy.router.Router.largest`. ``None`` is no limit.
+    :ivar keeps_subject: that of :class:`smtprelay.model.message.Draft`.
     :ivar counts_content: what :meth:`smtprelay.policy.router.Router.counts_content` says.
     """
 
@@ -39,6 +40,7 @@ class ListenerPolicy:
     one_delivery: bool = False
     size: int | None = None
     counts_content: bool = True
+    keeps_subject: bool = True
 
 
 @frozen(kw_only=True)

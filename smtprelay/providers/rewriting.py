@@ -27,7 +27,7 @@ _END: Final = b"\r\n\r\n"
 _TOO_COSTLY: Final = "5.6.0"
 
 
-class RewrittenBody(Body):
+class RewriteBody(Body):
     """
     A stored mail with another header.
 
@@ -126,7 +126,7 @@ class RewritingProvider(ProviderWrapper):
         )
         if not header:
             return body, shape
-        rewritten = RewrittenBody(body, header, facts["content"])
+        rewritten = RewriteBody(body, header, facts["content"])
         return rewritten, None if shape is None else _shape(shape, rewritten.size, facts)
 
 
@@ -175,7 +175,7 @@ def _renamed(envelope: Envelope, rules: Sequence[RewriteRule]) -> tuple[Envelope
 def _replaced(recipient: Recipient, rules: Sequence[RewriteRule]) -> Recipient:
     address = recipient.address
     for rule in rules:
-        address = rule.address_map.replaced(address)
+        address = rule.address_rules.replaced(address)
     if address == recipient.address:
         return recipient
     named = recipient.address

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.address import Address, addresses, comparison_key
-from smtprelay.mime.rewrite import AddressMap, RewriteRule, parameters_of, rewrite_header
+from smtprelay.mime.rewrite import AddressRules, RewriteRule, parameters_of, rewrite_header
 from smtprelay.model.address import is_mailbox
 from smtprelay.model.shape import count_eight_bit
 
@@ -124,7 +124,7 @@ class AuthorTests(SynchronousTestCase):
 class RecipientTests(SynchronousTestCase):
     def test_addresses(self) -> None:
         """An address goes before patterns; what is found is looked for again."""
-        rules = AddressMap(
+        rules = AddressRules(
             (
                 ("*@old.example", "*@new.example"),
                 ("Boss@old.example", "chief@x.example"),
@@ -242,7 +242,7 @@ class PropertyTests(SynchronousTestCase):
         """A field with a recipient that was replaced names all that it named, by who gets the mail, once."""
         mail = f"From: a@b.org\r\nTo: {', '.join(named)}\r\n\r\n".encode()
         before = [each.address for each in addresses([mail.splitlines()[1][4:].decode()])]
-        after = [MOVED.address_map.replaced(each) for each in before]
+        after = [MOVED.address_rules.replaced(each) for each in before]
         unfolded = rewritten(mail, MOVED).replace(b"\r\n ", b" ")
         found = [each.address for each in addresses([unfolded.splitlines()[1][4:].decode()])]
         if after == before:

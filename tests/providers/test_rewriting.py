@@ -158,7 +158,7 @@ class DeliverTests(SynchronousTestCase):
         self.assertEqual(set(sent.values()), {1})
         self.assertEqual(list(results), named)
         for address, outcome in results.items():
-            target = MOVED.address_map.replaced(address)
+            target = MOVED.address_rules.replaced(address)
             self.assertEqual(outcome.id.lower(), target.lower())
 
 

@@ -9,6 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
 
 from smtprelay.service.build.running import RunningConfig
 from smtprelay.testing.certificates import make_certificate
@@ -23,7 +24,7 @@ OTHER_PROVIDER = (("{{one:", "{{two:"), ("{one}", "{two}"), ("via: [one]", "via:
 MAIL = b"From: app@example.org\r\nSubject: test\r\n\r\nHello\r\n"
 
 
-class ReloadTests(RelayCase):
+class ReloadTests(RelayCase, TestCase):
     async def test_a_session_goes_on(self) -> None:
         """It ends its transaction by the old rules, and begins the next one by the new ones."""
         await self.begin()

@@ -4,6 +4,8 @@ import email
 import mailbox
 from collections import Counter
 
+from twisted.trial.unittest import TestCase
+
 from smtprelay.testing.smtp import CUT, ReceivedMessage
 from tests.process.program import eventually
 from tests.service.relay_case import CONFIG, RelayCase
@@ -34,7 +36,7 @@ def header(message: ReceivedMessage, name: str) -> str | None:
     return email.message_from_bytes(message.body)[name]
 
 
-class RewritingTests(RelayCase):
+class RewritingTests(RelayCase, TestCase):
     text = REWRITTEN
 
     async def test_from_the_spool_and_at_once(self) -> None:
@@ -89,7 +91,7 @@ class RewritingTests(RelayCase):
         self.assertEqual([each.recipients for each in self.sinks[0].messages], [("wrong@x.org",)])
 
 
-class SandboxTests(RelayCase):
+class SandboxTests(RelayCase, TestCase):
     text = KEPT
 
     def captured(self) -> Counter[str]:

@@ -147,6 +147,7 @@ def _policy(config: Config, listener: listeners.Listener, router: Router) -> Lis
         one_delivery=listener.delivery == "synchronous",
         size=router.largest(listener.name, listener.limits.size),
         counts_content=router.counts_content(listener.name),
+        keeps_subject=config.privacy.subjects,
     )
 
 

@@ -53,7 +53,7 @@ class ExampleTests(SynchronousTestCase):
         self.assertLessEqual(max(map(len, lines)), 110)
         for line in (
             "#hostname: relay.example.com",
-            f"{'#    force_from: scan@example.com':<44}# use this sender, also in From, whatever the client says",
+            "#    concurrency: 10                        # most requests, or connections, at once",
             "##   what happens to mail older than expire; one of bounce, hold, discard, webhook.",
             "#    blind: together",
             "##   one request with all of them in Bcc; default: single.",

@@ -3,6 +3,7 @@
 import gc
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from shutil import rmtree
 
@@ -10,6 +11,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from smtprelay.config import load
+from smtprelay.interfaces import Events
 from smtprelay.service import Relay
 from smtprelay.testing.smtp import SmtpSink
 from smtprelay.web.context import Reloaded
@@ -37,10 +39,12 @@ class RelayCase(TestCase):
     """
     A test with such a relay.
 
+    :cvar more: other observers of its events.
     :cvar text: the configuration; ``{one}``, ``{two}``, ``{lan}`` and ``{new}`` are ports.
     """
 
     timeout = 60
+    more: Sequence[Events] = ()
     text = CONFIG
 
     async def begin(self) -> Relay:
@@ -59,7 +63,7 @@ class RelayCase(TestCase):
         # A reload looks for what is left of the old configuration, which is not among the objects before.
         gc.freeze()
         self.addCleanup(gc.unfreeze)
-        self.relay = Relay(self.load(), reactor, events=[self.events])
+        self.relay = Relay(self.load(), reactor, events=[self.events, *self.more])
         self.relay.startService()
         self.addCleanup(lambda: self.relay.stopService() if self.relay.running else None)
         await self.relay.started

@@ -12,6 +12,7 @@ from smtprelay.mime.address import Address, addresses, comparison_key
 from smtprelay.mime.rewrite import AddressRules, RewriteRule, parameters_of, rewrite_header
 from smtprelay.model.address import is_mailbox
 from smtprelay.model.shape import count_eight_bit
+from tests.mime.hostile import mails
 
 DO_NOT_REPLY = RewriteRule(
     author="DoNotReply@mail.example.com", kept_domains=("mail.example.com",), reply_to="original"
@@ -207,6 +208,7 @@ RULES = st.one_of(
 )
 MAIL = st.one_of(
     st.binary(max_size=300),
+    mails(),
     st.lists(FIELD, max_size=8).map(lambda fields: b"".join([*fields, b"\r\nhi"])),
 )
 

@@ -81,7 +81,7 @@ class RewritingProvider(ProviderWrapper):
     async def measure(self, envelope: Envelope, body: Body) -> int:
         """Return the size of the largest request that the mail becomes by the rules of any route."""
         sizes = [await self._provider.measure(envelope, body)]
-        for rule in self._routes.values():
+        for rule in dict.fromkeys(self._routes.values()):
             rewritten, _ = await self._rewritten(body, None, envelope.sender, (rule,))
             renamed, _ = _renamed(envelope, (rule,))
             sizes.append(await self._provider.measure(renamed, rewritten))

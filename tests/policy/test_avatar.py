@@ -197,9 +197,11 @@ class WhoTests(DeliveryCase):
         avatar.mail("whatever@evil.org", {})
         self.assertRefused(550, "user-recipient", avatar, "rcpt", "x@evil.org", {})
         avatar.rcpt("x@y.org", {})
-        draft = avatar.data().draft
-        self.assertEqual((draft.envelope.sender, draft.client.user), ("scan@example.com", "p"))
-        self.assertEqual(draft.client.listener, "lan")
+        kept = avatar.data()
+        self.assertEqual((kept.draft.envelope.sender, kept.draft.client.user), ("scan@example.com", "p"))
+        self.assertEqual(kept.draft.client.listener, "lan")
+        [planned] = kept.plan(Head(b"From: Boss <boss@b.org>\r\n"), Shape(size=10), {})
+        self.assertEqual(planned.author, "scan@example.com")
 
     def test_forgotten(self):
         """After logout nothing is left."""

@@ -205,6 +205,13 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual(asked, [("a@b.org", "boss@b.org", "ann")] * 2)
         self.assertEqual({each.author for each in planned}, {"boss@b.org"})
 
+    def test_author_that_is_set(self):
+        """Whom From will name at delivery counts, whatever it names now."""
+        routes = router(RouteMatch(name="all", via=["acs"]), acs=FakeOutlet())
+        plan = routes.plan(CLIENT, envelope("a@x.org"), "scan@b.org")
+        [planned] = plan(Head(b"From: Boss <boss@b.org>\r\n"), Shape(size=10), {})
+        self.assertEqual(planned.author, "scan@b.org")
+
     def test_the_first_provider_that_takes_the_size(self):
         """A message goes first to the first provider of ``via`` that it fits."""
         routes = router(RouteMatch(name="all", via=["acs", "ses"]), acs=SMALL, ses=LARGE)

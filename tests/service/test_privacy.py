@@ -11,6 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from smtprelay.cli.in_process import InProcess
 from smtprelay.cli.options import CliSettings
+from smtprelay.model.queue import Selection
 from smtprelay.spool.location import SqliteLocation
 from smtprelay.telemetry.log import Levels, Log, make_observer
 from tests.process.program import eventually
@@ -153,3 +154,6 @@ class PrivacyTests(RelayCase, TestCase):
             for word in PLANTED:
                 self.assertNotIn(word, text)
         self.assertIn("*@x.example", self.stream.getvalue().decode())
+        assert self.relay.spool is not None
+        stored = await self.relay.spool.admin.search(Selection(states=("delivered",)), "")
+        self.assertEqual({each.subject for each in stored.deliveries}, {"geheim", ""})

@@ -120,7 +120,8 @@ def rewrite_header(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mappin
 
     :param octets: the beginning of a mail, with all of its header.
     :return: the new header with its blank line, nothing if it stays. Facts: ``content``, where the old one
-        ends; ``grown``, how many octets more that are not ASCII the new one has; ``long_lines`` of it.
+        ends; ``grown``, how many octets more that are not ASCII the new one has; ``long_lines`` of it;
+        ``author``, the address that From has by a rule, else ``""``.
     """
     header, content = read(octets)
     mail = _HeaderRewrite(header, parameters["sender"])
@@ -128,19 +129,24 @@ def rewrite_header(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mappin
         mail.apply(RewriteRule(**rule))
     new = mail.octets()
     if not new:
-        return {"content": 0, "grown": 0, "long_lines": False}, b""
+        return {"content": 0, "grown": 0, "long_lines": False, "author": mail.author}, b""
     grown = count_eight_bit(new) - count_eight_bit(octets[:content])
-    return {"content": content, "grown": grown, "long_lines": has_long_line(new)}, new
+    return {"content": content, "grown": grown, "long_lines": has_long_line(new), "author": mail.author}, new
 
 
 class _HeaderRewrite:
-    """The fields of one header while they are rewritten."""
+    """
+    The fields of one header while they are rewritten.
+
+    :ivar author: the address that a rule has put into From.
+    """
 
     def __init__(self, header: Header, sender: str) -> None:
         self._before: _Fields = list(zip(header.names, header.fields, strict=True))
         self._fields = self._before
         self._guess = charset_guess(b"", [part_of(header.pairs(), 0)])
         self._sender = sender
+        self.author = ""
 
     def octets(self) -> bytes:
         """Return the header with its blank line, nothing if it is what it was."""
@@ -184,6 +190,7 @@ class _HeaderRewrite:
         sender = self._sender if is_mailbox(self._sender) and not has_control(self._sender) else ""
         author = sender if not people and sender and rule.keeps(sender) else rule.author
         name = people[0].name if people else self._words(b"from")
+        self.author = author
         # Some read what looks like an address in a name as the address.
         self._set("From", [Address(author, "" if "@" in name else name)])
         self._drop([b"sender"])

@@ -186,6 +186,7 @@ class Delivery:
     :ivar author: the address that From names, else the envelope's sender.
     :ivar login: who logged in, or ``""``.
     :ivar shape: what its octets are like; ``None`` if an earlier version stored it.
+    :ivar sends_as: whom From names because a rule says so, whatever the envelope says; else ``""``.
     """
 
     message: str
@@ -201,6 +202,7 @@ class Delivery:
     login: str = ""
     bounce_of: str = ""
     shape: Shape | None = None
+    sends_as: str = ""
 
     @property
     def id(self) -> str:

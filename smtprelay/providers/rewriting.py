@@ -82,7 +82,7 @@ class RewritingProvider(ProviderWrapper):
         """Return the size of the largest request that the mail becomes by the rules of any route."""
         sizes = [await self._provider.measure(envelope, body)]
         for rule in dict.fromkeys(self._routes.values()):
-            rewritten, _ = await self._rewritten(body, None, envelope.sender, (rule,))
+            rewritten, _ = await self._rewritten(body, envelope.sender, (rule,))
             renamed, _ = _renamed(envelope, (rule,))
             sizes.append(await self._provider.measure(renamed, rewritten))
         return max(sizes)
@@ -96,13 +96,19 @@ class RewritingProvider(ProviderWrapper):
         outcome: Outcome
         envelope, targets = _renamed(delivery.envelope, rules)
         try:
-            body, shape = await self._rewritten(attempt.body, delivery.shape, envelope.sender, rules)
+            body, facts = await self._rewritten(attempt.body, envelope.sender, rules)
         except MailTooCostly as error:
             outcome = Failed(f"to rewrite the mail takes too much work: {error}", _TOO_COSTLY)
         except MimeWorkerUnavailable as error:
             outcome = Deferred(f"the mail could not be rewritten: {error}")
         else:
-            rewritten = evolve(delivery, envelope=envelope, size=body.size, shape=shape)
+            rewritten = evolve(
+                delivery,
+                envelope=envelope,
+                size=body.size,
+                shape=_shape(delivery.shape, body.size, facts),
+                sends_as=facts["author"],
+            )
             results = await self._provider.deliver(evolve(attempt, delivery=rewritten, body=body))
             return _of_named(results, targets)
         return attempt.results(outcome)
@@ -118,16 +124,14 @@ class RewritingProvider(ProviderWrapper):
         return [rule for rule in found if rule is not None]
 
     async def _rewritten(
-        self, body: Body, shape: Shape | None, sender: str, rules: Sequence[RewriteRule]
-    ) -> tuple[Body, Shape | None]:
+        self, body: Body, sender: str, rules: Sequence[RewriteRule]
+    ) -> tuple[Body, Mapping[str, Any]]:
+        """Return the mail by ``rules``, and the facts of :func:`rewrite_header`."""
         start = await _start(body)
         facts, header = await self._worker.run(
             rewrite_header, MemoryBody(start), parameters_of(rules, sender)
         )
-        if not header:
-            return body, shape
-        rewritten = RewriteBody(body, header, facts["content"])
-        return rewritten, None if shape is None else _shape(shape, rewritten.size, facts)
+        return RewriteBody(body, header, facts["content"]) if header else body, facts
 
 
 async def _start(body: Body) -> bytes:
@@ -144,8 +148,8 @@ async def _start(body: Body) -> bytes:
     return bytes(begun if end < 0 else begun[: end + len(_END)])
 
 
-def _shape(before: Shape, size: int, facts: Mapping[str, Any]) -> Shape:
-    return evolve(
+def _shape(before: Shape | None, size: int, facts: Mapping[str, Any]) -> Shape | None:
+    return before and evolve(
         before,
         size=size,
         eight_bit=before.eight_bit + facts["grown"],

@@ -146,7 +146,12 @@ async def rewrite(mail: bytes) -> None:
     class RewritingWorker(AbsentWorker):
         async def run(self, task: MimeTask, body: Body, parameters: Mapping[str, object]) -> Any:
             assert task is rewrite_header
-            return {"content": body.size, "grown": 0, "long_lines": False}, b"From: a@x.org\r\n\r\n"
+            return {
+                "content": body.size,
+                "grown": 0,
+                "long_lines": False,
+                "author": "",
+            }, b"From: a@x.org\r\n\r\n"
 
     inner = ScriptedProvider("one", [])
     provider = RewritingProvider(inner, RewritingWorker(), routes={CLAIM.delivery.route: BOTH}, users={})

@@ -205,6 +205,17 @@ class JsonTests(SynchronousTestCase):
         self.assertEqual(request["recipients"]["to"], [{"address": "new@x.example", "displayName": "Old"}])
         self.assertEqual(request["replyTo"], [{"address": "ann@x.org", "displayName": "Ann"}])
 
+    def test_who_sends(self) -> None:
+        """From of the rule is whom the service sends as, also if it would send as the envelope's sender."""
+        for rule, sends in ((BOTH, "DoNotReply@mail.example.com"), (MOVED, "scan@mail.example.com")):
+            joined = joined_acs(sender="default@mail.example.com")
+            provider = RewritingProvider(
+                joined.provider, InlineMimeWorker(), routes={"default": rule}, users={}
+            )
+            item = acs_delivery("old@x.example", sender="scan@mail.example.com")
+            joined.joined.run(provider.deliver(Attempt(item, MemoryBody(MAIL))))
+            self.assertEqual([request["senderAddress"] for request in joined.sent()], [sends])
+
 
 class CorrectedTests(SynchronousTestCase):
     """A rule is corrected while a delivery waits, as by a reload."""

@@ -57,8 +57,8 @@ def map_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str,
 
     Parameters: ``recipients`` and ``envelope_sender``; ``sends_as``, where a rule says whom From names;
     ``sender`` and ``domains`` for :func:`choose_sender`; ``blind_to`` if blind recipients go together, else
-    ``""``; ``without``, those of :data:`OPTIONAL` that are left out; ``largest``, the most octets of a request,
-    or ``None``.
+    ``""``; ``without``, those of :data:`OPTIONAL` that are left out; ``largest``, the most octets of a
+    request, or ``None``.
 
     Facts: ``size`` of the largest request; ``sender``; ``notes``, (field, reason) of what was corrected;
     ``requests``, each with its lists ``to``, ``cc`` and ``bcc``, whether it is for a blind one ``alone``, its

@@ -1,7 +1,6 @@
 """Mail of a whole relay that is rewritten, or kept in a sandbox."""
 
 import email
-import mailbox
 from collections import Counter
 
 from twisted.trial.unittest import TestCase
@@ -96,8 +95,9 @@ class SandboxTests(RelayCase, TestCase):
 
     def captured(self) -> Counter[str]:
         """Return how often each recipient has mail in the sandbox."""
-        folder = mailbox.Maildir(self.folder / "captured") if (self.folder / "captured").exists() else ()
-        return Counter(address for mail in folder for address in mail.get_all("X-Envelope-To", []))
+        files = (self.folder / "captured" / "new").glob("*")
+        mails = [email.message_from_bytes(each.read_bytes()) for each in files]
+        return Counter(address for mail in mails for address in mail.get_all("X-Envelope-To", []))
 
     def left(self) -> Counter[str]:
         """Return how often each recipient got mail from a server."""

@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 _LOCAL: Final = r"[^\s<>\"(),:;@\[\]]"
 #: Whatever could be one. A run of characters is looked at once, so this is linear.
 _ADDRESS: Final = re.compile(
-    rf"""(?:"(?:[^"\\\n]|\\.){{1,200}}+"|(?<!{_LOCAL}){_LOCAL}++)@(\[[^\s\[\]]*+\]|{_LOCAL}++)"""
+    rf"""(?:"(?:[^"\\\n]|\\.){{1,64}}+"|(?<!{_LOCAL}){_LOCAL}++)@(\[[^\s\[\]]*+\]|{_LOCAL}++)"""
 )
 #: Where a value is an address, even without a domain.
 _ADDRESSES: Final = frozenset({"sender", "author"})

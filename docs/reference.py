@@ -9,7 +9,6 @@ from textwrap import wrap
 
 from smtprelay.config import Config, example
 from smtprelay.config.setting import Setting, flow, settings_in, summary_of
-from smtprelay.config.unavailable import ONLY_DEFAULTS
 from smtprelay.settings.provider import type_word
 
 ROOT = Path(__file__).parents[1]
@@ -30,8 +29,7 @@ another package; ``smtprelay config show --sources`` tells where each value come
 
 def reference() -> str:
     """Return the page."""
-    sections = [each for each in settings_in(Config) if each.name not in ONLY_DEFAULTS]
-    return BEGINNING + "\n".join(_all(sections))
+    return BEGINNING + "\n".join(_all(list(settings_in(Config))))
 
 
 def _all(settings: list[Setting]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from smtprelay.cli.source import in_words
 from smtprelay.interfaces import Operator
 from smtprelay.model.archive import RoutingTargets
 from smtprelay.model.message import Delivery
+from smtprelay.model.privacy import PrivacyMask
 from smtprelay.model.queue import Edit
 from smtprelay.model.queue_admin import Prepared
 from smtprelay.spool.location import OfflineSpool, SpoolLocation, now
@@ -45,6 +46,7 @@ class InProcess(ApiClient):
         self._settings = settings
         # Only an import needs the routes.
         self._targets = RoutingTargets.of(configuration(settings, os.environ)) if new else RoutingTargets()
+        self._mask = configuration(settings, os.environ, only_place=True).privacy.mask
         self._routes: tuple[QueueSpool | None, Sequence[ApiRoute]] = (None, ())
         with in_words():
             self._spool = OfflineSpool(location, keep=keep, new=new)
@@ -75,10 +77,12 @@ class InProcess(ApiClient):
         with in_words(), self._spool.opened(changing=method != "GET") as spool:
             if spool is not self._routes[0]:
                 self._routes = spool, api_routes(_sources(spool, self._settings, self._targets))
-            return now(_routed(self._routes[1], method, target, body))
+            return now(_routed(self._routes[1], method, target, body, self._mask))
 
 
-async def _routed(routes: Sequence[ApiRoute], method: str, target: str, body: bytes) -> ApiResponse:
+async def _routed(
+    routes: Sequence[ApiRoute], method: str, target: str, body: bytes, mask: PrivacyMask
+) -> ApiResponse:
     path, _, query = target.partition("?")
     matching = ((route, route.pattern.fullmatch(unquote(path))) for route in routes if route.method == method)
     route, found = next((route, found) for route, found in matching if found)
@@ -91,9 +95,10 @@ async def _routed(routes: Sequence[ApiRoute], method: str, target: str, body: by
         role="operator",
     )
     try:
-        return await route.action(request)
+        answer = await route.action(request)
     except ApiProblem as problem:
-        return problem.answer
+        answer = problem.answer
+    return route.masked(answer, mask)
 
 
 def _sources(spool: QueueSpool, settings: CliSettings, targets: RoutingTargets) -> Sources:

@@ -8,7 +8,6 @@ from typing import Any, Final, get_origin
 
 from smtprelay.config.model import Config
 from smtprelay.config.setting import Setting, flow, plain, settings_in, summary_of
-from smtprelay.config.unavailable import ONLY_DEFAULTS
 from smtprelay.settings.provider import type_word
 
 _WIDTH: Final = 110
@@ -56,8 +55,7 @@ http:
 
 def example() -> str:
     """Return the file: a small configuration that works, then every setting in comments."""
-    shown = [each for each in settings_in(Config) if each.name not in ONLY_DEFAULTS]
-    return _SMALL + "\n".join("\n".join([*_lines(each, ""), ""]) for each in shown)
+    return _SMALL + "\n".join("\n".join([*_lines(each, ""), ""]) for each in settings_in(Config))
 
 
 def _lines(setting: Setting, lead: str) -> Iterator[str]:

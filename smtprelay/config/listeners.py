@@ -139,7 +139,7 @@ class UserSettings:
         ``"$scrypt$ln=15,r=8,p=1$c2FsdHNhbHRzYWx0c2FsdA==$cSU1qI1mD0cmzGzCkZk1nQ=="``.
     :ivar senders: allowed envelope senders. Default: any. Example: ``["scan@example.com"]``.
     :ivar recipients: allowed recipients. Default: any. Example: ``["*@example.com"]``.
-    :ivar force_from: use this envelope sender, whatever the client says. Example: ``scan@example.com``.
+    :ivar force_from: use this sender, also in From, whatever the client says. Example: ``scan@example.com``.
     """
 
     name: values.Name

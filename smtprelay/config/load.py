@@ -58,8 +58,8 @@ def load(
     :param path: as given with ``-c``; ``None`` is ``SMTPRELAY_CONFIG``, else the first of :data:`PLACES`.
     :param sets: the values of ``--set``, each ``a.b=c``.
     :param alone: do not check the secrets and files that the configuration names.
-    :param only_place: read only the settings that say where the relay's socket and spool are: a command
-        finds its relay while another setting is wrong.
+    :param only_place: read only the settings that say where the relay's socket and spool are, and what it
+        hides: a command finds its relay while another setting is wrong.
     :param text: what is in the file, if it was read before.
 
     Raises :class:`ConfigError` with all problems. It reads files, so it must not run in the reactor's thread
@@ -90,8 +90,8 @@ def load(
 
 
 def _place(root: Table) -> TreeNode:
-    """Return the settings that say where the relay is; without a spool its listeners are among them."""
-    place = {"control_socket", "spool" if isinstance(root.get("spool"), Table) else "listeners"}
+    """Return what says where the relay is, and what it hides; without a spool its listeners are among it."""
+    place = {"control_socket", "privacy", "spool" if isinstance(root.get("spool"), Table) else "listeners"}
     return without(root, {id(node) for key, node in root.items() if key in SECTIONS - place})
 
 
@@ -104,12 +104,13 @@ def _check(
         consistency,
         dkim,
         files,
+        rewrite,
         secrets,
         security,
     )
 
     view = CheckedConfig(*parts)
-    checks = (*consistency.CHECKS, *security.CHECKS, *dkim.CHECKS)
+    checks = (*consistency.CHECKS, *security.CHECKS, *dkim.CHECKS, *rewrite.CHECKS)
     outside = (*secrets.CHECKS, *files.CHECKS, *dkim.OUTSIDE_CHECKS)
     for check in checks if alone else (*checks, *outside):
         for found in check(view):

@@ -12,7 +12,9 @@ from attrs import field, frozen
 
 from smtprelay.config.endpoint import Endpoint
 from smtprelay.config.listeners import Checker, Listener, PasswordHash, UserSettings
+from smtprelay.config.rewrite import RewriteSettings, SandboxSettings
 from smtprelay.model import route as model_route
+from smtprelay.model.privacy import PrivacyMask
 from smtprelay.settings import values
 from smtprelay.settings.provider import ProviderSettings
 from smtprelay.settings.proxy import ProxySetting
@@ -81,6 +83,7 @@ class RouteSettings:
     :ivar name: the name in logs and filters. Default: ``route1``, by its position. Example: ``printers``.
     :ivar via: names of providers; the next one is used when the one before is blocked or keeps refusing.
         Example: ``[acs, smarthost]``.
+    :ivar rewrite: what is changed in the mail before it leaves.
     :ivar failover_after: go to the next provider after this many refusals.
     :ivar expire: stop trying when the mail is this old; or ``never``.
     :ivar on_failed: what happens to mail that a provider refuses for good.
@@ -94,6 +97,7 @@ class RouteSettings:
     name: values.Name = ""
     match: Match = Match()
     via: tuple[values.Name, ...]
+    rewrite: RewriteSettings | None = None
     failover_after: values.Count = 3
     retry: model_route.Schedule = field(factory=model_route.Schedule)
     expire: values.Expiry = 2 * 86400.0
@@ -284,14 +288,20 @@ class Logging:
 @frozen(kw_only=True)
 class Privacy:
     """
-    What the log and the history record about mail.
+    What the log, the lists, the page, the history and exports show of mail; the mail itself is not changed.
 
-    :ivar subjects: record subjects; ``false`` is not available in this version.
-    :ivar addresses: record addresses in full; ``masked`` is not available in this version.
+    :ivar subjects: ``false`` leaves subjects out, and does not store them.
+    :ivar addresses: ``domain`` shows ``*@example.com`` for an address, ``hash`` a short hash, each time the
+        same.
     """
 
     subjects: values.Flag = True
-    addresses: Literal["full", "masked"] = "full"
+    addresses: Literal["full", "domain", "hash"] = "full"
+
+    @property
+    def mask(self) -> PrivacyMask:
+        """What hides the rest."""
+        return PrivacyMask(subjects=self.subjects, addresses=self.addresses)
 
 
 @frozen(kw_only=True)
@@ -309,6 +319,7 @@ class Config:
     :ivar checkers: other ways to check a login, by name.
     :ivar providers: the services and servers that mail is delivered through, by name.
     :ivar dkim: the keys that sign mail, by the domain in From.
+    :ivar sandbox: keeps mail from leaving, for tests and staging.
     :ivar webhook: the HTTP endpoint that gets a POST, with ids, envelope and reasons, for mail that failed or
         expired (``on_failed`` or ``on_expired``: ``webhook``) on a route without a ``webhook`` of its own.
     :ivar spool: where accepted mail is stored. Not needed if all listeners are synchronous: then there is no
@@ -331,6 +342,7 @@ class Config:
     dkim: tuple[DkimSettings, ...] = ()
     routes: tuple[RouteSettings, ...] = ()
     bounces: Bounces = Bounces()
+    sandbox: SandboxSettings | None = None
     webhook: WebhookSettings | None = None
     spool: SpoolSettings | None = None
     workers: values.Count = 1

@@ -38,15 +38,8 @@ ROWS: Final = (
     UnavailableSetting("listeners.*.tls.client_ca", "checking the certificates of clients"),
     UnavailableSetting("listeners.*.limits.messages", "limiting the rate of messages"),
     UnavailableSetting("users.*.rate", "limiting the rate of messages"),
-    UnavailableSetting("routes.*.rewrite", "rewriting"),
-    UnavailableSetting("sandbox", "the sandbox"),
-    UnavailableSetting("privacy.subjects", "privacy.subjects:", "false"),
-    UnavailableSetting("privacy.addresses", "privacy.addresses:", "masked"),
     UnavailableSetting("spool.seal_key", "sealing credentials"),
 )
-
-#: Sections that have only their defaults in this version; the example and the reference leave them out.
-ONLY_DEFAULTS: Final = ("privacy",)
 
 
 def unavailable(root: Table) -> list[Finding]:

@@ -16,6 +16,7 @@ from smtprelay.interfaces import Body
 from smtprelay.mime.head import head_of, subject_of
 from smtprelay.model.attempt import Claim, NewMessage
 from smtprelay.model.outcome import EXPIRED, Failed, Results
+from smtprelay.model.privacy import NO_MASK, PrivacyMask
 
 #: Makes a new message of ours: the route whose webhook it is for, the event, the id of the mail it is about.
 PostEvent = Callable[[str, bytes, str], NewMessage]
@@ -23,10 +24,10 @@ PostEvent = Callable[[str, bytes, str], NewMessage]
 
 @frozen(kw_only=True)
 class WebhookNotifier:
-    """Makes events; ``subjects`` tells whether they may name the mail's subject."""
+    """Makes events; ``mask`` hides what they may not tell of the mail."""
 
     post: PostEvent
-    subjects: bool = True
+    mask: PrivacyMask = NO_MASK
 
     async def notify(
         self, claim: Claim, ended: Mapping[str, Results], body: Body, now: float
@@ -34,12 +35,14 @@ class WebhookNotifier:
         """Return what tells of ``ended``, the recipients by how they ended; ``None`` if they are none."""
         if not any(ended.values()):
             return None
-        subject = await _subject(body) if self.subjects else None
-        event = render(claim, ended, subject, now)
+        subject = await _subject(body) if self.mask.subjects else None
+        event = render(claim, ended, subject, now, self.mask)
         return self.post(claim.delivery.route, event, claim.delivery.message)
 
 
-def render(claim: Claim, ended: Mapping[str, Results], subject: str | None, now: float) -> bytes:
+def render(
+    claim: Claim, ended: Mapping[str, Results], subject: str | None, now: float, mask: PrivacyMask = NO_MASK
+) -> bytes:
     """Return the event as JSON, in ASCII; ``subject`` is left out if it is ``None``."""
     delivery, envelope = claim.delivery, claim.delivery.envelope
     event = {
@@ -67,7 +70,7 @@ def render(claim: Claim, ended: Mapping[str, Results], subject: str | None, now:
     }
     if subject is not None:
         event["subject"] = subject
-    return json.dumps(event).encode("ascii")
+    return json.dumps(mask.value(event)).encode("ascii")
 
 
 async def _subject(body: Body) -> str:

@@ -28,6 +28,14 @@ _ORDINARY: Final = re.compile(
     r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 )
 
+#: RFC 5321 §4.1.2 Mailbox. Unquoted, a second ``@``, a source route or a list cannot be in it.
+_MAILBOX: Final = re.compile(
+    r'(?:"(?:[^"\\]|\\.)*"|[^\s"\\<>()\[\],:;@]+)@(?:[^\s"\\<>()\[\],:;@]+|\[[^\s\\<>()\[\],;@]+\])'
+)
+#: What must never reach a header, a log line or a protocol further on: C0, DEL, C1, line and
+#: paragraph separators, and what was no text to begin with.
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
 
 def is_ordinary(address: str) -> bool:
     """Tell whether ``address`` needs no closer look; one that does may be good all the same."""
@@ -48,6 +56,23 @@ def is_routed(address: str) -> bool:
 def is_local_part(local: str) -> bool:
     """Tell whether ``local``, which has no character that may not be in it, is quoted or a dot-atom."""
     return local.startswith('"') or not (local.startswith(".") or local.endswith(".") or ".." in local)
+
+
+def has_control(address: str) -> bool:
+    """Say whether ``address`` has a character in it that may not stand in an address at all."""
+    return _CONTROL.search(address) is not None
+
+
+def is_mailbox(address: str) -> bool:
+    """
+    Say whether ``address`` is one mailbox in full: one local part, one domain, nothing else.
+
+    One that no mail can be delivered to, whatever servers there are, is none.
+    """
+    if _MAILBOX.fullmatch(address) is None:
+        return False
+    local, _, domain = address.rpartition("@")
+    return is_local_part(local) and is_domain(domain)
 
 
 @lru_cache(maxsize=512)

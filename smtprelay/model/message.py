@@ -83,11 +83,13 @@ class Recipient:
 
     :ivar notify: the NOTIFY value in upper case (``"NEVER"``, ``"SUCCESS,FAILURE"``), or ``""``.
     :ivar orcpt: the ORCPT value in xtext, or ``""``.
+    :ivar named: the address that the client named, where a rule of the route has replaced it; else ``""``.
     """
 
     address: str
     notify: str = ""
     orcpt: str = ""
+    named: str = ""
 
 
 @frozen(kw_only=True)
@@ -159,6 +161,7 @@ class Draft:
     :ivar received: when its transaction began, seconds since the epoch.
     :ivar bounce_of: the id of the message that this one reports on, or ``""``.
     :ivar counts_content: some provider wants to know :attr:`.Shape.in_json`.
+    :ivar keeps_subject: the queue and the history show the subject.
     """
 
     id: str
@@ -167,6 +170,7 @@ class Draft:
     received: float
     bounce_of: str = ""
     counts_content: bool = True
+    keeps_subject: bool = True
 
 
 @frozen(kw_only=True)
@@ -182,6 +186,7 @@ class Delivery:
     :ivar author: the address that From names, else the envelope's sender.
     :ivar login: who logged in, or ``""``.
     :ivar shape: what its octets are like; ``None`` if an earlier version stored it.
+    :ivar sends_as: whom From names because a rule says so, whatever the envelope says; else ``""``.
     """
 
     message: str
@@ -197,6 +202,7 @@ class Delivery:
     login: str = ""
     bounce_of: str = ""
     shape: Shape | None = None
+    sends_as: str = ""
 
     @property
     def id(self) -> str:

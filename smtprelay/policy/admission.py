@@ -12,9 +12,9 @@ source route; what cannot be read as one mailbox (``victim@elsewhere@us``, ``els
 
 from collections.abc import Mapping
 
-from smtprelay.model.address import is_numeric, is_ordinary, is_routed, without_route
+from smtprelay.model.address import has_control, is_mailbox, is_numeric, is_ordinary, is_routed, without_route
 from smtprelay.model.message import Client, Recipient, Refused, Reply
-from smtprelay.policy.networks import folded, has_control, is_mailbox
+from smtprelay.model.patterns import folded
 from smtprelay.policy.settings import Identity, ListenerPolicy
 
 

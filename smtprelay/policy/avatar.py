@@ -18,8 +18,8 @@ from zope.interface import implementer
 
 from smtprelay.interfaces import IEnvelopeDelivery, Incoming, Receive
 from smtprelay.model.message import Client, Draft, Envelope, Recipient, Refused, Reply
+from smtprelay.model.patterns import folded
 from smtprelay.policy import admission, stock_server
-from smtprelay.policy.networks import folded
 from smtprelay.policy.received_header import received
 from smtprelay.policy.router import Router, no_route
 from smtprelay.policy.settings import Identity, ListenerPolicy
@@ -196,8 +196,10 @@ class EnvelopeDelivery:
             client=self._client,
             received=context.clock.seconds(),
             counts_content=context.listener.counts_content,
+            keeps_subject=context.listener.keeps_subject,
         )
-        incoming = context.receive(draft, context.router.plan(self._client, envelope))
+        author = self._identity.rights.force_from
+        incoming = context.receive(draft, context.router.plan(self._client, envelope, author))
         return incoming, incoming.write(received(draft, context.listener.hostname))
 
     def forget(self) -> None:

@@ -8,7 +8,6 @@ once. Pure: providers are only asked for their limits and their lanes.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 
 from attrs import field, frozen
 
@@ -18,8 +17,9 @@ from smtprelay.interfaces.fit import largest as largest_mail
 from smtprelay.mime.author import author_of
 from smtprelay.mime.head import Head
 from smtprelay.model.message import Client, Envelope, Planned, Recipient, Refused, Reply
+from smtprelay.model.patterns import Patterns, glob
 from smtprelay.model.shape import Shape
-from smtprelay.policy.networks import Networks, Patterns, glob
+from smtprelay.policy.networks import Networks
 
 
 def _globs(headers: Mapping[str, str]) -> Mapping[str, re.Pattern[str]]:
@@ -151,13 +151,32 @@ class Router:
         names = (name for route in self._routes for name in route.via)
         return next((name for name in names if largest_mail(self._providers[name]) == size), None)
 
-    def plan(self, client: Client, envelope: Envelope) -> Planner:
-        """Return what decides, at the end of data, which deliveries ``envelope`` becomes."""
-        return partial(self._plan, client, envelope)
+    def plan(self, client: Client, envelope: Envelope, author: str = "") -> Planner:
+        """
+        Return what decides, at the end of data, which deliveries ``envelope`` becomes.
 
-    def _plan(
-        self, client: Client, envelope: Envelope, head: Head, shape: Shape, measured: Mapping[str, int]
-    ) -> list[Planned]:
+        :param author: whom From will name, whatever it does now; ``""``: whom it names.
+        """
+
+        def plan(head: Head, shape: Shape, measured: Mapping[str, int]) -> list[Planned]:
+            known, planned = author or author_of(head, envelope.sender), []
+            for route, recipients in self._grouped(client, envelope, head, shape):
+                provider = self._first_that_takes(route, shape, measured)
+                batch = self._batch[route.name] or len(recipients)
+                for start in range(0, len(recipients), batch):
+                    part = tuple(recipients[start : start + batch])
+                    lane = self._providers[provider].lane(envelope.narrowed(part), known, client.user)
+                    planned.append(
+                        Planned(route=route.name, provider=provider, lane=lane, recipients=part, author=known)
+                    )
+            return planned
+
+        return plan
+
+    def _grouped(
+        self, client: Client, envelope: Envelope, head: Head, shape: Shape
+    ) -> Iterable[tuple[RouteMatch, list[Recipient]]]:
+        """Return the recipients of each route, in the order of the first."""
         routes = [route for route in self._routes if route.matches_transaction(client, envelope.sender)]
         values = {name: head.values(name) for name in self._headers}
         routes = [route for route in routes if route.matches_message(values, shape.size)]
@@ -167,17 +186,7 @@ class Router:
             if route is None:
                 raise no_route(recipient.address)
             groups.setdefault(route.name, (route, []))[1].append(recipient)
-        planned, author = [], author_of(head, envelope.sender)
-        for route, recipients in groups.values():
-            provider = self._first_that_takes(route, shape, measured)
-            batch = self._batch[route.name] or len(recipients)
-            for start in range(0, len(recipients), batch):
-                part = tuple(recipients[start : start + batch])
-                lane = self._providers[provider].lane(envelope.narrowed(part), author, client.user)
-                planned.append(
-                    Planned(route=route.name, provider=provider, lane=lane, recipients=part, author=author)
-                )
-        return planned
+        return groups.values()
 
     def _first_that_takes(self, route: RouteMatch, shape: Shape, measured: Mapping[str, int]) -> str:
         """

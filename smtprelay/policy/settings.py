@@ -7,7 +7,8 @@ The service makes these from the configuration. Pure.
 
 from attrs import field, frozen
 
-from smtprelay.policy.networks import LOOPBACK, Networks, Patterns
+from smtprelay.model.patterns import Patterns
+from smtprelay.policy.networks import LOOPBACK, Networks
 
 
 @frozen(kw_only=True)
@@ -24,6 +25,7 @@ class ListenerPolicy:
     :ivar one_delivery: a transaction must be one delivery, for its client waits for the provider's result.
     :ivar size: bytes of the largest message that is taken, as announced by SIZE; see
         :meth:`smtprelay.policy.router.Router.largest`. ``None`` is no limit.
+    :ivar keeps_subject: that of :class:`smtprelay.model.message.Draft`.
     :ivar counts_content: what :meth:`smtprelay.policy.router.Router.counts_content` says.
     """
 
@@ -38,6 +40,7 @@ class ListenerPolicy:
     one_delivery: bool = False
     size: int | None = None
     counts_content: bool = True
+    keeps_subject: bool = True
 
 
 @frozen(kw_only=True)
@@ -45,7 +48,7 @@ class Rights:
     """
     What one who logged in may do, within the rights of the listener.
 
-    :ivar force_from: replaces whatever envelope sender is given, the null sender apart.
+    :ivar force_from: replaces whatever envelope sender is given, the null sender apart; From names it, too.
     """
 
     senders: Patterns | None = None

@@ -373,5 +373,11 @@ def largest_mail(request: int | None) -> int | None:
 
 
 def single_id(delivery: Delivery, address: str) -> str:
-    """Return the operation id of the request for one recipient of a mail that names none of them."""
-    return str(uuid.uuid5(uuid.UUID(delivery.operation_id), address))
+    """
+    Return the operation id of the request for one recipient of a mail that names none of them.
+
+    It is known by the address that the client named: a rule that replaces that may change.
+    """
+    recipients = delivery.envelope.recipients
+    named = next((each.named for each in recipients if each.address == address), "")
+    return str(uuid.uuid5(uuid.UUID(delivery.operation_id), named or address))

@@ -7,7 +7,7 @@ the plan. The MIME worker does what more than a glance is needed for.
 """
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -22,9 +22,9 @@ from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import Deferred, Failed, Outcome, Results
-from smtprelay.model.route import Limits, Window
 from smtprelay.model.shape import Shape, ShapeCounter, shape_of
 from smtprelay.providers.signer import SIGNATURE, MailSigner, SigningFailed
+from smtprelay.providers.wrapper import ProviderWrapper
 
 #: A mail up to this size is held while it is sent; the spool gives it in one piece.
 _WHOLE: Final = 256 * 1024
@@ -162,7 +162,7 @@ class _FinishedMail:
         return outgoing.plan_of(*await self._worker.run(task, body, parameters))
 
 
-class OutgoingProvider:
+class OutgoingProvider(ProviderWrapper):
     """
     A :class:`smtprelay.interfaces.Provider` that hands ``provider`` each mail as a :class:`FinishedBody`.
 
@@ -180,20 +180,13 @@ class OutgoingProvider:
         bounces_from: str,
         signer: MailSigner | None = None,
     ) -> None:
-        self.name = provider.name
-        self.idempotent = provider.idempotent
-        self.limits: Limits = provider.limits
-        self._provider = provider
+        super().__init__(provider)
         self._worker = worker
         self._hostname = hostname
         self._bounces_from = bounces_from
         self._signer = signer
         #: What a provider takes that has an attribute ``next_hop``.
         self._hop: NextHop = getattr(provider, "next_hop", NextHop())
-
-    def lane(self, envelope: Envelope, author: str, login: str) -> str:
-        """Return the lane that the provider says."""
-        return self._provider.lane(envelope, author, login)
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:
         """Return the sizes that the provider says, with what finishing the mail may change of them."""
@@ -230,22 +223,6 @@ class OutgoingProvider:
         except MimeWorkerUnavailable as error:
             outcome = Deferred(f"the mail could not be finished: {error}")
         return attempt.results(outcome)
-
-    async def resolve(self, delivery: Delivery) -> Results | None:
-        """Ask the provider."""
-        return await self._provider.resolve(delivery)
-
-    async def probe(self, lane: str) -> Outcome | None:
-        """Have the provider try."""
-        return await self._provider.probe(lane)
-
-    async def rate(self) -> Sequence[Window] | None:
-        """Ask the provider."""
-        return await self._provider.rate()
-
-    async def close(self) -> None:
-        """Close the provider."""
-        await self._provider.close()
 
     async def _read(
         self, body: Body, shape: Shape | None, additions: Callable[[], Additions]

@@ -255,7 +255,9 @@ def start_logging(config: Config, reactor: Any | None = None, **more: object) ->
     if reactor is not None:
         reactor.callWhenRunning(observer.by_iterations, reactor)
         reactor.addSystemEventTrigger("during", "shutdown", observer.by_iterations, None)
-    return Log(levels, observer, **more)
+    log = Log(levels, observer, **more)
+    log.use(levels, config.privacy.mask)
+    return log
 
 
 def _exit_after_shutdown(reactor: Any) -> Callable[[int], object]:

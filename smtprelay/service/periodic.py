@@ -6,9 +6,9 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
-from smtprelay.config.model import Logging
+from smtprelay.config.model import Config
 from smtprelay.interfaces import Events
-from smtprelay.telemetry.log import Log
+from smtprelay.telemetry.log import Fanout, Log
 from smtprelay.telemetry.log_writer import Levels, LogTrouble
 
 #: The name in the log if it fails, the seconds between two runs, and what is run.
@@ -47,13 +47,14 @@ class LogWatch:
     :param observers: those of a relay's events, the log among them.
     """
 
-    def __init__(self, observers: Iterable[Events], events: Events) -> None:
+    def __init__(self, observers: Iterable[Events], events: Fanout) -> None:
         self._log = next((each for each in observers if isinstance(each, Log)), Log())
         self._events = events
 
-    def use(self, settings: Logging) -> None:
-        """Write by the levels of ``settings`` from now on."""
-        self._log.use(Levels(settings.level, settings.levels))
+    def use(self, config: Config) -> None:
+        """Write by the levels of ``config`` from now on, and hide what it says."""
+        self._events.mask = config.privacy.mask
+        self._log.use(Levels(config.logging.level, config.logging.levels), config.privacy.mask)
 
     def trouble(self) -> LogTrouble | None:
         """Return why the log cannot be written, if so."""

@@ -105,7 +105,7 @@ class Relay(Service):
         self._memory = None if inherited is None else inherited.memory
         self._budget = Budget(MOST if self._memory is None else MOST // self._memory.workers)
         self._throttle = LoginThrottle(reactor, self._memory)
-        self._events = Fanout([self.metrics, *(events or [Log()])])
+        self._events = Fanout([self.metrics, *(events or [Log()])], config.privacy.mask)
         self._refusals = Refusals(reactor, self._events)
         self._log = LogWatch(events, self._events)
         self._inherited = inherited

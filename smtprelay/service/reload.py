@@ -161,7 +161,7 @@ class Reloader:
     def _begin(self) -> None:
         """Start what runs periodically by the configuration."""
         running, resources = self.running, self._resources
-        resources.log.use(running.config.logging)
+        resources.log.use(running.config)
         resources.mime.prefixes = task_places(running.config.providers.values())
         self._sources.relay.metrics.known(tuple(running.context.providers))
         rates = self._rates = build_rates(running.config, running.context)

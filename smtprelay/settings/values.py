@@ -28,12 +28,14 @@ _SPOKEN_RATE: Final = re.compile(
 _SHARE: Final = re.compile(units.NUMBER + "(%?)")
 _ADDRESS: Final = re.compile(r"[^\s<>,;@\x00-\x1f\x7f*]+@[^\s<>,;@\x00-\x1f\x7f*]+")
 _PATTERN: Final = re.compile(r"\*|[^\s<>,;@\x00-\x1f\x7f]+@[^\s<>,;@\x00-\x1f\x7f]+")
+_REPLACEMENT: Final = re.compile(rf"{_ADDRESS.pattern}|\*@[^\s<>,;@\x00-\x1f\x7f*]+")
 _LABEL: Final = r"(?!-)[\w-]{1,63}(?<!-)"
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 #: A host within a URL or an address.
 _AROUND: Final = re.compile(r"(?:\w+://)?(?:[^\s/@]*@)?\[?([\w.-]+)\]?(?::([0-9]+))?(?:/.*)?")
 _NAME: Final = re.compile(r"[^\s\x00-\x1f\x7f]{1,100}")
 _FIELD_NAME: Final = re.compile(r"[!-9;-~]{1,100}")
+_FIELD_VALUE: Final = re.compile("[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,900}")
 #: Characters that no setting needs and that must not get into a log, a path or SMTP.
 CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _URL: Final = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
@@ -96,6 +98,8 @@ def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
 
 parse_address: Final = _matching(_ADDRESS, "a mail address")
 parse_field_name: Final = _matching(_FIELD_NAME, "the name of a header field")
+parse_field_value: Final = _matching(_FIELD_VALUE, "the value of a header field: expected one line of text")
+parse_replacement: Final = _matching(_REPLACEMENT, "a mail address, or one such as *@example.com")
 parse_name: Final = _matching(_NAME, "a name: expected one word without spaces")
 
 
@@ -326,6 +330,9 @@ Name = Annotated[str, Notation(parse_name, "name without spaces")]
 Url = Annotated[str, Notation(parse_url, "URL")]
 #: Of a header field (RFC 5322 §2.2).
 FieldName = Annotated[str, Notation(parse_field_name, "name of a header field")]
+FieldValue = Annotated[str, Notation(parse_field_value, "one line of text")]
+#: What takes the place of an address.
+Replacement = Annotated[str, Notation(parse_replacement, "mail address, or *@example.com")]
 #: Any text.
 Text = Annotated[str, Notation(str, "text")]
 #: An absolute path; the file may be missing. It begins in the folder of the configuration, so

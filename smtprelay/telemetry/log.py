@@ -16,6 +16,7 @@ from attrs import frozen
 from twisted.logger import ILogObserver, Logger, LogLevel
 
 from smtprelay.interfaces import Events
+from smtprelay.model.privacy import NO_MASK, PrivacyMask
 from smtprelay.telemetry.log_format import flattened, redacted
 from smtprelay.telemetry.log_writer import Levels, LogWriter, make_observer
 
@@ -169,15 +170,15 @@ class Log:
         self._more = more
         self.use(levels or Levels())
 
-    def use(self, levels: Levels) -> None:
-        """Write by ``levels`` from now on."""
+    def use(self, levels: Levels, mask: PrivacyMask = NO_MASK) -> None:
+        """Write by ``levels`` from now on; ``mask`` is for the events of others: ours are masked before."""
         self._targets: dict[str, tuple[_Write, str]] = {
             event: (self._writer(event, kind.level), kind.text)
             for event, kind in EVENTS.items()
             if kind.level is not None and kind.level >= levels.of(namespace(event))
         }
         if self.writer is not None:
-            self.writer.use(levels)
+            self.writer.use(levels, mask)
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Write one line if the event's level is logged; an unknown event is a warning."""
@@ -233,20 +234,24 @@ class Fanout:
 
     An observer that has a method ``handler_for(event)`` is asked once for each kind of event: it returns what
     takes the fields, which all observers share, or ``None`` if it does not want such events.
+
+    :ivar mask: hides what no observer may know.
     """
 
     _log = Logger()
 
-    def __init__(self, observers: Iterable[Events]) -> None:
+    def __init__(self, observers: Iterable[Events], mask: PrivacyMask = NO_MASK) -> None:
+        self.mask = mask
         self._observers = tuple(observers)
         self._handlers: dict[str, Sequence[tuple[Events, Handler]]] = {}
         self._broken: set[tuple[int, str]] = set()
 
     def __call__(self, event: str, /, **fields: object) -> None:
         """Call every observer; one that raises is reported once for each kind of event."""
+        shown = self.mask.fields(fields) if self.mask.hides else fields
         for observer, handler in self._handlers.get(event) or self._observing(event):
             try:
-                handler(fields)
+                handler(shown)
             except Exception:  # noqa: BLE001 -- an observer must not stop the mail
                 self._report(observer, event)
 

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
+from smtprelay.model.privacy import NO_MASK, PrivacyMask
 from smtprelay.telemetry.log_format import flattened, json_line, text_line, timestamp
 
 #: The most bytes that are kept while the log cannot be written.
@@ -108,6 +109,7 @@ class LogWriter:
         self._file = file
         self._line = line
         self._levels = levels
+        self._mask: PrivacyMask = NO_MASK
         self._complain = complain
         self._clock: IReactorTime | None = None
         # Other threads log, too, and the garbage collector logs from anywhere, also from this module.
@@ -118,9 +120,10 @@ class LogWriter:
         self._recovered = False
         self._called = False  # flush is scheduled
 
-    def use(self, levels: Levels) -> None:
-        """Write by ``levels`` from now on."""
+    def use(self, levels: Levels, mask: PrivacyMask) -> None:
+        """Write by ``levels`` from now on, and what Twisted and others say by ``mask``."""
         self._levels = levels
+        self._mask = mask
 
     def reopen(self) -> str:
         """
@@ -228,9 +231,9 @@ class LogWriter:
     def _write_foreign(self, event: LogEvent, level: Any, namespace: str, when: float) -> None:
         fields = {"namespace": namespace}
         if "log_failure" in event:
-            fields["exc"] = flattened(event["log_failure"])
+            fields["exc"] = self._mask.text(flattened(event["log_failure"]))
         # At once: another thread may not call the reactor.
-        self.write(level.name, "twisted", formatEvent(event), fields, when, at_once=True)
+        self.write(level.name, "twisted", self._mask.text(formatEvent(event)), fields, when, at_once=True)
 
 
 def opened(file: str) -> int:

@@ -4,19 +4,21 @@ The routes of a site: each path is answered by one ``async`` function that retur
 The router checks who may ask, and handles HEAD, 405, clients that disconnect, and unexpected errors.
 """
 
+import json
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from smtprelay.interfaces import Events
 from smtprelay.model.message import SpoolUnavailable
+from smtprelay.model.privacy import NO_MASK, PrivacyMask
 from smtprelay.telemetry.log_format import flattened
 from smtprelay.web.auth import Access
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse
@@ -37,6 +39,11 @@ HEADERS: Final = {
 Action = Callable[[ApiRequest], Awaitable[ApiResponse]]
 
 
+def as_it_is(_mask: PrivacyMask, value: Any) -> Any:
+    """Return ``value``: it is the mail itself, or must be exact."""
+    return value
+
+
 @frozen
 class ApiRoute:
     """
@@ -45,13 +52,21 @@ class ApiRoute:
     :ivar path: ``{name}`` stands for one segment, which is ``name`` in :attr:`ApiRequest.path`.
     :ivar role: who may ask: ``"anyone"`` (no token, any Host), ``"visitor"`` (no token), ``"viewer"`` or
         ``"operator"``.
+    :ivar masking: how the JSON of an answer is masked.
     """
 
     method: str
     path: str
     action: Action
     role: str = "viewer"
+    masking: Callable[[PrivacyMask, Any], Any] = PrivacyMask.value
     pattern: re.Pattern[str] = field(init=False, eq=False)
+
+    def masked(self, answer: ApiResponse, mask: PrivacyMask) -> ApiResponse:
+        """Return an answer of this route without what ``mask`` hides."""
+        if not mask.hides or answer.type != "application/json" or not answer.body:
+            return answer
+        return evolve(answer, body=json.dumps(self.masking(mask, json.loads(answer.body))).encode())
 
     @pattern.default
     def _compiled(self) -> re.Pattern[str]:
@@ -63,11 +78,14 @@ class ApiRouter(Resource):
 
     isLeaf = True
 
-    def __init__(self, routes: Iterable[ApiRoute], access: Access, events: Events) -> None:
+    def __init__(
+        self, routes: Iterable[ApiRoute], access: Access, events: Events, mask: PrivacyMask = NO_MASK
+    ) -> None:
         super().__init__()
         self._routes = tuple(routes)
         self._access = access
         self._events = events
+        self._mask = mask
 
     def render(self, request: Request) -> int:
         """Start the action; its answer is written when it is there."""
@@ -90,6 +108,8 @@ class ApiRouter(Resource):
             answer = ApiProblem(503, f"the spool does not answer now: {error}: try again").answer
         except Exception as error:  # noqa: BLE001 -- the client gets an answer in every case
             answer = self._unexpected(path, error)
+        if route is not None:
+            answer = route.masked(answer, self._mask)
         if not gone:
             await self._write(request, answer)
         self._events(

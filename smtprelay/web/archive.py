@@ -19,7 +19,8 @@ from smtprelay.model import operator_settings
 from smtprelay.model.archive import ArchiveItem, RoutingTargets, archive_item, check_route
 from smtprelay.model.archive_json import read, written
 from smtprelay.model.message import SpoolUnavailable
-from smtprelay.web.api_router import ApiRoute
+from smtprelay.model.privacy import PrivacyMask
+from smtprelay.web.api_router import ApiRoute, as_it_is
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, NOTE, OBJECT, STRINGS, TEXT, ValueKind, checked, filtered
 
@@ -46,7 +47,11 @@ def archive_routes(
         ("GET", "/{id}/pieces/{n}", partial(_piece, archive)),
         ("POST", "/{id}/pieces/{n}", partial(_put_piece, archive)),
     )
-    return [ApiRoute(method, _API + path, action, "operator") for method, path, action in actions]
+    masking = {"/export": _masked, "/operator-settings": as_it_is}
+    return [
+        ApiRoute(method, _API + path, action, "operator", masking.get(path, PrivacyMask.value))
+        for method, path, action in actions
+    ]
 
 
 def check_routes(maintenance: Maintenance) -> Sequence[ApiRoute]:
@@ -147,6 +152,12 @@ def _result(result: bool | Exception) -> dict[str, str]:
 def _listed(item: ArchiveItem) -> dict[str, Any]:
     content = {} if item.content is None else {"content": base64.b64encode(item.content).decode()}
     return {"message": written(item.archived), **content}
+
+
+def _masked(mask: PrivacyMask, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an answer of :func:`_export` with the history of the messages masked."""
+    messages = [{**each, "message": mask.archived(each["message"])} for each in answer.get("messages", ())]
+    return {**answer, "messages": messages} if messages else answer
 
 
 def _item(value: object, targets: RoutingTargets, route: str) -> ArchiveItem:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from attrs import frozen
 
-from smtprelay.web.api_router import ApiRoute
+from smtprelay.web.api_router import ApiRoute, as_it_is
 from smtprelay.web.messages import ApiProblem, ApiRequest, ApiResponse, json_answer
 from smtprelay.web.query_params import FLAG, STRINGS, checked
 
@@ -119,11 +119,11 @@ def captured_mail_routes(captured: CapturedMail) -> Sequence[ApiRoute]:
         return json_answer({"count": captured.delete(ids)})
 
     return (
-        ApiRoute("GET", "/api/v1/captured", listing),
+        ApiRoute("GET", "/api/v1/captured", listing, masking=as_it_is),
         ApiRoute("POST", "/api/v1/captured/delete", delete, "operator"),
-        ApiRoute("GET", "/api/v1/captured/{id}", one, "operator"),
-        ApiRoute("GET", "/api/v1/captured/{id}/html", html, "operator"),
-        ApiRoute("GET", "/api/v1/captured/{id}/attachments/{n}", attachment, "operator"),
+        ApiRoute("GET", "/api/v1/captured/{id}", one, "operator", masking=as_it_is),
+        ApiRoute("GET", "/api/v1/captured/{id}/html", html, "operator", masking=as_it_is),
+        ApiRoute("GET", "/api/v1/captured/{id}/attachments/{n}", attachment, "operator", masking=as_it_is),
     )
 
 

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from smtprelay.model.privacy import NO_MASK, PrivacyMask
 from smtprelay.web.api_router import ApiRoute, ApiRouter
 from smtprelay.web.api_routes import api_routes
 from smtprelay.web.auth import Access
@@ -97,14 +98,22 @@ class _Site(Site):
         """Log nothing: the router reports ``http.request``, without the query."""
 
 
-def build_site(serve: Collection[str], sources: Sources, access: Access, parts: Parts = PARTS) -> Site:
+def build_site(
+    serve: Collection[str],
+    sources: Sources,
+    access: Access,
+    parts: Parts = PARTS,
+    *,
+    mask: PrivacyMask = NO_MASK,
+) -> Site:
     """
     Return the factory for one endpoint.
 
     :param serve: names of ``parts``; any other raises ``KeyError``.
+    :param mask: hides what is not shown of mail.
     """
     routes = [route for part in serve for route in parts[part](sources)]
     clock: IReactorTime = sources.clock
-    site = _Site(ApiRouter(routes, access, sources.events), requestFactory=_SiteRequest, reactor=clock)
+    site = _Site(ApiRouter(routes, access, sources.events, mask), requestFactory=_SiteRequest, reactor=clock)
     site.displayTracebacks = False
     return site

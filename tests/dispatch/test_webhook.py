@@ -12,6 +12,7 @@ from smtprelay.dispatch.webhook import WebhookNotifier, render
 from smtprelay.model.attempt import NewMessage
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed
+from smtprelay.model.privacy import PrivacyMask
 from smtprelay.model.route import WEBHOOK, Route
 from smtprelay.testing.provider import ScriptedProvider
 from tests.dispatch.stage import MORNING, DispatcherTestCase, Stage, done, make_claim
@@ -162,7 +163,7 @@ class PrivacyTests(SynchronousTestCase):
         """It is not read at all."""
         claim = make_claim(A)
         body: Any = object()
-        notifier = WebhookNotifier(post=self.remember, subjects=False)
+        notifier = WebhookNotifier(post=self.remember, mask=PrivacyMask(subjects=False))
         done(notifier.notify(claim, {"failed": {A: Failed("no")}}, body, MORNING))
         self.assertNotIn(b"subject", self.remembered)
 

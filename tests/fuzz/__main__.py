@@ -1,7 +1,8 @@
 """
 Feeds octets to what reads those of strangers, led by the branches that they reach, until the time is over.
 
-These are the readers of mail, what finishes and signs it, the SMTP session, and frames of the MIME worker.
+These are the readers of mail, what rewrites, finishes and signs it, the SMTP session, and frames of the
+MIME worker.
 
 ``python -m tests.fuzz [SECONDS] [RUNS]``. What fails is written into a file ``crash-…`` or ``timeout-…`` in
 ``.fuzz``, beside what was found to reach new branches: from there the next run goes on.
@@ -22,6 +23,7 @@ with atheris.instrument_imports(include=["smtprelay"]):
     from smtprelay.mime.dkim.canonical import BodyHash
     from smtprelay.mime.dkim.headers import SIGNED, choose_headers
     from smtprelay.mime.parameters import content_type, disposition
+    from smtprelay.mime.rewrite import RewriteRule, parameters_of, rewrite_header
     from smtprelay.mime.text import decoded
     from smtprelay.mime.worker.frames import FACTS, READY, FrameDecoder, FrameError, frame
     from smtprelay.model.shape import shape_of
@@ -44,6 +46,9 @@ PARAMETERS = {
     "largest": None,
 }
 RULE = {"domain": "b.example", "relaxed": True, "names": list(SIGNED)}
+REWRITING = parameters_of(
+    (RewriteRule(author="d@b.example", reply_to="header", recipients=(("*", "c@b.example"),)),), "a@b.example"
+)
 SIGNING = {"rules": [RULE, {**RULE, "relaxed": False}], "replaced": []}
 DIALOGUE = (
     b"EHLO x\r\nAUTH PLAIN AGEAYg==\r\nMAIL FROM:<a@b.test> SIZE=9 BODY=8BITMIME\r\nRCPT TO:<c@d.test>\r\n"
@@ -61,6 +66,7 @@ def read(octets: bytes) -> None:
     converse(octets)
     decode_frames(octets)
     sign(octets)
+    rewrite(octets)
     found = head.head_of(octets)
     head.subject_of(found)
     found.values("To")
@@ -92,6 +98,14 @@ def sign(octets: bytes) -> None:
         for at in range(len(octets)):
             cut.feed(octets[at : at + 1])
         assert cut.digest() == whole.digest()
+
+
+def rewrite(octets: bytes) -> None:
+    """Rewrite the header; what is not the same after another time is a find."""
+    facts, header = rewrite_header(octets, REWRITING)
+    if header:
+        again, _ = rewrite_header(header + octets[facts["content"] :], REWRITING)
+        assert not again["content"]
 
 
 def make_request(octets: bytes) -> None:

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.mime.head import head_of, readable
 from smtprelay.mime.headers import MAX_FIELDS
 from smtprelay.mime.parse import TooComplexError, read
+from smtprelay.mime.rewrite import RewriteRule, parameters_of, rewrite_header
 from tests.mime.hostile import COSTLY
 from tests.mime.outgoing.finishing import EIGHT_BIT, SEVEN_BIT, plan
 from tests.steps import counted
@@ -22,6 +23,13 @@ BOUND = 2.3**6
 LEAST = 0.0005
 LARGEST = 50_000
 ROUNDS = 4
+RULE = RewriteRule(
+    author="d@x.example",
+    reply_to="header",
+    recipients=(("*@a.example", "*@b.example"), ("*", "c@x.example")),
+    added=(("X-Relay", "x"),),
+    removed=("X-Mailer",),
+)
 
 
 def cost(work: Callable[[bytes], object], mail: bytes) -> float:
@@ -74,6 +82,13 @@ class GrowthTests(SynchronousTestCase):
             for name, make in COSTLY.items():
                 with self.subTest(name, hop=hop):
                     self.assertLess(growth(lambda mail, hop=hop: plan(mail, hop), make), BOUND, name)
+
+    def test_rewriting(self):
+        """So it is with the header that rules rewrite."""
+        parameters = parameters_of((RULE,), "a@x.example")
+        for name, make in COSTLY.items():
+            with self.subTest(name):
+                self.assertLess(growth(lambda mail: rewrite_header(mail, parameters), make), BOUND, name)
 
     def test_punycode_is_no_charset(self):
         """H2: a Subject in it is shown as it stands, the first KB of it, at once."""

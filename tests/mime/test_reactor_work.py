@@ -22,6 +22,7 @@ from smtprelay.mime.content_size import is_plain
 from smtprelay.mime.dkim.headers import choose_headers
 from smtprelay.mime.head import block
 from smtprelay.mime.headers import SMALL_HEADER
+from smtprelay.mime.rewrite import rewrite_header
 from smtprelay.mime.structure import TooComplexError, parts_of
 from smtprelay.mime.worker.inline_budget import SMALL_BODY, SMALL_PARTS, SMALL_TEXT
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
@@ -34,6 +35,7 @@ from smtprelay.model.shape import shape_of
 from smtprelay.policy.router import RouteMatch, Router
 from smtprelay.providers.acs.request import map_mail, measure
 from smtprelay.providers.outgoing import OutgoingProvider
+from smtprelay.providers.rewriting import RewritingProvider
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.spool_options import SpoolOptions
 from smtprelay.testing.provider import ScriptedProvider
@@ -43,6 +45,7 @@ from tests.mime.hostile import COSTLY, mails
 from tests.mime.worker.fake_process import FakeBody, FakeReactor
 from tests.providers.acs_wiring import delivery as acs_delivery
 from tests.providers.acs_wiring import joined_acs
+from tests.providers.test_rewriting import BOTH
 from tests.providers.test_signer import Key, signer
 from tests.recording import Recording
 from tests.steps import counted
@@ -137,6 +140,26 @@ async def to_smarthost(mail: bytes) -> None:
         await provider.measure(CLAIM.delivery.envelope, MemoryBody(mail))
 
 
+async def rewrite(mail: bytes) -> None:
+    """Have its header rewritten, and deliver what comes of it."""
+
+    class RewritingWorker(AbsentWorker):
+        async def run(self, task: MimeTask, body: Body, parameters: Mapping[str, object]) -> Any:
+            assert task is rewrite_header
+            return {
+                "content": body.size,
+                "grown": 0,
+                "long_lines": False,
+                "author": "",
+            }, b"From: a@x.org\r\n\r\n"
+
+    inner = ScriptedProvider("one", [])
+    provider = RewritingProvider(inner, RewritingWorker(), routes={CLAIM.delivery.route: BOTH}, users={})
+    for body in (MemoryBody(mail), FakeBody(*pieces_of(mail))):
+        await provider.deliver(Attempt(evolve(CLAIM.delivery, shape=shape_of(mail)), body))
+    assert len(inner.sent) == 2
+
+
 async def sign(mail: bytes) -> None:
     """Hash it in both canonical forms; the worker has chosen what is signed of its header."""
 
@@ -174,7 +197,7 @@ async def show(mail: bytes) -> None:
 
 
 WAYS: Mapping[str, Callable[[bytes], Awaitable[None]]] = {
-    each.__name__: each for each in (accept, hold, to_acs, to_smarthost, sign, report, show)
+    each.__name__: each for each in (accept, hold, to_acs, to_smarthost, rewrite, sign, report, show)
 }
 
 

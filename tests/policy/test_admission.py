@@ -5,8 +5,9 @@ from collections.abc import Callable
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import Client, Recipient, Refused
+from smtprelay.model.patterns import Patterns
 from smtprelay.policy import admission
-from smtprelay.policy.networks import Networks, Patterns
+from smtprelay.policy.networks import Networks
 from smtprelay.policy.settings import Identity, ListenerPolicy, Rights
 
 NOBODY = Identity()

@@ -7,9 +7,10 @@ from zope.interface.verify import verifyObject
 from smtprelay.interfaces import IEnvelopeDelivery
 from smtprelay.mime.head import Head
 from smtprelay.model.message import Client, Envelope, Recipient, Refused
+from smtprelay.model.patterns import Patterns
 from smtprelay.model.shape import Shape
 from smtprelay.policy.avatar import EnvelopeDelivery
-from smtprelay.policy.networks import Networks, Patterns
+from smtprelay.policy.networks import Networks
 from smtprelay.policy.router import RouteMatch
 from smtprelay.policy.settings import Identity, Rights
 from tests.policy.doubles import FakeOutlet, Store, make_rules
@@ -196,9 +197,11 @@ class WhoTests(DeliveryCase):
         avatar.mail("whatever@evil.org", {})
         self.assertRefused(550, "user-recipient", avatar, "rcpt", "x@evil.org", {})
         avatar.rcpt("x@y.org", {})
-        draft = avatar.data().draft
-        self.assertEqual((draft.envelope.sender, draft.client.user), ("scan@example.com", "p"))
-        self.assertEqual(draft.client.listener, "lan")
+        kept = avatar.data()
+        self.assertEqual((kept.draft.envelope.sender, kept.draft.client.user), ("scan@example.com", "p"))
+        self.assertEqual(kept.draft.client.listener, "lan")
+        [planned] = kept.plan(Head(b"From: Boss <boss@b.org>\r\n"), Shape(size=10), {})
+        self.assertEqual(planned.author, "scan@example.com")
 
     def test_forgotten(self):
         """After logout nothing is left."""

@@ -26,8 +26,8 @@ from zope.interface import implementer
 
 from smtprelay.model.credentials import IAnonymousClient
 from smtprelay.model.message import Reply
+from smtprelay.model.patterns import Patterns
 from smtprelay.policy.checkers.anonymous import AnonymousByNetwork
-from smtprelay.policy.networks import Patterns
 from smtprelay.policy.realm import Realm
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.settings import ListenerSettings

@@ -11,12 +11,12 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.model.patterns import Patterns
 from smtprelay.policy.checkers.anonymous import AnonymousByNetwork
 from smtprelay.policy.checkers.any_login import AnyLogin
 from smtprelay.policy.checkers.chain import CheckerChain
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
-from smtprelay.policy.networks import Patterns
 from smtprelay.policy.password_hash import hash_password
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.settings import Rights, User

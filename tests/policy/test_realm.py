@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from smtprelay.interfaces import IEnvelopeDelivery
 from smtprelay.model.message import Client, Refused
-from smtprelay.policy.networks import Patterns
+from smtprelay.model.patterns import Patterns
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.settings import Identity, Rights
 from tests.policy.doubles import Store, make_rules

@@ -6,8 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.interfaces import Unmeasured
 from smtprelay.mime.head import Head
 from smtprelay.model.message import Client, Envelope, Planned, Recipient, Refused
+from smtprelay.model.patterns import Patterns
 from smtprelay.model.shape import Shape
-from smtprelay.policy.networks import Networks, Patterns
+from smtprelay.policy.networks import Networks
 from smtprelay.policy.router import RouteMatch, Router
 from tests.policy.doubles import FakeOutlet
 from tests.steps import counted
@@ -203,6 +204,13 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual([each.lane for each in planned], ["a@x.org", "b@x.org"])
         self.assertEqual(asked, [("a@b.org", "boss@b.org", "ann")] * 2)
         self.assertEqual({each.author for each in planned}, {"boss@b.org"})
+
+    def test_author_that_is_set(self):
+        """Whom From will name at delivery counts, whatever it names now."""
+        routes = router(RouteMatch(name="all", via=["acs"]), acs=FakeOutlet())
+        plan = routes.plan(CLIENT, envelope("a@x.org"), "scan@b.org")
+        [planned] = plan(Head(b"From: Boss <boss@b.org>\r\n"), Shape(size=10), {})
+        self.assertEqual(planned.author, "scan@b.org")
 
     def test_the_first_provider_that_takes_the_size(self):
         """A message goes first to the first provider of ``via`` that it fits."""

@@ -6,8 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from smtprelay.model.message import Reply
+from smtprelay.model.patterns import Patterns
 from smtprelay.policy.avatar import EnvelopeDelivery
-from smtprelay.policy.networks import Patterns
 from smtprelay.policy.settings import Identity
 from tests.policy.doubles import Store, make_rules
 

@@ -6,6 +6,7 @@ from twisted.application.service import Application, IServiceCollection, Service
 from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.config.model import Privacy
 from smtprelay.service import command
 from smtprelay.service.command import Daemon
 
@@ -35,7 +36,7 @@ class LogTests(SynchronousTestCase):
         """Without a reactor no line waits for others, with which one of another process could tear it."""
         file = Path(self.mktemp())
         logging = SimpleNamespace(level="info", levels={}, format="json", file=str(file))
-        config: Any = SimpleNamespace(logging=logging)
+        config: Any = SimpleNamespace(logging=logging, privacy=Privacy())
         before = set(globalLogPublisher._observers)
         log = command.start_logging(config)
         self.addCleanup(

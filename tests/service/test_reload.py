@@ -3,9 +3,6 @@
 import gc
 import socket
 import ssl
-import tempfile
-from pathlib import Path
-from shutil import rmtree
 
 import treq
 from twisted.internet import reactor
@@ -14,84 +11,20 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from smtprelay.config import load
-from smtprelay.service import Relay
 from smtprelay.service.build.running import RunningConfig
 from smtprelay.testing.certificates import make_certificate
-from smtprelay.testing.smtp import Pause, SmtpSink
-from smtprelay.web.context import Reloaded, ReloadFailed
+from smtprelay.testing.smtp import Pause
+from smtprelay.web.context import ReloadFailed
 from tests.process.conversation import Conversation
 from tests.process.program import eventually
-from tests.recording import Recording
-
-CONFIG = """\
-hostname: relay.test
-control_socket: control.sock
-listeners: [{{name: lan, endpoint: "tcp:{lan}:interface=127.0.0.1"}}]
-providers: {{one: {{type: smarthost, host: 127.0.0.1, port: {one}, tls: none}}}}
-routes: [{{name: all, via: [one], retry: {{first: 100ms, jitter: 0}}}}]
-spool: {{path: spool}}
-"""
+from tests.service.relay_case import RelayCase
 
 OTHER_PROVIDER = (("{{one:", "{{two:"), ("{one}", "{two}"), ("via: [one]", "via: [two]"))
 
 MAIL = b"From: app@example.org\r\nSubject: test\r\n\r\nHello\r\n"
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-class ReloadTests(TestCase):
-    timeout = 60
-
-    async def begin(self) -> Relay:
-        """Return a relay that is ready, in a folder of its own, before two sinks."""
-        # Not trial's own: the path of a UNIX socket has at most 107 bytes.
-        self.folder = Path(tempfile.mkdtemp(prefix="smtprelay-"))
-        self.addCleanup(rmtree, self.folder)
-        self.events = Recording()
-        self.sinks = [SmtpSink(clock=reactor), SmtpSink(clock=reactor)]
-        self.ports = {"lan": free_port(), "new": free_port()}
-        for name, sink in zip(("one", "two"), self.sinks, strict=True):
-            port = await sink.listen(reactor)
-            self.addCleanup(port.stopListening)
-            self.ports[name] = port.getHost().port
-        self.write()
-        # A reload looks for what is left of the old configuration, which is not among the objects before.
-        gc.freeze()
-        self.addCleanup(gc.unfreeze)
-        self.relay = Relay(self.load(), reactor, events=[self.events])
-        self.relay.startService()
-        self.addCleanup(lambda: self.relay.stopService() if self.relay.running else None)
-        await self.relay.started
-        return self.relay
-
-    def write(self, *edits: tuple[str, str]) -> None:
-        text = CONFIG
-        for old, new in edits:
-            self.assertIn(old, text)
-            text = text.replace(old, new)
-        (self.folder / "relay.yaml").write_text(text.format(**self.ports))
-
-    def load(self):
-        return load(str(self.folder / "relay.yaml"), {}).config
-
-    async def reload(self, *edits: tuple[str, str]) -> Reloaded:
-        self.write(*edits)
-        return await self.relay.reload(self.load())
-
-    async def talk(self, port: str = "lan") -> Conversation:
-        talk = await Conversation.open(self.ports[port])
-        await talk.say("EHLO client.test")
-        self.addCleanup(talk.close)
-        return talk
-
-    async def arrived(self, sink: int, count: int) -> None:
-        await eventually(lambda: len(self.sinks[sink].messages) == count, f"{count} mails at {sink}")
-
+class ReloadTests(RelayCase, TestCase):
     async def test_a_session_goes_on(self) -> None:
         """It ends its transaction by the old rules, and begins the next one by the new ones."""
         await self.begin()

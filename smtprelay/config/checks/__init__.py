@@ -2,7 +2,8 @@
 What is looked for in a configuration that is well-formed.
 
 ``consistency`` finds settings that contradict each other, ``security`` what could be abused, ``secrets`` and
-``files`` what is missing outside the file; ``dkim`` has checks of both kinds. A check gets a
+``files`` what is missing outside the file; ``dkim`` has checks of both kinds, ``rewrite`` those of what is
+changed on the way out. A check gets a
 :class:`CheckedConfig`. It must not report what only follows from another mistake: so it can ask which names
 the file has, and whether a part of it is free of mistakes.
 """

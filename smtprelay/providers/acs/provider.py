@@ -222,7 +222,7 @@ class Acs(ProviderDefaults):
 
         :raises MimeWorkerTimeout: the dispatcher counts it.
         """
-        parameters = self._parameters_of(delivery.envelope, without)
+        parameters = {**self._parameters_of(delivery.envelope, without), "sends_as": delivery.sends_as}
         mapped = await mapped_mail(self._worker, map_mail, body, parameters, provider=self.name)
         if not isinstance(mapped, tuple):
             return mapped

@@ -55,9 +55,10 @@ def map_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str,
     """
     Do the work: read a mail, and make its requests.
 
-    Parameters: ``recipients`` and ``envelope_sender``; ``sender`` and ``domains`` for :func:`choose_sender`;
-    ``blind_to`` if blind recipients go together, else ``""``; ``without``, those of :data:`OPTIONAL` that are
-    left out; ``largest``, the most octets of a request, or ``None``.
+    Parameters: ``recipients`` and ``envelope_sender``; ``sends_as``, where a rule says whom From names;
+    ``sender`` and ``domains`` for :func:`choose_sender`; ``blind_to`` if blind recipients go together, else
+    ``""``; ``without``, those of :data:`OPTIONAL` that are left out; ``largest``, the most octets of a
+    request, or ``None``.
 
     Facts: ``size`` of the largest request; ``sender``; ``notes``, (field, reason) of what was corrected;
     ``requests``, each with its lists ``to``, ``cc`` and ``bcc``, whether it is for a blind one ``alone``, its
@@ -86,7 +87,8 @@ def measure(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, 
 def _made(octets: bytes, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], _Groups, _Pieces]:
     """Return facts about a mail's requests, the recipients of each, and the rest, which is not joined yet."""
     mail, corrections, without = read(octets), Corrections(), parameters["without"]
-    sender = choose_sender(mail, parameters["envelope_sender"], parameters["sender"], parameters["domains"])
+    sent_by = parameters.get("sends_as") or parameters["envelope_sender"]
+    sender = choose_sender(mail, sent_by, parameters["sender"], parameters["domains"])
     answer_to = () if "replyTo" in without else reply_to(mail, parameters["envelope_sender"], sender)
     pieces = body_of(mail, sender, answer_to, corrections, without)
     groups = [

@@ -53,7 +53,7 @@ def http_sites(
             HttpPort(
                 name=f"http{number}",
                 endpoint=site.endpoint,
-                site=build_site(site.serve, sources, access, parts),
+                site=build_site(site.serve, sources, access, parts, mask=config.privacy.mask),
             )
         )
     return ports
@@ -68,12 +68,13 @@ def control_site(config: Config, sources: Sources, parts: Parts, *, worker: bool
     mode = 600 if worker else 660
     if worker:
         parts = {**parts, "refusals": lambda sources: [record_route(sources.refusals)]}
+    access = Access(sources.clock, control=True, admitted=worker)
     # Twisted's own lock holds a process id: a container that was killed comes back with the same one.
     quoted = config.control_socket.replace("\\", "\\\\").replace(":", "\\:")
     return HttpPort(
         name="control",
         endpoint=f"unix:{quoted}:mode={mode}:lockfile=0",
-        site=build_site(tuple(parts), sources, Access(sources.clock, control=True, admitted=worker), parts),
+        site=build_site(tuple(parts), sources, access, parts, mask=config.privacy.mask),
         socket=config.control_socket,
     )
 

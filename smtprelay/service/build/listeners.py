@@ -15,6 +15,7 @@ from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
 from smtprelay.interfaces import Events, Receive
 from smtprelay.interfaces.spool import Spool
 from smtprelay.model.message import Reply
+from smtprelay.model.patterns import Patterns
 from smtprelay.net.buffer_budget import Budget
 from smtprelay.net.tls_server import ServerContext
 from smtprelay.policy.avatar import ListenerRules, SessionContext
@@ -23,7 +24,7 @@ from smtprelay.policy.checkers.any_login import AnyLogin
 from smtprelay.policy.checkers.chain import CheckerChain
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
-from smtprelay.policy.networks import Networks, Patterns
+from smtprelay.policy.networks import Networks
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.router import RouteMatch, Router
 from smtprelay.policy.settings import ListenerPolicy, Rights, User
@@ -146,6 +147,7 @@ def _policy(config: Config, listener: listeners.Listener, router: Router) -> Lis
         one_delivery=listener.delivery == "synchronous",
         size=router.largest(listener.name, listener.limits.size),
         counts_content=router.counts_content(listener.name),
+        keeps_subject=config.privacy.subjects,
     )
 
 

@@ -3,13 +3,18 @@ Builds the providers of a configuration from their settings; nothing is connecte
 """
 
 from smtprelay.config.model import Config, DkimSettings
+from smtprelay.config.rewrite import RewriteSettings, SandboxSettings
 from smtprelay.interfaces import Provider
 from smtprelay.mime.address import ascii_domain
 from smtprelay.mime.dkim.headers import SIGNED
 from smtprelay.mime.dkim.signature import SignatureRule
+from smtprelay.mime.rewrite import RewriteRule
+from smtprelay.model.patterns import Patterns
 from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.providers.registry import kind_of
+from smtprelay.providers.rewriting import RewritingProvider
+from smtprelay.providers.sandbox import SandboxProvider
 from smtprelay.providers.signer import MailSigner, RuleKey
 from smtprelay.settings.provider import ProviderSettings
 
@@ -17,7 +22,37 @@ from smtprelay.settings.provider import ProviderSettings
 def build_providers(config: Config, context: ProviderContext) -> dict[str, Provider]:
     """Return the providers of ``config`` by name; nothing is connected yet."""
     signer = build_signer(config, context)
-    return {name: _built(name, each, config, context, signer) for name, each in config.providers.items()}
+    built = {name: _built(name, each, config, context, signer) for name, each in config.providers.items()}
+    if config.sandbox is not None:
+        built = _within_sandbox(config.sandbox, built)
+    routes = {route.name: rewrite_rule(route.rewrite) for route in config.routes if route.rewrite is not None}
+    users = {user.name: RewriteRule(author=user.force_from) for user in config.users if user.force_from}
+    if routes or users:
+        built = {
+            name: RewritingProvider(provider, context.mime, routes=routes, users=users)
+            for name, provider in built.items()
+        }
+    return built
+
+
+def _within_sandbox(sandbox: SandboxSettings, built: dict[str, Provider]) -> dict[str, Provider]:
+    allowed, place = Patterns(tuple(sandbox.allow)), built[sandbox.via]
+    return {
+        name: provider if provider is place else SandboxProvider(provider, place, allowed)
+        for name, provider in built.items()
+    }
+
+
+def rewrite_rule(settings: RewriteSettings) -> RewriteRule:
+    """Return how the mail of a route is rewritten."""
+    return RewriteRule(
+        author=settings.from_ or "",
+        kept_domains=settings.keep_from_domains,
+        reply_to=settings.reply_to or "",
+        recipients=tuple(settings.recipients.items()),
+        added=tuple(settings.add_headers.items()),
+        removed=settings.remove_headers,
+    )
 
 
 def build_signer(config: Config, context: ProviderContext) -> MailSigner | None:

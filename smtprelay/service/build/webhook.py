@@ -52,7 +52,7 @@ def build_notifier(config: Config, new_id: Callable[[], str], clock: IReactorTim
         planned = Planned(route=WEBHOOK, provider=WEBHOOK, lane=hook, recipients=recipients)
         return NewMessage(draft=draft, body=event, planned=(planned,), subject=f"Event about {about}")
 
-    return WebhookNotifier(post=post, subjects=config.privacy.subjects) if is_used(config) else None
+    return WebhookNotifier(post=post, mask=config.privacy.mask) if is_used(config) else None
 
 
 def _settings(config: Config) -> dict[str, Settings]:

@@ -84,7 +84,7 @@ class Supervisor(Service):
         self._file = str(Path(loaded.file).absolute())
         self._sets = sets
         self._reactor = reactor
-        self._events = Fanout([self.metrics, *(events or [Log()])])
+        self._events = Fanout([self.metrics, *(events or [Log()])], self.config.privacy.mask)
         self._log = LogWatch(events, self._events)
         self._gathered = Gathered(self.metrics.registry)
         self._registry = CollectorRegistry()
@@ -265,7 +265,7 @@ class Supervisor(Service):
         except Exception as error:
             raise as_failed(error) from error
         self.config = config
-        self._log.use(config.logging)
+        self._log.use(config)
         return reloaded(changes(before, config), restart)
 
     async def _change(self, before: Config, config: Config) -> None:

@@ -106,7 +106,7 @@ class SpoolIncoming:
         arrival = Arrival(
             draft=self._draft,
             shape=shape,
-            subject=storable(subject_of(head)),
+            subject=storable(subject_of(head)) if self._draft.keeps_subject else "",
             message_id=storable(message_id_of(head)),
             planned=planned,
             chunks=self._chunks,

@@ -14,10 +14,10 @@ from zope.interface.verify import verifyObject
 
 from smtprelay.model.credentials import PasswordClient
 from smtprelay.model.message import Client
+from smtprelay.model.patterns import Patterns
 from smtprelay.policy import password_hash
 from smtprelay.policy.checkers.chain import UnknownUser
 from smtprelay.policy.checkers.users import CACHE_SIZE, CACHED, Users
-from smtprelay.policy.networks import Patterns
 from smtprelay.policy.password_hash import hash_password
 from smtprelay.policy.settings import Identity, Rights, User
 

@@ -2,10 +2,11 @@
 What the relay gives a provider to work with.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from attrs import field, frozen
+from twisted.internet.defer import Deferred
 
 from smtprelay.interfaces import DeferToThread, Events, MimeWorker
 from smtprelay.net.reachability import Reachability
@@ -63,6 +64,22 @@ class ProviderContext:
             patience=settings.timeout,
         )
         return self._caller(provider, settings, renewed), renewed
+
+    def renewed(
+        self,
+        provider: str,
+        settings: RemoteProviderSettings,
+        obtain: Callable[[], Coroutine[Any, Any, Credential[C]]],
+    ) -> Renewed[C]:
+        """Return credentials that expire; ``obtain`` is that of :class:`Renewed`, but needs no thread."""
+        return Renewed(
+            provider,
+            obtain,  # type: ignore[arg-type]  # what runs it returns what it is awaited for
+            clock=self.reactor,
+            events=self.events,
+            defer_to_thread=lambda work, *arguments: Deferred.fromCoroutine(work(*arguments)),
+            patience=settings.timeout,
+        )
 
     def _caller(
         self, provider: str, settings: RemoteProviderSettings, source: CredentialSource[C]

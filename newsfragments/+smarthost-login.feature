@@ -1,1 +1,1 @@
-A smarthost may want a certificate from the relay (``client_certificate``), a certain ``mechanism``, or tokens of Microsoft Entra, Google or another service (``oauth``, XOAUTH2).
+A smarthost is logged in to by a certain ``mechanism``, or with tokens of Microsoft Entra, Google or another service (``oauth``, XOAUTH2).

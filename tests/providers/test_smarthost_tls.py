@@ -57,7 +57,7 @@ class TLSTests(TestCase):
         return outcome
 
     def ask(self, sink: SmtpSink, *authorities: Path) -> None:
-        """Have the server require a certificate of one of ``authorities``, and note the names of what comes."""
+        """Have the server require a certificate of ``authorities``, and note the names of what comes."""
         self.seen: list[str] = []
 
         def note(_connection: SSL.Connection, shown: X509, _error: int, _depth: int, good: int) -> int:
@@ -160,13 +160,14 @@ class TLSTests(TestCase):
         self.assertIsInstance(await self.deliver(), Blocked)
 
     async def test_client_certificate_that_is_renewed(self) -> None:
-        """New files are read for the next connection."""
+        """New files are read after a minute."""
         ours, newer = (make_certificate(self.mktemp(), f"{name}.example.com") for name in ("old", "new"))
         await self.sink(asked=(ours.ca, newer.ca))
         provider = self.provider(messages=1, client_certificate=(str(ours.certificate), str(ours.key)))
         await provider.deliver(Attempt(delivery(), Stored(b"hello\r\n")))
         newer.certificate.replace(ours.certificate)
         newer.key.replace(ours.key)
+        provider._pool._creators_until = 0.0
         await provider.deliver(Attempt(delivery(), Stored(b"hello\r\n")))
         await provider.close()
         shown = [name for name in self.seen if "authority" not in name]

@@ -29,8 +29,10 @@ from smtprelay.providers.smarthost.tls import tls_creator
 
 #: Seconds for which a server that fails within a group of commands gets them one by one.
 _ONE_BY_ONE: Final = 3600.0
-#: Servers of which that is remembered.
+#: Servers of which something is remembered.
 _MOST: Final = 1000
+#: Seconds for which certificates are not read again: that takes 10 ms.
+_FRESH: Final = 60.0
 
 #: Makes the way to an address and a port.
 Connect = Callable[[str, int], IStreamClientEndpoint]
@@ -57,6 +59,8 @@ class SessionPool:
         self._channels: set[Channel] = set()
         self._closed: defer.Deferred[None] | None = None
         self._distrusted: dict[str, float] = {}
+        self._creators: dict[str, IOpenSSLClientConnectionCreator] = {}
+        self._creators_until = 0.0
         # What is wrong with the certificates is known at the start.
         self._tls(settings.host or "localhost")
 
@@ -151,10 +155,17 @@ class SessionPool:
             raise NotAccepted(Blocked(f"TLS with {server.where}: {error}")) from error
 
     def _tls(self, host: str) -> IOpenSSLClientConnectionCreator | None:
-        """Return what speaks TLS with ``host``; certificates are read anew each time."""
-        settings = self._settings
-        verify = settings.verify and settings.tls != "opportunistic"
-        return None if settings.tls == "none" else tls_creator(host, settings.outbound, verify=verify)
+        """Return what speaks TLS with ``host``; certificates are read anew after a while."""
+        settings, now = self._settings, self._clock.seconds()
+        if settings.tls == "none":
+            return None
+        if now >= self._creators_until or len(self._creators) >= _MOST:
+            self._creators.clear()
+            self._creators_until = now + _FRESH
+        if host not in self._creators:
+            verify = settings.verify and settings.tls != "opportunistic"
+            self._creators[host] = tls_creator(host, settings.outbound, verify=verify)
+        return self._creators[host]
 
     async def _connect(
         self, server: ServerAddress, contact: Contact, creator: IOpenSSLClientConnectionCreator | None

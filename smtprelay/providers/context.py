@@ -65,7 +65,7 @@ class ProviderContext:
         )
         return self._caller(provider, settings, renewed), renewed
 
-    def renewed(
+    def renewing_credential(
         self,
         provider: str,
         settings: RemoteProviderSettings,

@@ -191,7 +191,7 @@ def build(name: str, settings: SmarthostSettings, context: "ProviderContext") ->
     if settings.remote:
         return Smarthost(*given, **options)
     # Slow to import.
-    from smtprelay.providers.smarthost.mx import make_resolver  # noqa: PLC0415
+    from smtprelay.net.dns_records import make_resolver  # noqa: PLC0415
 
     return DirectDelivery(*given, resolver=make_resolver(context.reactor), **options)
 
@@ -214,7 +214,7 @@ def credential_source(
         lambda: context.defer_to_thread(_token_request(oauth)),
         context.reactor.seconds,
     )
-    return context.renewed(name, settings, tokens.obtain)
+    return context.renewing_credential(name, settings, tokens.obtain)
 
 
 def _to_tokens(settings: SmarthostSettings) -> "Outbound":

@@ -8,23 +8,18 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from attrs import evolve
-from twisted.internet.error import ConnectError
-from twisted.internet.error import TimeoutError as TookTooLong
 from twisted.names import dns
-from twisted.names.client import Resolver
-from twisted.names.error import DNSNameError, DNSQueryTimeoutError, ResolverError
 
 from smtprelay.mime.address import ascii_domain
 from smtprelay.model.message import Envelope, Recipient
 from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Throttled
+from smtprelay.net.dns_records import DnsFailed, DnsUnanswered, records
 from smtprelay.net.reachability import Reachability
 from smtprelay.providers.smarthost.errors import NotAccepted
 from smtprelay.providers.smarthost.server_settings import ServerAddress
 
 #: Addresses of one domain that one attempt tries; each may cost the time limit for a connection.
 _MOST: Final = 5
-#: Seconds for each time that DNS is asked.
-_TIMES: Final = (2, 4, 8)
 #: RFC 7505 §4.2: the domain takes no mail. RFC 3463 §3.2, §3.5: no such domain; no server for it.
 _NULL_MX: Final = "5.1.10"
 _NO_DOMAIN: Final = "5.1.2"
@@ -67,7 +62,7 @@ class MailExchangers:
             for kind in (dns.A, dns.AAAA):
                 try:
                     addresses = await self._addresses(name, kind)
-                except _NotKnown as error:
+                except DnsFailed as error:
                     addresses, unknown = (), str(error)
                 for address in addresses:
                     yield ServerAddress(name, address, self._port)
@@ -85,7 +80,7 @@ class MailExchangers:
             return [domain]
         try:
             found = await self._records(self._resolver.lookupMailExchange, domain, dns.MX)
-        except _NotKnown as error:
+        except DnsFailed as error:
             raise NotAccepted(Deferred(str(error))) from error
         if found is None:
             raise NotAccepted(Failed(f"DNS knows no domain {domain}", _NO_DOMAIN))
@@ -111,41 +106,29 @@ class MailExchangers:
             literal = name[1:-1].removeprefix("ipv6:")
             found = [literal] if (":" in literal) == (kind == dns.AAAA) else []
         elif kind == dns.A:
-            records = await self._records(self._resolver.lookupAddress, name, kind) or ()
-            found = [each.dottedQuad() for each in records]
+            known = await self._records(self._resolver.lookupAddress, name, kind) or ()
+            found = [each.dottedQuad() for each in known]
         else:
-            records = await self._records(self._resolver.lookupIPV6Address, name, kind) or ()
-            found = [str(ip_address(each.address)) for each in records]
+            known = await self._records(self._resolver.lookupIPV6Address, name, kind) or ()
+            found = [str(ip_address(each.address)) for each in known]
         return [each for each in found if _is_elsewhere(each)]
 
     async def _records(self, lookup: Callable[..., Any], name: str, kind: int) -> Sequence[Any] | None:
         """Return the records of a kind; ``None``: there is no such name."""
         contact = self._reachability.begin("DNS", "request")
         try:
-            answers, _, _ = await lookup(name, timeout=_TIMES)
-        except DNSNameError:
+            found = await records(lookup, name, kind)
             contact.answered()
-            return None
-        except (DNSQueryTimeoutError, TookTooLong, ConnectError, OSError) as error:
-            why = f"DNS does not answer for {name}"
-            contact.failed(why)
-            raise _NotKnown(why) from error
-        except (ResolverError, ValueError) as error:
-            contact.answered()
-            raise _NotKnown(f"DNS has no answer for {name}: {type(error).__name__}") from error
+        except DnsFailed as error:
+            why = f"DNS for {name}: {error}"
+            if isinstance(error, DnsUnanswered):
+                contact.failed(why)
+            else:
+                contact.answered()
+            raise DnsFailed(why) from error
         finally:
             contact.dropped()
-        contact.answered()
-        return [each.payload for each in answers if each.type == kind]
-
-
-class _NotKnown(Exception):  # noqa: N818 -- it says what is the case
-    """DNS does not say; the text says why."""
-
-
-def make_resolver(reactor: Any) -> Resolver:
-    """Return what asks the name servers of this machine. Without its ``resolv`` it reads them no more."""
-    return Resolver(resolv="/etc/resolv.conf", reactor=reactor)
+        return found
 
 
 def domain_of(address: str) -> str:

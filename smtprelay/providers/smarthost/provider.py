@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Attempt, Body, Events
+from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.message import Envelope
 from smtprelay.model.outcome import Deferred, Delivered, Failed, Outcome, Results
 from smtprelay.model.route import Limits
@@ -97,13 +98,20 @@ class Smarthost(ProviderDefaults):
         await self._pool.close()
 
     async def _send(self, server: ServerAddress, envelope: Envelope, body: Body) -> Results:
-        end_turn = await self._pool.turn()
-        try:
-            return await self._send_in_turn(server, envelope, body)
-        finally:
-            end_turn()
+        while True:
+            end_turn = await self._pool.turn()
+            try:
+                found = await self._send_in_turn(server, envelope, body)
+            finally:
+                end_turn()
+            if not isinstance(found, NextHop):
+                return found
+            # To make it may take longer than a server, and the session's deadline, wait.
+            assert isinstance(body, FinishedBody)
+            body = await body.for_hop(found)
 
-    async def _send_in_turn(self, server: ServerAddress, envelope: Envelope, body: Body) -> Results:
+    async def _send_in_turn(self, server: ServerAddress, envelope: Envelope, body: Body) -> Results | NextHop:
+        """Send the mail once; return its next hop instead if it is not made for that one yet."""
         while True:
             session = self._pool.idle(server)
             used = session is not None
@@ -114,21 +122,18 @@ class Smarthost(ProviderDefaults):
                 session.channel.contact = contact
                 hop = session.next_hop(envelope)
                 made = body.made_for(hop) if isinstance(body, FinishedBody) else body
-                if made is not None:
-                    return await self._sent(session, envelope, made)
-                self._pool.put_back(session)
+                if made is None:
+                    self._pool.put_back(session)
+                    return hop
+                return await self._sent(session, envelope, made)
             except Lost as lost:
                 # An idle connection may have died unnoticed. Nothing was sent: take another one.
                 if lost.silent or not used:
                     contact.failed(str(lost))
-                if used:
-                    continue
-                raise NotAccepted(Deferred(str(lost))) from lost
+                if not used:
+                    raise NotAccepted(Deferred(str(lost))) from lost
             finally:
                 contact.dropped()
-            # To make it may take longer than a server, and the session's deadline, wait.
-            assert isinstance(body, FinishedBody)
-            body = await body.for_hop(hop)
 
     async def _sent(self, session: SmarthostSession, envelope: Envelope, body: Body) -> Results:
         began = self._clock.seconds()

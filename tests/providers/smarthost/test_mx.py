@@ -196,7 +196,7 @@ class NoServerTests(Case):
         direct.advance(30)
         self.assertIsNone(direct.reachability.trouble())
         self.zones.fail("MX x.test", SILENT)
-        self.assert_outcome(self.one(direct), Deferred, "DNS does not answer for x.test")
+        self.assert_outcome(self.one(direct), Deferred, "DNS for x.test: no answer")
         direct.advance(30)
         self.assertEqual(direct.reachability.trouble().host, "DNS")
 

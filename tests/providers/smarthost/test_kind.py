@@ -7,6 +7,7 @@ from twisted.web.resource import Resource
 
 from smtprelay.net.certificate import CertificateError
 from smtprelay.providers.smarthost.kind import SMARTHOST
+from smtprelay.providers.smarthost.provider import DirectDelivery
 from smtprelay.testing.memory_http import MemoryHttp
 from tests.config.loading import codes, load_text, problems_of, with_provider
 
@@ -94,6 +95,16 @@ class SmarthostKindTests(SynchronousTestCase):
         for host in ("127.0.0.1", "localhost"):
             text = with_provider(f"type: smarthost, host: {host}, tls: none, {login}")
             self.assertEqual(problems_of(text, {"P": "x"}), [], host)
+
+    def test_build(self) -> None:
+        """``host: mx`` is delivered by the name servers of this machine, which are read no more after close."""
+        http = MemoryHttp(Resource())
+        settings = SMARTHOST.settings(type="smarthost", host="mx").completed("relay.example.com")
+        provider = SMARTHOST.build("h", settings, http.context())
+        self.assertIsInstance(provider, DirectDelivery)
+        http.result(provider.close())
+        http.clock.advance(60)
+        self.assertEqual(http.clock.getDelayedCalls(), [])
 
     def test_certificates(self) -> None:
         """The authorities and the certificate of the settings are those of the connections."""

@@ -97,7 +97,7 @@ class SmarthostKindTests(SynchronousTestCase):
             self.assertEqual(problems_of(text, {"P": "x"}), [], host)
 
     def test_build(self) -> None:
-        """``host: mx`` is delivered by the name servers of this machine, which are read no more after close."""
+        """``host: mx`` asks the name servers of this machine, which are read no more after close."""
         http = MemoryHttp(Resource())
         settings = SMARTHOST.settings(type="smarthost", host="mx").completed("relay.example.com")
         provider = SMARTHOST.build("h", settings, http.context())

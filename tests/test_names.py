@@ -34,8 +34,8 @@ PLAIN = """
     inline input interfaces internal interpolate invalid iso item iteration json jwt kept keys known
     labels later level lifeline limit line list literal load locate location lock log logging
     lost maildir mailgun main maintenance mapped mark markup match memory merge metrics mime missing
-    model monitor multipart named nameless net network new next no not notification notifier
-    number off offline open operation operator options origin original outgoing output overdue
+    model monitor multipart mx named nameless net network new next no not notification notifier
+    number oauth off offline open operation operator options origin original outgoing output overdue
     overlay own page parameter params parse part password path patience patterns periodic piece
     plain plan planned platform policy pool port portal postgres prepare printable privacy
     problem process producer profile program protocol proxy query queue quoted range

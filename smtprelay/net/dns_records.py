@@ -1,8 +1,8 @@
 """
-Text records of DNS, and why there are none.
+Records of DNS, and why there are none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from twisted.internet.error import ConnectError
@@ -30,6 +30,10 @@ class DnsFailed(Exception):  # noqa: N818 -- it says what happened
     """It is not known whether there is a record, because DNS cannot be asked; the text says why."""
 
 
+class DnsUnanswered(DnsFailed):
+    """No server answers."""
+
+
 def make_resolver(reactor: Any, server: tuple[str, int] | None = None) -> Any:
     """
     Return an ``IResolver``.
@@ -47,15 +51,27 @@ async def text_records(resolver: Any, name: str) -> Sequence[str]:
 
     :raises DnsFailed: it cannot be found out.
     """
+    found = await records(resolver.lookupText, name, dns.TXT) or ()
+    return [b"".join(each.data).decode("utf-8", "replace") for each in found]
+
+
+async def records(lookup: Callable[..., Any], name: str, kind: int) -> Sequence[Any] | None:
+    """
+    Return the records of a ``kind``, as Twisted Names has them; ``None``: there is no such name.
+
+    :param lookup: the method of an ``IResolver`` for that kind.
+    :raises DnsFailed: it cannot be found out.
+    """
     try:
-        answers, _, _ = await resolver.lookupText(name, timeout=_TIMES)
+        answers, _, _ = await lookup(name, timeout=_TIMES)
     except DNSNameError:
-        return ()
+        return None
     except (DNSQueryTimeoutError, TookTooLong) as error:
-        raise DnsFailed("no answer") from error
+        raise DnsUnanswered("no answer") from error
     except DomainError as error:
         raise DnsFailed(_ANSWERS.get(type(error), type(error).__name__)) from error
-    except (ResolverError, ConnectError, OSError) as error:
+    except (ConnectError, OSError) as error:
+        raise DnsUnanswered(str(error) or type(error).__name__) from error
+    except (ResolverError, ValueError) as error:
         raise DnsFailed(str(error) or type(error).__name__) from error
-    found = (each.payload.data for each in answers if each.type == dns.TXT)
-    return [b"".join(strings).decode("utf-8", "replace") for strings in found]
+    return [each.payload for each in answers if each.type == kind]

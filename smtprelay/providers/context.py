@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from attrs import field, frozen
+from twisted.internet.defer import Deferred
 
 from smtprelay.interfaces import DeferToThread, Events, MimeWorker
 from smtprelay.net.reachability import Reachability
@@ -56,15 +57,31 @@ class ProviderContext:
         self, provider: str, settings: RemoteProviderSettings, service: CredentialService[C]
     ) -> tuple[Caller[C], Renewed[C]]:
         """Return the same for credentials that expire, and those."""
+        renewed = self._renewed(provider, settings, service, self.defer_to_own_thread)
+        return self._caller(provider, settings, renewed), renewed
+
+    def renewing_credential(
+        self, provider: str, settings: RemoteProviderSettings, service: Any
+    ) -> Renewed[Any]:
+        """Return credentials of a :class:`CredentialService` of coroutines: it needs no thread."""
+        return self._renewed(provider, settings, service, lambda work: Deferred.fromCoroutine(work()))
+
+    def _renewed(
+        self,
+        provider: str,
+        settings: RemoteProviderSettings,
+        service: CredentialService[C],
+        defer: DeferToThread,
+    ) -> Renewed[C]:
         renewed = self.renewed[provider] = Renewed(
             provider,
             service,
             clock=self.reactor,
             events=self.events,
-            defer_to_thread=self.defer_to_own_thread,
+            defer_to_thread=defer,
             patience=settings.timeout,
         )
-        return self._caller(provider, settings, renewed), renewed
+        return renewed
 
     def _caller(
         self, provider: str, settings: RemoteProviderSettings, source: CredentialSource[C]

@@ -37,9 +37,9 @@ class ExplainTests(SynchronousTestCase):
 
     def test_by_type(self) -> None:
         """Behind the word of its type only a provider's own keys are known."""
-        self.assertEqual(explain("providers.smarthost.tls").default, "starttls")
-        error = self.assertRaises(LookupError, explain, "providers.acs.tls")
-        self.assertIn('there is no setting "tls" in "providers.*"', str(error))
+        self.assertEqual(explain("providers.smarthost.verify").default, True)
+        error = self.assertRaises(LookupError, explain, "providers.acs.verify")
+        self.assertIn('there is no setting "verify" in "providers.*"', str(error))
 
     def test_types(self) -> None:
         """The key "type" has all that are available, also where its section is explained."""

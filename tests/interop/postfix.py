@@ -68,8 +68,8 @@ class Postfix:
         self._folder = folder
 
     @classmethod
-    async def start(cls, folder: Path, relay: int) -> "Postfix":
-        """Start it in ``folder``, relaying to the port ``relay`` of this machine."""
+    async def start(cls, folder: Path, relay: int, more: str = "") -> "Postfix":
+        """Start it in ``folder``, relaying to the port ``relay`` of this machine; ``more``: of main.cf."""
         # Its own user must come through.
         folder.chmod(0o755)
         place = folder / "postfix"
@@ -78,7 +78,7 @@ class Postfix:
         user = pwd.getpwnam("postfix")
         os.chown(place / "lib", user.pw_uid, user.pw_gid)
         port = free_port()
-        (place / "main.cf").write_text(MAIN.format(folder=place, relay=relay))
+        (place / "main.cf").write_text(MAIN.format(folder=place, relay=relay) + more)
         (place / "master.cf").write_text(MASTER.format(port=port))
         program = Program.start(["/usr/sbin/postfix", "-c", str(place), "start-fg"], folder)
         postfix = cls(program, folder, port)

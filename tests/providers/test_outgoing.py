@@ -248,7 +248,7 @@ class EightBitTests(SynchronousTestCase):
 
     def test_a_form_that_takes_its_time(self) -> None:
         """No session waits for the worker: it is idle meanwhile, for others too, and is ended in time."""
-        for seconds, connections in ((20, 1), (40, 2), (4000, 2)):
+        for seconds, connections in ((20, 1), (70, 2), (4000, 2)):
             busy: defer.Deferred[None] = defer.Deferred()
             at = Finishing(self, SEVEN_BIT, busy)
             done = defer.Deferred.fromCoroutine(

@@ -43,13 +43,31 @@ def _cram_md5(user: bytes, password: bytes) -> AuthCommand:
     return AuthCommand(b"AUTH CRAM-MD5\r\n", (respond,))
 
 
-#: In the order of preference.
-MECHANISMS: Final = {"PLAIN": _plain, "LOGIN": _login, "CRAM-MD5": _cram_md5}
+def _xoauth2(user: bytes, token: bytes) -> AuthCommand:
+    """Return what Microsoft and Google document; a refusal is a challenge first, with its reason in JSON."""
+    line = b64encode(b"user=%b\1auth=Bearer %b\1\1" % (user, token))
+    return AuthCommand(b"AUTH XOAUTH2 " + line + b"\r\n", (lambda _: b"",))
 
 
-def choose_login(offered: Collection[str], user: str, password: str) -> AuthCommand | None:
-    """Return the login by the best mechanism that is ``offered``; ``None`` if we know none of them."""
-    for name, mechanism in MECHANISMS.items():
+#: By their names; all but the last in the order of preference.
+MECHANISMS: Final = {"PLAIN": _plain, "LOGIN": _login, "CRAM-MD5": _cram_md5, "XOAUTH2": _xoauth2}
+#: What ``auto`` may become, with TLS and without, where the password should not be readable.
+_WITH_PASSWORD: Final = ("PLAIN", "LOGIN", "CRAM-MD5")
+_IN_CLEAR_TEXT: Final = ("CRAM-MD5", "PLAIN", "LOGIN")
+
+
+def mechanisms(wanted: str, *, encrypted: bool) -> Sequence[str]:
+    """Return the mechanisms for the word of the setting, the best one first."""
+    if wanted != "auto":
+        return (wanted.upper(),)
+    return _WITH_PASSWORD if encrypted else _IN_CLEAR_TEXT
+
+
+def choose_login(
+    offered: Collection[str], wanted: Sequence[str], user: str, secret: str
+) -> AuthCommand | None:
+    """Return the login by the first mechanism ``wanted`` that is ``offered``; ``None``: there is none."""
+    for name in wanted:
         if name in offered:
-            return mechanism(user.encode("utf-8"), password.encode("utf-8"))
+            return MECHANISMS[name](user.encode("utf-8"), secret.encode("utf-8"))
     return None

@@ -58,6 +58,7 @@ class Channel(PausingProducer, Protocol):
     """
     One connection to a server.
 
+    :ivar host: where it leads, for people.
     :ivar contact: notes how far the conversation has come, until the server has given the answer that counts.
     :ivar gone: fires, with the channel, when the connection is no more.
     :ivar last: the code of the last reply, 0 before the first.
@@ -78,7 +79,7 @@ class Channel(PausingProducer, Protocol):
         :param secure: TLS is spoken before that.
         """
         self.contact = contact
-        self._host = host
+        self.host = host
         self.gone: Deferred[Channel] = Deferred()
         self.last = 0
         self._stage = _GREETING
@@ -268,7 +269,7 @@ class Channel(PausingProducer, Protocol):
         if self._resting and self.alive:
             self.quit()
             return
-        why = f"{silence(self._now_at, self._host)} within {self._patience:g} s"
+        why = f"{silence(self._now_at, self.host)} within {self._patience:g} s"
         self._end(why, silent=True, whole=True)
         self.abort("")
 
@@ -281,7 +282,7 @@ class Channel(PausingProducer, Protocol):
         if self._lost is None:
             if self._answers and self._answers[-1].code == CLOSING:
                 why, whole = str(self._answers[-1]), False
-            place = "" if whole else f"{self._now_at} at {self._host}: "
+            place = "" if whole else f"{self._now_at} at {self.host}: "
             self._lost = Lost(f"{place}{why}", untrusted=untrusted, silent=silent)
         waiting, self._waiting = self._waiting, None
         if waiting is not None:

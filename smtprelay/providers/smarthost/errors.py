@@ -34,15 +34,23 @@ class NotAccepted(Exception):  # noqa: N818 -- it is the end of an attempt, not 
         self.outcome = outcome
 
 
-def of_session(stage: str, answer: ServerReply) -> Outcome:
-    """Classify a refusal before the first MAIL: 5xx is ``Blocked``, all else as in :func:`of_mail`."""
-    why = _words(stage, answer)
+class LoginRefused(NotAccepted):
+    """The server does not take our password or token; another one may help."""
+
+
+def of_session(host: str, stage: str, answer: ServerReply) -> Outcome:
+    """
+    Classify a refusal before the first MAIL: 5xx is ``Blocked``, all else as in :func:`of_mail`.
+
+    :param host: the server, for people; the same for ``stage``: what it refused.
+    """
+    why = _words(host, stage, answer)
     return Blocked(why) if answer.code in _PERMANENT else _deferred(why, answer)
 
 
-def of_mail(stage: str, answer: ServerReply) -> Outcome:
+def of_mail(host: str, stage: str, answer: ServerReply) -> Outcome:
     """Classify a refusal of MAIL, DATA or the message: all but ``Delivered`` and ``Uncertain``."""
-    why = _words(stage, answer)
+    why = _words(host, stage, answer)
     if answer.code in CREDENTIALS:
         return Blocked(why)
     if answer.code in _PERMANENT:
@@ -50,7 +58,7 @@ def of_mail(stage: str, answer: ServerReply) -> Outcome:
     return _deferred(why, answer)
 
 
-def of_recipient(answer: ServerReply) -> Outcome:
+def of_recipient(host: str, answer: ServerReply) -> Outcome:
     """
     Classify a refusal of RCPT.
 
@@ -58,19 +66,19 @@ def of_recipient(answer: ServerReply) -> Outcome:
     be sent again with fewer (RFC 5321 §4.5.3.1.10).
     """
     if answer.code == _TOO_MANY_RECIPIENTS and answer.enhanced in {"", "5.5.3"}:
-        return Deferred(_words("the recipient", answer))
-    return of_mail("the recipient", answer)
+        return Deferred(_words(host, "the recipient", answer))
+    return of_mail(host, "the recipient", answer)
 
 
-def of_message(answer: ServerReply, *, reports: bool = False) -> Outcome:
+def of_message(host: str, answer: ServerReply, *, reports: bool = False) -> Outcome:
     """Classify the answer to the final dot; ``reports``: the server sends the DSNs that were asked for."""
     if answer.positive:
         return Delivered(answer.queue_id, str(answer), reports)
-    return of_mail("the message", answer)
+    return of_mail(host, "the message", answer)
 
 
 def of_recipients(
-    addresses: Iterable[str], answers: Iterable[ServerReply]
+    host: str, addresses: Iterable[str], answers: Iterable[ServerReply]
 ) -> tuple[list[str], dict[str, Outcome]]:
     """Return who was accepted, and what became of the others."""
     accepted: list[str] = []
@@ -79,7 +87,7 @@ def of_recipients(
         if answer.positive:
             accepted.append(address)
         else:
-            refused[address] = of_recipient(answer)
+            refused[address] = of_recipient(host, answer)
     return accepted, refused
 
 
@@ -89,5 +97,5 @@ def _deferred(why: str, answer: ServerReply) -> Outcome:
     return Throttled(why) if answer.code == _CLOSING or too_fast else Deferred(why)
 
 
-def _words(stage: str, answer: ServerReply) -> str:
-    return f"{stage} was refused: {answer}"
+def _words(host: str, stage: str, answer: ServerReply) -> str:
+    return f"{host} refused {stage}: {answer}"

@@ -10,10 +10,10 @@ from base64 import b64decode, b64encode
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 
 from smtprelay.model.outcome import Blocked, Deferred
-from smtprelay.providers.smarthost.auth import MECHANISMS, choose_login
+from smtprelay.providers.smarthost.auth import choose_login, mechanisms
 from smtprelay.providers.smarthost.commands import Extensions, hello, read_extensions
 from smtprelay.providers.smarthost.connection import Channel
-from smtprelay.providers.smarthost.errors import NotAccepted, of_session
+from smtprelay.providers.smarthost.errors import CREDENTIALS, LoginRefused, NotAccepted, of_session
 from smtprelay.providers.smarthost.replies import ServerReply
 from smtprelay.providers.smarthost.server_settings import ServerSettings
 
@@ -23,7 +23,10 @@ LOGGED_IN = 235
 
 
 async def begin(
-    channel: Channel, host: ServerSettings, starttls: IOpenSSLClientConnectionCreator | None = None
+    channel: Channel,
+    settings: ServerSettings,
+    starttls: IOpenSSLClientConnectionCreator | None = None,
+    secret: str = "",
 ) -> Extensions:
     """
     Begin a session and return what the server offers in it.
@@ -32,70 +35,72 @@ async def begin(
     then.
 
     :param starttls: how to speak TLS after STARTTLS; ``None``: do not ask for it.
+    :param secret: the password or token of the user, if there is one.
     """
-    greeting = await _ask(channel, b"", host)
+    greeting = await _ask(channel, b"", settings)
     if greeting.code != READY:
-        raise NotAccepted(of_session("the connection", greeting))
-    extensions = await _hello(channel, host)
-    if starttls is not None:
-        await _start_tls(channel, extensions, host, starttls)
+        raise NotAccepted(of_session(channel.host, "the connection", greeting))
+    extensions = await _hello(channel, settings)
+    if starttls is not None and (extensions.starttls or settings.tls != "opportunistic"):
+        await _start_tls(channel, extensions, settings, starttls)
         # The extensions from before TLS are forgotten: anyone may have sent them (RFC 3207 §4.2).
-        extensions = await _hello(channel, host)
-    if host.username:
-        await _log_in(channel, extensions, host)
+        extensions = await _hello(channel, settings)
+    if settings.username:
+        await _log_in(channel, extensions, settings, secret)
     return extensions
 
 
-async def _hello(channel: Channel, host: ServerSettings) -> Extensions:
-    answer = await _ask(channel, hello("EHLO", host.helo), host)
+async def _hello(channel: Channel, settings: ServerSettings) -> Extensions:
+    answer = await _ask(channel, hello("EHLO", settings.helo), settings)
     if answer.positive:
         return read_extensions(answer)
     if answer.code < 500:  # noqa: PLR2004 -- the server is busy, not old
-        raise NotAccepted(of_session("EHLO", answer))
-    answer = await _ask(channel, hello("HELO", host.helo), host)
+        raise NotAccepted(of_session(channel.host, "EHLO", answer))
+    answer = await _ask(channel, hello("HELO", settings.helo), settings)
     if not answer.positive:
-        raise NotAccepted(of_session("HELO", answer))
+        raise NotAccepted(of_session(channel.host, "HELO", answer))
     return Extensions()
 
 
 async def _start_tls(
     channel: Channel,
     extensions: Extensions,
-    host: ServerSettings,
+    settings: ServerSettings,
     creator: IOpenSSLClientConnectionCreator,
 ) -> None:
     if not extensions.starttls:
-        raise NotAccepted(Blocked("the server does not offer STARTTLS, and we do not send in plain text"))
-    answer = await _ask(channel, b"STARTTLS\r\n", host)
+        why = f"{channel.host} does not offer STARTTLS, and we do not send in plain text"
+        raise NotAccepted(Blocked(why))
+    answer = await _ask(channel, b"STARTTLS\r\n", settings)
     if answer.code != READY:
-        raise NotAccepted(of_session("STARTTLS", answer))
+        raise NotAccepted(of_session(channel.host, "STARTTLS", answer))
     channel.start_tls(creator)
 
 
-async def _log_in(channel: Channel, extensions: Extensions, host: ServerSettings) -> None:
-    try:
-        login = choose_login(extensions.mechanisms, host.username, host.password())
-    except (OSError, LookupError, ValueError) as error:
-        raise NotAccepted(Blocked(f"the password cannot be read: {error}")) from error
+async def _log_in(channel: Channel, extensions: Extensions, settings: ServerSettings, secret: str) -> None:
+    wanted = mechanisms(settings.mechanism, encrypted=settings.tls != "none")
+    login = choose_login(extensions.mechanisms, wanted, settings.username, secret)
     if login is None:
         offered = ", ".join(sorted(extensions.mechanisms)) or "none"
-        known = ", ".join(MECHANISMS)
-        raise NotAccepted(Blocked(f"no way to log in: the server offers {offered}, we know {known}"))
-    answer = await _ask(channel, login.opening, host)
+        ours = ", ".join(wanted)
+        raise NotAccepted(Blocked(f"no way to log in at {channel.host}: it offers {offered}, we want {ours}"))
+    answer = await _ask(channel, login.opening, settings)
     for respond in login.responses:
         if answer.code != CHALLENGE:
             break
-        answer = await _ask(channel, b64encode(respond(_decoded(answer))) + b"\r\n", host, "AUTH")
+        response = respond(_decoded(channel, answer))
+        answer = await _ask(channel, b64encode(response) + b"\r\n", settings, "AUTH")
     if answer.code != LOGGED_IN:
-        raise NotAccepted(of_session(f"the login of {host.username}", answer))
+        outcome = of_session(channel.host, f"the login of {settings.username}", answer)
+        raise (LoginRefused if answer.code in CREDENTIALS else NotAccepted)(outcome)
 
 
-def _decoded(answer: ServerReply) -> bytes:
+def _decoded(channel: Channel, answer: ServerReply) -> bytes:
     try:
         return b64decode(answer.lines[0], validate=True)
     except (binascii.Error, ValueError) as error:
-        raise NotAccepted(Deferred(f"a challenge that is not base64: {answer}")) from error
+        raise NotAccepted(Deferred(f"{channel.host}: a challenge that is not base64: {answer}")) from error
 
 
-async def _ask(channel: Channel, line: bytes, host: ServerSettings, stage: str = "") -> ServerReply:
-    return (await channel.ask(line, 1, host.timeouts.command, stage))[0]
+async def _ask(channel: Channel, line: bytes, settings: ServerSettings, stage: str = "") -> ServerReply:
+    return (await channel.ask(line, 1, settings.timeouts.command, stage))[0]

@@ -1,34 +1,28 @@
 """
-Delivery to another SMTP server, over connections that are kept and used again.
+Delivery to another SMTP server, or to the servers of each recipient's domain.
 
-SMTP itself is in the modules beside this one; here is which connection a message takes.
+SMTP itself is in the modules beside this one; here is which server a message goes to.
 """
 
-from twisted.internet import defer
-from twisted.internet.defer import CancelledError
-from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Attempt, Body, Events
+from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.message import Envelope
-from smtprelay.model.network import host_and_port
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Results
+from smtprelay.model.outcome import Deferred, Delivered, Failed, Outcome, Results
 from smtprelay.model.route import Limits
 from smtprelay.net.reachability import Contact, Reachability
-from smtprelay.net.tls_client import unreached
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.outgoing import FinishedBody
+from smtprelay.providers.outgoing import FinishedBody, Unfinishable
 from smtprelay.providers.smarthost.commands import hello
-from smtprelay.providers.smarthost.connection import Channel, Lost
+from smtprelay.providers.smarthost.connection import Lost
 from smtprelay.providers.smarthost.errors import NotAccepted
-from smtprelay.providers.smarthost.handshake import begin
-from smtprelay.providers.smarthost.kind import PORTS
-from smtprelay.providers.smarthost.server_settings import ServerSettings
+from smtprelay.providers.smarthost.mx import MailExchangers, by_domain, domain_of, of_domain
+from smtprelay.providers.smarthost.pool import Connect, SessionPool
+from smtprelay.providers.smarthost.server_settings import ServerAddress, ServerSettings
 from smtprelay.providers.smarthost.session import SmarthostSession
-from smtprelay.providers.smarthost.tls import tls_creator
 
 
 class Smarthost(ProviderDefaults):
@@ -38,9 +32,8 @@ class Smarthost(ProviderDefaults):
     Not idempotent: when the answer to the final dot is lost the outcome is ``Uncertain``, and the server
     cannot be asked what became of the message.
 
-    :param reactor: also makes the connections, unless there is an ``endpoint``.
-    :param endpoint: the way to the server instead of TCP to ``host`` and ``port``; TLS,
-        if any, is put over it.
+    :param reactor: also makes the connections, unless ``connect`` does.
+    :param connect: the way to a server instead of TCP; TLS, if any, is put over it.
     :param reachability: records whether the server can be reached.
 
     Raises :class:`ValueError` for a ``helo`` or a ``host`` that cannot be a name, and
@@ -53,26 +46,21 @@ class Smarthost(ProviderDefaults):
         self,
         name: str,
         reactor: IReactorTime,
-        host: ServerSettings,
+        settings: ServerSettings,
         events: Events,
         *,
         limits: Limits | None = None,
-        endpoint: IStreamClientEndpoint | None = None,
+        connect: Connect | None = None,
         reachability: Reachability | None = None,
     ) -> None:
-        hello("EHLO", host.helo)
+        hello("EHLO", settings.helo)
         self.name = name
         self.limits = limits or Limits()
         self._clock = reactor
-        self._host = host
+        self._settings = settings
         self._events = events
         self._reachability = reachability or Reachability(name, reactor.seconds)
-        self._starttls = _tls(host) if host.tls == "starttls" else None
-        self._where = host_and_port(host.host, host.port or PORTS[host.tls])
-        self._endpoint = self._way(reactor, endpoint)
-        self._idle: list[SmarthostSession] = []
-        self._channels: set[Channel] = set()
-        self._closed: defer.Deferred[None] | None = None
+        self._pool = SessionPool(reactor, settings, self._tell, connect)
 
     async def deliver(self, attempt: Attempt) -> Results:
         """
@@ -81,157 +69,82 @@ class Smarthost(ProviderDefaults):
         What :meth:`FinishedBody.for_hop` raises comes through: nothing was sent then.
         """
         try:
-            return await self._send(attempt.delivery.envelope, attempt.body)
+            return await self._send(self._settings.server, attempt.delivery.envelope, attempt.body)
         except NotAccepted as stopped:
             return attempt.results(stopped.outcome)
 
     async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
         """Begin a session, log in, and leave."""
-        contact = self._reachability.begin(self._where, "connect")
+        server = self._settings.server
+        end_turn = await self._pool.turn()
+        contact = self._begin(server, "connect")
         try:
-            session = await self._open(contact)
+            session = await self._pool.open(server, contact)
         except NotAccepted as stopped:
             return stopped.outcome
         except Lost as lost:
             return Deferred(str(lost))
         finally:
             contact.dropped()
+            end_turn()
         session.channel.answered()
         session.channel.quit()
         return Delivered()
 
     async def close(self) -> None:
         """Say goodbye on the idle connections, on others after their use; return when all are gone."""
-        for session in tuple(self._idle):
-            session.channel.quit()
-        self._idle.clear()
-        closed = self._closed = defer.Deferred()
-        if self._channels:
-            await closed
+        if self._settings.credential is not None:
+            self._settings.credential.close()
+        await self._pool.close()
 
-    # --- which connection a message takes
-
-    async def _send(self, envelope: Envelope, body: Body) -> Results:
+    async def _send(self, server: ServerAddress, envelope: Envelope, body: Body) -> Results:
         while True:
-            used = bool(self._idle)
-            contact = self._reachability.begin(self._where, "MAIL" if used else "connect")
+            end_turn = await self._pool.turn()
             try:
-                session = self._taken_up(contact) if used else await self._open(contact)
+                found = await self._send_in_turn(server, envelope, body)
+            finally:
+                end_turn()
+            if not isinstance(found, NextHop):
+                return found
+            # To make it may take longer than a server, and the session's deadline, wait.
+            assert isinstance(body, FinishedBody)
+            body = await body.for_hop(found)
+
+    async def _send_in_turn(self, server: ServerAddress, envelope: Envelope, body: Body) -> Results | NextHop:
+        """Send the mail once; return its next hop instead if it is not made for that one yet."""
+        while True:
+            session = self._pool.idle(server)
+            used = session is not None
+            contact = self._begin(server, "MAIL" if used else "connect")
+            try:
+                if session is None:
+                    session = await self._pool.open(server, contact)
+                session.channel.contact = contact
                 hop = session.next_hop(envelope)
                 made = body.made_for(hop) if isinstance(body, FinishedBody) else body
-                if made is not None:
-                    return await self._sent(session, envelope, made)
-                self._put_back(session)
+                if made is None:
+                    self._pool.put_back(session)
+                    return hop
+                return await self._sent(session, envelope, made)
             except Lost as lost:
                 # An idle connection may have died unnoticed. Nothing was sent: take another one.
                 if lost.silent or not used:
                     contact.failed(str(lost))
-                if used:
-                    continue
-                raise NotAccepted(Deferred(str(lost))) from lost
+                if not used:
+                    raise NotAccepted(Deferred(str(lost))) from lost
             finally:
                 contact.dropped()
-            # To make it may take longer than a server, and the session's deadline, wait.
-            assert isinstance(body, FinishedBody)
-            body = await body.for_hop(hop)
 
     async def _sent(self, session: SmarthostSession, envelope: Envelope, body: Body) -> Results:
         began = self._clock.seconds()
         try:
             return await session.send(envelope, body)
         finally:
-            self._put_back(session)
+            self._pool.put_back(session)
             self._tell("message", session.channel.last, began)
 
-    def _taken_up(self, contact: Contact) -> SmarthostSession:
-        session = self._idle.pop()
-        session.channel.contact = contact
-        return session
-
-    def _put_back(self, session: SmarthostSession) -> None:
-        channel = session.channel
-        if not session.usable:
-            channel.abort("the session is of no use any more")
-        elif (
-            self._closed is not None
-            or session.messages >= self._host.messages
-            or len(self._idle) >= self._host.concurrency
-        ):
-            channel.quit()
-        else:
-            channel.rest(self._host.timeouts.idle)
-            self._idle.append(session)
-
-    async def _open(self, contact: Contact) -> SmarthostSession:
-        """
-        Begin a session.
-
-        :raises NotAccepted: the server refuses, or our settings are wrong.
-        :raises Lost: the connection ended, or the server did not answer in time. A TLS failure that an
-            operator must correct is NotAccepted.
-        """
-        began = self._clock.seconds()
-        channel = session = None
-        try:
-            channel = await self._connect(contact)
-            extensions = await begin(channel, self._host, self._starttls)
-            session = SmarthostSession(channel, extensions, self._host.timeouts)
-        except NotAccepted:
-            # Our own settings are at fault, or the server has refused: it is reachable.
-            if channel is not None:
-                contact.answered()
-            raise
-        except Lost as lost:
-            if lost.untrusted:
-                raise NotAccepted(Blocked(str(lost))) from lost
-            contact.failed(str(lost))
-            raise
-        finally:
-            self._tell("connect", 0 if channel is None else channel.last, began)
-            if session is None and channel is not None:
-                channel.abort("the session did not begin")
-        return session
-
-    async def _connect(self, contact: Contact) -> Channel:
-        timeouts, where = self._host.timeouts, self._where
-        secure = self._host.tls == "implicit"
-        factory = Factory.forProtocol(
-            lambda: Channel(self._clock, where, timeouts.command, contact, secure=secure)
-        )
-        factory.noisy = False
-        try:
-            channel = await self._endpoint.connect(factory).addTimeout(
-                timeouts.connect, self._clock, onTimeoutCancel=_too_slow
-            )
-        except ConnectingCancelledError as error:  # not by us: a timeout is reported below
-            raise CancelledError from error
-        except ValueError as error:
-            raise NotAccepted(Blocked(f"{where}: {error}")) from error
-        except (ConnectError, DNSLookupError, OSError, TookTooLong) as error:
-            contact.stage, why = unreached(error, where, timeouts.connect)
-            contact.failed(why)
-            raise NotAccepted(Deferred(why)) from error
-        assert isinstance(channel, Channel)
-        self._channels.add(channel)
-        channel.gone.addCallback(self._forget)
-        return channel
-
-    def _forget(self, channel: Channel) -> None:
-        self._channels.discard(channel)
-        self._idle = [session for session in self._idle if session.channel is not channel]
-        if self._closed is not None and not self._channels and not self._closed.called:
-            self._closed.callback(None)
-
-    # --- the server
-
-    def _way(self, reactor: IReactorTime, endpoint: IStreamClientEndpoint | None) -> IStreamClientEndpoint:
-        host = self._host
-        if endpoint is None:
-            port = host.port or PORTS[host.tls]
-            endpoint = HostnameEndpoint(reactor, host.host, port, timeout=host.timeouts.connect)
-        if host.tls == "implicit":
-            return wrapClientTLS(_tls(host), endpoint)
-        return endpoint
+    def _begin(self, server: ServerAddress, stage: str) -> Contact:
+        return self._reachability.begin(server.where, stage)
 
     def _tell(self, operation: str, code: int, began: float) -> None:
         seconds, answer = self._clock.seconds() - began, code or "no answer"
@@ -240,9 +153,65 @@ class Smarthost(ProviderDefaults):
         )
 
 
-def _too_slow(_cancelled: object, seconds: float) -> Channel:
-    raise TookTooLong(seconds)
+class DirectDelivery(Smarthost):
+    """
+    A smarthost without a host: mail goes to the servers of each recipient's domain.
 
+    Each domain has a lane. A mail for several is sent to one after the other, and each recipient has the
+    outcome of its own domain; a server that cannot be reached or refuses us stops no other domain.
 
-def _tls(host: ServerSettings) -> IOpenSSLClientConnectionCreator:
-    return tls_creator(host.host, host.outbound, verify=host.verify)
+    :param exchangers: finds the servers.
+    """
+
+    def __init__(self, *arguments: Any, resolver: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        settings = self._settings
+        self._resolver = resolver
+        self._exchangers = MailExchangers(resolver, settings.helo, settings.port_number, self._reachability)
+
+    def lane(self, envelope: Envelope, author: str, login: str) -> str:  # noqa: ARG002 -- the seam's signature
+        """Return the domain of the recipients, ``""`` if they have several."""
+        domains = {domain_of(address) for address in envelope.addresses}
+        return domains.pop() if len(domains) == 1 else ""
+
+    async def deliver(self, attempt: Attempt) -> Results:
+        """Deliver once to each domain."""
+        results: dict[str, Outcome] = {}
+        delivery = attempt.delivery
+        for domain, part in by_domain(delivery.envelope).items():
+            try:
+                found = await self._send_to_domain(domain, part, attempt.body)
+            except (NotAccepted, Unfinishable) as stopped:
+                found = dict.fromkeys(part.addresses, stopped.outcome)
+            except Exception as error:
+                if not results:
+                    raise
+                # Others have the mail by now, so that what it is must be told by an attempt of its own.
+                found = dict.fromkeys(part.addresses, Deferred(f"{domain}: {error}"))
+            results.update({each: of_domain(outcome, delivery.lane) for each, outcome in found.items()})
+        return results
+
+    async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
+        """Return ``None``: only a mail can tell whether a domain takes mail."""
+        return None
+
+    async def close(self) -> None:
+        """Close the connections, and ask DNS no more."""
+        self._resolver.resolv = None
+        await super().close()
+
+    async def _send_to_domain(self, domain: str, part: Envelope, body: Body) -> Results:
+        """Try one server after the other, until one has an answer to the mail itself."""
+        last = NotAccepted(Deferred(f"{domain}: no server"))
+        async for server in self._exchangers.servers(domain):
+            try:
+                return await self._send(server, part, body)
+            except NotAccepted as stopped:
+                if isinstance(stopped.outcome, Failed):
+                    raise
+                last = stopped
+        raise last
+
+    def _begin(self, server: ServerAddress, stage: str) -> Contact:
+        # That one server is out of reach says nothing of the others.
+        return Reachability(self.name, self._clock.seconds).begin(server.where, stage)

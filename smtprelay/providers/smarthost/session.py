@@ -49,11 +49,13 @@ class SmarthostSession:
 
     :ivar messages: how many messages it was used for.
     :ivar usable: whether it may carry another one.
+    :ivar out_of_step: it ended within its first group of commands: the server may not take groups.
     """
 
     def __init__(self, channel: Channel, extensions: Extensions, timeouts: Timeouts) -> None:
         self.channel = channel
         self.messages = 0
+        self.out_of_step = False
         self._extensions = extensions
         self._timeouts = timeouts
         self._busy = False
@@ -82,20 +84,22 @@ class SmarthostSession:
         self._busy = True
         mail_answer, *answers = await self._offer(transaction)
         self.channel.answered()
-        if mail_answer.code == CLOSING:
-            raise Lost(f"MAIL was refused: {mail_answer}")
         if not mail_answer.positive:
+            refusal = of_mail(self.channel.host, "the sender", mail_answer)
+            if mail_answer.code == CLOSING and self.messages > 1:
+                raise Lost(refusal.why)  # it had enough of this connection: another one may do
             await self._withdraw(answers)
-            raise NotAccepted(of_mail("the sender", mail_answer))
+            raise NotAccepted(refusal)
         count = len(transaction.rcpts)
-        accepted, refused = of_recipients(transaction.addresses, answers[:count])
+        host = self.channel.host
+        accepted, refused = of_recipients(host, transaction.addresses, answers[:count])
         results.update(refused)
         if accepted and answers[count].code == GO_ON:
             results.update(dict.fromkeys(accepted, await self._message(body, whole)))
             return results
         await self._withdraw(answers)
         if accepted:
-            results.update(dict.fromkeys(accepted, of_mail("DATA", answers[count])))
+            results.update(dict.fromkeys(accepted, of_mail(host, "DATA", answers[count])))
         return results
 
     # --- the envelope
@@ -110,7 +114,7 @@ class SmarthostSession:
     def _transaction(self, envelope: Envelope, body: Body, whole: bytes | None) -> MessageCommands:
         size = body.size
         if self._extensions.size and size > self._extensions.size:
-            why = f"the message has {size} bytes, the server takes {self._extensions.size}"
+            why = f"the message has {size} bytes, {self.channel.host} takes {self._extensions.size}"
             raise NotAccepted(Failed(why, TOO_LARGE))
         # A streamed body is not read twice to find out: declared as 8-bit it may hold 7-bit text as well.
         unknown = whole is None or not whole.isascii()
@@ -137,7 +141,11 @@ class SmarthostSession:
         if not self._extensions.pipelining:
             return await self._offer_slowly(transaction)
         group = b"".join((transaction.mail, *transaction.rcpts, DATA))
-        return await self.channel.ask(group, len(transaction.rcpts) + 2, self._timeouts.command)
+        try:
+            return await self.channel.ask(group, len(transaction.rcpts) + 2, self._timeouts.command)
+        except Lost:
+            self.out_of_step = self.messages == 1
+            raise
 
     async def _offer_slowly(self, transaction: MessageCommands) -> list[ServerReply]:
         answers = [await self._command(transaction.mail)]
@@ -181,10 +189,10 @@ class SmarthostSession:
                 return Uncertain(f"it is not known whether the message was taken: {lost}")
             return Deferred(f"the message was not taken: {lost}")
         self._busy = False
-        return of_message(answer, reports=self._extensions.dsn)
+        return of_message(self.channel.host, answer, reports=self._extensions.dsn)
 
     async def _interrupted(self) -> Outcome:
         """The server spoke before the message was whole; nothing can follow that on this connection."""
         answer = await self._command(b"")
         self.channel.abort("the server answered before the end of the message")
-        return of_mail("the message", answer)
+        return of_mail(self.channel.host, "the message", answer)

@@ -11,8 +11,9 @@ class TooFastTests(SynchronousTestCase):
     """Which temporary refusals say that we come too often, and which are about the mail."""
 
     def throttled(self, code: int, text: str) -> bool:
-        outcomes = [of_session("EHLO", ServerReply(code, (text,))), of_recipient(ServerReply(code, (text,)))]
-        outcomes.append(of_mail("the message", ServerReply(code, (text,))))
+        reply = ServerReply(code, (text,))
+        outcomes = [of_session("h:25", "EHLO", reply), of_recipient("h:25", reply)]
+        outcomes.append(of_mail("h:25", "the message", reply))
         found = {isinstance(each, Throttled) for each in outcomes}
         self.assertEqual(len(found), 1, text)
         return found.pop()

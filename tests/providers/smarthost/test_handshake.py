@@ -1,3 +1,5 @@
+from base64 import b64decode
+
 from smtprelay.model.outcome import Blocked, Deferred, Delivered
 from smtprelay.providers.smarthost.provider import Smarthost
 from smtprelay.testing.smtp import SmtpSink
@@ -61,11 +63,64 @@ class BeginTests(Case):
         self.assertNotIn("wrong!", outcome.why)
 
     def test_password_is_read_anew(self) -> None:
-        """A password that was corrected is used by the next connection."""
+        """A password that is refused is read again, and if it was corrected the mail goes with it at once."""
         passwords = ["wrong", "right"]
         joined = Joined(SmtpSink(users={"u": "right"}), username="u", password=lambda: passwords.pop(0))
-        self.assertIsInstance(self.one(joined), Blocked)
         self.assertIsInstance(self.one(joined), Delivered)
+        self.assertEqual(joined.sink.connections, 2)
+
+    def test_password_that_stays_wrong(self) -> None:
+        """The same password is not tried twice: servers lock accounts for that."""
+        joined = Joined(SmtpSink(users={"u": "right"}), username="u", password=lambda: "wrong")
+        self.assertIsInstance(self.one(joined), Blocked)
+        self.assertEqual(joined.sink.connections, 1)
+
+    def test_mechanism(self) -> None:
+        """What is configured is used, also if the server would like another one better."""
+        for mechanism in ("PLAIN", "LOGIN"):
+            sink = SmtpSink(users={"u": "p"}, required=True)
+            joined = Joined(sink, username="u", password=lambda: "p", mechanism=mechanism.lower())
+            self.assertIsInstance(self.one(joined), Delivered)
+            [line] = [line for line in sink.lines if line.startswith("AUTH")]
+            self.assertEqual(line.split()[1], mechanism)
+
+    def test_mechanism_that_is_not_offered(self) -> None:
+        """It blocks, and says what the server offers and what is wanted."""
+        joined = Joined(SmtpSink(users={"u": "p"}), username="u", password=lambda: "p", mechanism="cram-md5")
+        self.assert_outcome(
+            self.one(joined), Blocked, "smtp.example.com:25: it offers LOGIN, PLAIN, we want CRAM-MD5"
+        )
+        self.assertNotIn("AUTH", " ".join(joined.sink.lines))
+
+    def test_no_password_in_clear_text_if_it_can_be_helped(self) -> None:
+        """Without TLS ``auto`` takes the mechanism that does not show the password."""
+        sink = SmtpSink(users={"u": "p"}, mechanisms=("PLAIN", "LOGIN", "CRAM-MD5"))
+        joined = Joined(sink, username="u", password=lambda: "p")
+        joined.start()
+        self.assertIn("AUTH CRAM-MD5", sink.lines)
+
+    def test_xoauth2(self) -> None:
+        """The token is sent as Microsoft and Google document it; a refusal is read to its end."""
+        sink = SmtpSink(users={"relay@example.com": ""}, mechanisms=("XOAUTH2",))
+        given = {"username": "relay@example.com", "password": lambda: "ya29.t", "mechanism": "xoauth2"}
+        sink.script("AUTH", "235 2.7.0 Accepted")
+        self.assertIsInstance(self.one(Joined(sink, **given)), Delivered)
+        [line] = [line for line in sink.lines if line.startswith("AUTH")]
+        self.assertEqual(b64decode(line.split()[2]), b"user=relay@example.com\1auth=Bearer ya29.t\1\1")
+        sink.script("AUTH", b"334 eyJzdGF0dXMiOiI0MDAifQ==\r\n")
+        sink.always("", "535 5.7.3 Authentication unsuccessful")
+        outcome = self.one(Joined(sink, **given))
+        self.assert_outcome(
+            outcome, Blocked, "smtp.example.com:25 refused the login of relay@example.com: 535 5.7.3"
+        )
+        self.assertEqual(sink.lines[-1], "")
+        self.assertNotIn("ya29", str(outcome))
+
+    def test_opportunistic(self) -> None:
+        """``opportunistic`` goes on without TLS where the server offers none."""
+        joined = Joined(tls="opportunistic")
+        self.assertIsInstance(self.one(joined), Delivered)
+        self.assertFalse(joined.sink.messages[0].tls)
 
     def test_password_that_cannot_be_read(self) -> None:
         """A secret that is missing blocks."""

@@ -7,8 +7,9 @@ from twisted.web.resource import Resource
 
 from smtprelay.net.certificate import CertificateError
 from smtprelay.providers.smarthost.kind import SMARTHOST
+from smtprelay.providers.smarthost.provider import DirectDelivery
 from smtprelay.testing.memory_http import MemoryHttp
-from tests.config.loading import codes, problems_of, with_provider
+from tests.config.loading import codes, load_text, problems_of, with_provider
 
 
 class SmarthostKindTests(SynchronousTestCase):
@@ -31,6 +32,55 @@ class SmarthostKindTests(SynchronousTestCase):
             [problem] = problems_of(with_provider(f"type: smarthost, host: h, {setting}"), {"P": "x"})
             self.assertIn(f'"{missing}" is missing', problem.text)
 
+    def test_mechanism(self) -> None:
+        """A mechanism fits the secret, and a token can be obtained."""
+        password, token = "password: {env: P}", "oauth: {tenant: t, client_id: c, client_secret: {env: P}}"
+        for settings, expected in {
+            f"username: u, {password}, mechanism: cram-md5": [],
+            f"username: u, {token}": [],
+            f"username: u, {token}, mechanism: xoauth2": [],
+            f"username: u, {token}, mechanism: plain": ["CFG-VALUE"],
+            f"username: u, {password}, mechanism: xoauth2": ["CFG-VALUE"],
+            f"username: u, {password}, {token}": ["CFG-VALUE?"],
+            token: ["CFG-MISSING"],
+            "username: u, oauth: {client_id: c, refresh_token: {env: P}}": [],
+            "username: u, oauth: {tenant: t, client_id: c}": ["CFG-MISSING"],
+            "username: u, oauth: {client_id: c, client_secret: {env: P}}": ["CFG-MISSING"],
+            f"username: u, tls: none, {token}": ["CFG-CLEAR-TEXT?"],
+            f"username: u, tls: opportunistic, {token}": ["CFG-CLEAR-TEXT?"],
+            'username: u, oauth: {token_endpoint: "http://x.t", client_id: c, refresh_token: {env: P}}': [
+                "CFG-CLEAR-TEXT"
+            ],
+            "mechanism: ntlm": ["CFG-UNKNOWN-VALUE"],
+        }.items():
+            text = with_provider(f"type: smarthost, host: h, {settings}")
+            self.assertEqual(codes(problems_of(text, {"P": "x"})), expected, settings)
+
+    def test_mx(self) -> None:
+        """The servers of other domains know no login and no implicit TLS, and need no certificate."""
+        login = "username: u, password: {env: P}"
+        for settings, expected in {
+            "host: mx": [],
+            "host: mx, tls: starttls, verify: false": ["CFG-NO-VERIFY?"],
+            "host: mx, tls: none": [],
+            "host: mx, tls: implicit": ["CFG-TLS"],
+            f"host: mx, {login}": ["CFG-VALUE"],
+        }.items():
+            text = with_provider(f"type: smarthost, {settings}")
+            self.assertEqual(codes(problems_of(text, {"P": "x"})), expected, settings)
+
+    def test_defaults(self) -> None:
+        """The port and the TLS of a host, and those of MX; reports to senders name no server of MX."""
+        for settings, expected in {
+            "host: h": ("starttls", 587, "h"),
+            "host: h, tls: implicit": ("implicit", 465, "h"),
+            "host: h, tls: none": ("none", 25, "h"),
+            "host: mx": ("opportunistic", 25, ""),
+            "host: mx, tls: starttls": ("starttls", 25, ""),
+        }.items():
+            made = load_text(with_provider(f"type: smarthost, {settings}")).config.providers["more"]
+            self.assertEqual((made.tls, made.port, made.remote), expected)
+
     def test_clear_text(self) -> None:
         """A password in clear text and a certificate that is not verified are warnings."""
         login = "username: u, password: {env: P}"
@@ -45,6 +95,16 @@ class SmarthostKindTests(SynchronousTestCase):
         for host in ("127.0.0.1", "localhost"):
             text = with_provider(f"type: smarthost, host: {host}, tls: none, {login}")
             self.assertEqual(problems_of(text, {"P": "x"}), [], host)
+
+    def test_build(self) -> None:
+        """``host: mx`` asks the name servers of this machine, which are read no more after close."""
+        http = MemoryHttp(Resource())
+        settings = SMARTHOST.settings(type="smarthost", host="mx").completed("relay.example.com")
+        provider = SMARTHOST.build("h", settings, http.context())
+        self.assertIsInstance(provider, DirectDelivery)
+        http.result(provider.close())
+        http.clock.advance(60)
+        self.assertEqual(http.clock.getDelayedCalls(), [])
 
     def test_certificates(self) -> None:
         """The authorities and the certificate of the settings are those of the connections."""

@@ -356,19 +356,76 @@ class PoolTests(Case):
         self.assertEqual((joined.sink.connections, len(joined.sink.messages)), (1, 3))
 
     def test_idle_limit(self) -> None:
-        """Only ``concurrency`` connections are kept, and each for 30 idle seconds."""
-        joined = Joined(concurrency=2)
+        """A connection is kept for ``idle`` seconds after each message."""
+        joined = Joined(timeouts=Timeouts.of(30, idle=45))
+        self.one(joined)
+        for _ in range(2):
+            joined.advance(44)
+            self.assertIsInstance(self.one(joined), Delivered)
+        self.assertEqual(joined.sink.connections, 1)
+        joined.advance(45)
+        self.assertEqual(joined.sink.talks, [])
+        self.assertEqual(joined.sink.lines[-1], "QUIT")
+
+    def test_connections_limit(self) -> None:
+        """More mail than ``connections`` waits for one that becomes free; probes, too."""
+        joined = Joined(connections=2)
         joined.sink.always("END", Pause(1))
-        waiting = [joined.start() for _ in range(3)]
-        joined.advance(1)
+        waiting = [joined.start() for _ in range(5)]
+        probe = joined.run(lambda: joined.provider.probe(""))
+        self.assertEqual((len(joined.sink.talks), joined.wire.most), (2, 2))
+        for _ in range(3):
+            joined.advance(1)
         for one in waiting:
             self.assertIsInstance(self.successResultOf(one)[A], Delivered)
-        self.assertEqual((joined.sink.connections, len(joined.sink.talks)), (3, 2))
-        joined.advance(29)
-        self.assertEqual(len(joined.sink.talks), 2)
+        self.assertIsInstance(self.successResultOf(probe), Delivered)
+        # The farewell of an idle connection, in whose place the probe has one, is not waited for.
+        self.assertEqual(joined.wire.most, 3)
+        self.assertEqual(len(joined.sink.messages), 5)
+
+    def test_cancelled_while_it_waits_for_a_connection(self) -> None:
+        """Who gives up takes no place from the others."""
+        joined = Joined(connections=1)
+        joined.sink.script("END", Pause(1))
+        first, second, third = (joined.start() for _ in range(3))
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
         joined.advance(1)
-        self.assertEqual(joined.sink.talks, [])
-        self.assertEqual(joined.sink.lines.count("QUIT"), 3)
+        self.assertIsInstance(self.successResultOf(first)[A], Delivered)
+        self.assertIsInstance(self.successResultOf(third)[A], Delivered)
+        self.assertEqual(len(joined.sink.messages), 2)
+
+    def test_pipelining_that_is_a_lie(self) -> None:
+        """
+        A server that offers PIPELINING, and forgets what comes behind a command, gets them one by one.
+
+        For an hour; a connection that was used before and is dead proves nothing.
+        """
+        joined = Joined()
+        joined.sink.script("RCPT", SILENCE)
+        waiting = joined.start()
+        joined.advance(30)
+        self.assert_outcome(self.successResultOf(waiting)[A], Deferred, "no answer to RCPT")
+        self.assertIsInstance(self.one(joined), Delivered)
+        writes = joined.writes()
+        self.assertIsInstance(self.one(joined), Delivered)
+        self.assertEqual(len(writes), 4)
+        joined.advance(3600)
+        self.assertIsInstance(self.one(joined), Delivered)
+        joined.sink.script("MAIL", CUT)
+        self.assertIsInstance(self.one(joined), Delivered)
+        writes = joined.writes()
+        self.assertIsInstance(self.one(joined), Delivered)
+        self.assertEqual(len(writes), 2)
+
+    def test_421_at_once(self) -> None:
+        """A server that answers a new connection's first MAIL with 421 has enough of us: we slow down."""
+        joined = Joined()
+        joined.sink.always("MAIL", "421 4.7.0 too many connections")
+        self.assert_outcome(
+            self.one(joined), Throttled, "smtp.example.com:25 refused the sender: 421 4.7.0 too many"
+        )
+        self.assertEqual(joined.sink.connections, 1)
 
     def test_messages_limit(self) -> None:
         """After ``messages`` messages a connection is not used again."""

@@ -34,8 +34,6 @@ ROWS: Final = (
     UnavailableSetting("checkers.*.type", "the checker", "entra"),
     UnavailableSetting("checkers.*.type", "the checker", "azure_table"),
     UnavailableSetting("listeners.*.proxy_trust", "the PROXY protocol"),
-    UnavailableSetting("listeners.*.auth.mechanisms.*", "the mechanism", "CRAM-MD5"),
-    UnavailableSetting("listeners.*.auth.mechanisms.*", "the mechanism", "SCRAM-SHA-256"),
     UnavailableSetting("listeners.*.tls.client_ca", "checking the certificates of clients"),
     UnavailableSetting("listeners.*.limits.messages", "limiting the rate of messages"),
     UnavailableSetting("users.*.rate", "limiting the rate of messages"),

@@ -7,6 +7,7 @@ stop while an answer is pending, while the client does not read, and after enoug
 the reactor. What has been received is worked on even if the client has closed its connection meanwhile.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from OpenSSL.SSL import Error as TLSError
@@ -17,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smtprelay.model.message import Client, Reply
+from smtprelay.net.channel_binding import channel_bindings
 from smtprelay.net.deadline import SilenceDeadline
 from smtprelay.net.direct_write import DirectWriter
 from smtprelay.net.reachability import connection_end
@@ -130,8 +132,10 @@ class ESMTP(Protocol):
 
     def handshakeCompleted(self) -> None:
         """Note which TLS is spoken."""
-        version = self.transport.getHandle().get_protocol_version_name()
+        handle = self.transport.getHandle()
+        version = handle.get_protocol_version_name()
         self._responder.forget(version)
+        self._responder.bindings = partial(channel_bindings, handle)
         self._tell("session.tls", version=version)
 
     def pauseProducing(self) -> None:

@@ -78,6 +78,7 @@ def _plain_passwords(view: CheckedConfig, listener: Listener, path: Path) -> Ite
     encrypted |= listener.tls.require == "always"
     checkers = [view.config.checkers.get(name) for name in listener.auth.checkers or ()]
     checked = not all(isinstance(checker, AnyChecker) for checker in checkers)
+    checked &= not {"PLAIN", "LOGIN"}.isdisjoint(listener.auth.mechanisms)
     if listener.auth.allow_plaintext and checked and not encrypted and not is_local(listener.endpoint):
         text = "passwords cross the network in clear text, unless the client uses TLS"
         yield Complaint((*path, "auth", "allow_plaintext"), text, "CFG-CLEAR-TEXT", "warning")

@@ -206,7 +206,8 @@ def policy_user(user: listeners.UserSettings) -> User:
         recipients=_patterns(user.recipients),
         force_from=user.force_from or "",
     )
-    return User(name=user.name, password_hash=user.password_hash, rights=rights)
+    password = None if user.password is None else user.password.reveal
+    return User(name=user.name, password_hash=user.password_hash or "", password=password, rights=rights)
 
 
 def route_match(route: RouteSettings) -> RouteMatch:

@@ -116,6 +116,13 @@ class AuthTests(SynchronousTestCase):
         any_ = "auth: {allow_plaintext: true, checkers: [a]}"
         self.assertEqual(listener(any_, "checkers: {a: {type: any}}\n"), [])
 
+    def test_logins_without_the_password(self) -> None:
+        """By mechanisms that do not send it no password crosses the network."""
+        users = "users: [{name: u, password: x}]\n"
+        for mechanism, expected in (("CRAM-MD5", False), ("PLAIN", True)):
+            found = listener(f"auth: {{allow_plaintext: true, mechanisms: [{mechanism}]}}", users)
+            self.assertEqual("CFG-CLEAR-TEXT?" in found, expected)
+
     def test_not_offered(self) -> None:
         """Users who could never log in are worth a warning."""
         self.assertEqual(listener("name: x", USERS), ["CFG-AUTH?"])
@@ -129,7 +136,7 @@ class AuthTests(SynchronousTestCase):
     def test_users_that_are_wrong(self) -> None:
         """A required login does not lack users who are there, and wrong."""
         self.assertEqual(
-            listener(f"auth: {{required: true}}, {TLS}", "users: [{name: u, password: x}]\n"),
+            listener(f"auth: {{required: true}}, {TLS}", "users: [{name: u, passwordd: x}]\n"),
             ["CFG-UNKNOWN-KEY"],
         )
 

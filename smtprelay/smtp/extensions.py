@@ -32,8 +32,8 @@ def greeting(settings: ListenerSettings, verb: str, *, secure: bool) -> Reply:
     """Return the reply to ``verb``, EHLO or HELO."""
     lines = [settings.hostname]
     if verb == "EHLO":
-        # RFC 2920, RFC 1870, RFC 6152, RFC 2034.
-        lines += ["PIPELINING", f"SIZE {settings.size}", "8BITMIME", "ENHANCEDSTATUSCODES"]
+        # RFC 2920, RFC 1870, RFC 6152, RFC 3030, RFC 2034.
+        lines += ["PIPELINING", f"SIZE {settings.size}", "8BITMIME", "CHUNKING", "ENHANCEDSTATUSCODES"]
         if settings.dsn:
             lines.append("DSN")  # RFC 3461
         if offers_tls(settings, secure=secure):

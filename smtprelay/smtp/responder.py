@@ -55,14 +55,19 @@ class Responder:
         self._exchange: SaslExchange | None = None
         self._incoming: Incoming | None = None
         self._failed_login: FailedLogin | None = None
+        self._not_begun: Reply | None = None  # why the message was not, whose first chunk comes
         self._lost: Deferred[None] = Deferred()
         self._claimed: ClaimedLogin | None = None  # has logged in, and must confirm that it was told so
         self.bindings: Callable[[], Mapping[str, bytes]] = dict
         self.client = client
         self.sender = ""
 
-    def answer(self, command: Command) -> ReplyOrDeferred:
-        """Answer a command that came in order. It never raises, and the Deferred never fails."""
+    def answer(self, command: Command) -> ReplyOrDeferred | Deferred[None] | None:
+        """
+        Answer a command that came in order. It never raises, and the Deferred never fails.
+
+        ``None``: the end of its content will be answered.
+        """
         return self._verbs[command.verb](self, command)
 
     def handle_content(self, content: Content) -> Deferred[Reply | None] | Reply | None:
@@ -74,7 +79,7 @@ class Responder:
         if content.refusal is not None:
             self.abort()
         if self._incoming is None:  # it failed; the rest is read all the same
-            return (content.refusal or reply.LOCAL_ERROR) if content.end else None
+            return self._why_not(content.refusal) if content.end else None
         try:
             waiting = self._incoming.write(content.data) if content.data else None
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
@@ -84,6 +89,11 @@ class Responder:
         if waiting is None and not content.end:
             return None
         return Deferred.fromCoroutine(self._later(waiting, content.end))
+
+    def _why_not(self, refusal: Reply | None) -> Reply:
+        """Return why the message that has come is not taken; ``refusal``: for its content."""
+        not_begun, self._not_begun = self._not_begun, None
+        return not_begun or refusal or reply.LOCAL_ERROR
 
     def failed_login(self) -> FailedLogin | None:
         """Return what the last answer refused, if that was a login; once."""
@@ -162,6 +172,17 @@ class Responder:
         assert self._admission is not None
         return self._ask(reply.START_MAIL, self._admission.delivery.data)
 
+    def _handle_bdat(self, command: Command) -> Deferred[None] | None:
+        begun = self._handle_data(command)
+        if isinstance(begun, Deferred):
+            return begun.addCallback(self._begin)
+        self._begin(begun)
+        return None
+
+    def _begin(self, begun: Reply) -> None:
+        """Begin content; a chunk that is refused is answered at its end, as each chunk is."""
+        self._not_begun = None if begun is reply.START_MAIL else begun
+
     def _handle_starttls(self, _command: Command) -> ReplyOrDeferred:
         return reply.READY_FOR_TLS
 
@@ -202,6 +223,7 @@ class Responder:
         "MAIL": _handle_mail,
         "RCPT": _handle_rcpt,
         "DATA": _handle_data,
+        "BDAT": _handle_bdat,
         "RSET": _handle_rset,
     }
 

@@ -207,6 +207,7 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "command": ("", f"{_DEVICE}: this is not an SMTP command"),
     "syntax": ("", f"{_DEVICE}: the command is not well formed"),
     "parameter": ("", f"{_DEVICE}: it uses a parameter that EHLO did not offer"),
+    "chunk": ("", f"{_DEVICE}: the size behind BDAT is not one"),
     "sequence": ("", f"{_DEVICE}: the command came out of order"),
     "address": ("", f"{_DEVICE}: it must give an address that can receive mail"),
     "non-ascii": ("", "no setting helps: addresses are ASCII here (the domain as xn--…)"),

@@ -33,7 +33,6 @@ ROWS: Final = (
     UnavailableSetting("providers.*.vault", "credentials from Vault"),
     UnavailableSetting("checkers.*.type", "the checker", "entra"),
     UnavailableSetting("checkers.*.type", "the checker", "azure_table"),
-    UnavailableSetting("listeners.*.proxy_trust", "the PROXY protocol"),
     UnavailableSetting("listeners.*.tls.client_ca", "checking the certificates of clients"),
     UnavailableSetting("listeners.*.limits.messages", "limiting the rate of messages"),
     UnavailableSetting("users.*.rate", "limiting the rate of messages"),

@@ -52,7 +52,7 @@ class ChunkDecoder(BodyDecoder):
         return window, False
 
 
-class SkippedChunk:
+class RefusedChunk:
     """A chunk that is not taken; the attributes are those of :class:`ChunkDecoder`."""
 
     ends: Final = END_OF_CHUNK

@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 
 from smtprelay.model.message import Refused, Reply
 from smtprelay.smtp import events, extensions, reply, sniff
-from smtprelay.smtp.chunk import ChunkDecoder, SkippedChunk
+from smtprelay.smtp.chunk import ChunkDecoder, RefusedChunk
 from smtprelay.smtp.command import VERBS, Command, split, understand
 from smtprelay.smtp.data import SEGMENT, BodyDecoder
 from smtprelay.smtp.events import Answered, Content, Event, Foreign, Signal
@@ -22,7 +22,7 @@ from smtprelay.smtp.line_buffer import LineBuffer
 from smtprelay.smtp.parameters import check_mail, check_rcpt
 from smtprelay.smtp.settings import ListenerSettings
 
-Decoder = BodyDecoder | SkippedChunk
+Decoder = BodyDecoder | RefusedChunk
 
 
 class State(Enum):
@@ -294,7 +294,7 @@ class Session:
             self.pending = "BDAT"
             return command
         if refusal is not None:
-            self.decoder = SkippedChunk(octets, refusal)
+            self.decoder = RefusedChunk(octets, refusal)
         elif isinstance(self.decoder, ChunkDecoder):
             self.decoder.expect(octets, last=last)
         self._state = State.CONTENT

@@ -148,6 +148,14 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
         "listeners[{listener}].tls.profile: set {profile}",
         "or set the client's encryption as the text says, or the listener's tls.certificate",
     ),
+    "proxy-trust": (
+        "listeners[{listener}].proxy_trust: add {network}",
+        "or have the client connect through a proxy; whoever is in proxy_trust can claim to be any client",
+    ),
+    "proxy-header": (
+        "",
+        "have the proxy send a header (HAProxy: send-proxy), or take haproxy: off the listener's endpoint",
+    ),
     "protocol": ("", "set the client's encryption or its port"),
     "sender": ("listeners[{listener}].allow_senders: add {address}", ""),
     "user-sender": ("users[{user}].senders: add {address}", ""),

@@ -53,7 +53,7 @@ class Mail(SynchronousTestCase):
                 "250-SIZE 1000",
                 "250-8BITMIME",
                 "250-CHUNKING",
-            "250-ENHANCEDSTATUSCODES",
+                "250-ENHANCEDSTATUSCODES",
                 "250 DSN",
             ],
         )

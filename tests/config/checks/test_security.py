@@ -141,6 +141,32 @@ class AuthTests(SynchronousTestCase):
         )
 
 
+class ProxyTests(SynchronousTestCase):
+    def test_trust(self) -> None:
+        """Who may name the client are proxies alone, and only where one is expected."""
+        for settings, expected in (
+            ("proxy_trust: [10.0.0.5]", ["CFG-PROXY?"]),
+            ("proxy_trust: []", []),
+        ):
+            self.assertEqual(listener(settings), expected)
+        for trust, expected in (("10.0.0.5", []), ("0.0.0.0/0", ["CFG-PROXY"])):
+            text = f"listeners: [{{endpoint: 'haproxy:tcp:2525', proxy_trust: ['{trust}']}}]\n" + REST
+            self.assertEqual(codes(problems_of(text)), expected)
+
+    def test_tls(self) -> None:
+        """The header comes before TLS, so the endpoint cannot speak it."""
+        with TemporaryDirectory() as folder:
+            end = "listeners: [{endpoint: 'haproxy:ssl:465:privateKey=KEY:certKey=CERTIFICATE'}]\n"
+            self.assertIn("CFG-PROXY", codes(problems_of(with_certificate(end, folder) + REST)))
+
+    def test_clients_are_elsewhere(self) -> None:
+        """Behind a proxy on this machine are clients of others."""
+        for endpoint, expected in (("", []), ("haproxy:", ["CFG-CLEAR-TEXT?"])):
+            listeners = f"listeners: [{{endpoint: '{endpoint}tcp:2525:interface=127.0.0.1', "
+            text = f"{listeners}auth: {{allow_plaintext: true}}}}]\n{REST}{USERS}"
+            self.assertEqual(codes(problems_of(text)), expected)
+
+
 class SitesTests(SynchronousTestCase):
     def test_tokens(self) -> None:
         """The page and the API need tokens where others can reach them; health and metrics do not."""

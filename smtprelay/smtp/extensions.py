@@ -34,6 +34,7 @@ def greeting(settings: ListenerSettings, verb: str, *, secure: bool) -> Reply:
     if verb == "EHLO":
         # RFC 2920, RFC 1870, RFC 6152, RFC 3030, RFC 2034.
         lines += ["PIPELINING", f"SIZE {settings.size}", "8BITMIME", "CHUNKING", "ENHANCEDSTATUSCODES"]
+        lines.append(f"LIMITS RCPTMAX={settings.recipients}")  # RFC 9422
         if settings.dsn:
             lines.append("DSN")  # RFC 3461
         if offers_tls(settings, secure=secure):

@@ -54,6 +54,7 @@ class Mail(SynchronousTestCase):
                 "250-8BITMIME",
                 "250-CHUNKING",
                 "250-ENHANCEDSTATUSCODES",
+                "250-LIMITS RCPTMAX=1000",
                 "250 DSN",
             ],
         )

@@ -102,7 +102,7 @@ def _read_block(octets: bytes) -> ProxyHeader | None:
     return ProxyHeader(length, (client, port))
 
 
-class ProxiedProtocol(Protocol):
+class ProxyProtocol(Protocol):
     """
     Reads the header, then gives the transport, which knows the real client from then on, to another protocol.
 

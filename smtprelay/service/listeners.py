@@ -14,7 +14,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from smtprelay.config.endpoint import own_part, place_of
 from smtprelay.interfaces import Events
 from smtprelay.model.message import Client
-from smtprelay.net.proxy_protocol import ProxiedProtocol
+from smtprelay.net.proxy_protocol import ProxyProtocol
 from smtprelay.net.transports import read_to_the_end
 from smtprelay.policy.avatar import ListenerRules
 from smtprelay.service.build.listeners import ListenerSetup
@@ -39,7 +39,7 @@ class _Server(ServerFactory):
         trust = self.factory.settings.proxy_trust
         if trust is None:
             return self._serve(addr)
-        return ProxiedProtocol(self._serve, trust, self.reactor, self._refused)
+        return ProxyProtocol(self._serve, trust, self.reactor, self._refused)
 
     def _refused(self, address: str, rule: str, text: str) -> None:
         client = Client(address=address, listener=self.factory.settings.listener)

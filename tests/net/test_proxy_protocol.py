@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.net.proxy_protocol import PATIENCE, ProxiedProtocol, ProxyHeader, read_header
+from smtprelay.net.proxy_protocol import PATIENCE, ProxyHeader, ProxyProtocol, read_header
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
@@ -109,11 +109,11 @@ class Served(Protocol):
 
 
 class ProtocolTests(SynchronousTestCase):
-    def connect(self, *trust: str) -> ProxiedProtocol:
+    def connect(self, *trust: str) -> ProxyProtocol:
         self.clock, self.served, self.refused = Clock(), [], []
         self.transport = StringTransport(peerAddress=address.IPv4Address("TCP", "10.0.0.5", 1))
         trusted = trust or ("10.0.0.5",)
-        protocol = ProxiedProtocol(self.serve, trusted, self.clock, lambda *what: self.refused.append(what))
+        protocol = ProxyProtocol(self.serve, trusted, self.clock, lambda *what: self.refused.append(what))
         self.transport.protocol = protocol
         protocol.makeConnection(self.transport)
         return protocol

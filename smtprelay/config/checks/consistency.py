@@ -82,9 +82,12 @@ def check_logins(view: CheckedConfig) -> Iterator[Complaint]:
     """A user has one secret, and it is one for the mechanisms that are offered."""
     users = view.config.users
     for n, user in enumerate(users):
-        if (user.password is None) == (user.password_hash is None) and view.whole("users", n):
-            given = "both password and" if user.password else "neither password nor"
-            yield Complaint(("users", n), f"there is {given} password_hash: give one of them", "CFG-VALUE")
+        if user.password is None and user.password_hash is None and view.whole("users", n):
+            text = "there is neither password nor password_hash: nobody can log in"
+            yield Complaint(("users", n), text, "CFG-MISSING")
+        elif user.password is not None and user.password_hash is not None:
+            text = "password_hash does not count beside password: remove one of them"
+            yield Complaint(("users", n, "password_hash"), text, "CFG-VALUE", "warning")
     for n, listener in enumerate(view.config.listeners):
         checkers = listener.auth.checkers or ()
         for m, mechanism in enumerate(listener.auth.mechanisms if checkers else ()):

@@ -169,15 +169,16 @@ class WebhookTests(SynchronousTestCase):
 class LoginsTests(SynchronousTestCase):
     def test_one_secret(self) -> None:
         """A user has a password or its hash, and not both."""
-        for keys, expected in (
-            ("", "there is neither password nor password_hash: give one of them"),
+        for keys, code, expected in (
+            ("", "CFG-MISSING", "there is neither password nor password_hash: nobody can log in"),
             (
                 f", password_hash: '{HASH}', password: {{env: P}}",
-                "there is both password and password_hash: give one of them",
+                "CFG-VALUE?",
+                "password_hash does not count beside password: remove one of them",
             ),
         ):
             [problem] = problems_of(f"{SMALL}users: [{{name: u{keys}}}]\n", {"P": "x"})
-            self.assertEqual((problem.code, problem.text, problem.line), ("CFG-VALUE", expected, 4))
+            self.assertEqual((codes([problem]), problem.text, problem.line), ([code], expected, 4))
         self.assertEqual(problems_of(f"{SMALL}users: [{{name: u, password: {{env: P}}}}]\n", {"P": "x"}), [])
 
     def test_mechanisms(self) -> None:

@@ -138,6 +138,13 @@ class ProofTests(SynchronousTestCase):
         self.scram("eve", "x")
         self.assertNotIn(b64encode(SEED).decode(), self.told)
 
+    def test_empty_proofs(self):
+        """A proof that is empty is a wrong one, as an empty password is."""
+        for response in ("tim ", "nobody "):
+            self.line.say("AUTH CRAM-MD5")
+            self.assertEqual(self.line.codes(encoded(response)), ["535"])
+        self.assertEqual(self.events.of("session.failed"), [])
+
     def test_confirmation(self):
         """Who does not take our proof has not logged in, and is not the user."""
         for response in ("*", encoded("no")):

@@ -79,11 +79,11 @@ class CheckerChain:
 
     async def _authenticate(self, credentials: Any) -> Any:
         client = getattr(credentials, "client", None) or Client(address="")
-        proof = credentials.proof if IProofClient.providedBy(credentials) else b""
+        proves = IProofClient.providedBy(credentials)
         attempt = await self._throttle.begin(
             client.address,
             credentials.username,
-            proof or credentials.password,
+            credentials.proof if proves else credentials.password,
             lost=getattr(credentials, "lost", None),
         )
         try:
@@ -98,7 +98,7 @@ class CheckerChain:
                 self._throttle.undecided(attempt)
             raise
         # No later login has the same proof.
-        (self._throttle.undecided if proof else self._throttle.passed)(attempt)
+        (self._throttle.undecided if proves else self._throttle.passed)(attempt)
         return identity
 
     async def _ask(self, credentials: Any) -> Any:

@@ -1,1 +1,1 @@
-``spool.limit`` bounds the spool by size, messages that wait, and free space: beyond it clients hear ``452 4.3.1``, readiness says why, and delivery goes on; so they do when too much mail arrives at one moment for the memory.
+EHLO says how many recipients a message may have (``LIMITS RCPTMAX``, RFC 9422).

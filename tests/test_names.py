@@ -21,9 +21,9 @@ PLAIN = """
     accept access acs actions additions address admin admission after agent aggregate and
     anonymous answer answered any api app applied arrival arriving attachment attention auth
     avatar away aws base batch begun body bounds broken bucket budget buffer build bulk busy by
-    call certificate chain change channel charset child chunk clear cli clock codecs codes
+    call certificate chain challenge change channel charset child chunk clear cli clock codecs codes
     collector command complaint complex conditions config connecting connection consistency
-    contact container content context controls convertible cookies corrections costly counts
+    contact container content context controls convertible cookies corrections costly counts cram
     crash credentials cursor cut daemon data database date deadline decoder defaults defer
     deferred deliver delivered deliveries demo detail dialog direct disk dispatch dkim dns dot
     draft driver dsn due duration edit effective encoded end endpoint entry env environment error
@@ -41,7 +41,7 @@ PLAIN = """
     problem process producer profile program protocol proxy query queue quoted range
     reachability reactor reads realm receive recorded recover recovered reference refusal relay
     remedies remedy remote render replies reply report request resend reserve resources response rights
-    role root row run runner sasl scalar scan scanner schedule schema script search secret
+    role root row run runner sasl scalar scan scanner schedule schema scram script search secret
     security selection send sent series service ses setting settlement setup signal signature
     silence sink site size smarthost smtp smtprelay sockets source space split sqlite start
     state stats status step stop stopped stored streaming structure stuffer sum summary

@@ -20,6 +20,7 @@ _PORT: Final = re.compile(r"[0-9]{1,5}")
 _ADDRESS_AND_PORT: Final = re.compile(
     r"(?:tcp:(?://)?)?([0-9]+(?:\.[0-9]+){3}|\[[0-9a-fA-F:]+\]|localhost|\*|):([0-9]{1,5})"
 )
+_PROXIED: Final = "haproxy:"
 _DOMAINS: Final = frozenset({"INET", "INET6", "UNIX"})
 _TCP: Final = frozenset({"tcp", "tcp4", "tcp6", "ssl", "tls"})
 
@@ -86,6 +87,18 @@ def is_local(endpoint: str) -> bool:
     return kind in _TCP and is_loopback(arguments.get("interface", ""))
 
 
+def is_proxied(endpoint: str) -> bool:
+    """Return whether a proxy stands before ``endpoint`` and says who its clients are (``haproxy:``)."""
+    return endpoint.lower().startswith(_PROXIED)
+
+
+def own_part(endpoint: str) -> str:
+    """Return ``endpoint`` without ``haproxy:``."""
+    while is_proxied(endpoint):
+        endpoint = endpoint[len(_PROXIED) :]
+    return endpoint
+
+
 def is_anywhere(endpoint: str) -> bool:
     """Return whether the system chooses the port (``tcp:0``)."""
     kind, arguments = _split(endpoint)
@@ -110,7 +123,7 @@ def reached_at(endpoint: str) -> tuple[str, int] | None:
     ``None``: it is none of TCP, its port is the system's choice, or it expects a proxy.
     """
     kind, arguments = _split(endpoint)
-    if kind not in _TCP or endpoint.lower().startswith("haproxy:") or is_anywhere(endpoint):
+    if kind not in _TCP or is_proxied(endpoint) or is_anywhere(endpoint):
         return None
     host = arguments.get("interface", "")
     if host in {"", "0.0.0.0", "::"}:  # noqa: S104 -- nothing listens
@@ -150,9 +163,7 @@ def _port(kind: str, arguments: Mapping[str, str]) -> str:
 
 def _split(endpoint: str) -> tuple[str, dict[str, str]]:
     """Return the kind of ``endpoint``, without ``haproxy:``, and its arguments."""
-    parts = [part.replace("\\", "") for part in re.split(r"(?<!\\):", endpoint)]
-    while len(parts) > 1 and parts[0].lower() == "haproxy":
-        parts = parts[1:]
+    parts = [part.replace("\\", "") for part in re.split(r"(?<!\\):", own_part(endpoint))]
     arguments: dict[str, str] = {}
     for position, part in enumerate(parts[1:]):
         name, equals, value = part.partition("=")

@@ -8,8 +8,10 @@ from typing import Annotated, Final, Literal
 from attrs import field, frozen
 
 from smtprelay.config.endpoint import Endpoint
+from smtprelay.policy import user_secret
 from smtprelay.policy.password_hash import parse_hash
 from smtprelay.settings import values
+from smtprelay.settings.secret import Secret
 
 #: The checker of the users in the configuration.
 USERS: Final = "users"
@@ -23,9 +25,17 @@ def parse_password_hash(text: str) -> str:
     return text
 
 
+def parse_user_hash(text: str) -> str:
+    """As :func:`parse_password_hash`, also with ``--scram``."""
+    user_secret.parse_user_hash(text)
+    return text
+
+
 PasswordHash = Annotated[
     str, values.Notation(parse_password_hash, 'hash by "smtprelay hash-password"', hidden=True)
 ]
+
+UserHash = Annotated[str, values.Notation(parse_user_hash, 'hash by "smtprelay hash-password"', hidden=True)]
 
 
 @frozen(kw_only=True)
@@ -52,6 +62,9 @@ class TlsSettings:
     ciphers: values.Text | None = None
 
 
+Mechanism = Literal["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"]
+
+
 @frozen(kw_only=True)
 class Auth:
     """
@@ -60,13 +73,14 @@ class Auth:
     :ivar checkers: what checks a password, asked in this order: ``users``, or names from the section
         ``checkers``. One of the type ``any`` is the last. Default: ``users``, if there are any.
         Example: ``[users, any]``.
-    :ivar mechanisms: the SASL mechanisms offered.
+    :ivar mechanisms: the SASL mechanisms offered. Those of SCRAM need users with ``password``, or with a hash
+        by ``smtprelay hash-password --scram``; ``CRAM-MD5``, which is weak, needs users with ``password``.
     :ivar required: clients must log in before they send, even those in ``allow_from``.
     :ivar allow_plaintext: allow logging in without TLS, so that passwords cross the network in clear text.
     """
 
     checkers: tuple[values.Name, ...] | None = None
-    mechanisms: tuple[Literal["PLAIN", "LOGIN"], ...] = ("PLAIN", "LOGIN")
+    mechanisms: tuple[Mechanism, ...] = ("PLAIN", "LOGIN")
     required: values.Flag = False
     allow_plaintext: values.Flag = False
 
@@ -101,6 +115,8 @@ class Listener:
     :ivar banner: the text of the 220 greeting. Default: ``<hostname> ESMTP``.
         Example: ``relay.example.com ESMTP``.
     :ivar allow_from: clients in these networks may send without logging in.
+    :ivar proxy_trust: the networks of the proxies, if the endpoint begins with ``haproxy:``. Each connection
+        then begins with a PROXY header (version 1 or 2) that names the client. Example: ``[10.0.0.5]``.
     :ivar open_relay: ``accepted`` lets any client send to any recipient, for tests; each start warns of it.
     :ivar allow_senders: allowed envelope senders. Default: any. Example: ``["*@example.com"]``.
     :ivar allow_recipients: allowed recipients. Default: any.
@@ -118,6 +134,7 @@ class Listener:
     name: values.Name = ""
     banner: values.Text | None = None
     allow_from: tuple[values.Network, ...] = LOOPBACK
+    proxy_trust: tuple[values.Network, ...] = LOOPBACK
     open_relay: Literal["accepted"] | None = None
     tls: TlsSettings = TlsSettings(mode="off")
     auth: Auth = Auth()
@@ -135,15 +152,18 @@ class UserSettings:
     A user who may log in.
 
     :ivar name: the user name; logged with each message. Example: ``printer1``.
-    :ivar password_hash: output of ``smtprelay hash-password``. Example:
+    :ivar password_hash: output of ``smtprelay hash-password``, for SCRAM with ``--scram``. Example:
         ``"$scrypt$ln=15,r=8,p=1$c2FsdHNhbHRzYWx0c2FsdA==$cSU1qI1mD0cmzGzCkZk1nQ=="``.
+    :ivar password: the password itself, instead of its hash; only CRAM-MD5 needs it. Example:
+        ``{file: /run/secrets/printer1}``.
     :ivar senders: allowed envelope senders. Default: any. Example: ``["scan@example.com"]``.
     :ivar recipients: allowed recipients. Default: any. Example: ``["*@example.com"]``.
     :ivar force_from: use this sender, also in From, whatever the client says. Example: ``scan@example.com``.
     """
 
     name: values.Name
-    password_hash: PasswordHash = field(repr=False)
+    password_hash: UserHash | None = field(default=None, repr=False)
+    password: Secret | None = None
     senders: tuple[values.Pattern, ...] = ()
     recipients: tuple[values.Pattern, ...] = ()
     force_from: values.Address | None = None

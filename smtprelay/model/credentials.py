@@ -72,8 +72,12 @@ class ProofClient:
     lost: Deferred[None] = field(factory=Deferred, repr=False, eq=False)
 
 
-class IVerifiers(Interface):
-    """What a checker provides for mechanisms that need a verifier in the middle of their exchange."""
+class ISalts(Interface):
+    """What a checker provides for mechanisms whose clients must know more than the password (SCRAM)."""
 
-    def verifier(username: bytes, mechanism: str) -> bytes:  # noqa: N805
-        """Return the verifier, or a Deferred of it; raise ``LoginFailed`` for a user who has none."""
+    def salt(username: bytes) -> bytes:  # noqa: N805
+        """
+        Return what a client must know, as :func:`smtprelay.model.scram.salt_attributes` does.
+
+        Or a Deferred of it. Raises ``LoginFailed`` for a user who has none.
+        """

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet import tcp, unix
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol, ISSLTransport
 from twisted.python.failure import Failure
 
 if TYPE_CHECKING:
@@ -35,12 +34,9 @@ class _ReadsToTheEnd(_Connection):
         super().resumeProducing()
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """Tell the protocol that the client says no more, also the one within that of the PROXY header."""
-        within = getattr(self.protocol, "wrappedProtocol", None)
+        """Tell the protocol that the client says no more."""
         if self._lost is not None:
             self.connectionLost(reason)
-        elif not ISSLTransport.providedBy(self.protocol) and IHalfCloseableProtocol.providedBy(within):
-            within.readConnectionLost()
         else:
             super().readConnectionLost(reason)
 

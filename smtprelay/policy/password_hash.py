@@ -10,7 +10,7 @@ import re
 from base64 import b64decode, b64encode
 from hashlib import scrypt
 from hmac import compare_digest
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import evolve, field, frozen
 
@@ -27,6 +27,25 @@ _SALT_LENGTH: Final = 8
 #: What is written without padding must be as long as one of these, or it may be the beginning of a hash.
 _WHOLE: Final = frozenset({32, 64})
 _PADDED_LENGTH: Final = 16
+
+
+class UserSecret(Protocol):
+    """What the password of a user is checked with."""
+
+    @property
+    def cost(self) -> int:
+        """What a verification costs; comparable with others of its kind."""
+
+    def of(self, password: bytes) -> bytes:
+        """Return what is compared, of another password; it costs as much."""
+
+    def verify(self, password: bytes, *costliest: "UserSecret") -> bool:
+        """
+        Say whether ``password`` is the one, in a time that does not depend on it.
+
+        :param costliest: of each kind: as much work is done as all of them take, so that no user is seen to
+            be cheaper.
+        """
 
 
 @frozen(kw_only=True)
@@ -48,21 +67,24 @@ class PasswordHash:
         """What a verification costs, in arbitrary units that can be compared."""
         return self.r * self.p << self.ln
 
-    def verify(self, password: bytes, costliest: "PasswordHash | None" = None) -> bool:
-        """
-        Say whether ``password`` is the one, in a time that does not depend on it.
-
-        :param costliest: of all hashes: as much work is done as it takes, so that none is seen to be cheaper.
-        """
+    def verify(self, password: bytes, *costliest: UserSecret) -> bool:
+        """As :meth:`UserSecret.verify`."""
         fits = compare_digest(self.of(password), self.digest)
-        if costliest is not None:
-            left = costliest.cost - self.cost
-            # A sum of powers of two, each at most once.
-            for less in (evolve(costliest, ln=ln) for ln in range(costliest.ln - 1, 0, -1)):
-                if less.cost <= left:
-                    less.of(password)
-                    left -= less.cost
+        for each in costliest:
+            if isinstance(each, PasswordHash):
+                self._work(password, each)
+            else:
+                each.of(password)
         return fits
+
+    def _work(self, password: bytes, costliest: "PasswordHash") -> None:
+        """Do what ``costliest`` takes more than this one."""
+        left = costliest.cost - self.cost
+        # A sum of powers of two, each at most once.
+        for less in (evolve(costliest, ln=ln) for ln in range(costliest.ln - 1, 0, -1)):
+            if less.cost <= left:
+                less.of(password)
+                left -= less.cost
 
     def of(self, password: bytes) -> bytes:
         """Return the digest of another password with this salt and these costs."""

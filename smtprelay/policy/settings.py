@@ -5,6 +5,8 @@ What a listener and one who sends there may do, as values.
 The service makes these from the configuration. Pure.
 """
 
+from collections.abc import Callable
+
 from attrs import field, frozen
 
 from smtprelay.model.patterns import Patterns
@@ -82,9 +84,11 @@ class User:
     """
     One who may log in by a password of the configuration.
 
-    :ivar password_hash: one of :mod:`smtprelay.policy.password_hash`; ``""`` cannot log in by password.
+    :ivar password_hash: one of :func:`smtprelay.policy.user_secret.parse_user_hash`; ``""``: there is none.
+    :ivar password: returns the password itself; with it the hash does not count.
     """
 
     name: str
     password_hash: str = field(default="", repr=False)
+    password: Callable[[], str] | None = field(default=None, repr=False)
     rights: Rights = Rights()

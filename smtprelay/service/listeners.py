@@ -11,21 +11,24 @@ from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from smtprelay.config.endpoint import place_of
+from smtprelay.config.endpoint import own_part, place_of
 from smtprelay.interfaces import Events
+from smtprelay.model.message import Client
+from smtprelay.net.proxy_protocol import ProxyProtocol
 from smtprelay.net.transports import read_to_the_end
 from smtprelay.policy.avatar import ListenerRules
 from smtprelay.service.build.listeners import ListenerSetup
 from smtprelay.service.workers.sockets import Inherited, described, make_endpoint
 from smtprelay.smtp.factory import ESMTPFactory
 from smtprelay.smtp.refusals import Refusals
+from smtprelay.smtp.reply import not_sent
 
 _Place = tuple[str, str]
 
 
 @define(eq=False)
 class _Server(ServerFactory):
-    """Speaks TLS from the first octet if the listener does so when a client comes."""
+    """Speaks TLS from the first octet, and behind a header of a proxy, if the listener does so now."""
 
     noisy = False
 
@@ -33,6 +36,16 @@ class _Server(ServerFactory):
     reactor: Any
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        trust = self.factory.settings.proxy_trust
+        if trust is None:
+            return self._serve(addr)
+        return ProxyProtocol(self._serve, trust, self.reactor, self._refused)
+
+    def _refused(self, address: str, rule: str, text: str) -> None:
+        client = Client(address=address, listener=self.factory.settings.listener)
+        self.factory.refusals.turned_away(client, not_sent(text, rule))
+
+    def _serve(self, addr: IAddress | None) -> Protocol | None:
         settings, server = self.factory.settings, self.factory
         if not settings.tls_implicit or settings.tls is None:
             return server.buildProtocol(addr)
@@ -134,10 +147,11 @@ class Listeners:
             memory=None if self._inherited is None else self._inherited.memory,
             refusals=self._refusals,
         )
+        text = own_part(listener.endpoint)
         if self._inherited is None:
-            endpoint = make_endpoint(self._reactor, listener.endpoint)
+            endpoint = make_endpoint(self._reactor, text)
         else:
-            endpoint = self._inherited.endpoint(self._reactor, listener.name, listener.endpoint)
+            endpoint = self._inherited.endpoint(self._reactor, listener.name, text)
         if self._is_closed:
             factory.turn_away()
         port = await endpoint.listen(_Server(factory, self._reactor))

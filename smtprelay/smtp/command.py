@@ -52,9 +52,9 @@ class Command:
 
     :ivar verb: in upper case.
     :ivar argument: the name of EHLO, ``?`` for each octet that is not printable ASCII, ``""`` for none;
-        the address of MAIL and RCPT without angle brackets, that of RCPT with its source route; the rest of
-        the line for AUTH.
-    :ivar parameters: of MAIL and RCPT, keys in upper case; ``""`` for one without value.
+        the address of MAIL and RCPT without angle brackets, that of RCPT with its source route; the digits
+        of BDAT; the rest of the line for AUTH.
+    :ivar parameters: of MAIL and RCPT, and LAST of BDAT; keys in upper case; ``""`` for one without value.
     """
 
     verb: str
@@ -62,7 +62,11 @@ class Command:
     parameters: Mapping[str, str] = field(factory=dict)
 
 
+_NEW_EACH_TIME: Final = frozenset({b"AUTH", b"BDAT"})
+
 _NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+_LAST: Final[Mapping[str, str]] = MappingProxyType({"LAST": ""})
 
 _VERB: Final = re.compile(rb"([A-Za-z]+)(?:[ \t]+(.*))?", re.DOTALL)
 _BLANKS: Final = " \t"
@@ -89,6 +93,8 @@ _PATH: Final = re.compile(
 )
 _LOCAL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+|\"(?:[^\"\\]|\\.)*\"")
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[A-Za-z0-9.:-]+\]")
+#: Twenty digits are as many as SIZE may have.
+_SIZE_OF_CHUNK: Final = re.compile(r"([0-9]{1,20})(?:[ \t]+(LAST))?", re.IGNORECASE)
 _PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
 
 
@@ -144,9 +150,9 @@ def understand(line: bytes) -> Command:
     """
     Return the command in ``line``, given without its CRLF; raises as :func:`parse`.
 
-    Clients say the same again and again, so what was understood is remembered, apart from secrets.
+    Clients say the same again and again, so what was understood is remembered, apart from secrets and sizes.
     """
-    return parse(*split(line)) if line[:4].upper() == b"AUTH" else _understood(line)
+    return parse(*split(line)) if line[:4].upper() in _NEW_EACH_TIME else _understood(line)
 
 
 @lru_cache(maxsize=512)
@@ -162,6 +168,13 @@ def _nothing(verb: str, rest: str) -> Command:
 
 def _anything(verb: str, rest: str) -> Command:
     return Command(verb, rest)
+
+
+def _chunk(verb: str, rest: str) -> Command:
+    found = _SIZE_OF_CHUNK.fullmatch(rest)
+    if found is None:
+        raise Refused(reply.SYNTAX)
+    return Command(verb, found[1], _LAST if found[2] else _NO_PARAMETERS)
 
 
 def _name(verb: str, rest: str) -> Command:
@@ -236,6 +249,7 @@ _ARGUMENTS: Final[Mapping[str, Callable[[str, str], Command]]] = {
     "MAIL": _mail,
     "RCPT": _rcpt,
     "DATA": _nothing,
+    "BDAT": _chunk,
     "RSET": _nothing,
     "NOOP": _anything,
     "VRFY": _anything,

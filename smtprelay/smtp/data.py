@@ -53,6 +53,9 @@ _CRLF: Final = _LineEnd(
 #: A CR stays with its LF, which would be two line ends without it.
 _LF: Final = _LineEnd(b"\n", b"\n.\n", re.compile(rb"\n\.").search, (b"\r\n.", b"\n.", b"\r\n", b"\n", b"\r"))
 
+#: Octets of content that are decoded at a time: what a transport reads at most at once.
+SEGMENT: Final = 64 * 1024
+
 #: The octets of four letters, or those of a line end, in UTF-16; whichever half of a pair comes first.
 _UTF_16: Final = re.compile(rb"(?:[^\0\r\n]\0){4}|\r\0\n\0|\0\r\0").search
 #: A byte order mark at the beginning of a line.
@@ -66,6 +69,7 @@ class BodyDecoder:
     Decodes the content of one message.
 
     :param bare: the client's lines end with a bare LF.
+    :ivar wanted: how many octets :meth:`feed` may take at most.
     :ivar ended: the end of data was seen.
     :ivar ends: what that ends, as :attr:`smtprelay.smtp.events.Content.end` says it.
     :ivar rest: what came behind it; it is for the session.
@@ -73,8 +77,6 @@ class BodyDecoder:
     :ivar refusal: what must be answered at the end of data instead of storing it, as far as is known yet;
         when several things are wrong it is the same one however the octets were cut.
     """
-
-    ends = END_OF_DATA
 
     def __init__(self, settings: ListenerSettings, *, bare: bool = False) -> None:
         self._limit = settings.size
@@ -90,6 +92,8 @@ class BodyDecoder:
         self._bare = self._nul = self._mark = self._utf_16 = False  # were seen
         self._odd = False  # one of these was, or the header is no good
         self.refusal: Reply | None = None
+        self.wanted = SEGMENT
+        self.ends = END_OF_DATA
         self.ended = False
         self.rest = b""
         self.size = 0
@@ -109,13 +113,10 @@ class BodyDecoder:
     def feed(self, segment: bytes) -> bytes:
         """Take octets from the client; return what is to be stored, ``b""`` if that is nothing."""
         window = self._held + segment if self._held else segment
-        # In most segments no dot begins a line, but for the one of the end; in base64 there is none at all.
-        found = self._line_end.dot(window) if b"." in window else None
-        dot = found.start() if found else -1
-        content = self._cut(window, dot)
+        content, stuffed = self._cut(window)
         if not content:
             return b""
-        stored = self._decode(content, stuffed=0 <= dot < len(content) - len(self._line_end.octets))
+        stored = self._decode(content, stuffed=stuffed)
         self.size += len(stored)
         if not self._header.ended:
             self._header.feed(stored)
@@ -124,21 +125,30 @@ class BodyDecoder:
             self.refusal = self._first_refusal()
         return stored if self.refusal is None else b""
 
-    def _cut(self, window: bytes, dot: int) -> bytes:
-        """Return what is certainly content; hold back what may be the end, and keep what follows it."""
+    def _cut(self, window: bytes) -> tuple[bytes, bool]:
+        """
+        Return what is certainly content, and whether a dot in it may be stuffed.
+
+        What may be the end is held back, and what follows it is kept.
+        """
         line_end = self._line_end
+        # In most segments no dot begins a line, but for the one of the end; in base64 there is none at all.
+        found = line_end.dot(window) if b"." in window else None
+        dot = found.start() if found else -1
         end = window.find(line_end.end, dot) if dot >= 0 else -1
+        self._held = b""
         if end >= 0:
             self.ended = True
-            self._held = b""
             self.rest = window[end + len(line_end.end) :]
-            return window[: end + len(line_end.octets)]
-        for beginning in line_end.held:
-            if window.endswith(beginning):
-                self._held = beginning
-                return window[: -len(beginning)]
-        self._held = b""
-        return window
+            content = window[: end + len(line_end.octets)]
+        else:
+            content = window
+            for beginning in line_end.held:
+                if window.endswith(beginning):
+                    self._held = beginning
+                    content = window[: -len(beginning)]
+                    break
+        return content, 0 <= dot < len(content) - len(line_end.octets)
 
     def _decode(self, content: bytes, *, stuffed: bool) -> bytes:
         text = content.decode("latin-1")

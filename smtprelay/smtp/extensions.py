@@ -18,16 +18,27 @@ def offers_login(settings: ListenerSettings, *, secure: bool) -> bool:
     return bool(settings.mechanisms) and (secure or settings.auth_allow_plaintext)
 
 
+def binds(mechanism: str) -> bool:
+    """Tell whether ``mechanism`` binds an exchange to its TLS connection, so that there must be one."""
+    return mechanism.endswith("-PLUS")
+
+
+def mechanisms(settings: ListenerSettings, *, secure: bool) -> tuple[str, ...]:
+    """Return the mechanisms of AUTH that are available."""
+    return tuple(each for each in settings.mechanisms if secure or not binds(each))
+
+
 def greeting(settings: ListenerSettings, verb: str, *, secure: bool) -> Reply:
     """Return the reply to ``verb``, EHLO or HELO."""
     lines = [settings.hostname]
     if verb == "EHLO":
-        # RFC 2920, RFC 1870, RFC 6152, RFC 2034.
-        lines += ["PIPELINING", f"SIZE {settings.size}", "8BITMIME", "ENHANCEDSTATUSCODES"]
+        # RFC 2920, RFC 1870, RFC 6152, RFC 3030, RFC 2034.
+        lines += ["PIPELINING", f"SIZE {settings.size}", "8BITMIME", "CHUNKING", "ENHANCEDSTATUSCODES"]
+        lines.append(f"LIMITS RCPTMAX={settings.recipients}")  # RFC 9422
         if settings.dsn:
             lines.append("DSN")  # RFC 3461
         if offers_tls(settings, secure=secure):
             lines.append("STARTTLS")
         if offers_login(settings, secure=secure):
-            lines.append(" ".join(("AUTH", *settings.mechanisms)))
+            lines.append(" ".join(("AUTH", *mechanisms(settings, secure=secure))))
     return Reply(code=250, enhanced="", text="\n".join(lines))

@@ -16,9 +16,9 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 
 from smtprelay.interfaces import IEnvelopeDelivery
-from smtprelay.model.credentials import AnonymousClient, IVerifiers, PasswordClient, ProofClient
+from smtprelay.model.credentials import AnonymousClient, ISalts, PasswordClient, ProofClient
 from smtprelay.model.message import Client
-from smtprelay.smtp.sasl import ClaimedLogin
+from smtprelay.smtp.login_steps import ClaimedLogin
 
 
 @frozen
@@ -47,12 +47,12 @@ async def admit_anonymous(portal: Portal, client: Client) -> PortalLogin:
         return await _admit(portal, Anonymous())
 
 
-async def request_verifier(portal: Portal, username: str, mechanism: str) -> bytes:
-    """Return a user's verifier; raises what the checker does, and ``LookupError`` where none has any."""
+async def request_salt(portal: Portal, username: str) -> bytes:
+    """Return a user's salt; raises what the checker does, and ``LookupError`` where none has any."""
     checkers: Any = portal.checkers.values()
-    for checker in filter(IVerifiers.providedBy, checkers):
-        return bytes(await maybeDeferred(checker.verifier, username.encode(), mechanism))
-    raise LookupError("no checker has verifiers")
+    for checker in filter(ISalts.providedBy, checkers):
+        return bytes(await maybeDeferred(checker.salt, username.encode()))
+    raise LookupError("no checker has salts")
 
 
 async def admit_user(

@@ -7,6 +7,7 @@ stop while an answer is pending, while the client does not read, and after enoug
 the reactor. What has been received is worked on even if the client has closed its connection meanwhile.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from OpenSSL.SSL import Error as TLSError
@@ -17,16 +18,26 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smtprelay.model.message import Client, Reply
+from smtprelay.net.channel_binding import channel_bindings
 from smtprelay.net.deadline import SilenceDeadline
 from smtprelay.net.direct_write import DirectWriter
 from smtprelay.net.reachability import connection_end
 from smtprelay.smtp import reply
 from smtprelay.smtp.command import Command
-from smtprelay.smtp.data import BodyDecoder
-from smtprelay.smtp.events import END_OF_DATA, RESPONSE, UNKNOWN, Answered, Content, Event, Foreign, Signal
+from smtprelay.smtp.events import (
+    END_OF_CHUNK,
+    END_OF_DATA,
+    RESPONSE,
+    UNKNOWN,
+    Answered,
+    Content,
+    Event,
+    Foreign,
+    Signal,
+)
 from smtprelay.smtp.iteration_budget import CONTENT, MOST, IterationBudget
 from smtprelay.smtp.responder import Responder
-from smtprelay.smtp.session import Session
+from smtprelay.smtp.session import Decoder, Session
 from smtprelay.smtp.sniff import failed_handshake
 
 if TYPE_CHECKING:
@@ -39,7 +50,7 @@ LINGER: Final = 10.0
 SHORT_SILENCE: Final = 3.0
 
 #: Commands whose refusal makes others be refused, too; and commands whose success ends that.
-_CAUSES: Final = frozenset({"AUTH", RESPONSE, "MAIL", "RCPT", "DATA"})
+_CAUSES: Final = frozenset({"AUTH", RESPONSE, "MAIL", "RCPT", "DATA", END_OF_CHUNK})
 _ANEW: Final = frozenset({"EHLO", "HELO", "STARTTLS", "AUTH", RESPONSE, "MAIL", "RSET", END_OF_DATA})
 
 _GOODBYE, _NEGATIVE, _INTERMEDIATE = 421, 400, 300
@@ -65,7 +76,7 @@ class ESMTP(Protocol):
         self._why = ""
         self._cause = ""  # the command that was refused last, of which others may be a consequence
         self._octets = 0  # received since the deadline looked
-        self._watched: BodyDecoder | None = None
+        self._watched: Decoder | None = None
 
     # --- called by Twisted -----------------------------------------------------------------
 
@@ -130,8 +141,10 @@ class ESMTP(Protocol):
 
     def handshakeCompleted(self) -> None:
         """Note which TLS is spoken."""
-        version = self.transport.getHandle().get_protocol_version_name()
+        handle = self.transport.getHandle()
+        version = handle.get_protocol_version_name()
         self._responder.forget(version)
+        self._responder.bindings = partial(channel_bindings, handle)
         self._tell("session.tls", version=version)
 
     def pauseProducing(self) -> None:
@@ -207,7 +220,7 @@ class ESMTP(Protocol):
         elif self._session.input.octets:
             # Else it was no more than the transport reads at once.
             self._budget.left -= CONTENT
-        answer: Deferred[Reply] | Deferred[Reply | None] | Reply | None
+        answer: Deferred[Reply] | Deferred[Reply | None] | Deferred[None] | Reply | None
         if isinstance(event, Command):
             verb, answer = event.verb, self._responder.answer(event)
         elif isinstance(event, Content):
@@ -237,6 +250,7 @@ class ESMTP(Protocol):
         else:
             if response.code == _GOODBYE:
                 self._why = response.text
+                self._forget_content(response.text)
             self._queue_reply(verb, response, self._session.answer(response))
         if not self._looping:
             # The answer came in a later iteration: the client's time begins now.

@@ -53,6 +53,7 @@ _STAGES: Final = {
     "MAIL": "mail",
     "RCPT": "rcpt",
     "DATA": "data",
+    "BDAT": "data",
     END_OF_CHUNK: "content",
     END_OF_DATA: "content",
 }
@@ -70,6 +71,7 @@ _FOLLOWING: Final = {
     "MAIL": frozenset({"sequence"}),
     "RCPT": frozenset({"sequence"}),
     "DATA": frozenset({"sequence", "command"}),
+    END_OF_CHUNK: frozenset({"sequence"}),
 }
 
 

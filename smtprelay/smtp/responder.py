@@ -5,7 +5,8 @@ A value, a Deferred, a refusal or a bug of the avatar becomes one :class:`Reply`
 neither a coroutine nor a Deferred is made, which keeps a message cheap.
 """
 
-from collections.abc import Awaitable, Callable
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -18,15 +19,20 @@ from smtprelay.interfaces import Events, Incoming
 from smtprelay.model.address import is_domain
 from smtprelay.model.message import Client, Refused, Reply
 from smtprelay.smtp import extensions, reply
+from smtprelay.smtp.challenge_response import LoginChannel
 from smtprelay.smtp.command import Command, printable
 from smtprelay.smtp.events import END_OF_CHUNK, RESPONSE, Content
-from smtprelay.smtp.portal_login import PortalLogin, admit_anonymous, admit_user, request_verifier
+from smtprelay.smtp.login_steps import ClaimedLogin, SaltRequest
+from smtprelay.smtp.portal_login import PortalLogin, admit_anonymous, admit_user, request_salt
 from smtprelay.smtp.refusals import LONGEST_USER, FailedLogin
-from smtprelay.smtp.sasl import Result, SaslExchange, VerifierRequest
+from smtprelay.smtp.sasl import Result, SaslExchange
 from smtprelay.smtp.settings import ListenerSettings
 
 #: What a client is called whose EHLO has no name that could be one.
 UNNAMED: Final = "unknown"
+
+#: Octets of randomness in a nonce.
+_NONCE: Final = 18
 
 #: A reply, or the promise of one.
 ReplyOrDeferred = Reply | Deferred[Reply]
@@ -38,6 +44,7 @@ class Responder:
 
     :ivar client: the client, as far as it is known now.
     :ivar sender: of the last MAIL.
+    :ivar bindings: returns those of :class:`LoginChannel`; set when TLS has begun.
     """
 
     def __init__(self, portal: Portal, settings: ListenerSettings, events: Events, client: Client) -> None:
@@ -48,12 +55,19 @@ class Responder:
         self._exchange: SaslExchange | None = None
         self._incoming: Incoming | None = None
         self._failed_login: FailedLogin | None = None
+        self._not_begun: Reply | None = None  # why the message was not, whose first chunk comes
         self._lost: Deferred[None] = Deferred()
+        self._claimed: ClaimedLogin | None = None  # has logged in, and must confirm that it was told so
+        self.bindings: Callable[[], Mapping[str, bytes]] = dict
         self.client = client
         self.sender = ""
 
-    def answer(self, command: Command) -> ReplyOrDeferred:
-        """Answer a command that came in order. It never raises, and the Deferred never fails."""
+    def answer(self, command: Command) -> ReplyOrDeferred | Deferred[None] | None:
+        """
+        Answer a command that came in order. It never raises, and the Deferred never fails.
+
+        ``None``: the end of its content will be answered.
+        """
         return self._verbs[command.verb](self, command)
 
     def handle_content(self, content: Content) -> Deferred[Reply | None] | Reply | None:
@@ -65,7 +79,7 @@ class Responder:
         if content.refusal is not None:
             self.abort()
         if self._incoming is None:  # it failed; the rest is read all the same
-            return (content.refusal or reply.LOCAL_ERROR) if content.end else None
+            return self._why_not(content.refusal) if content.end else None
         try:
             waiting = self._incoming.write(content.data) if content.data else None
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
@@ -75,6 +89,11 @@ class Responder:
         if waiting is None and not content.end:
             return None
         return Deferred.fromCoroutine(self._later(waiting, content.end))
+
+    def _why_not(self, refusal: Reply | None) -> Reply:
+        """Return why the message that has come is not taken; ``refusal``: for its content."""
+        not_begun, self._not_begun = self._not_begun, None
+        return not_begun or refusal or reply.LOCAL_ERROR
 
     def failed_login(self) -> FailedLogin | None:
         """Return what the last answer refused, if that was a login; once."""
@@ -109,7 +128,7 @@ class Responder:
     def leave(self) -> None:
         """Log out: the session ends, or begins anew."""
         self.abort()
-        self._exchange = None
+        self._exchange = self._claimed = None
         admission, self._admission = self._admission, None
         if admission is not None:
             try:
@@ -153,6 +172,17 @@ class Responder:
         assert self._admission is not None
         return self._ask(reply.START_MAIL, self._admission.delivery.data)
 
+    def _handle_bdat(self, command: Command) -> Deferred[None] | None:
+        begun = self._handle_data(command)
+        if isinstance(begun, Deferred):
+            return begun.addCallback(self._begin)
+        self._begin(begun)
+        return None
+
+    def _begin(self, begun: Reply) -> None:
+        """Begin content; a chunk that is refused is answered at its end, as each chunk is."""
+        self._not_begun = None if begun is reply.START_MAIL else begun
+
     def _handle_starttls(self, _command: Command) -> ReplyOrDeferred:
         return reply.READY_FOR_TLS
 
@@ -160,15 +190,29 @@ class Responder:
         if self.client.user:
             return reply.LOGGED_IN_ALREADY
         try:
-            exchange = self._exchange = SaslExchange(command.argument, self._settings.mechanisms)
+            exchange = self._exchange = SaslExchange(command.argument, *self._offer())
         except Refused as refused:
             return refused.reply
         return Deferred.fromCoroutine(self._log_in(exchange, exchange.start))
 
     def _handle_response(self, command: Command) -> ReplyOrDeferred:
-        exchange = self._exchange
+        exchange, claimed = self._exchange, self._claimed
         assert exchange is not None
-        return Deferred.fromCoroutine(self._log_in(exchange, partial(exchange.respond, command.argument)))
+        if claimed is None:
+            return Deferred.fromCoroutine(self._log_in(exchange, partial(exchange.respond, command.argument)))
+        self._claimed = None
+        if not command.argument.strip(" \t="):
+            return self._logged_in(exchange, claimed)
+        self.leave()
+        return self._not_logged_in(exchange, reply.LOGIN_CANCELLED)
+
+    def _offer(self) -> tuple[tuple[str, ...], LoginChannel]:
+        """Return which mechanisms may be used now, and with what."""
+        offered = extensions.mechanisms(self._settings, secure=bool(self.client.tls))
+        binds = any(map(extensions.binds, offered))
+        bindings = self.bindings() if binds else {}
+        nonce = secrets.token_urlsafe(_NONCE)
+        return offered, LoginChannel(nonce, self._settings.hostname, bindings, binds)
 
     _verbs: ClassVar = {
         "EHLO": _handle_ehlo,
@@ -179,6 +223,7 @@ class Responder:
         "MAIL": _handle_mail,
         "RCPT": _handle_rcpt,
         "DATA": _handle_data,
+        "BDAT": _handle_bdat,
         "RSET": _handle_rset,
     }
 
@@ -221,16 +266,17 @@ class Responder:
     async def _log_in(self, exchange: SaslExchange, step: Callable[[], Result]) -> Reply:
         try:
             result = step()
-            while isinstance(result, VerifierRequest):
-                verifier = await request_verifier(self._portal, result.username, exchange.mechanism)
-                result = exchange.resume(result, verifier)
+            while isinstance(result, SaltRequest):
+                result = exchange.resume(result, await request_salt(self._portal, result.username))
             if isinstance(result, Reply):
                 return result
             admission = await admit_user(self._portal, self.client, result, self._lost)
             self.leave()
-            self._introduce(user=result.username)
             self._admission = admission
-            admission.delivery.client_is(self.client)
+            if final := exchange.final():
+                self._exchange, self._claimed = exchange, result
+                return final
+            return self._logged_in(exchange, result)
         except LoginFailed as error:
             refusal = evolve(reply.LOGIN_FAILED, rule=getattr(error, "rule", reply.LOGIN_FAILED.rule))
             return self._not_logged_in(exchange, refusal)
@@ -239,7 +285,16 @@ class Responder:
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             self._failed(error)
             return self._not_logged_in(exchange, reply.LOGIN_UNAVAILABLE)
-        self._tell("auth.ok", user=result.username, mechanism=exchange.mechanism)
+
+    def _logged_in(self, exchange: SaslExchange, login: ClaimedLogin) -> Reply:
+        assert self._admission is not None
+        self._introduce(user=login.username)
+        try:
+            self._admission.delivery.client_is(self.client)
+        except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
+            self._failed(error)
+            return self._not_logged_in(exchange, reply.LOGIN_UNAVAILABLE)
+        self._tell("auth.ok", user=login.username, mechanism=exchange.mechanism)
         return reply.LOGGED_IN
 
     def _name_wanted(self) -> Reply:

@@ -13,12 +13,16 @@ from enum import Enum
 from typing import ClassVar, Final
 
 from smtprelay.model.message import Refused, Reply
-from smtprelay.smtp import dsn, events, extensions, reply, sniff
+from smtprelay.smtp import events, extensions, reply, sniff
+from smtprelay.smtp.chunk import ChunkDecoder, RefusedChunk
 from smtprelay.smtp.command import VERBS, Command, split, understand
-from smtprelay.smtp.data import BodyDecoder
+from smtprelay.smtp.data import SEGMENT, BodyDecoder
 from smtprelay.smtp.events import Answered, Content, Event, Foreign, Signal
 from smtprelay.smtp.line_buffer import LineBuffer
+from smtprelay.smtp.parameters import check_mail, check_rcpt
 from smtprelay.smtp.settings import ListenerSettings
+
+Decoder = BodyDecoder | RefusedChunk
 
 
 class State(Enum):
@@ -26,7 +30,7 @@ class State(Enum):
 
     READY = "MAIL; what a client calls itself before it decides nothing"
     SENDER = "the first RCPT"
-    RECIPIENTS = "RCPT or DATA"
+    RECIPIENTS = "RCPT, DATA or BDAT"
     CHALLENGED = "a response of AUTH"
     CONTENT = "content of a message, to the end of it or of a chunk"
     CHUNKS = "the next chunk of a message"
@@ -44,10 +48,10 @@ _ANEW: Final = {**dict.fromkeys(("EHLO", "HELO", "RSET"), State.READY), "STARTTL
 TRANSITIONS: Final[Mapping[State, Mapping[str, State]]] = {
     State.READY: {**_ANEW, "AUTH": State.READY, "MAIL": State.SENDER},
     State.SENDER: {**_ANEW, "RCPT": State.RECIPIENTS},
-    State.RECIPIENTS: {**_ANEW, "RCPT": State.RECIPIENTS, "DATA": State.CONTENT},
+    State.RECIPIENTS: {**_ANEW, "RCPT": State.RECIPIENTS, "DATA": State.CONTENT, "BDAT": State.CONTENT},
     State.CHALLENGED: {events.RESPONSE: State.READY},
     State.CONTENT: {events.END_OF_CHUNK: State.CHUNKS, events.END_OF_DATA: State.READY},
-    State.CHUNKS: _ANEW,
+    State.CHUNKS: {**_ANEW, "BDAT": State.CONTENT},
 }
 
 #: Where a refusal leads, for the few that lead anywhere. Who refuses DATA closes the transaction.
@@ -72,20 +76,14 @@ _JUNK: Final = frozenset({"NOOP", "RSET", "HELP", "VRFY", "EHLO", "HELO"})
 MOST_JUNK: Final = 100
 _FORGIVEN: Final = MOST_JUNK / 60.0
 
-#: Octets of content that are decoded at a time: what a transport reads at most at once.
-SEGMENT: Final = 64 * 1024
-
 #: What a client without TLS may say where TLS is required for everything (RFC 3207 §4).
 _BEFORE_TLS: Final = frozenset({"EHLO", "HELO", "NOOP", "STARTTLS", "QUIT"})
 
 #: Maximum number of errors in a session: commands that should not have come, and failed logins.
 _ERRORS: Final = frozenset({454, 500, 501, 502, 503, 504, 535, 538, 555})
 
-#: The parameters of MAIL that belong to what is announced, beside those of :mod:`smtprelay.smtp.dsn`.
-_MAIL_PARAMETERS: Final = frozenset({"SIZE", "BODY", "AUTH"})
-_BODIES: Final = frozenset({"7BIT", "8BITMIME"})
-#: Of the digits of SIZE there are at most twenty (RFC 1870 §4).
-_LONGEST_SIZE: Final = 20
+#: What a client may have sent before it knows that what came before was refused.
+_PIPELINED: Final = frozenset({"RCPT", "DATA", events.END_OF_CHUNK})
 
 _INTERMEDIATE, _NEGATIVE, _GOODBYE, _OUT_OF_ORDER = 300, 400, 421, 503
 
@@ -115,7 +113,7 @@ class Session:
         self.closed = False
         self._fresh = True  # no line has come yet
         self._extended = True  # it may know what we announce: it did not say HELO
-        self.decoder: BodyDecoder | None = None
+        self.decoder: Decoder | None = None
         self._farewell: Reply | None = None
         self._recipients = 0
         self._refused = 0
@@ -137,9 +135,10 @@ class Session:
         """
         Return the next event; it never raises.
 
-        :class:`Command`, :class:`Answered`: give its reply to :meth:`answer`. :class:`Content`: give a reply
-        at an end, else :meth:`proceed`. :class:`Foreign`, ``CLOSE``: close. ``UPGRADE``: start TLS and
-        :meth:`proceed`. ``PAUSED``: the event before is not answered yet, or the session is closed.
+        :class:`Command`, :class:`Answered`: give its reply to :meth:`answer`, or :meth:`proceed` after BDAT,
+        which has none. :class:`Content`: give a reply at an end, else :meth:`proceed`.
+        :class:`Foreign`, ``CLOSE``: close. ``UPGRADE``: start TLS and :meth:`proceed`. ``PAUSED``: the event
+        before is not answered yet, or the session is closed.
         ``NEED_DATA``: nothing complete is here, and less than a line is kept.
         """
         state = self._state
@@ -159,9 +158,7 @@ class Session:
         verb, self.pending = self.pending, ""
         code = response.code
         if verb in _JUNK:
-            self._junk += 1
-            if self._junk > MOST_JUNK:
-                self._count_error()
+            self._count_junk()
         # RFC 5321 §3.8: 421 announces the end.
         if code == _GOODBYE or verb == "QUIT":
             self._state = State.CLOSING
@@ -177,14 +174,16 @@ class Session:
             self.decoder = None
         return reply.render(response)
 
-    def begin_content(self, decoder: BodyDecoder) -> None:
+    def begin_content(self, decoder: Decoder) -> None:
         """Read content from now on, to the end that ``decoder`` finds."""
         self._state = State.CONTENT
         self.decoder = decoder
 
     def proceed(self) -> None:
-        """Go on after ``UPGRADE``, or after content that has not ended."""
-        if self._state is State.UPGRADING:
+        """Go on after ``UPGRADE``, after BDAT, or after content that has not ended."""
+        if self.pending == "BDAT":
+            self._state = State.CONTENT
+        elif self._state is State.UPGRADING:
             self._secure = self._extended = True
             self._state = State.READY
         self.pending = ""
@@ -216,10 +215,10 @@ class Session:
 
     # --- reading ---------------------------------------------------------------------------
 
-    def _content(self, decoder: BodyDecoder) -> Event:
-        if not self.input.octets:
+    def _content(self, decoder: Decoder) -> Event:
+        if not self.input.octets and decoder.wanted:
             return Signal.NEED_DATA
-        data = decoder.feed(self.input.take(SEGMENT))
+        data = decoder.feed(self.input.take(min(SEGMENT, decoder.wanted)))
         end = decoder.ends if decoder.ended else ""
         self.pending = end or "CONTENT"
         if end and decoder.rest:
@@ -241,6 +240,7 @@ class Session:
         except Refused as refused:
             self._fresh = False
             self.last_line = b"AUTH" if challenged else self.input.latest
+            self._check_end(self.last_line)
             return self._own(events.RESPONSE if challenged else events.UNKNOWN, refused.reply)
         if line is None:
             return Signal.NEED_DATA
@@ -263,14 +263,42 @@ class Session:
             return Command(events.RESPONSE, line.decode("latin-1"))
         try:
             command = understand(line)
-            own = self._check(command)
         except Refused as refused:
             verb, _ = split(line)
+            self._check_end(line)
             return self._own(verb if verb in VERBS else events.UNKNOWN, refused.reply)
+        try:
+            own = self._check(command)
+        except Refused as refused:
+            own = refused.reply
+        if command.verb == "BDAT":
+            return self._chunk(command, own)
         if own is not None:
             return self._own(command.verb, own)
         self.pending = command.verb
         return command
+
+    def _check_end(self, line: bytes) -> None:
+        """End the session if nobody knows where the chunk ends that ``line`` announces: it is no command."""
+        if line[:4].upper() == b"BDAT":
+            self.dismiss(reply.CHUNK_UNKNOWN)
+
+    def _chunk(self, command: Command, refusal: Reply | None) -> Event:
+        """Begin a chunk, or skip it; the responder hears only of the first one of a message."""
+        octets, last = int(command.argument), "LAST" in command.parameters
+        if not (octets or last):
+            self._count_junk()
+        if refusal is None and self.decoder is None:
+            self.decoder = decoder = ChunkDecoder(self._settings, bare=self.input.bare)
+            decoder.expect(octets, last=last)
+            self.pending = "BDAT"
+            return command
+        if refusal is not None:
+            self.decoder = RefusedChunk(octets, refusal)
+        elif isinstance(self.decoder, ChunkDecoder):
+            self.decoder.expect(octets, last=last)
+        self._state = State.CONTENT
+        return self.next_event()
 
     def _own(self, verb: str, response: Reply) -> Answered:
         self.pending = verb
@@ -292,7 +320,7 @@ class Session:
             return
         if verb == "MAIL":
             raise Refused(reply.NESTED_MAIL)
-        if verb == "DATA" and state is State.SENDER:
+        if verb in ("DATA", "BDAT") and state is State.SENDER:
             raise Refused(reply.NO_VALID_RECIPIENTS if self._refused else reply.RECIPIENT_FIRST)
         raise Refused(reply.MAIL_FIRST if state is State.READY else reply.NOT_NOW)
 
@@ -312,22 +340,11 @@ class Session:
 
     def _check_mail(self, command: Command) -> None:
         self._check_order(command)
-        parameters = command.parameters
-        for name, value in parameters.items():
-            if name not in _MAIL_PARAMETERS:
-                self._check_wish(dsn.MAIL, name, value)
-            if name == "SIZE" and not value.isdigit():
-                raise Refused(reply.SYNTAX)
-            if name == "BODY" and value not in _BODIES:
-                raise Refused(reply.SYNTAX)
-        size = parameters.get("SIZE", "")
-        if len(size) > _LONGEST_SIZE or int(size or 0) > self._settings.size:
-            raise Refused(reply.too_large(self._settings.size, self._settings.size_of))
+        check_mail(command.parameters, self._settings, reports=self._reports)
 
     def _check_rcpt(self, command: Command) -> None:
         self._check_order(command)
-        for name, value in command.parameters.items():
-            self._check_wish(dsn.RCPT, name, value)
+        check_rcpt(command.parameters, reports=self._reports)
         if self._recipients >= self._settings.recipients:
             raise Refused(reply.too_many_recipients(self._settings.recipients))
 
@@ -338,12 +355,10 @@ class Session:
         "RCPT": _check_rcpt,
     }
 
-    def _check_wish(self, known: Mapping[str, Callable[[str], bool]], name: str, value: str) -> None:
-        """Check a parameter of RFC 3461; after HELO there are none."""
-        if not (self._extended and self._settings.dsn) or name not in known:
-            raise Refused(reply.UNKNOWN_PARAMETER)
-        if not known[name](value):
-            raise Refused(reply.SYNTAX)
+    @property
+    def _reports(self) -> bool:
+        """Whether the client may ask for reports (RFC 3461); after HELO nothing is announced."""
+        return self._extended and self._settings.dsn
 
     def _after_success(self, verb: str) -> None:
         if verb == "RCPT":
@@ -365,8 +380,12 @@ class Session:
             self._refused += 1
         if verb in TRANSITIONS[self._state]:
             self._state = AFTER_REFUSAL.get(verb, self._state)
-        # A client that pipelines cannot know that its MAIL was refused.
-        if code in _ERRORS and not (code == _OUT_OF_ORDER and verb in ("RCPT", "DATA")):
+        if code in _ERRORS and not (code == _OUT_OF_ORDER and verb in _PIPELINED):
+            self._count_error()
+
+    def _count_junk(self) -> None:
+        self._junk += 1
+        if self._junk > MOST_JUNK:
             self._count_error()
 
     def _count_error(self) -> None:

@@ -32,6 +32,8 @@ class ListenerSettings:
     :ivar bare_newlines: ``"fix"`` makes bare CR and LF in content CRLF and removes NULs,
         ``"refuse"`` answers 5.6.0, ``"accept"`` fixes and lets a client end its lines by LF alone.
     :ivar bare_newlines_from: the addresses of the clients that may do so.
+    :ivar proxy_trust: the addresses of proxies, if clients come through one that says who they are; it is for
+        who opens the port.
     :ivar dsn: accept DSN parameters (RFC 3461); not for avatars that do not support them.
     :ivar command_time: seconds that a client may take for a command, or stay silent within a message.
     :ivar data_rate: octets a second that content must arrive at, averaged over a minute; over a few
@@ -58,6 +60,7 @@ class ListenerSettings:
     hops: int = 50
     bare_newlines: str = field(default="fix", validator=in_(("fix", "refuse", "accept")))
     bare_newlines_from: Container[str] = ()
+    proxy_trust: Container[str] | None = None
     dsn: bool = True
     command_time: float = 300.0
     data_rate: float = 100.0

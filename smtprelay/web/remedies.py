@@ -148,6 +148,14 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
         "listeners[{listener}].tls.profile: set {profile}",
         "or set the client's encryption as the text says, or the listener's tls.certificate",
     ),
+    "proxy-trust": (
+        "listeners[{listener}].proxy_trust: add {network}",
+        "or have the client connect through a proxy; whoever is in proxy_trust can claim to be any client",
+    ),
+    "proxy-header": (
+        "",
+        "have the proxy send a header (HAProxy: send-proxy), or take haproxy: off the listener's endpoint",
+    ),
     "protocol": ("", "set the client's encryption or its port"),
     "sender": ("listeners[{listener}].allow_senders: add {address}", ""),
     "user-sender": ("users[{user}].senders: add {address}", ""),
@@ -207,6 +215,7 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "command": ("", f"{_DEVICE}: this is not an SMTP command"),
     "syntax": ("", f"{_DEVICE}: the command is not well formed"),
     "parameter": ("", f"{_DEVICE}: it uses a parameter that EHLO did not offer"),
+    "chunk": ("", f"{_DEVICE}: the size behind BDAT is not one"),
     "sequence": ("", f"{_DEVICE}: the command came out of order"),
     "address": ("", f"{_DEVICE}: it must give an address that can receive mail"),
     "non-ascii": ("", "no setting helps: addresses are ASCII here (the domain as xn--…)"),

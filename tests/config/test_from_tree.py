@@ -64,7 +64,7 @@ class MistakesTests(SynchronousTestCase):
         for add, hint in {
             "limits: {size: 5MB}": 'key "limits": it belongs under "listeners.*" or "providers.*"',
             "bytes: 5MB": 'key "bytes": it belongs under "spool.limit"',
-            "bounces: {password: x}": 'key "password": it belongs under "providers.*"',
+            "bounces: {password: x}": 'key "password": it belongs under "users.*" or "providers.*"',
         }.items():
             self.assertEqual([p.text for p in problems_of(f"{SMALL}{add}\n")], [f"unknown {hint}"])
         [problem] = problems_of(SMALL.replace("path: spool", "path: spool, free: 5%"))

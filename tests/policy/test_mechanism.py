@@ -1,4 +1,4 @@
-"""A mechanism that needs a user's verifier in the middle of its exchange, as SCRAM does."""
+"""A mechanism that needs a user's salt in the middle of its exchange, as SCRAM does."""
 
 from base64 import b64decode, b64encode
 from hashlib import sha256
@@ -13,16 +13,20 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from smtprelay.model.credentials import IProofClient, IVerifiers, ProofClient
+from smtprelay.model.credentials import IProofClient, ISalts, ProofClient
 from smtprelay.model.message import Refused, Reply
+from smtprelay.model.scram import salt_attributes
 from smtprelay.policy.checkers.anonymous import AnonymousByNetwork
+from smtprelay.policy.checkers.any_login import AnyLogin
 from smtprelay.policy.checkers.chain import CheckerChain, UnknownUser
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
+from smtprelay.policy.networks import LOOPBACK
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.settings import Identity
 from smtprelay.smtp import sasl
 from smtprelay.smtp.factory import ESMTPFactory
+from smtprelay.smtp.login_steps import ClaimedLogin, SaltRequest, Step
 from smtprelay.smtp.settings import ListenerSettings
 from tests.policy.checkers.test_users import ANN
 from tests.policy.doubles import Store, make_rules
@@ -32,30 +36,32 @@ from tests.smtp.doubles import Line
 AWAY = Refused(Reply(code=454, enhanced="4.7.0", text="away"))
 
 
-def salt(verifier: bytes) -> bytes:
-    return sha256(verifier).digest()[:8]
+def salt_of(verifier: bytes) -> bytes:
+    return salt_attributes(sha256(verifier).digest()[:16], 15_000)
 
 
 class Example:
-    """Asks for the name, tells the salt of its verifier, and takes a proof over it."""
+    """Asks for the name, tells its salt, and takes a proof over it."""
 
-    def start(self) -> sasl.Step:
+    final = b""
+
+    def start(self) -> Step:
         return b""
 
-    def step(self, response: bytes) -> sasl.Step:
+    def step(self, response: bytes) -> Step:
         self.name = response.decode("utf-8", "surrogateescape")
         self.step = self.proof
-        return sasl.VerifierRequest(self.name, salt)
+        return SaltRequest(self.name, bytes)
 
-    def proof(self, response: bytes) -> sasl.Step:
-        return sasl.ClaimedLogin("EXAMPLE", self.name, response, lambda verifier: prove(verifier) == response)
+    def proof(self, response: bytes) -> Step:
+        return ClaimedLogin("EXAMPLE", self.name, response, lambda verifier: prove(verifier) == response)
 
 
 def prove(verifier: bytes) -> bytes:
-    return digest(verifier, salt(verifier), "sha256")
+    return digest(verifier, salt_of(verifier), "sha256")
 
 
-@implementer(ICredentialsChecker, IVerifiers)
+@implementer(ICredentialsChecker, ISalts)
 class Secrets:
     """Knows passwords in clear text; while ``late`` is a Deferred, not at once."""
 
@@ -65,13 +71,12 @@ class Secrets:
         self.secrets = secrets
         self.late: Deferred | None = None
 
-    def verifier(self, username: bytes, mechanism: str) -> object:
-        assert mechanism == "EXAMPLE"
+    def salt(self, username: bytes) -> object:
         if self.late is not None:
-            return self.late.addCallback(lambda _: self.secrets[username.decode()])
+            return self.late.addCallback(lambda _: salt_of(self.secrets[username.decode()]))
         if username.decode() not in self.secrets:
             raise UnknownUser
-        return self.secrets[username.decode()]
+        return salt_of(self.secrets[username.decode()])
 
     def requestAvatarId(self, credentials: ProofClient) -> object:
         secret = self.secrets.get(credentials.username.decode())
@@ -84,7 +89,7 @@ class Secrets:
 
 class MechanismTests(SynchronousTestCase):
     def setUp(self):
-        self.patch(sasl, "MECHANISMS", {**sasl.MECHANISMS, "EXAMPLE": Example})
+        self.patch(sasl, "MECHANISMS", {**sasl.MECHANISMS, "EXAMPLE": lambda _: Example()})
         self.clock, self.events = Clock(), Recording()
         self.secrets = Secrets(eve=b"s3cret")
         self.chain = CheckerChain(
@@ -109,16 +114,16 @@ class MechanismTests(SynchronousTestCase):
         """The chain, as a checker that has verifiers, is one of cred's and gives them."""
         for checker in (self.chain, self.secrets):
             verifyObject(ICredentialsChecker, checker)
-            verifyObject(IVerifiers, checker)
+            verifyObject(ISalts, checker)
         verifyObject(IProofClient, ProofClient(None, b"", "", b"", bool))
 
     def test_logged_in(self):
-        """The verifier is asked for while the client waits; the proof of it ends with an avatar."""
+        """The salt is asked for while the client waits; the proof of it ends with an avatar."""
         self.secrets.late = Deferred()
         self.assertEqual(self.begin("eve"), [])
         self.secrets.late.callback(None)
         [challenge] = self.line.heard()
-        self.assertEqual((challenge[:4], b64decode(challenge[4:])), ("334 ", salt(b"s3cret")))
+        self.assertEqual((challenge[:4], b64decode(challenge[4:])), ("334 ", salt_of(b"s3cret")))
         self.assertEqual(self.end(prove(b"s3cret")), ["235 2.7.0 Authentication successful"])
         self.assertEqual(self.line.codes("MAIL FROM:<eve@b.org>"), ["250"])
         [told] = self.events.of("auth.ok")
@@ -140,7 +145,7 @@ class MechanismTests(SynchronousTestCase):
         return challenge
 
     def test_unknown_users_are_not_told_apart(self):
-        """Whom no checker knows, or none with a verifier, is challenged as others, always the same."""
+        """Whom no checker knows, or none with a salt, is challenged as others, always the same."""
         known = self.challenge("eve")
         challenges = {name: self.challenge(name) for name in ("bob", "ann")}
         self.assertEqual(len({known, *challenges.values()}), 3)
@@ -154,8 +159,8 @@ class MechanismTests(SynchronousTestCase):
         self.assertEqual(refusals, {"535 5.7.8 Authentication credentials invalid"})
 
     def test_the_fake_proves_nothing(self):
-        """Who knows the fake verifier of a user who is unknown is not logged in by it."""
-        fake = self.successResultOf(Deferred.fromCoroutine(self.chain.verifier(b"bob", "EXAMPLE")))
+        """Nobody is logged in by the fake salt of a user who is unknown."""
+        fake = self.successResultOf(Deferred.fromCoroutine(self.chain.salt(b"bob")))
         self.begin("bob")
         self.assertEqual(self.end(prove(fake))[0][:3], "535")
 
@@ -169,7 +174,7 @@ class MechanismTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(self.line.heard()[0][:3], "535")
 
-    def test_no_verifier_now(self):
+    def test_no_salt_now(self):
         """An outage is answered in the checker's words and a bug with 454; neither is a guess."""
         for error, text in ((AWAY, "away"), (OSError("bug"), "Temporary authentication failure")):
             for _ in range(9):
@@ -194,9 +199,9 @@ class MechanismTests(SynchronousTestCase):
             )
         self.assertNotIn("s3cret", repr(self.events.heard))
 
-    def test_no_checker_has_verifiers(self):
+    def test_no_checker_has_salts(self):
         """Where the portal has none, nobody can tell: 454, and it is told."""
-        self.chain = Users([ANN], maybeDeferred, self.clock)
+        self.chain = AnyLogin(LOOPBACK)
         self.line = self.connect()
         self.assertEqual(self.begin("eve")[0][:3], "454")
         self.assertEqual(len(self.events.of("session.failed")), 1)

@@ -81,6 +81,7 @@ class Story:
     :ivar silence: seconds before the client says the first of it.
     :ivar before: so many sessions that are open then.
     :ivar tls: what starts TLS at the client, if it says STARTTLS.
+    :ivar header: what comes before all that, without an answer.
     """
 
     rule: str
@@ -91,6 +92,7 @@ class Story:
     before: int = 0
     line_end: bytes = b"\r\n"
     tls: OldClient | None = None
+    header: bytes = b""
 
 
 STORIES = (
@@ -123,6 +125,11 @@ STORIES = (
             tls=OldClient(version),
         )
         for version in (SSL.TLS1_VERSION, SSL.TLS1_1_VERSION, SSL.TLS1_2_VERSION)
+    ),
+    Story(
+        rule="proxy-trust",
+        listener={"endpoint": "haproxy:tcp:0:interface=127.0.0.1", "proxy_trust": ["192.0.2.1"]},
+        header=b"PROXY TCP4 127.0.0.1 127.0.0.1 4321 25\r\n",
     ),
     Story(
         rule="tls-for-login",
@@ -246,6 +253,14 @@ def pem_with_rsa() -> bytes:
         return made.certificate.read_bytes() + made.key.read_bytes()
 
 
+async def answer(talk: Conversation) -> str:
+    """Return the next reply, or that there was none."""
+    try:
+        return await talk.reply()
+    except ConnectionLost:
+        return "4xx: no answer"
+
+
 class RemedyTests(TestCase):
     timeout = 120
 
@@ -289,14 +304,12 @@ class RemedyTests(TestCase):
             talk = await HostnameEndpoint(reactor, "127.0.0.1", port).connect(
                 Factory.forProtocol(Conversation)
             )
-            last = await talk.reply()
+            talk.write(story.header)
+            last = await answer(talk)
             await deferLater(reactor, story.silence)
             for line in story.said if last.startswith("220") else ():
                 talk.write(line.encode().replace(b"\r\n", story.line_end) + story.line_end)
-                try:
-                    last = await talk.reply()
-                except ConnectionLost:
-                    last = "4xx: no answer"
+                last = await answer(talk)
                 if last[0] not in "23":
                     break
                 if line == "STARTTLS" and story.tls is not None:

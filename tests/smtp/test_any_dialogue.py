@@ -16,7 +16,10 @@ from tests.smtp.doubles import TAKEN, Inbox, Line, Names, Site, refused
 from tests.steps import counted
 
 LIMITS = {"size": 2000, "header_size": 600, "hops": 3, "recipients": 5, "errors": 8, "commands": 60}
-GOOD = b"EHLO c.test\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@x.test>\r\nDATA\r\n"
+BEGUN = b"EHLO c.test\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@x.test>\r\n"
+GOOD = BEGUN + b"DATA\r\n"
+#: A command that says how much of what follows is content.
+CHUNK = re.compile(rb"BDAT[ \t]+([0-9]{1,20})(?:[ \t]+(LAST))?[ \t]*\r", re.IGNORECASE)
 END = b"\r\n.\r\n"
 
 #: Commands, good and bad ones, each with its end; of some nobody but this line knows the end.
@@ -42,6 +45,14 @@ COMMANDS = st.sampled_from(
         b"RCPT TO:<\xc3\xbc@x.test>\r\n",
         b"DATA\r\n",
         b"DATA now\r\n",
+        b"BDAT 6\r\na\r\n\n.\r",
+        b"BDAT 9 LAST\r\n\r\n.\r\nRSET",
+        b"bdat 0\r\n",
+        b"BDAT 0 LAST\r\n",
+        b"BDAT 2001\r\n" + b"x" * 2001,
+        b"BDAT 20\r\n",
+        b"BDAT 2 LAST",
+        b"BDAT x\r\n",
         b"RSET\r\n",
         b"NOOP\r\n",
         b"NOOP x\r\n",
@@ -106,9 +117,19 @@ CONTENT = st.lists(
     | st.binary(max_size=4),
     max_size=8,
 ).map(b"".join)
+
+
+def in_chunks(chunks: Sequence[bytes]) -> bytes:
+    """Return a message in chunks, and the rest of a transaction."""
+    octets = b"".join(b"BDAT %d\r\n%b" % (len(each), each) for each in chunks[:-1])
+    return octets + b"BDAT %d LAST\r\n%b" % (len(chunks[-1]), chunks[-1])
+
+
 DIALOGUES = st.lists(
     COMMANDS
     | st.just(GOOD)
+    | st.just(BEGUN)
+    | st.builds(lambda chunks: BEGUN + in_chunks(chunks), st.lists(CONTENT, min_size=1, max_size=4))
     | st.builds(lambda content: GOOD + content + END, CONTENT)
     | st.builds(lambda content: GOOD + content, CONTENT)
     | CONTENT,
@@ -222,16 +243,32 @@ def grouped(lines: Sequence[str]) -> Iterator[str]:
     assert not reply
 
 
-def check(  # noqa: C901 -- one step after the other
+def check(  # noqa: C901, PLR0912 -- one step after the other
     test: SynchronousTestCase, octets: bytes, told: Told, newlines: str
 ) -> None:
     """Go through a dialogue as a reader would who knows nothing but RFC 5321, and its replies with it."""
-    replies, taken, mixed = list(told.replies), [], False
+    replies, taken, mixed, chunks = list(told.replies), [], False, b""
     while replies and (line := octets.partition(b"\n"))[1]:
         # It announces the end, and may come at any time.
         if replies[0].startswith("421"):
             break
-        octets, said = line[2], replies.pop(0)
+        octets = line[2]
+        chunk = None if mixed else CHUNK.fullmatch(line[0])
+        size = int(chunk[1]) if chunk else 0
+        if len(octets) < size:
+            octets = b""
+            break
+        content, octets = octets[:size], octets[size:]
+        said = replies.pop(0)
+        if chunk is not None:
+            chunks = chunks + content if said.startswith("250") else b""
+            if said == "250 2.0.0 Ok: queued as x1":
+                test.assertTrue(chunk[2])
+                taken.append(lined(chunks))
+                chunks = b""
+            continue
+        if said.startswith("250") and line[0][:4].upper() in (b"RSET", b"EHLO", b"HELO"):
+            chunks = b""
         before, mixed = mixed, not line[0].endswith(b"\r")
         if before or mixed:
             test.assertTrue(said.startswith("500"), (line[0], said))
@@ -264,6 +301,12 @@ def decoded(content: bytes) -> bytes:
     lines = content.removeprefix(b"\r\n") if content != b"\r\n" else b""
     unstuffed = re.sub(rb"(\A|\r\n)\.", rb"\1", lines)
     return re.sub(rb"\r\n|\r|\n", b"\r\n", unstuffed).replace(b"\0", b"")
+
+
+def lined(content: bytes) -> bytes:
+    """Return what came in chunks as it is stored: its lines, of which the last one has an end, too."""
+    whole = content if not content or content.endswith((b"\r", b"\n")) else content + b"\r\n"
+    return re.sub(rb"\r\n|\r|\n", b"\r\n", whole).replace(b"\0", b"")
 
 
 class DialogueTests(SynchronousTestCase):

@@ -190,7 +190,7 @@ class RefusedLines(SynchronousTestCase):
         for line in (
             b"",
             b"FOO",
-            b"BDAT 5",
+            b"BURL imap:x",
             b"\xe4\xf6\xfc",
             b"MAIL\x00 FROM:<a@b.test>",
             b" EHLO x",

@@ -1,4 +1,4 @@
-"""What the responder does of which no command of a client tells yet: content in chunks."""
+"""What the responder does with content in chunks."""
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,7 +18,7 @@ class Chunks(SynchronousTestCase):
         self.responder = Responder(site.portal, settings, site.events, Client(address="192.0.2.7"))
         self.successResultOf(self.responder.answer(Command("MAIL", "a@x.test")))
         self.responder.answer(Command("RCPT", "b@x.test"))
-        self.responder.answer(Command("DATA"))
+        self.responder.answer(Command("BDAT", "3"))
         [self.inbox] = site.desk.inboxes
         self.assertEqual(self.end(b"one", END_OF_CHUNK), reply.OK)
 

@@ -6,10 +6,13 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import Refused, Reply
-from smtprelay.smtp.sasl import ClaimedLogin, SaslExchange
+from smtprelay.smtp.challenge_response import LoginChannel
+from smtprelay.smtp.login_steps import ClaimedLogin
+from smtprelay.smtp.sasl import SaslExchange
 from tests.smtp.doubles import Line, Names, Site, refused
 
 BOTH = ("PLAIN", "LOGIN")
+CHANNEL = LoginChannel()
 
 
 def encoded(text: str) -> str:
@@ -22,7 +25,7 @@ PLAIN = encoded("\0joe\0s3cret")
 class Exchanges(SynchronousTestCase):
     def refusal(self, argument: str, *responses: str) -> tuple[int, str]:
         def run() -> None:
-            exchange = SaslExchange(argument, BOTH)
+            exchange = SaslExchange(argument, BOTH, CHANNEL)
             exchange.start()
             for response in responses:
                 exchange.respond(response)
@@ -33,42 +36,42 @@ class Exchanges(SynchronousTestCase):
     def test_plain(self):
         """PLAIN takes its response with the command or after an empty challenge."""
         login = ClaimedLogin("PLAIN", "joe", b"s3cret")
-        self.assertEqual(SaslExchange(f"PLAIN {PLAIN}", BOTH).start(), login)
-        self.assertEqual(SaslExchange(f"plain {PLAIN}", BOTH).start(), login)
-        exchange = SaslExchange("PLAIN", BOTH)
+        self.assertEqual(SaslExchange(f"PLAIN {PLAIN}", BOTH, CHANNEL).start(), login)
+        self.assertEqual(SaslExchange(f"plain {PLAIN}", BOTH, CHANNEL).start(), login)
+        exchange = SaslExchange("PLAIN", BOTH, CHANNEL)
         self.assertEqual((exchange.start().code, exchange.respond(PLAIN)), (334, login))
 
     def test_login(self):
         """LOGIN asks for the name and the password, with the prompts that clients know."""
-        exchange = SaslExchange("LOGIN", BOTH)
+        exchange = SaslExchange("LOGIN", BOTH, CHANNEL)
         self.assertEqual(exchange.start().text, "VXNlcm5hbWU6")
         self.assertEqual(exchange.respond(encoded("joe")).text, "UGFzc3dvcmQ6")
         self.assertEqual(exchange.respond(encoded("s3cret")), ClaimedLogin("LOGIN", "joe", b"s3cret"))
 
     def test_login_with_the_name_at_once(self):
         """LOGIN takes the name with the command."""
-        exchange = SaslExchange(f"LOGIN {encoded('joe')}", BOTH)
+        exchange = SaslExchange(f"LOGIN {encoded('joe')}", BOTH, CHANNEL)
         self.assertEqual(exchange.start().text, "UGFzc3dvcmQ6")
         self.assertEqual(exchange.respond(encoded("")), ClaimedLogin("LOGIN", "joe", b""))
 
     def test_authorization_identity(self):
         """For whom one would act is read and ignored: one is who one's password says."""
         for whom in ("joe", "ann", "scan@x.test", "Büro", "\r\n"):
-            login = SaslExchange("PLAIN " + encoded(f"{whom}\0joe\0x"), BOTH).start()
+            login = SaslExchange("PLAIN " + encoded(f"{whom}\0joe\0x"), BOTH, CHANNEL).start()
             self.assertEqual((login.username, login.password), ("joe", b"x"))
         self.assertEqual(self.refusal("PLAIN " + encoded("ann\0\0x")), (535, "5.7.8"))
 
     def test_padding(self):
         """Base64 may be without its padding, with blanks behind it, or with some of the padding."""
         for name, password in (("joe", "s3cret"), ("jo", "s3cre"), ("j", "s3cr"), ("joey", "")):
-            whole = SaslExchange("PLAIN " + encoded(f"\0{name}\0{password}"), BOTH).start()
+            whole = SaslExchange("PLAIN " + encoded(f"\0{name}\0{password}"), BOTH, CHANNEL).start()
             bare = encoded(f"\0{name}\0{password}").rstrip("=")
             for form in (bare, f"{bare}=", f"{bare} ", f" {bare}"):
-                self.assertEqual(SaslExchange(f"PLAIN {form}", BOTH).start(), whole, form)
-                exchange = SaslExchange("PLAIN", BOTH)
+                self.assertEqual(SaslExchange(f"PLAIN {form}", BOTH, CHANNEL).start(), whole, form)
+                exchange = SaslExchange("PLAIN", BOTH, CHANNEL)
                 exchange.start()
                 self.assertEqual(exchange.respond(form), whole)
-            exchange = SaslExchange(f"LOGIN {encoded(name).rstrip('=')}", BOTH)
+            exchange = SaslExchange(f"LOGIN {encoded(name).rstrip('=')}", BOTH, CHANNEL)
             exchange.start()
             login = exchange.respond(encoded(password).rstrip("="))
             self.assertEqual((login.username, login.password), (name, password.encode()))
@@ -95,7 +98,7 @@ class Exchanges(SynchronousTestCase):
 
     def test_a_mechanism_that_is_not_offered(self):
         """What the listener does not offer is not there."""
-        reply = self.assertRaises(Refused, SaslExchange, f"PLAIN {PLAIN}", ("LOGIN",)).reply
+        reply = self.assertRaises(Refused, SaslExchange, f"PLAIN {PLAIN}", ("LOGIN",), CHANNEL).reply
         self.assertEqual(reply.code, 504)
 
     def test_passwords_are_not_shown(self):

@@ -7,9 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.model.message import Reply
 from smtprelay.smtp import reply
 from smtprelay.smtp.command import Command
-from smtprelay.smtp.data import BodyDecoder
 from smtprelay.smtp.events import END_OF_CHUNK, END_OF_DATA, Answered, Content, Foreign, Signal
-from smtprelay.smtp.session import HALF_WAY, TRANSITIONS, Session, State
+from smtprelay.smtp.session import HALF_WAY, MOST_JUNK, TRANSITIONS, Session, State
 from smtprelay.smtp.settings import ListenerSettings
 
 
@@ -36,7 +35,9 @@ class Talk:
 
     def _run(self) -> None:
         while (event := self.session.next_event()) not in (Signal.NEED_DATA, Signal.PAUSED):
-            if isinstance(event, Command):
+            if isinstance(event, Command) and event.verb == "BDAT":
+                self.session.proceed()
+            elif isinstance(event, Command):
                 self.sent += self.session.answer(self._reply(event.verb))
             elif isinstance(event, Answered):
                 self.sent += self.session.answer(event.reply)
@@ -253,45 +254,28 @@ class BareNewlines(SynchronousTestCase):
         self.assertEqual(talk.say(b"EHLO x\nAUTH PLAIN AGEAYg==\n"), "250 250")
 
 
-class Counted(BodyDecoder):
-    """Content whose chunks end after so many octets, as those of BDAT do (RFC 3030)."""
-
-    ends = END_OF_CHUNK
-
-    def expect(self, octets: int, *, last: bool = False) -> BodyDecoder:
-        self.left, self.ended = octets, False
-        self.ends = END_OF_DATA if last else END_OF_CHUNK
-        return self
-
-    def feed(self, segment: bytes) -> bytes:
-        data, self.rest = segment[: self.left], segment[self.left :]
-        self.left -= len(data)
-        self.size += len(data)
-        self.ended = not self.left
-        return data
-
-
 class Chunks(SynchronousTestCase):
-    """Content that ends a chunk, through the seam that DATA uses: there is no BDAT yet."""
+    """Content in chunks (BDAT, RFC 3030)."""
 
     def setUp(self):
         self.talk = Talk()
         self.talk.say(b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\n")
-        self.decoder = Counted(ListenerSettings())
         self.chunk(b"one", b"NOOP\r\n")
 
     def chunk(self, octets: bytes, behind: bytes = b"", *, last: bool = False) -> None:
         """Send a chunk in two segments, with a command behind it."""
-        self.talk.session.begin_content(self.decoder.expect(len(octets), last=last))
         codes = "550" if "." in self.talk.refuse else "250"
-        self.assertEqual(self.talk.say(octets[:1], octets[1:] + behind), codes + " 250" * bool(behind))
+        command = b"BDAT %d%b\r\n" % (len(octets), b" LAST" * last)
+        said = self.talk.say(command + octets[:1], octets[1:] + behind)
+        self.assertEqual(said, codes + " 250" * bool(behind))
 
     def test_the_message_stays_open(self):
         """Behind a chunk come commands, and its message is still the one that is received."""
-        self.assertIs(self.talk.session.decoder, self.decoder)
+        decoder = self.talk.session.decoder
         self.chunk(b"two")
+        self.assertIs(self.talk.session.decoder, decoder)
         self.chunk(b"three", last=True)
-        self.assertEqual(b"".join(self.talk.stored), b"one|two|three|")
+        self.assertEqual(b"".join(self.talk.stored), b"one|two|three\r\n|")
         self.assertIsNone(self.talk.session.decoder)
         self.assertEqual(self.talk.say(b"MAIL FROM:<>\r\n"), "250")
 
@@ -314,17 +298,60 @@ class Chunks(SynchronousTestCase):
 
     def test_only_the_end_of_the_message_concludes(self):
         """A message whose chunk waits for its answer was not received completely."""
-        for last in (False, True):
-            self.talk.session.begin_content(self.decoder.expect(1, last=last))
-            self.talk.session.receive(b"x")
-            self.assertEqual(self.talk.session.next_event(), Content(b"x", self.decoder.ends, None))
-            self.assertEqual(self.talk.session.concludes, last)
+        for command, end in ((b"BDAT 1\r\nx", END_OF_CHUNK), (b"BDAT 1 LAST\r\nx", END_OF_DATA)):
+            self.talk.session.receive(command)
+            self.assertEqual(self.talk.session.next_event().end, end)
+            self.assertEqual(self.talk.session.concludes, end == END_OF_DATA)
             self.talk.session.answer(reply.OK)
 
     def test_where_it_leads(self):
         """The table says so: from content back to commands, of which none begins a message."""
         self.assertIs(TRANSITIONS[State.CONTENT][END_OF_CHUNK], State.CHUNKS)
         self.assertFalse({"MAIL", "RCPT", "DATA"} & set(TRANSITIONS[State.CHUNKS]))
+
+    def test_out_of_order(self):
+        """A chunk at the wrong time is read, whatever is in it, and answered once."""
+        for before, codes in (
+            (b"", "503"),
+            (b"MAIL FROM:<>\r\n", "250 503"),
+            (b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\nDATA\r\nx\r\n.\r\n", "250 250 354 250 503"),
+        ):
+            for last in (b"", b" LAST"):
+                talk = Talk()
+                said = talk.say(before + b"BDAT 6%b\r\nQUIT\r\nNOOP\r\n" % last)
+                self.assertEqual((said, talk.ended), (f"{codes} 250", ""))
+        talk = Talk("RCPT")
+        talk.say(b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\n")
+        self.assertEqual(talk.say(b"BDAT 3\r\nabcBDAT 2 LAST\r\n", b"de"), "554 503")
+        self.assertEqual(b"".join(talk.stored).strip(b"|"), b"")
+
+    def test_a_size_that_is_none(self):
+        """Where a chunk ends that has no size nobody knows: the session ends, and nothing more is read."""
+        for command in (
+            b"BDAT\r\n",
+            b"BDAT -1\r\n",
+            b"BDAT +1\r\n",
+            b"BDAT x\r\n",
+            b"BDAT 1 2\r\n",
+            b"BDAT 5 LASTX\r\n",
+            b"BDAT 0x5\r\n",
+            b"BDAT \xd9\xa3\r\n",
+            b"BDAT 5\0\r\n",
+            b"bdat 100000000000000000000\r\n",
+            b"BDAT 5\n",
+        ):
+            talk = Talk()
+            said = talk.say(b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\n" + command + b"NOOP\r\n")
+            self.assertIn(said, ("250 250 501 421", "250 250 500 421"), command)
+            self.assertEqual((talk.ended, talk.stored), ("close", []))
+        self.assertEqual(Talk().say(b"BDAT " + b"0" * 2100 + b"5\r\nNOOP\r\n"), "500 421")
+
+    def test_endless_empty_chunks(self):
+        """Empty chunks bring no mail nearer: there are not more of them than of other such commands."""
+        talk = Talk(errors=3)
+        talk.say(b"MAIL FROM:<>\r\nRCPT TO:<a@b.test>\r\n")
+        codes = talk.say(b"BDAT 0\r\n" * (MOST_JUNK + 10)).split()
+        self.assertEqual((len(codes), codes[-1]), (MOST_JUNK + 4, "421"))
 
 
 class Ends(SynchronousTestCase):

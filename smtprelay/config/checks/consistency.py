@@ -9,7 +9,7 @@ from attrs import fields
 
 from smtprelay.config import endpoint
 from smtprelay.config.checks import CheckedConfig
-from smtprelay.config.listeners import Listener
+from smtprelay.config.listeners import USERS, Listener, UserSettings
 from smtprelay.config.model import Match, RouteSettings
 from smtprelay.model.route import WEBHOOK
 from smtprelay.providers.registry import kind_of
@@ -17,6 +17,15 @@ from smtprelay.settings.complaint import Complaint, Path, did_you_mean
 
 #: Seconds for which a client waits for the reply to the end of data (RFC 5321 §4.5.3.2.6).
 _PATIENCE: Final = 600
+
+#: Mechanisms that send the password, so that any secret of a user serves them; what the others need.
+_WITH_PASSWORD: Final = frozenset({"PLAIN", "LOGIN"})
+_SCRAM: Final = "users with a password, or a hash by `smtprelay hash-password --scram`"
+_NEEDS: Final = {
+    "CRAM-MD5": "users with a password, not its hash",
+    "SCRAM-SHA-256": _SCRAM,
+    "SCRAM-SHA-256-PLUS": _SCRAM,
+}
 
 ConfigCheck = Callable[[CheckedConfig], Iterator[Complaint]]
 
@@ -67,6 +76,34 @@ def _users(view: CheckedConfig, route: RouteSettings, n: int) -> Iterator[Compla
             text = f'unknown user "{name}"{did_you_mean(name, known)}{others}'
             severity = "warning" if checkers else "error"
             yield Complaint(("routes", n, "match", "user", m), text, "CFG-UNKNOWN-NAME", severity)
+
+
+def check_logins(view: CheckedConfig) -> Iterator[Complaint]:
+    """A user has one secret, and it is one for the mechanisms that are offered."""
+    users = view.config.users
+    for n, user in enumerate(users):
+        if user.password is None and user.password_hash is None and view.whole("users", n):
+            text = "there is neither password nor password_hash: nobody can log in"
+            yield Complaint(("users", n), text, "CFG-MISSING")
+        elif user.password is not None and user.password_hash is not None:
+            text = "password_hash does not count beside password: remove one of them"
+            yield Complaint(("users", n, "password_hash"), text, "CFG-VALUE", "warning")
+    for n, listener in enumerate(view.config.listeners):
+        checkers = listener.auth.checkers or ()
+        for m, mechanism in enumerate(listener.auth.mechanisms if checkers else ()):
+            path = ("listeners", n, "auth", "mechanisms", m)
+            unfit = [user.name for user in users if not _serves(user, mechanism)]
+            if mechanism not in _WITH_PASSWORD and USERS not in checkers:
+                text = f"nobody can log in by {mechanism}: it is for the checker {USERS} alone"
+                yield Complaint(path, text, "CFG-AUTH", "warning")
+            elif unfit and view.whole("users"):
+                text = f'{mechanism} needs {_NEEDS[mechanism]}, which "{unfit[0]}" does not have'
+                yield Complaint(path, text, "CFG-AUTH", "warning")
+
+
+def _serves(user: UserSettings, mechanism: str) -> bool:
+    hashed = (user.password_hash or "").startswith("$scram-")
+    return mechanism in _WITH_PASSWORD or user.password is not None or (hashed and mechanism != "CRAM-MD5")
 
 
 def check_duplicates(view: CheckedConfig) -> Iterator[Complaint]:
@@ -228,6 +265,7 @@ def _loggers() -> Collection[str]:
 CHECKS: Final[tuple[ConfigCheck, ...]] = (
     check_sections,
     check_references,
+    check_logins,
     check_duplicates,
     check_routes,
     check_webhooks,

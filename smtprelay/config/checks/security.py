@@ -5,8 +5,10 @@ What could be abused: open relays, passwords and mail in clear text.
 from collections.abc import Iterator
 from typing import Final
 
+from attrs import fields
+
 from smtprelay.config.checks import CheckedConfig
-from smtprelay.config.endpoint import is_encrypted, is_local
+from smtprelay.config.endpoint import is_encrypted, is_local, is_proxied
 from smtprelay.config.listeners import AnyChecker, Listener
 from smtprelay.model.network import is_plain_remote, too_wide
 from smtprelay.settings.complaint import Complaint, Path
@@ -23,6 +25,7 @@ def check_listeners(view: CheckedConfig) -> Iterator[Complaint]:
             yield from _auth(view, listener, path)
             yield from _plain_passwords(view, listener, path)
             yield from _order(view, listener, path)
+            yield from _proxy(listener, path)
 
 
 def check_sites(view: CheckedConfig) -> Iterator[Complaint]:
@@ -78,7 +81,8 @@ def _plain_passwords(view: CheckedConfig, listener: Listener, path: Path) -> Ite
     encrypted |= listener.tls.require == "always"
     checkers = [view.config.checkers.get(name) for name in listener.auth.checkers or ()]
     checked = not all(isinstance(checker, AnyChecker) for checker in checkers)
-    if listener.auth.allow_plaintext and checked and not encrypted and not is_local(listener.endpoint):
+    checked &= not {"PLAIN", "LOGIN"}.isdisjoint(listener.auth.mechanisms)
+    if listener.auth.allow_plaintext and checked and not encrypted and not _is_near(listener):
         text = "passwords cross the network in clear text, unless the client uses TLS"
         yield Complaint((*path, "auth", "allow_plaintext"), text, "CFG-CLEAR-TEXT", "warning")
 
@@ -113,12 +117,31 @@ def _auth(view: CheckedConfig, listener: Listener, path: Path) -> Iterator[Compl
     elif auth.required and not _takes_logins(listener):
         text = "a login is required, but not offered without TLS: set tls, or auth.allow_plaintext: true"
         yield Complaint((*path, "auth", "required"), text, "CFG-AUTH")
-    elif auth.checkers and not _takes_logins(listener) and not is_local(listener.endpoint):
+    elif auth.checkers and not _takes_logins(listener) and not _is_near(listener):
         # Without a section auth the users may have another listener.
         silent = view.mark((*path, "auth")) == view.mark(path)
         if not (silent and any(map(_takes_logins, view.config.listeners))):
             text = "logins are not offered here: set tls, or auth.allow_plaintext: true"
             yield Complaint((*path, "auth"), text, "CFG-AUTH", "warning")
+
+
+def _proxy(listener: Listener, path: Path) -> Iterator[Complaint]:
+    """Only a proxy may say who its clients are, and it says so before TLS begins."""
+    proxied, trust = is_proxied(listener.endpoint), listener.proxy_trust
+    if proxied and is_encrypted(listener.endpoint):
+        text = "the PROXY header comes before TLS: use haproxy:tcp:… with tls.mode: implicit"
+        yield Complaint((*path, "endpoint"), text, "CFG-PROXY")
+    if proxied and (wide := too_wide(trust)):
+        text = f"{wide} may claim to be any client: name the addresses of the proxies alone"
+        yield Complaint((*path, "proxy_trust"), text, "CFG-PROXY")
+    if not proxied and trust and trust != fields(Listener).proxy_trust.default:
+        text = "proxy_trust is for endpoints with haproxy: in front (haproxy:tcp:2525)"
+        yield Complaint((*path, "proxy_trust"), text, "CFG-PROXY", "warning")
+
+
+def _is_near(listener: Listener) -> bool:
+    """Return whether all clients are on this machine."""
+    return is_local(listener.endpoint) and not is_proxied(listener.endpoint)
 
 
 def _takes_logins(listener: Listener) -> bool:

@@ -4,7 +4,6 @@ The checkers of a listener, asked in their order, and what makes guessing slow f
 
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -13,7 +12,8 @@ from twisted.cred.error import LoginFailed, UnauthorizedLogin
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from zope.interface import implementer
 
-from smtprelay.model.credentials import IProofClient, IVerifiers
+from smtprelay.model import scram
+from smtprelay.model.credentials import IProofClient, ISalts
 from smtprelay.model.message import Client, Refused
 from smtprelay.policy.login_throttle import LoginThrottle
 
@@ -31,15 +31,22 @@ class UnknownUser(UnauthorizedLogin):
     :param pretend: takes as long as a wrong password would; called for an unknown name, so that no client
         learns which names there are.
     :param rule: names the reason for the operator; the client gets the reply to a wrong password.
+    :param salt: what a client is told that asks for the salt of this name.
     """
 
-    def __init__(self, pretend: Callable[[], Awaitable[object]] = _nothing, rule: str = "auth-user") -> None:
+    def __init__(
+        self,
+        pretend: Callable[[], Awaitable[object]] = _nothing,
+        rule: str = "auth-user",
+        salt: bytes = b"",
+    ) -> None:
         super().__init__("wrong user name or password")
         self.pretend = pretend
         self.rule = rule
+        self.salt = salt
 
 
-@implementer(ICredentialsChecker, IVerifiers)
+@implementer(ICredentialsChecker, ISalts)
 class CheckerChain:
     """
     Asks one checker after the other, until one says that the name is its own.
@@ -59,19 +66,24 @@ class CheckerChain:
         """Fire with what a checker found; fail with :exc:`UnauthorizedLogin`, or as a checker does."""
         return Deferred.fromCoroutine(self._authenticate(credentials))
 
-    async def verifier(self, username: bytes, mechanism: str) -> bytes:  # type: ignore[override]
-        """Return a user's verifier; without one a fake, always the same, by which no client learns that."""
-        for checker in filter(IVerifiers.providedBy, self._checkers):
-            with suppress(LoginFailed):
-                return bytes(await maybeDeferred(checker.verifier, username, mechanism))
-        return hmac.digest(self._throttle.key, f"{mechanism}:".encode() + username, "sha256")
+    async def salt(self, username: bytes) -> bytes:  # type: ignore[override]
+        """Return a user's salt; where nobody has one a fake, by which no client learns that."""
+        fake = b""
+        for checker in filter(ISalts.providedBy, self._checkers):
+            try:
+                return bytes(await maybeDeferred(checker.salt, username))
+            except LoginFailed as unknown:
+                fake = fake or getattr(unknown, "salt", b"")
+        made = hmac.digest(self._throttle.key, b"salt:" + username, "sha256")[: scram.SALT_LENGTH]
+        return fake or scram.salt_attributes(made, scram.ITERATIONS)
 
     async def _authenticate(self, credentials: Any) -> Any:
         client = getattr(credentials, "client", None) or Client(address="")
+        proves = IProofClient.providedBy(credentials)
         attempt = await self._throttle.begin(
             client.address,
             credentials.username,
-            credentials.proof if IProofClient.providedBy(credentials) else credentials.password,
+            credentials.proof if proves else credentials.password,
             lost=getattr(credentials, "lost", None),
         )
         try:
@@ -85,7 +97,8 @@ class CheckerChain:
             else:
                 self._throttle.undecided(attempt)
             raise
-        self._throttle.passed(attempt)
+        # No later login has the same proof.
+        (self._throttle.undecided if proves else self._throttle.passed)(attempt)
         return identity
 
     async def _ask(self, credentials: Any) -> Any:

@@ -10,6 +10,7 @@ from attrs import frozen
 from twisted.cred.portal import Portal
 
 from smtprelay.config import listeners
+from smtprelay.config.endpoint import is_proxied
 from smtprelay.config.model import Config, RouteSettings
 from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
 from smtprelay.interfaces import Events, Receive
@@ -177,6 +178,7 @@ def _settings(
         connections_per_client=limits.connections_per_client,
         bare_newlines=listener.bare_newlines,
         bare_newlines_from=policy.allow_from,
+        proxy_trust=_networks(listener.proxy_trust) if is_proxied(listener.endpoint) else None,
         command_time=limits.command_time,
         tls=tls,
         tls_profile=listener.tls.profile,
@@ -208,7 +210,8 @@ def policy_user(user: listeners.UserSettings) -> User:
         recipients=_patterns(user.recipients),
         force_from=user.force_from or "",
     )
-    return User(name=user.name, password_hash=user.password_hash, rights=rights)
+    password = None if user.password is None else user.password.reveal
+    return User(name=user.name, password_hash=user.password_hash or "", password=password, rights=rights)
 
 
 def route_match(route: RouteSettings) -> RouteMatch:

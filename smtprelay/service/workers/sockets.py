@@ -2,7 +2,7 @@
 Listening sockets that several processes share: the supervisor opens them, the workers inherit them.
 
 Endpoint strings mean the same on both sides. The supervisor makes the endpoint listen and accepts no
-clients; a worker makes the same endpoint, with its TLS and its PROXY protocol, on a reactor for which
+clients; a worker makes the same endpoint, with its TLS, on a reactor for which
 listening means to use the inherited socket.
 """
 
@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from smtprelay.config.endpoint import reason
+from smtprelay.config.endpoint import own_part, reason
 from smtprelay.config.listeners import Listener
 from smtprelay.model.message import Client
 from smtprelay.model.network import host_and_port
@@ -97,7 +97,8 @@ class Sockets:
         :raises StartFailed: no other process can accept there.
         """
         goodbye: Any = partial(self._goodbye, listener.name)
-        port: Any = await make_endpoint(reactor, listener.endpoint).listen(Factory.forProtocol(goodbye))
+        endpoint = make_endpoint(reactor, own_part(listener.endpoint))
+        port: Any = await endpoint.listen(Factory.forProtocol(goodbye))
         self._ports[listener.name] = (listener, port)
         if not hasattr(port, "stopReading"):
             why = "workers cannot share an endpoint of this kind: use tcp, or remove workers and supervise"

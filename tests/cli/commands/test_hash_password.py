@@ -2,6 +2,7 @@ import getpass
 import io
 
 from smtprelay.policy.password_hash import parse_hash
+from smtprelay.policy.user_secret import parse_user_hash
 from tests.cli.fakes import CommandCase, Terminal
 
 
@@ -36,6 +37,12 @@ class HashPasswordTests(CommandCase):
         """The same password never gives the same line."""
         lines = {self.run_command("hash-password", stdin="x\n").out for _ in range(2)}
         self.assertEqual(len(lines), 2)
+
+    def test_scram(self) -> None:
+        """With --scram it is a hash that serves SCRAM, too."""
+        ran = self.run_command("hash-password", "--scram", stdin="correct horse\n")
+        self.assertTrue(ran.out.startswith("$scram-sha-256$i=15000$"))
+        self.assertTrue(parse_user_hash(ran.out.strip()).verify(b"correct horse"))
 
     def test_asked_twice(self) -> None:
         """On a terminal it is asked twice, and not shown."""

@@ -1,5 +1,6 @@
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.policy.user_secret import hash_for_scram
 from tests.config.loading import HASH, SMALL, codes, load_text, problems_of, told
 
 SPOOL = "spool: {path: spool}\n"
@@ -163,6 +164,53 @@ class WebhookTests(SynchronousTestCase):
             problems = problems_of(text, {"H": url})
             self.assertEqual([problem.code for problem in problems], [code] if code else [])
             self.assertNotIn("SECRET", str(problems))
+
+
+class LoginsTests(SynchronousTestCase):
+    def test_one_secret(self) -> None:
+        """A user has a password or its hash, and not both."""
+        for keys, code, expected in (
+            ("", "CFG-MISSING", "there is neither password nor password_hash: nobody can log in"),
+            (
+                f", password_hash: '{HASH}', password: {{env: P}}",
+                "CFG-VALUE?",
+                "password_hash does not count beside password: remove one of them",
+            ),
+        ):
+            [problem] = problems_of(f"{SMALL}users: [{{name: u{keys}}}]\n", {"P": "x"})
+            self.assertEqual((codes([problem]), problem.text, problem.line), ([code], expected, 4))
+        self.assertEqual(problems_of(f"{SMALL}users: [{{name: u, password: {{env: P}}}}]\n", {"P": "x"}), [])
+
+    def test_mechanisms(self) -> None:
+        """A mechanism by which a user cannot log in is worth a warning, and so is one without users."""
+        scram = hash_for_scram(b"x", bytes(16), 4096)
+        users = {
+            "hashed": f"password_hash: '{HASH}'",
+            "scram": f"password_hash: '{scram}'",
+            "clear": "password: {env: P}",
+        }
+        found = {}
+        for name, secret in users.items():
+            for mechanism in ("PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"):
+                auth = f"name: lan, auth: {{allow_plaintext: true, mechanisms: [{mechanism}]}}"
+                text = SMALL.replace("name: lan", auth) + f"users: [{{name: {name}, {secret}}}]\n"
+                found[name, mechanism] = [each.text for each in problems_of(text, {"P": "x"})]
+        wrong = {(name, mechanism) for (name, mechanism), texts in found.items() if texts}
+        self.assertEqual(
+            wrong,
+            {
+                ("hashed", "CRAM-MD5"),
+                ("hashed", "SCRAM-SHA-256"),
+                ("hashed", "SCRAM-SHA-256-PLUS"),
+                ("scram", "CRAM-MD5"),
+            },
+        )
+        needs = "needs users with a password, or a hash by `smtprelay hash-password --scram`"
+        [text] = found["hashed", "SCRAM-SHA-256"]
+        self.assertEqual(text, f'SCRAM-SHA-256 {needs}, which "hashed" does not have')
+        auth = "name: lan, auth: {allow_plaintext: true, checkers: [open], mechanisms: [PLAIN, CRAM-MD5]}"
+        [problem] = problems_of(SMALL.replace("name: lan", auth) + "checkers: {open: {type: any}}\n")
+        self.assertEqual(problem.text, "nobody can log in by CRAM-MD5: it is for the checker users alone")
 
 
 class DuplicatesTests(SynchronousTestCase):

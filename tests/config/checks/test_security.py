@@ -116,6 +116,13 @@ class AuthTests(SynchronousTestCase):
         any_ = "auth: {allow_plaintext: true, checkers: [a]}"
         self.assertEqual(listener(any_, "checkers: {a: {type: any}}\n"), [])
 
+    def test_logins_without_the_password(self) -> None:
+        """By mechanisms that do not send it no password crosses the network."""
+        users = "users: [{name: u, password: x}]\n"
+        for mechanism, expected in (("CRAM-MD5", False), ("PLAIN", True)):
+            found = listener(f"auth: {{allow_plaintext: true, mechanisms: [{mechanism}]}}", users)
+            self.assertEqual("CFG-CLEAR-TEXT?" in found, expected)
+
     def test_not_offered(self) -> None:
         """Users who could never log in are worth a warning."""
         self.assertEqual(listener("name: x", USERS), ["CFG-AUTH?"])
@@ -129,9 +136,35 @@ class AuthTests(SynchronousTestCase):
     def test_users_that_are_wrong(self) -> None:
         """A required login does not lack users who are there, and wrong."""
         self.assertEqual(
-            listener(f"auth: {{required: true}}, {TLS}", "users: [{name: u, password: x}]\n"),
+            listener(f"auth: {{required: true}}, {TLS}", "users: [{name: u, passwordd: x}]\n"),
             ["CFG-UNKNOWN-KEY"],
         )
+
+
+class ProxyTests(SynchronousTestCase):
+    def test_trust(self) -> None:
+        """Who may name the client are proxies alone, and only where one is expected."""
+        for settings, expected in (
+            ("proxy_trust: [10.0.0.5]", ["CFG-PROXY?"]),
+            ("proxy_trust: []", []),
+        ):
+            self.assertEqual(listener(settings), expected)
+        for trust, expected in (("10.0.0.5", []), ("0.0.0.0/0", ["CFG-PROXY"])):
+            text = f"listeners: [{{endpoint: 'haproxy:tcp:2525', proxy_trust: ['{trust}']}}]\n" + REST
+            self.assertEqual(codes(problems_of(text)), expected)
+
+    def test_tls(self) -> None:
+        """The header comes before TLS, so the endpoint cannot speak it."""
+        with TemporaryDirectory() as folder:
+            end = "listeners: [{endpoint: 'haproxy:ssl:465:privateKey=KEY:certKey=CERTIFICATE'}]\n"
+            self.assertIn("CFG-PROXY", codes(problems_of(with_certificate(end, folder) + REST)))
+
+    def test_clients_are_elsewhere(self) -> None:
+        """Behind a proxy on this machine are clients of others."""
+        for endpoint, expected in (("", []), ("haproxy:", ["CFG-CLEAR-TEXT?"])):
+            listeners = f"listeners: [{{endpoint: '{endpoint}tcp:2525:interface=127.0.0.1', "
+            text = f"{listeners}auth: {{allow_plaintext: true}}}}]\n{REST}{USERS}"
+            self.assertEqual(codes(problems_of(text)), expected)
 
 
 class SitesTests(SynchronousTestCase):

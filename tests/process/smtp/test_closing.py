@@ -234,7 +234,7 @@ class ProxyTests(Proxied, TestCase):
         heard = await deferToThread(self.sent, relay, octets, half_close)
         self.assertRegex(heard.decode().splitlines()[-2], r"^250 2\.0\.0 Ok: queued as ")
         heard = await deferToThread(self.sent, relay, header[:9], half_close)
-        self.assertEqual([line[:3] for line in heard.decode().splitlines()], ["220"])
+        self.assertEqual(heard, b"")
         self.assertEqual(self.events(relay, "message.aborted"), [])
 
 

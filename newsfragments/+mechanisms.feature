@@ -1,0 +1,1 @@
+Clients can log in by SCRAM-SHA-256, within TLS also by SCRAM-SHA-256-PLUS, and by CRAM-MD5 (``auth.mechanisms``), which do not send the password. ``smtprelay hash-password --scram`` makes a hash for SCRAM, and ``users.*.password`` has the password itself, which CRAM-MD5 needs.

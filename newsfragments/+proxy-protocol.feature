@@ -1,0 +1,1 @@
+The PROXY protocol (``haproxy:`` before a listener's endpoint), versions 1 and 2, is taken from ``proxy_trust`` alone, by default from this machine, and before the greeting; the header may come in segments of any size.

@@ -7,11 +7,9 @@ from typing import Any, Protocol
 
 from smtprelay.interfaces import Body, Incoming, Planner, Prepare, RefusedMail
 from smtprelay.model.archive import ArchiveItem, ArchivePage
-from smtprelay.model.attempt import Block, Claim, ClaimBatch, NewMessage, Settlement
-from smtprelay.model.maintenance import Checked, Space
+from smtprelay.model.attempt import Block, Busy, Claim, ClaimBatch, Feedback, NewMessage, Permit, Settlement
 from smtprelay.model.message import Delivery, Draft, Planned, Reply
 from smtprelay.model.operator_settings import AppliedSettings, OperatorSettings
-from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.queue import (
     Detail,
     DueSelection,
@@ -23,7 +21,7 @@ from smtprelay.model.queue import (
     Selection,
     Unreachable,
 )
-from smtprelay.model.queue_admin import Edited, Found, HoldRule
+from smtprelay.model.queue_admin import Checked, Edited, Found, HoldRule, Space
 from smtprelay.model.rate_limit import LEAST, Load
 from smtprelay.model.route import RateLimit, Window
 

@@ -1,11 +1,11 @@
-"""One attempt: what was claimed, and how it is settled."""
+"""One attempt: what was claimed, and how it is settled; and permits, for requests of nothing stored."""
 
 from collections.abc import Mapping, Sequence
 
 from attrs import field, frozen
 
 from smtprelay.model.message import Delivery, Draft, Planned
-from smtprelay.model.outcome import Results
+from smtprelay.model.outcome import Outcome, Results
 
 
 @frozen(kw_only=True)
@@ -136,3 +136,34 @@ class Settlement:
     block: Block | None = None
     bounce: NewMessage | None = None
     event: NewMessage | None = None
+
+
+@frozen(kw_only=True)
+class Permit:
+    """A slot of a lane, with a token of each window, for a synchronous request."""
+
+    name: str
+    provider: str
+    lane: str
+    node: str
+
+
+@frozen(kw_only=True)
+class Busy:
+    """
+    Why no permit was given.
+
+    :ivar reason: the lane is blocked, and why; ``""``: it has no free slot, or goes too fast already.
+    :ivar until: when it may be different, seconds since the epoch; ``None``: when a slot is given back.
+    """
+
+    reason: str = ""
+    until: float | None = None
+
+
+@frozen(kw_only=True)
+class Feedback:
+    """The outcomes of a request, one for each recipient, and the lane to stop if they say so."""
+
+    outcomes: Sequence[Outcome] = ()
+    block: Block | None = None

@@ -1,7 +1,9 @@
 """
-What comes back from a search or a change of the queue; what is asked with is in :mod:`smtprelay.model.queue`.
+What comes back from a search, a change or a check of the queue; what is asked with is in
+:mod:`smtprelay.model.queue`.
 
-Both are done in steps, each with a mark where the next one begins, so that no mail waits behind them.
+Searches and changes are done in steps, each with a mark where the next one begins, so that no mail waits
+behind them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -91,3 +93,32 @@ class HoldRule:
     made: float = 0.0
     until: float
     count: int = 0
+
+
+@frozen(kw_only=True)
+class Space:
+    """
+    The room that a spool takes.
+
+    :ivar used: bytes that hold something; ``None`` where the database does not tell, or reuses by itself
+        what was given up.
+    :ivar spare: bytes of its files that hold nothing any more and can be given back.
+    """
+
+    used: int | None = None
+    spare: int = 0
+
+
+@frozen(kw_only=True)
+class Checked:
+    """
+    What a check of a spool has found.
+
+    :ivar findings: a sentence for each thing that does not agree; none for a sound spool.
+    :ivar bytes: of all bodies.
+    """
+
+    findings: Sequence[str]
+    messages: int
+    deliveries: int
+    bytes: int

@@ -13,9 +13,8 @@ from attrs import evolve
 
 from smtprelay.interfaces import Planner, RefusedMail
 from smtprelay.interfaces.spool import Archive, Maintenance, Permits, QueueAdmin
-from smtprelay.model.attempt import Claim, ClaimBatch, NewMessage, Settlement
+from smtprelay.model.attempt import Claim, ClaimBatch, Feedback, NewMessage, Permit, Settlement
 from smtprelay.model.message import Delivery, Draft, Planned
-from smtprelay.model.permit import Feedback, Permit
 from smtprelay.model.queue import FINAL
 from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.archive import SpoolArchive

@@ -3,9 +3,8 @@
 from collections.abc import Collection
 
 from smtprelay.interfaces.spool import Spool
-from smtprelay.model.attempt import Block, Claim, Settlement
+from smtprelay.model.attempt import Block, Busy, Claim, Permit, Settlement
 from smtprelay.model.outcome import Blocked
-from smtprelay.model.permit import Busy, Permit
 from smtprelay.model.queue import ASKED_TO_WAIT, SUSPENDED, Edit, Selection
 from smtprelay.model.queue_admin import Prepared
 from smtprelay.model.rate_limit import Load

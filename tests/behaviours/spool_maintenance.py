@@ -1,9 +1,8 @@
 """A spool forgets what is over, in small steps, and can say whether it is sound."""
 
 from smtprelay.interfaces.spool import Spool
-from smtprelay.model.attempt import Claim, Settlement
+from smtprelay.model.attempt import Claim, Permit, Settlement
 from smtprelay.model.outcome import Failed
-from smtprelay.model.permit import Permit
 from smtprelay.model.queue import Edit, Selection
 from tests.behaviours.spool_stories import BODY, SpoolStories, done
 from tests.listed import listed

@@ -3,10 +3,9 @@
 from twisted.internet import defer
 
 from smtprelay.interfaces.spool import Spool
-from smtprelay.model.attempt import Block, Settlement
+from smtprelay.model.attempt import Block, Busy, Feedback, Permit, Settlement
 from smtprelay.model.message import Planned
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Throttled
-from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.queue import Selection
 from smtprelay.model.route import RateLimit, Window
 from tests.behaviours.spool_stories import BODY, SpoolStories, done

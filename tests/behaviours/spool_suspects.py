@@ -4,10 +4,9 @@ import random
 from collections.abc import Callable, Sequence
 
 from smtprelay.interfaces.spool import Spool
-from smtprelay.model.attempt import Block, Claim, Settlement
+from smtprelay.model.attempt import Block, Busy, Claim, Feedback, Permit, Settlement
 from smtprelay.model.message import Planned
 from smtprelay.model.outcome import Deferred
-from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.operations.suspects import MOST_ALONE, PATIENCE, PAUSE

@@ -12,10 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.attempt import Block, Claim, NewMessage, Settlement
+from smtprelay.model.attempt import Block, Claim, Feedback, NewMessage, Permit, Settlement
 from smtprelay.model.message import Client, Draft, Envelope, Planned, Recipient
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Throttled, Uncertain
-from smtprelay.model.permit import Feedback, Permit
 from smtprelay.model.queue import STATES as ALL_STATES
 from smtprelay.model.queue import DueSelection, Edit, Selection
 from smtprelay.model.queue_admin import HoldRule, Prepared

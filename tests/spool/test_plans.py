@@ -16,11 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model import outcome
 from smtprelay.model.archive import ArchiveItem
-from smtprelay.model.attempt import Block, Claim, NewMessage, Settlement
+from smtprelay.model.attempt import Block, Claim, Feedback, NewMessage, Permit, Settlement
 from smtprelay.model.filters import FILTERS
 from smtprelay.model.message import Client, Delivery, Draft, Envelope, Planned, Recipient
 from smtprelay.model.outcome import Delivered, Failed, Outcome
-from smtprelay.model.permit import Feedback, Permit
 from smtprelay.model.queue import STATES, SUSPENDED, DueSelection, Edit, Selection
 from smtprelay.model.queue_admin import HoldRule, Prepared
 from smtprelay.model.route import RateLimit, Window

@@ -20,9 +20,9 @@ from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.synchronous.reply import ProvidersBusy
 from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import Permits
+from smtprelay.model.attempt import Busy, Feedback, Permit
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Blocked, Outcome
-from smtprelay.model.permit import Busy, Feedback, Permit
 from smtprelay.model.rate_limit import Load
 
 #: Seconds between two requests to the spool: this node does not notice when another node releases a use.

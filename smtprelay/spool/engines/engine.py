@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from smtprelay.model.maintenance import Space
+from smtprelay.model.queue_admin import Space
 from smtprelay.spool.engines.sqlite_reserve import Reserve
 from smtprelay.spool.engines.transaction import Connection, ReadingConnection, SpoolFault, Transaction
 from smtprelay.spool.receive.capacity import DiskSpace

@@ -21,7 +21,7 @@ from attrs import define, evolve, field
 from psycopg import Error, NotSupportedError
 from psycopg.errors import UndefinedFunction
 
-from smtprelay.model.maintenance import Space
+from smtprelay.model.queue_admin import Space
 from smtprelay.spool.engines import postgres_size
 from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.postgres_clock import DatabaseClock

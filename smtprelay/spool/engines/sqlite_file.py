@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from smtprelay.model.maintenance import Space
+from smtprelay.model.queue_admin import Space
 from smtprelay.spool.engines.transaction import Connection, Transaction
 from smtprelay.spool.receive.capacity import DiskSpace
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, Final
 
-from smtprelay.model.maintenance import Checked
+from smtprelay.model.queue_admin import Checked
 from smtprelay.spool.engines.transaction import Connection, Transaction
 
 #: Maximum number of reported findings of one kind; a damaged spool may have one for each row.

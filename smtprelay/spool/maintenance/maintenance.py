@@ -8,7 +8,7 @@ from functools import partial
 
 from twisted.internet.defer import DeferredLock
 
-from smtprelay.model.maintenance import Checked, Space
+from smtprelay.model.queue_admin import Checked, Space
 from smtprelay.spool.archive import SpoolArchive
 from smtprelay.spool.engines.sqlite_reserve import GONE
 from smtprelay.spool.engines.transaction import Connection

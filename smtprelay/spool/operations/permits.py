@@ -9,7 +9,7 @@ permit has a lease, because its node may die.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from smtprelay.model.permit import Busy, Feedback, Permit
+from smtprelay.model.attempt import Busy, Feedback, Permit
 from smtprelay.model.rate_limit import LEAST, Load
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import lane_throttle, suspects

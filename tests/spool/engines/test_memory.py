@@ -5,9 +5,8 @@ from twisted.internet import defer
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.attempt import Settlement
+from smtprelay.model.attempt import Feedback, Settlement
 from smtprelay.model.outcome import Deferred
-from smtprelay.model.permit import Feedback
 from smtprelay.model.queue import Edit, Selection, Unreachable
 from smtprelay.model.queue_admin import Prepared
 from smtprelay.spool.engines.memory import open_memory

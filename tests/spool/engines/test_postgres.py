@@ -13,9 +13,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
-from smtprelay.model.attempt import Block, Settlement
+from smtprelay.model.attempt import Block, Busy, Permit, Settlement
 from smtprelay.model.message import Planned
-from smtprelay.model.permit import Busy, Permit
 from smtprelay.model.queue import Edit, Selection
 from smtprelay.model.route import RateLimit, Window
 from smtprelay.spool.engines import postgres_connection, postgres_size

@@ -84,7 +84,7 @@ class CheckTests(TestCase):
         program = await self.checked(
             Zone({NAME: [[record[:255], record[255:]]]}), new_key("rsa"), "-o", "json"
         )
-        [row] = json.loads(program.out)["data"]
+        [row] = json.loads(program.out)["data"]["keys"]
         self.assertEqual((program.status, row["ok"]), (1, False), program.err)
         self.assertEqual(row["findings"], ["the record has another key than the configuration"])
 

@@ -6,7 +6,7 @@ kinds that an open recipient has decides. All functions are pure; :class:`Decisi
 """
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from attrs import evolve, field, frozen
@@ -285,17 +285,23 @@ def _is_old(case: DecisionInput) -> bool:
     return case.route.expire is not None and case.claim.age > case.route.expire
 
 
-def _spent(case: DecisionInput, deferred: Iterable[Outcome]) -> bool:
+def _spent(case: DecisionInput, deferred: Collection[Outcome]) -> bool:
     """Tell whether a delivery that is deferred now expires."""
+    if all(map(_is_ours, deferred)):
+        return False
     claim, counted, most = case.claim, _counted(deferred), case.route.retry.attempts
     # A throttled first attempt does not expire it: a whole queue may have waited for days.
     expired = _is_old(case) and (counted or claim.tries > 0)
     return expired or (most is not None and claim.deferrals + counted >= most)
 
 
-def _counted(deferred: Iterable[Outcome]) -> bool:
-    """Tell whether a deferral counts as an attempt: not if the request was only throttled."""
-    return not all(isinstance(each, Throttled) for each in deferred)
+def _counted(deferred: Collection[Outcome]) -> bool:
+    """Tell whether a deferral counts as an attempt: not if it was throttled, or nothing was asked."""
+    return not all(isinstance(each, Throttled) or _is_ours(each) for each in deferred)
+
+
+def _is_ours(outcome: Outcome) -> bool:
+    return isinstance(outcome, Deferred) and outcome.ours
 
 
 def _onward(case: DecisionInput, still_open: Mapping[str, Results], closed: Mapping[str, str]) -> Settlement:
@@ -329,7 +335,8 @@ def _leave_lane(case: DecisionInput, group: Results) -> Settlement:
 def _go_again(case: DecisionInput, group: Results) -> Settlement:
     tries, counts = case.claim.tries + 1, _counted(group.values())
     # A throttled delivery goes again as soon as its lane is open.
-    wait = delay(case.route.retry, case.claim.tries, case.chance) if counts else 0.0
+    slowed = all(isinstance(each, Throttled) for each in group.values())
+    wait = 0.0 if slowed else delay(case.route.retry, case.claim.tries, case.chance)
     place = case.elsewhere() if tries >= case.route.failover_after else None
     if place is not None:
         # A whole round without success is a reason for patience, the next provider of a round is not.

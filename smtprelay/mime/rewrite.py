@@ -6,7 +6,7 @@ says so. To rewrite twice is to rewrite once. Pure.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -59,7 +59,9 @@ class AddressRules:
     def _once(self, address: str) -> str:
         target = self._exact.get(lowered(address))
         if target is None:
-            target = next((target for known, target in self._patterns if known.match(address)), address)
+            place, target = self._domains.get(lowered(address.rpartition("@")[2]), (len(self.rules), address))
+            before = (each for at, known, each in self._globs if at < place and known.match(address))
+            target = next(before, target)
         return f"{address.rpartition('@')[0]}{target[1:]}" if target.startswith("*@") else target
 
     @cached_property
@@ -67,8 +69,25 @@ class AddressRules:
         return {lowered(known): target for known, target in self.rules if "*" not in known}
 
     @cached_property
-    def _patterns(self) -> Sequence[tuple[Patterns, str]]:
-        return [(Patterns((known,)), target) for known, target in self.rules if "*" in known]
+    def _domains(self) -> Mapping[str, tuple[int, str]]:
+        """The rules for whole domains, each with its place: there may be hundreds, and as many recipients."""
+        found: dict[str, tuple[int, str]] = {}
+        for place, (known, target) in enumerate(self.rules):
+            if _is_domain(known):
+                found.setdefault(lowered(known[2:]), (place, target))
+        return found
+
+    @cached_property
+    def _globs(self) -> Sequence[tuple[int, Patterns, str]]:
+        return [
+            (place, Patterns((known,)), target)
+            for place, (known, target) in enumerate(self.rules)
+            if "*" in known and not _is_domain(known)
+        ]
+
+
+def _is_domain(known: str) -> bool:
+    return known.startswith("*@") and "*" not in known[2:]
 
 
 def _pairs(recipients: Iterable[Sequence[str]]) -> Sequence[tuple[str, str]]:
@@ -105,8 +124,11 @@ class RewriteRule:
     def keeps(self, address: str) -> bool:
         """Tell whether From may have ``address``."""
         domain = ascii_domain(address.rpartition("@")[2])
-        kept = map(ascii_domain, self.kept_domains)
-        return domain in kept or comparison_key(address) == comparison_key(self.author)
+        return domain in self._kept or comparison_key(address) == comparison_key(self.author)
+
+    @cached_property
+    def _kept(self) -> Collection[str]:
+        return frozenset(map(ascii_domain, self.kept_domains))
 
 
 def parameters_of(rules: Sequence[RewriteRule], sender: str) -> Mapping[str, object]:

@@ -34,12 +34,15 @@ class Deferred:
     :ivar closed: the provider has ended this operation; the next attempt is a new one to it.
     :ivar again: the request was refused for other recipients, which are :class:`Failed`: this one goes
         again at once, as a new operation, and this attempt does not count.
+    :ivar ours: the relay itself cannot send it until an operator mends that: it is no try, and while it
+        lasts the mail does not expire.
     """
 
     why: str
     retry_after: float | None = None
     closed: bool = False
     again: bool = False
+    ours: bool = False
 
 
 @frozen

@@ -29,7 +29,8 @@ def connect_by_name(reactor: Any, *, timeout: float, outbound: Outbound = DIRECT
     :raises OpenSSL.SSL.Error: if a file of ``outbound`` cannot be used.
     """
     tls = ClientTls(outbound.ca, outbound.client_certificate)
-    by_proxy = ClientTls(outbound.ca)
+    # The certificate is for the server, not for the proxy on the way.
+    by_proxy = ClientTls(outbound.ca) if outbound.proxy and outbound.proxy.scheme == "https" else tls
 
     def secure(endpoint: IStreamClientEndpoint, host: str, trust: ClientTls) -> IStreamClientEndpoint:
         return AfterHandshake(wrapClientTLS(trust.creator(host), endpoint), reactor, timeout)

@@ -135,9 +135,9 @@ class ProxyProtocol(Protocol):
 
     def dataReceived(self, octets: bytes) -> None:
         """Read the header; what follows it is for the other protocol."""
-        self._octets += octets
         if not self._deadline.active():
             return
+        self._octets += octets
         try:
             header = read_header(self._octets)
         except ValueError as error:

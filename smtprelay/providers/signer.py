@@ -135,9 +135,8 @@ class MailSigner:
             trouble = str(error)
         self._tell(key, trouble)
         if trouble and key.required:
-            raise SigningFailed(
-                Deferred(f"it cannot be signed for {domain} (selector {selector}): {trouble}")
-            )
+            why = f"it cannot be signed for {domain} (selector {selector}): {trouble}"
+            raise SigningFailed(Deferred(why, ours=True))
         return made
 
     def _tell(self, key: RuleKey, trouble: str) -> None:

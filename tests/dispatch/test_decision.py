@@ -51,6 +51,15 @@ class OneRecipientTests(SynchronousTestCase):
         self.assertEqual((settlement.state, settlement.closed), ("delivered", {A: "delivered"}))
         self.assertEqual((settlement.outcomes, settlement.reason), ({A: Delivered("id-1")}, ""))
 
+    def test_what_we_cannot_send(self) -> None:
+        """It waits as other mail does, and neither expires nor uses up its attempts, however old it is."""
+        ours = Deferred("no key", ours=True)
+        for claim in (make_claim(A, age=1e9, tries=7), make_claim(A, deferrals=9, tries=1)):
+            decided = self.judge(ours, claim, retry=Schedule(first=30.0, jitter=0.0, attempts=3))
+            settlement = decided.settlement
+            self.assertEqual((settlement.state, settlement.counts), ("deferred", False))
+            self.assertGreater(settlement.due, MORNING)
+
     def test_the_fast_way_gives_the_same(self) -> None:
         """``delivered`` is nothing but a shortcut of ``settle``."""
         results = {A: Delivered("id-1")}

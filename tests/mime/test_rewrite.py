@@ -123,6 +123,16 @@ class AuthorTests(SynchronousTestCase):
 
 
 class RecipientTests(SynchronousTestCase):
+    def test_order(self) -> None:
+        """Of patterns the first counts, whether it is for a whole domain or not."""
+        for rules, found in (
+            ((("*@a.org", "x@x.org"), ("b*@a.org", "y@y.org")), "x@x.org"),
+            ((("b*@a.org", "y@y.org"), ("*@a.org", "x@x.org")), "y@y.org"),
+            ((("c*@a.org", "y@y.org"), ("*@A.org", "x@x.org"), ("*@a.org", "z@z.org")), "x@x.org"),
+            ((("*@b.org", "x@x.org"), ("*@*.org", "z@z.com")), "z@z.com"),
+        ):
+            self.assertEqual(AddressRules(rules).replaced("b@a.org"), found)
+
     def test_addresses(self) -> None:
         """An address goes before patterns; what is found is looked for again."""
         rules = AddressRules(

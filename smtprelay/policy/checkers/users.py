@@ -108,16 +108,16 @@ class Users:
     async def _password(self, name: str) -> bytes:
         """Return the password of a user who has a recoverable one, or ``b""``."""
         secret = self._secrets.get(name)
-        return secret.reveal().encode() if isinstance(secret, ClearPassword) else b""
+        if not isinstance(secret, ClearPassword):
+            return b""
+        password: str = await self._defer_to_thread(secret.reveal)
+        return password.encode()
 
     async def _scram_verifier(self, name: str) -> bytes:
         """Return what a proof of SCRAM is checked with, or ``b""``; each name takes the same time."""
-        secret, password = self._secrets.get(name), await self._password(name)
-        salt = salt_of(self._seed, name.encode())
-        salted = await self._defer_to_thread(scram.salted, password, salt, self._iterations)
-        if isinstance(secret, ScramHash):
-            return secret.verifier
-        return scram.keys_of(salted) if password else b""
+        secret, salt = self._secrets.get(name), salt_of(self._seed, name.encode())
+        keys: bytes = await self._defer_to_thread(_keys, secret, salt, self._iterations)
+        return secret.verifier if isinstance(secret, ScramHash) else keys
 
     async def _authenticate(self, username: bytes, password: bytes) -> Identity:
         name = username.decode("utf-8", "replace")
@@ -167,3 +167,10 @@ def _secret(user: User) -> UserSecret | None:
     if user.password is not None:
         return ClearPassword(user.password)
     return parse_user_hash(user.password_hash) if user.password_hash else None
+
+
+def _keys(secret: UserSecret | None, salt: bytes, iterations: int) -> bytes:
+    """Return the keys of SCRAM for a recoverable password, ``b""`` for none; both take the same time."""
+    password = secret.reveal().encode() if isinstance(secret, ClearPassword) else b""
+    salted = scram.salted(password, salt, iterations)
+    return scram.keys_of(salted) if password else b""

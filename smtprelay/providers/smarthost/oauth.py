@@ -7,10 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import orjson
-
 from smtprelay.providers.http.client import Http, NoAnswerError, NotSent, Response
-from smtprelay.providers.outcomes import words
+from smtprelay.providers.outcomes import json_object, words
 from smtprelay.providers.renewed import Credential
 
 ENTRA: Final = "https://login.microsoftonline.com/{}/oauth2/v2.0/token"
@@ -67,7 +65,7 @@ class OauthTokens:
         if stored and stored == self._replaced[0]:
             fields["refresh_token"] = self._replaced[1]
         answer = await self._ask(urlencode(fields).encode("ascii"))
-        found = _object(answer.body)
+        found = json_object(answer.body)
         token = found.get("access_token")
         if answer.status != _OK or not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise _refusal(answer, found)
@@ -90,14 +88,6 @@ class OauthTokens:
             raise NotSent(f"no token: {error}") from error
         finally:
             await http.close()
-
-
-def _object(body: bytes) -> Mapping[str, Any]:
-    try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _refusal(answer: Response, found: Mapping[str, Any]) -> Exception:

@@ -6,6 +6,7 @@ SMTP itself is in the modules beside this one; here is which server a message go
 
 from typing import Any
 
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Attempt, Body, Events
@@ -183,6 +184,8 @@ class DirectDelivery(Smarthost):
                 found = await self._send_to_domain(domain, part, attempt.body)
             except (NotAccepted, Unfinishable) as stopped:
                 found = dict.fromkeys(part.addresses, stopped.outcome)
+            except CancelledError:
+                raise
             except Exception as error:
                 if not results:
                     raise

@@ -224,6 +224,10 @@ class Renewed(CredentialSource[T]):
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value
+        if not isinstance(error, NoAnswerError | ValueError | OSError):
+            # A mistake of ours, or of a library: it must be seen where.
+            text = f"{self._provider}: unexpected error: {failure.getErrorMessage()}"
+            self._events("relay.warning", text=text, exc=failure.getTraceback())
         if not isinstance(error, NoAnswerError):
             error = NoCredentialsError(str(error) or type(error).__name__)
         self._events("credential.failed", provider=self._provider, reason=str(error))

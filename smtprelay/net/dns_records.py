@@ -5,6 +5,7 @@ Records of DNS, and why there are none.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from twisted.internet.defer import TimeoutError as NoneAnswered
 from twisted.internet.error import ConnectError
 from twisted.internet.error import TimeoutError as TookTooLong
 from twisted.names import client, dns
@@ -66,7 +67,7 @@ async def records(lookup: Callable[..., Any], name: str, kind: int) -> Sequence[
         answers, _, _ = await lookup(name, timeout=_TIMES)
     except DNSNameError:
         return None
-    except (DNSQueryTimeoutError, TookTooLong) as error:
+    except (DNSQueryTimeoutError, NoneAnswered, TookTooLong) as error:
         raise DnsUnanswered("no answer") from error
     except DomainError as error:
         raise DnsFailed(_ANSWERS.get(type(error), type(error).__name__)) from error

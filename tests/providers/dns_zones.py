@@ -3,12 +3,14 @@
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.names import common, dns
-from twisted.names.error import DNSNameError, DNSQueryTimeoutError, DNSServerError
+from twisted.names.error import DNSNameError, DNSServerError
 from twisted.python.failure import Failure
 
 BROKEN = DNSServerError
-SILENT = DNSQueryTimeoutError
+#: What the resolver of Twisted Names fails with when no server has answered in the times it was given.
+SILENT = TookTooLong
 
 
 class Zones(common.ResolverBase):

@@ -57,10 +57,14 @@ def keygen(ctx: click.Context, /, *, domain: str, selector: str, kind: str, file
     from smtprelay.mime.address import ascii_domain  # noqa: PLC0415 -- no other command needs it
     from smtprelay.mime.dkim.key import new_key, parse_key  # noqa: PLC0415
     from smtprelay.mime.dkim.record import record_name, record_of, zone_line  # noqa: PLC0415
+    from smtprelay.settings.values import parse_domain  # noqa: PLC0415
 
+    try:
+        name = record_name(*(ascii_domain(parse_domain(each)) for each in (domain, selector)))
+    except ValueError as error:
+        raise CliError(USAGE, str(error)) from error
     text = new_key(kind)
     _write_new(file, text)
-    name = record_name(ascii_domain(domain), ascii_domain(selector))
     record = record_of(parse_key(text))
     made = {"file": file, "name": name, "type": "TXT", "text": record, "zone": zone_line(name, record)}
     settings = (

@@ -135,14 +135,14 @@ class Ses(ProviderDefaults):
         return Delivered()
 
     async def rate(self) -> Sequence[Window] | None:
-        """Return what the account may send in a second, in recipients; if that is not known warn once."""
+        """Return what the account may send in a second, in recipients; if it does not tell warn once."""
         try:
             quota, answer = await self._quota()
-            why = "" if quota else _error(answer).message or f"status {answer.status}"
-        except NoAnswerError as error:
-            quota, why = None, str(error)
+        except NoAnswerError:  # which is told of where it happens
+            return None
         if quota is None:
             if not self._has_warned:
+                why = _error(answer).message or f"status {answer.status}"
                 text = f"{self.name}: how fast the account may send is not known, set rate: {why}"
                 self._events("relay.warning", text=text)
             self._has_warned = True

@@ -40,6 +40,8 @@ class RateWatch:
         """Ask those that are due; to be called about once a second. It raises as the spool does."""
         for name, provider in self._providers.items():
             if self._due.get(name, 0.0) <= self._clock.seconds():
+                # Also if it raises: the others have their turn.
+                self._due[name] = self._clock.seconds() + _AGAIN
                 windows = await provider.rate()
                 self._due[name] = self._clock.seconds() + (_AGAIN if windows is None else _EVERY)
                 if windows and windows != self._known.get(name) and not self.stopping:

@@ -48,6 +48,17 @@ class RateWatchTests(SynchronousTestCase):
     def check(self) -> "Deferred[None]":
         return Deferred.fromCoroutine(self.watch.check())
 
+    def test_one_that_fails(self) -> None:
+        """A provider whose rate raises is asked again a minute later; others have their turn."""
+        bad = Telling()
+        bad.told = Deferred()
+        bad.told.errback(RuntimeError("no number"))
+        providers = {"bad": bad, "ses": self.provider}
+        self.watch = RateWatch(providers, self.spool, self.clock, self.events)
+        self.failureResultOf(self.check(), RuntimeError)
+        self.check()
+        self.assertEqual((self.spool.changes, bad.asked), ([("ses", (SLOW,))], 1))
+
     def test_changes(self) -> None:
         """A rate is known at once, and what changes later is, within ten minutes; each change is told."""
         self.check()

@@ -82,6 +82,8 @@ def _access_of(source: AwsSource, held: Credential[Any] | None) -> Credential[Aw
     session.set_config_variable("region", region)
     use_outbound(session, source.outbound)
     held = held or _found(session)
+    if not all(str(part or "").isprintable() for part in held.value):
+        raise ValueError("AWS credentials: a key or token has a control character in it, such as a line end")
     if source.role:
         held = _of_role(session, held, source)
     client = _client(session, source.service, held.value, source.endpoint)

@@ -70,8 +70,16 @@ UNVERIFIED: Final = ErrorTable(meanings={})
 #: Keys that have replaced others may be unknown to SES for some seconds.
 YOUNG: Final = ErrorTable(meanings={})
 
-#: Maximum length of a message in a reason.
+#: Sending is paused for the account, or a set; SES also says so in the words of a rejected mail.
+PAUSED: Final = ErrorTable(
+    meanings=dict.fromkeys((400, 403, 554), Classification.BLOCKED),
+    advice=dict.fromkeys((400, 403, 554), "see the account's status in the SES console"),
+)
+
+#: Maximum length of a message, and of a code, in a reason.
 _REPEATED: Final = 500
+_LONGEST_CODE: Final = 100
+_ABOUT_PAUSE: Final = re.compile(r"\b(?:paused|suspended)\b", re.IGNORECASE)
 _ABOUT_QUOTA: Final = re.compile(r"daily message quota|quota exceeded", re.IGNORECASE)
 _ABOUT_IDENTITY: Final = re.compile(r"not verified|not authority to send", re.IGNORECASE)
 _ABOUT_ADDRESS: Final = re.compile(r"address|domain|recipient|destination|local part", re.IGNORECASE)
@@ -92,6 +100,8 @@ class SesError:
             return QUOTA
         if self.code == "MessageRejected" and _ABOUT_IDENTITY.search(self.message):
             return UNVERIFIED
+        if self.code in (*_PARAMETERS, "MessageRejected") and _ABOUT_PAUSE.search(self.message):
+            return PAUSED
         return ERRORS
 
     @property
@@ -114,7 +124,7 @@ def error_of(header: str, body: bytes) -> SesError:
     code = header or fields.get("__type") or fields.get("code") or member(body, "Code")
     message = fields.get("message") or fields.get("Message") or member(body, "Message")
     name = str(code).partition(":")[0].rpartition("#")[2]
-    return SesError(name.removesuffix("Exception"), repeatable(str(message)))
+    return SesError(name[:_LONGEST_CODE].removesuffix("Exception"), repeatable(str(message)))
 
 
 def repeatable(message: str) -> str:

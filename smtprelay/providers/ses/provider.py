@@ -222,8 +222,8 @@ async def _hashed(body: EncodedMail, size: int) -> _Hashed:
 
 
 def _refuses_us(answer: Response) -> bool:
-    """Whether new credentials may help: also what says 400 to those that have expired."""
-    return answer.status != _OK and _error(answer).code in CREDENTIALS
+    """Whether new credentials may help: not against a policy; also if a 400 says that they expired."""
+    return answer.status != _OK and _error(answer).code in CREDENTIALS - {"AccessDenied"}
 
 
 def _error(answer: Response) -> SesError:

@@ -8,6 +8,7 @@ import base64
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from html import unescape
+from math import isfinite
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -16,6 +17,8 @@ from attrs import field, frozen
 
 from smtprelay.interfaces import Body
 
+#: Octets of an element that are read.
+_LONGEST: Final = 2000
 #: base64 makes four octets of three.
 _TRIPLE: Final = 3
 
@@ -154,7 +157,8 @@ def _form(encoded: bytes) -> bytes:
 def member(answer: bytes, name: str) -> str:
     """Return the text of the first XML element of this name, ``""`` if there is none."""
     found = re.search(rb"<%b>([^<]*)</%b>" % (name.encode(), name.encode()), answer)
-    return unescape(found[1].decode("utf-8", "replace")).strip() if found else ""
+    # No element is long; of a number with thousands of digits Python makes an error.
+    return unescape(found[1][:_LONGEST].decode("utf-8", "replace")).strip() if found else ""
 
 
 def content(answer: bytes) -> Mapping[str, Any]:
@@ -185,6 +189,8 @@ def _quota(get: Callable[[str], Any], *, enabled: bool = True) -> Quota:
         per_second, per_day, sent = map(float, map(get, ("MaxSendRate", "Max24HourSend", "SentLast24Hours")))
     except TypeError as error:
         raise ValueError("the answer has no complete quota") from error
+    if not all(map(isfinite, (per_second, per_day, sent))):
+        raise ValueError("the quota is no number")
     return Quota(per_second=per_second, per_day=per_day, sent=sent, enabled=enabled)
 
 

@@ -243,6 +243,12 @@ class ChainTests(TestCase):
         error = await self.assertFailure(self.access({"AWS_PROFILE": "nobody"}), ValueError)
         self.assertEqual(str(error), "no AWS credentials: The config profile (nobody) could not be found")
 
+    async def test_line_ends(self) -> None:
+        """A secret that was stored with its line end makes no request, and is told for what it is."""
+        keys = {"AWS_ACCESS_KEY_ID": "AKID\n", "AWS_SECRET_ACCESS_KEY": "Q"}
+        error = await self.assertFailure(self.access(keys, region=REGION), ValueError)
+        self.assertIn("such as a line end", str(error))
+
     def test_authorities(self) -> None:
         """``AWS_CA_BUNDLE`` names authorities to trust, unless the configuration does."""
         kind, given = BUILT_IN["ses"], []

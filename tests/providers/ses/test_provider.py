@@ -164,6 +164,7 @@ class AnswerTests(SynchronousTestCase):
             (404, "NotFoundException", "Configuration set <x> does not exist.", Blocked),
             (400, "ConfigurationSetDoesNotExistException", "x", Blocked),
             (400, "MessageRejected", "Email address is not verified. The following: a@b", Deferred),
+            (400, "MessageRejected", "Sending paused for this account. Check the inbox.", Blocked),
             (400, "MessageRejected", "virus", Failed),
             (400, "BadRequestException", "Duplicate header 'X'.", Failed),
             (403, "AccessDeniedException", "no", Blocked),
@@ -175,6 +176,10 @@ class AnswerTests(SynchronousTestCase):
                 outcome = self.outcome(status, code, message, api=api)
                 self.assertIsInstance(outcome, kind, (api, code, message))
                 self.assertIn(message, outcome.why)
+
+    def test_a_long_code(self) -> None:
+        """Of what calls itself an error not more is repeated than an error has."""
+        self.assertLess(len(self.outcome(400, "A" * 100_000, "no").why), 200)
 
     def test_advice(self) -> None:
         """What is blocked says what to do."""

@@ -1,6 +1,7 @@
 """``smtprelay dkim``: makes keys that sign mail, and compares them with their records in DNS."""
 
 import os
+import re
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 #: Those of :data:`smtprelay.mime.dkim.key.KINDS`, which is slow to import.
 _KINDS: Final = click.Choice(["rsa", "ed25519"])
+_NAME: Final = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII)
 _DNS_PORT: Final = 53
 
 _T = TypeVar("_T")
@@ -57,12 +59,11 @@ def keygen(ctx: click.Context, /, *, domain: str, selector: str, kind: str, file
     from smtprelay.mime.address import ascii_domain  # noqa: PLC0415 -- no other command needs it
     from smtprelay.mime.dkim.key import new_key, parse_key  # noqa: PLC0415
     from smtprelay.mime.dkim.record import record_name, record_of, zone_line  # noqa: PLC0415
-    from smtprelay.settings.values import parse_domain  # noqa: PLC0415
 
-    try:
-        name = record_name(*(ascii_domain(parse_domain(each)) for each in (domain, selector)))
-    except ValueError as error:
-        raise CliError(USAGE, str(error)) from error
+    for each in (domain, selector):
+        if not _NAME.fullmatch(ascii_domain(each)):
+            raise CliError(USAGE, f'"{each}" is no name in DNS')
+    name = record_name(ascii_domain(domain), ascii_domain(selector))
     text = new_key(kind)
     _write_new(file, text)
     record = record_of(parse_key(text))

@@ -8,11 +8,13 @@ then there are new keys, or a new login with new keys. Each call blocks, so it i
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import Any, Final
+from urllib.parse import urljoin
 
 from attrs import evolve, field, frozen
 from botocore.credentials import ReadOnlyCredentials
 from hvac import Client
 from hvac.exceptions import Forbidden, InvalidPath, InvalidRequest, Unauthorized, VaultError
+from requests import Session
 from requests.exceptions import InvalidHeader, InvalidURL, RequestException
 
 from smtprelay.model.network import is_plain_remote
@@ -205,11 +207,26 @@ class Vault:
             cert=server.certificate,
             timeout=server.timeout if timeout is None else timeout,
             proxies=dict(server.proxies),
+            session=VaultSession(),
         )
-        # Otherwise requests itself looks for proxies, authorities and logins (~/.netrc).
-        client.adapter.session.trust_env = False
         with closing(client.adapter):
             yield client
+
+
+class VaultSession(Session):
+    """Follows a redirect, as a standby sends one, only to where secrets may go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Otherwise requests itself looks for proxies, authorities and logins (~/.netrc).
+        self.trust_env = False
+
+    def get_redirect_target(self, resp: Any) -> Any:
+        """Return where a redirect leads, if ``resp`` is one; raises ``ValueError`` for what is not safe."""
+        target = super().get_redirect_target(resp)
+        if target and is_plain_remote(urljoin(resp.url, target)):
+            raise ValueError(f"Vault: {resp.url} sends us to {target}: http:// is for loopback only")
+        return target
 
 
 @contextmanager

@@ -44,6 +44,12 @@ class KeygenTests(CommandCase):
         file.write_text(SMALL + settings, "utf-8")
         self.assertEqual(self.run_command("config", "check", str(file)).status, 0)
 
+    def test_names(self) -> None:
+        """What cannot be a name in DNS makes no key."""
+        for domain, selector in (("a..com", "s1"), ("a.com", "s 2026"), ("me@a.com", "s1"), ("a.com", "")):
+            ran = self.run_command("dkim", "keygen", domain, "--selector", selector, "--out", self.file)
+            self.assertEqual((ran.status, Path(self.file).exists()), (64, False), ran)
+
     def test_existing(self) -> None:
         """A file that is there is not replaced: mail is signed by that key, perhaps."""
         Path(self.file).write_text("x", "utf-8")

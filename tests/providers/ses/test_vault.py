@@ -4,12 +4,14 @@ from typing import Any
 
 import hvac
 from hvac.exceptions import Forbidden, InvalidPath, InvalidRequest
+from requests import Response
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from smtprelay.providers.http.client import NotSent
+from smtprelay.providers.ses.vault import VaultSession
 from smtprelay.testing.vault import VaultRefuses
 from tests.providers.aws_peers import free_port
 from tests.providers.vault_wiring import JWT, PATH, ROLE, SECRET_ID, JoinedVault, Users, served
@@ -84,6 +86,17 @@ class LoginTests(TestCase):
             self.joined.begin(wrong, mount=mount)
             error = await self.assertFailure(self.joined.obtain(), ValueError)
             self.assertRegex(str(error), "Vault: .*: (invalid role|.*signature|permission denied)")
+
+    def test_redirects(self) -> None:
+        """A standby may send us to another server, but to none that gets secrets in clear text."""
+        session, moved = VaultSession(), Response()
+        moved.status_code, moved.url = 307, "https://vault.test/v1/x"
+        for target in ("https://other.test/v1/x", "/v1/y", "http://127.0.0.1:8200/v1/x"):
+            moved.headers["Location"] = target
+            self.assertEqual(session.get_redirect_target(moved), target)
+        moved.headers["Location"] = "http://192.0.2.2/v1/x"
+        error = self.assertRaises(ValueError, session.get_redirect_target, moved)
+        self.assertIn("192.0.2.2", str(error))
 
     async def test_namespace(self) -> None:
         """The namespace is in each request."""

@@ -199,15 +199,19 @@ class Vault:
             raise ValueError("no address of Vault: set vault.address, or VAULT_ADDR")
         if is_plain_remote(server.address):
             raise ValueError(f"Vault: {server.address}: http:// is for loopback only: use https://")
+        # hvac leaves a session that it is given as it is.
+        session = VaultSession()
+        session.verify, session.cert, session.proxies = (
+            server.ca or True,
+            server.certificate,
+            dict(server.proxies),
+        )
         client = Client(
             url=server.address,
             token=token,
             namespace=server.namespace or None,
-            verify=server.ca or True,
-            cert=server.certificate,
             timeout=server.timeout if timeout is None else timeout,
-            proxies=dict(server.proxies),
-            session=VaultSession(),
+            session=session,
         )
         with closing(client.adapter):
             yield client

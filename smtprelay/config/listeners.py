@@ -26,7 +26,7 @@ def parse_password_hash(text: str) -> str:
 
 
 def parse_user_hash(text: str) -> str:
-    """As :func:`parse_password_hash`, also with ``--scram``."""
+    """The output of ``smtprelay hash-password``, also with ``--scram``; the error does not repeat it."""
     user_secret.parse_user_hash(text)
     return text
 

@@ -68,7 +68,7 @@ class PasswordHash:
         return self.r * self.p << self.ln
 
     def verify(self, password: bytes, *costliest: UserSecret) -> bool:
-        """As :meth:`UserSecret.verify`."""
+        """Say whether ``password`` has this hash; see :meth:`UserSecret.verify`."""
         fits = compare_digest(self.of(password), self.digest)
         for each in costliest:
             if isinstance(each, PasswordHash):

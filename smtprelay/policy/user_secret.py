@@ -47,7 +47,7 @@ class ScramHash:
         return scram.keys_of(scram.salted(password, self.salt, self.iterations))
 
     def verify(self, password: bytes, *costliest: UserSecret) -> bool:
-        """As :meth:`UserSecret.verify`."""
+        """Say whether ``password`` has this verifier; see :meth:`UserSecret.verify`."""
         fits = hmac.compare_digest(self.of(password), self.verifier)
         for each in costliest:
             if not isinstance(each, ScramHash):
@@ -76,7 +76,7 @@ class ClearPassword:
         return password
 
     def verify(self, password: bytes, *costliest: UserSecret) -> bool:
-        """As :meth:`UserSecret.verify`."""
+        """Say whether ``password`` is this one; see :meth:`UserSecret.verify`. It may read a file."""
         fits = hmac.compare_digest(password, self.reveal().encode())
         for each in costliest:
             each.of(password)

@@ -46,11 +46,11 @@ class Cram:
         self._challenge = f"<{channel.nonce}@{channel.hostname}>".encode()
 
     def start(self) -> Step:
-        """As :class:`Mechanism`."""
+        """Return the challenge."""
         return self._challenge
 
     def step(self, response: bytes) -> Step:
-        """As :class:`Mechanism`."""
+        """Take the name and the digest (RFC 2195 §2); the digest is checked with the password."""
         name, _, digest = response.rpartition(b" ")
         return ClaimedLogin("CRAM-MD5", name.decode(*TEXT), digest, lambda secret: self._fits(secret, digest))
 
@@ -85,11 +85,11 @@ class Scram:
         self._bare = self._header = self._server_first = self._nonce = b""
 
     def start(self) -> Step:
-        """As :class:`Mechanism`."""
+        """Return nothing: the client begins."""
         return b""
 
     def step(self, response: bytes) -> Step:
-        """As :class:`Mechanism`."""
+        """Take the first message of the client, then its proof (RFC 5802 §5)."""
         return self._proof(response) if self._server_first else self._first(response)
 
     def _first(self, response: bytes) -> Step:

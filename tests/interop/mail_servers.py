@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.interop.postfix import free_port
+from tests.ports import free_port
 from tests.process.program import Program, eventually
 
 #: Refused for good, and for now; anybody else is taken.

@@ -5,9 +5,9 @@ A Postfix of our own: its configuration, queue and port are this test's, nothing
 import os
 import pwd
 import shutil
-import socket
 from pathlib import Path
 
+from tests.ports import free_port
 from tests.process.program import Program
 
 MAIN = """\
@@ -90,10 +90,3 @@ class Postfix:
         stop = Program.start(["/usr/sbin/postfix", "-c", str(self._folder / "postfix"), "stop"], self._folder)
         await stop.ends()
         await self.program.ends()
-
-
-def free_port() -> int:
-    """Return a port that nobody has; Postfix cannot choose one itself."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -16,6 +16,7 @@ from twisted.trial.unittest import TestCase
 from smtprelay.config import load
 from smtprelay.service import Relay
 from smtprelay.testing.certificates import make_certificate
+from tests.ports import free_port
 from tests.process.program import Program, eventually
 from tests.recording import Recording
 
@@ -105,11 +106,6 @@ class HaproxyTests(TestCase):
 
         self.assertEqual(await deferToThread(talk), b"")
         self.assertIn("proxy-header", [told["rule"] for told in self.events.of("smtp.refused")])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def is_open(port: int) -> bool:

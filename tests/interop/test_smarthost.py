@@ -15,7 +15,8 @@ from smtprelay.providers.smarthost.provider import Smarthost
 from smtprelay.testing.smtp import SmtpSink
 from tests.interop import mail_servers, postfix
 from tests.interop.mail_servers import LATER, NOBODY, MailServer
-from tests.interop.postfix import Postfix, free_port
+from tests.interop.postfix import Postfix
+from tests.ports import free_port
 from tests.process.program import eventually
 from tests.process.stage import Stage
 from tests.providers.smarthost_wiring import Stored, delivery, settings

@@ -24,8 +24,9 @@ from smtprelay.providers.http.client import NotSent
 from smtprelay.providers.ses.sources import VaultServer, VaultSource
 from smtprelay.providers.ses.vault import Vault
 from smtprelay.testing.certificates import make_certificate
+from tests.ports import free_port
 from tests.providers.aws_peers import POLICY as POLICY_OF_AWS
-from tests.providers.aws_peers import free_port, moto
+from tests.providers.aws_peers import moto
 
 ROOT = "root-token"
 KEYS = ("access_key=AKIDKV", "secret_key=kv-secret")

@@ -2,7 +2,6 @@
 
 import atexit
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from tempfile import TemporaryDirectory
 from urllib.request import urlopen
 
 import boto3
+
+from tests.ports import free_port
 
 REGION = "eu-west-1"
 TRUST = (
@@ -96,12 +97,6 @@ class Moto:
         iam.put_role_policy(RoleName="mail", PolicyName="send", PolicyDocument=allowed)
         ses.verify_email_identity(EmailAddress="other@example.org")
         return (keys["AccessKeyId"], keys["SecretAccessKey"]), role["Arn"]
-
-
-def free_port() -> int:
-    """Return a port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 @cache

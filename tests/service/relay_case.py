@@ -1,7 +1,6 @@
 """A relay over real sockets, in a folder of its own, before two servers that take its mail."""
 
 import gc
-import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from smtprelay.interfaces import Events
 from smtprelay.service import Relay
 from smtprelay.testing.smtp import SmtpSink
 from smtprelay.web.context import Reloaded
+from tests.ports import free_port
 from tests.process.conversation import Conversation
 from tests.process.program import eventually
 from tests.recording import Recording
@@ -27,12 +27,6 @@ providers: {{one: {{type: smarthost, host: 127.0.0.1, port: {one}, tls: none}}}}
 routes: [{{name: all, via: [one], retry: {{first: 100ms, jitter: 0}}}}]
 spool: {{path: spool}}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 class RelayCase(TestCase):

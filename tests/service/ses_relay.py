@@ -12,8 +12,9 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from smtprelay.config import load
 from smtprelay.service import Relay
+from tests.ports import free_port
 from tests.process.conversation import Conversation
-from tests.providers.aws_peers import environment, free_port
+from tests.providers.aws_peers import environment
 from tests.providers.http_wiring import Server
 from tests.recording import Recording
 

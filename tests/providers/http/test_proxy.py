@@ -19,7 +19,7 @@ from smtprelay.net.outbound import Outbound
 from smtprelay.net.reachability import Reachability
 from smtprelay.providers.http.client import Http, NoAnswerError, NotSent, ProxyLoginFailed, open_http
 from smtprelay.testing.certificates import make_certificate
-from tests.providers.aws_peers import free_port
+from tests.ports import free_port
 from tests.providers.http_wiring import Server
 from tests.proxy import OPEN, ConnectProxy, ProxyConnection
 

@@ -29,7 +29,8 @@ from smtprelay.testing.memory_http import MemoryHttp
 from smtprelay.testing.mime import InlineMimeWorker
 from smtprelay.testing.provider_contract import delivery
 from smtprelay.testing.ses import FakeSes, SesRefuses
-from tests.providers.aws_peers import REGION, environment, free_port, moto
+from tests.ports import free_port
+from tests.providers.aws_peers import REGION, environment, moto
 from tests.providers.http_wiring import Server
 from tests.providers.ses_wiring import BOB, CY, KEY, MAIL, SECRET
 from tests.recording import Recording

@@ -27,7 +27,8 @@ from smtprelay.testing.certificates import make_certificate
 from smtprelay.testing.mime import InlineMimeWorker
 from smtprelay.testing.provider_contract import delivery
 from smtprelay.testing.ses import FakeSes
-from tests.providers.aws_peers import REGION, environment, free_port
+from tests.ports import free_port
+from tests.providers.aws_peers import REGION, environment
 from tests.providers.http_wiring import Server
 from tests.providers.ses_wiring import BOB, MAIL
 from tests.proxy import ConnectProxy

@@ -13,7 +13,7 @@ from twisted.web.server import Request
 from smtprelay.providers.http.client import NotSent
 from smtprelay.providers.ses.vault import VaultSession
 from smtprelay.testing.vault import VaultRefuses
-from tests.providers.aws_peers import free_port
+from tests.ports import free_port
 from tests.providers.vault_wiring import JWT, PATH, ROLE, SECRET_ID, JoinedVault, Users, served
 
 KEYS = {"access_key": "AKIDKV", "secret_key": "kv-secret"}

@@ -10,16 +10,14 @@ without recursion; what has no end (a quote, a comment) is text. Pure.
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Final
 
-import idna
 from attrs import define, field, frozen
 
 from smtprelay.mime.controls import in_one_line
 from smtprelay.mime.encoded_words import WORD, decode_words, raw_text, without_raw_octets
 from smtprelay.mime.parameters import comment_end
-from smtprelay.model.address import MAX_DOMAIN, MAX_LABEL
+from smtprelay.model.address import ascii_domain
 
 #: What is beyond these is not read: mailboxes of a field, characters of an address and of a name.
 MAX_ADDRESSES: Final = 10_000
@@ -109,26 +107,6 @@ def ascii_address(address: str) -> str:
     host = ascii_domain(domain)
     # What looks like a sign of SMTP's may become one.
     return f"{local}@{host}" if local and local.isascii() and _HOST.fullmatch(host) else ""
-
-
-def ascii_domain(domain: str) -> str:
-    """Return ``domain`` in lower case, its U-labels as A-labels (UTS 46); what is none stays as it is."""
-    domain = domain.lower()
-    if domain.isascii() or len(domain) > MAX_DOMAIN:
-        return domain
-    with suppress(UnicodeError, ValueError):
-        domain = idna.uts46_remap(domain, std3_rules=False, transitional=False)
-    return ".".join(map(_a_label, domain.split(".")))
-
-
-def _a_label(label: str) -> str:
-    if label.isascii() or len(label) > MAX_LABEL:
-        return label
-    with suppress(UnicodeError, ValueError):
-        return idna.alabel(label).decode("ascii")
-    with suppress(UnicodeError, ValueError):  # names of earlier rules, such as those of emoji
-        return "xn--" + label.encode("punycode").decode("ascii")
-    return label
 
 
 @define

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from attrs import asdict, field, frozen
 
-from smtprelay.mime.address import Address, addresses, ascii_address, ascii_domain, comparison_key
+from smtprelay.mime.address import Address, addresses, ascii_address, comparison_key
 from smtprelay.mime.controls import in_one_line
 from smtprelay.mime.outgoing.field_changes import Header, read
 from smtprelay.mime.outgoing.header_fields import folded, has_long_line, unfolded
@@ -20,7 +20,7 @@ from smtprelay.mime.outgoing.words import encoded_words
 from smtprelay.mime.parse import charset_guess
 from smtprelay.mime.structure import part_of
 from smtprelay.mime.text import decoded
-from smtprelay.model.address import has_control, is_mailbox
+from smtprelay.model.address import ascii_domain, has_control, is_mailbox
 from smtprelay.model.patterns import Patterns
 from smtprelay.model.patterns import folded as lowered
 from smtprelay.model.shape import count_eight_bit

@@ -7,9 +7,12 @@ names of devices have it. Pure.
 """
 
 import re
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
+
+import idna
 
 #: Octets of a domain as it is written, and of one label.
 MAX_DOMAIN: Final = 253
@@ -82,6 +85,26 @@ def is_domain(domain: str) -> bool:
         return domain.endswith("]") and _is_literal(domain[1:-1])
     domain = domain.removesuffix(".")
     return len(domain) <= MAX_DOMAIN and all(map(_is_label, domain.split(".")))
+
+
+def ascii_domain(domain: str) -> str:
+    """Return ``domain`` in lower case, its U-labels as A-labels (UTS 46); what is none stays as it is."""
+    domain = domain.lower()
+    if domain.isascii() or len(domain) > MAX_DOMAIN:
+        return domain
+    with suppress(UnicodeError, ValueError):
+        domain = idna.uts46_remap(domain, std3_rules=False, transitional=False)
+    return ".".join(map(_a_label, domain.split(".")))
+
+
+def _a_label(label: str) -> str:
+    if label.isascii() or len(label) > MAX_LABEL:
+        return label
+    with suppress(UnicodeError, ValueError):
+        return idna.alabel(label).decode("ascii")
+    with suppress(UnicodeError, ValueError):  # names of earlier rules, such as those of emoji
+        return "xn--" + label.encode("punycode").decode("ascii")
+    return label
 
 
 def is_numeric(domain: str) -> bool:

@@ -6,12 +6,14 @@ folded: folding more would make one mailbox look like another. Pure.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from string import ascii_lowercase, ascii_uppercase
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
+
+from smtprelay.model.address import ascii_domain
 
 _ASCII_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 
@@ -35,16 +37,26 @@ def glob(pattern: str) -> re.Pattern[str]:
     return re.compile(first, re.IGNORECASE | re.ASCII | re.DOTALL)
 
 
+def _in_ascii(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return patterns with domains in ASCII, as the envelopes have them."""
+    return tuple(text if text.isascii() else _ascii(text) for text in texts)
+
+
+def _ascii(text: str) -> str:
+    local, at, domain = text.rpartition("@")
+    return f"{local}{at}{ascii_domain(domain)}"
+
+
 @frozen
 class Patterns:
     """
     Address patterns: ``*``, ``*@example.com``, ``scan@example.com``, ``*@*.example.com``, ``<>``.
 
-    Only ``*`` and ``<>`` match the null sender. Raises :exc:`ValueError` for a pattern that could never match
-    an address.
+    Only ``*`` and ``<>`` match the null sender. A domain may be written in UTF-8. Raises :exc:`ValueError`
+    for a pattern that could never match an address.
     """
 
-    texts: tuple[str, ...]
+    texts: tuple[str, ...] = field(converter=_in_ascii)
 
     def __attrs_post_init__(self) -> None:
         for text in self.texts:

@@ -21,9 +21,12 @@ _LONGEST_HELO: Final = 255
 def received(draft: Draft, hostname: str) -> bytes:
     """Return the header field for ``draft``, folded, with its final CRLF."""
     client = draft.client
+    protocol = client.protocol
+    if "SMTPUTF8" in draft.envelope.parameters:
+        protocol = f"UTF8SMTP{protocol.partition('SMTP')[2]}"  # RFC 6531 §4.3
     lines = [
         _from(client.helo, client.address),
-        f"by {hostname} (smtprelay) with {client.protocol} id {draft.id}",
+        f"by {hostname} (smtprelay) with {protocol} id {draft.id}",
     ]
     addresses = draft.envelope.addresses
     if len(addresses) == 1 and _PLAIN_MAILBOX.fullmatch(addresses[0]):

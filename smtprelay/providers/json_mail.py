@@ -19,12 +19,12 @@ from typing import Final
 import orjson
 from attrs import frozen
 
-from smtprelay.mime.address import Address, ascii_domain, comparison_key
+from smtprelay.mime.address import Address, comparison_key
 from smtprelay.mime.content_size import ANY
 from smtprelay.mime.controls import in_one_line
 from smtprelay.mime.outgoing.words import encoded_words
 from smtprelay.mime.parse import Mail
-from smtprelay.model.address import MAX_LABEL
+from smtprelay.model.address import MAX_LABEL, ascii_domain
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Failed, Outcome
 from smtprelay.model.shape import Shape

@@ -3,8 +3,9 @@ One line from a client, understood or refused (RFC 5321 §4.1.1 and §4.1.2).
 
 Lenient where devices are careless and no harm is possible: what a client calls itself is never refused, and
 of an address with blanks, a display name, no brackets or too many, or a dot behind it the one mailbox is
-taken that it can mean. Strict where leniency was a security hole: control characters, and addresses that are
-not ASCII, that two programs could read differently, or that no mail can be delivered to. Pure.
+taken that it can mean. Strict where leniency was a security hole: control characters, and addresses that two
+programs could read differently, or that no mail can be delivered to. A local part may be UTF-8 (RFC 6531),
+the session says when; a domain in UTF-8 is one in ASCII from here on. Pure.
 """
 
 import re
@@ -15,7 +16,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from smtprelay.model.address import is_domain, is_local_part, is_numeric, without_route
+from smtprelay.model.address import ascii_domain, is_domain, is_local_part, is_numeric, without_route
 from smtprelay.model.message import Refused, Reply
 from smtprelay.smtp import reply
 
@@ -72,6 +73,8 @@ _VERB: Final = re.compile(rb"([A-Za-z]+)(?:[ \t]+(.*))?", re.DOTALL)
 _BLANKS: Final = " \t"
 #: A tab is a blank, where blanks may be.
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_NO_TEXT: Final = re.compile("[\ud800-\udfff]")
+_BEYOND_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 _UNPRINTABLE: Final = re.compile(r"[^!-~]")
 
 #: What may hold blanks and brackets (RFC 5321 §4.1.2 Quoted-string). No repetition here gives back what it
@@ -91,11 +94,11 @@ _PATH: Final = re.compile(
     """,
     re.VERBOSE,
 )
-_LOCAL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+|\"(?:[^\"\\]|\\.)*\"")
+_LOCAL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\U0010ffff-]+|\"(?:[^\"\\]|\\.)*\"")
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[A-Za-z0-9.:-]+\]")
 #: Twenty digits are as many as SIZE may have.
 _SIZE_OF_CHUNK: Final = re.compile(r"([0-9]{1,20})(?:[ \t]+(LAST))?", re.IGNORECASE)
-_PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
+_PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\x80-\ud7ff\ue000-\U0010ffff]+))?")
 
 
 def split(line: bytes) -> tuple[str, bytes]:
@@ -141,9 +144,12 @@ def parse(verb: str, rest: bytes) -> Command:
     # Some programs end lines with a bare CR, so a name must not contain it either.
     if b"\r" in rest or (_CONTROL.search(rest) and read is not _name):
         raise Refused(reply.CONTROL_CHARACTER)
-    if not rest.isascii() and read not in (_name, _mail, _rcpt):
+    if rest.isascii() or read is _name:
+        return read(verb, rest.decode("latin-1").strip(_BLANKS))
+    if read not in (_mail, _rcpt):
         raise Refused(reply.SYNTAX)
-    return read(verb, rest.decode("latin-1").strip(_BLANKS))
+    # Beside the address there may be a name in any charset.
+    return read(verb, rest.decode("utf-8", "surrogateescape").strip(_BLANKS))
 
 
 def understand(line: bytes) -> Command:
@@ -201,7 +207,16 @@ def _rcpt(verb: str, rest: str) -> Command:
     # Only the postmaster may go without a domain (RFC 5321 §4.1.1.3).
     if is_numeric(domain) or (domain == mailbox and address.lower() != "postmaster"):
         raise Refused(reply.BAD_RECIPIENT)
-    return Command(verb, address, parameters)
+    return Command(verb, address, _in_xtext(parameters))
+
+
+def _in_xtext(parameters: Mapping[str, str]) -> Mapping[str, str]:
+    """Return ``parameters`` with an ORCPT in UTF-8 as it travels everywhere (RFC 6533 §3)."""
+    original = parameters.get("ORCPT", "")
+    if original.isascii() or not original.lower().startswith("utf-8;"):
+        return parameters
+    xtext = _BEYOND_ASCII.sub(lambda found: rf"\x{{{ord(found[0]):X}}}", original)
+    return MappingProxyType({**parameters, "ORCPT": xtext})
 
 
 def _path(rest: str, keyword: str) -> tuple[str, Mapping[str, str]]:
@@ -211,20 +226,30 @@ def _path(rest: str, keyword: str) -> tuple[str, Mapping[str, str]]:
         raise Refused(reply.SYNTAX)
     inner, path, bare, parameters = found.group("inner", "path", "bare", "parameters")
     path = inner or path or bare or ""
-    if not path.isascii():
-        raise Refused(reply.NOT_ASCII)
+    if _NO_TEXT.search(path):
+        raise Refused(reply.NOT_UTF8)
     return path, _parameters(parameters) if parameters else _NO_PARAMETERS
 
 
 def _address(path: str, refusal: Reply) -> str:
-    """Return the address in ``path``, if mail can go there; one dot behind it is dropped."""
+    """
+    Return the address in ``path``, if mail can go there.
+
+    One dot behind it is dropped. A domain that is not ASCII becomes A-labels (RFC 5890), which every provider
+    takes.
+    """
+    if not path.isprintable():
+        raise Refused(refusal)
     mailbox = without_route(path)
     # A quoted local part may hold an ``@``; a domain cannot.
     local, at, domain = mailbox.rpartition("@")
     if not at:
         local = domain
-    elif domain.endswith("."):
-        path, domain = path[:-1], domain[:-1]
+    elif domain.endswith(".") or not domain.isascii():
+        path = path[: -len(domain)]
+        domain = domain.removesuffix(".")
+        domain = domain if domain.isascii() else ascii_domain(domain)
+        path += domain
     good = _LOCAL.fullmatch(local) and is_local_part(local)
     if at:
         good = good and _DOMAIN.fullmatch(domain) and is_domain(domain)

@@ -32,8 +32,9 @@ def greeting(settings: ListenerSettings, verb: str, *, secure: bool) -> Reply:
     """Return the reply to ``verb``, EHLO or HELO."""
     lines = [settings.hostname]
     if verb == "EHLO":
-        # RFC 2920, RFC 1870, RFC 6152, RFC 3030, RFC 2034.
-        lines += ["PIPELINING", f"SIZE {settings.size}", "8BITMIME", "CHUNKING", "ENHANCEDSTATUSCODES"]
+        # RFC 2920, RFC 1870, RFC 6152, RFC 6531, RFC 3030, RFC 2034.
+        lines += ["PIPELINING", f"SIZE {settings.size}", "8BITMIME", "SMTPUTF8", "CHUNKING"]
+        lines.append("ENHANCEDSTATUSCODES")
         lines.append(f"LIMITS RCPTMAX={settings.recipients}")  # RFC 9422
         if settings.dsn:
             lines.append("DSN")  # RFC 3461

@@ -50,7 +50,9 @@ SYNTAX: Final = _reply(501, "5.5.4", "Syntax error in arguments", "syntax")
 UNKNOWN_PARAMETER: Final = _reply(555, "5.5.4", "Parameter not recognized", "parameter")  # RFC 5321 §4.1.1.11
 BAD_SENDER: Final = _reply(553, "5.1.7", "Bad sender address syntax", "address")
 BAD_RECIPIENT: Final = _reply(553, "5.1.3", "Bad recipient address syntax", "address")
-NOT_ASCII: Final = _reply(553, "5.6.7", "Non-ASCII addresses are not supported", "non-ascii")  # RFC 6531 §3.5
+# RFC 6531 §3.5.
+NOT_UTF8: Final = _reply(553, "5.6.7", "An address must be ASCII or UTF-8", "non-ascii")
+NOT_ASCII: Final = _reply(553, "5.6.7", "Such an address needs MAIL with SMTPUTF8", "non-ascii")
 
 # Commands at the wrong time (RFC 5321 §4.1.4).
 MAIL_FIRST: Final = _reply(503, "5.5.1", "MAIL first", "sequence")

@@ -19,7 +19,7 @@ from smtprelay.smtp.command import VERBS, Command, split, understand
 from smtprelay.smtp.data import SEGMENT, BodyDecoder
 from smtprelay.smtp.events import Answered, Content, Event, Foreign, Signal
 from smtprelay.smtp.line_buffer import LineBuffer
-from smtprelay.smtp.parameters import check_mail, check_rcpt
+from smtprelay.smtp.parameters import check_address, check_mail, check_rcpt
 from smtprelay.smtp.settings import ListenerSettings
 
 Decoder = BodyDecoder | RefusedChunk
@@ -116,6 +116,7 @@ class Session:
         self.decoder: Decoder | None = None
         self._farewell: Reply | None = None
         self._recipients = 0
+        self._utf8 = False  # addresses of this transaction may be
         self._refused = 0
         self._errors = 0
         self._junk = 0.0
@@ -341,10 +342,13 @@ class Session:
     def _check_mail(self, command: Command) -> None:
         self._check_order(command)
         check_mail(command.parameters, self._settings, reports=self._reports)
+        self._utf8 = "SMTPUTF8" in command.parameters
+        check_address(command.argument, utf8=self._utf8)
 
     def _check_rcpt(self, command: Command) -> None:
         self._check_order(command)
         check_rcpt(command.parameters, reports=self._reports)
+        check_address(command.argument, utf8=self._utf8)
         if self._recipients >= self._settings.recipients:
             raise Refused(reply.too_many_recipients(self._settings.recipients))
 

@@ -65,12 +65,12 @@ class TwistedDelivery:
     async def _mail(self, sender: str) -> None:
         self._recipients = []
         self._delivery = self._make()
-        origin = _parsed(lambda: Address(sender.encode("ascii")))
+        origin = _parsed(lambda: Address(sender.encode()))
         self._origin = await _translating(self._delivery.validateFrom, self._helo(), origin)
 
     async def _rcpt(self, recipient: str) -> None:
         peer = SimpleNamespace(host=self._client.address.encode("ascii"))  # what it wants of its protocol
-        user = _parsed(lambda: User(recipient.encode("ascii"), self._helo(), peer, self._origin))
+        user = _parsed(lambda: User(recipient.encode(), self._helo(), peer, self._origin))
         self._recipients.append((user, await _translating(self._delivery.validateTo, user)))
 
     def _helo(self) -> tuple[bytes, bytes]:

@@ -218,7 +218,7 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     "chunk": ("", f"{_DEVICE}: the size behind BDAT is not one"),
     "sequence": ("", f"{_DEVICE}: the command came out of order"),
     "address": ("", f"{_DEVICE}: it must give an address that can receive mail"),
-    "non-ascii": ("", "no setting helps: addresses are ASCII here (the domain as xn--…)"),
+    "non-ascii": ("", f"{_DEVICE}: an address beyond ASCII is UTF-8 and needs SMTPUTF8 in MAIL"),
     "line-length": ("", "no setting helps: a command line has at most 2048 octets"),
     "other": ("", "the reply is not one of the relay's own"),
 }

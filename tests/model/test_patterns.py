@@ -37,6 +37,15 @@ class PatternsTests(SynchronousTestCase):
             ["scan@example.com"], yes=["Scan@Example.COM"], no=["xscan@example.com", "scan@x.com"]
         )
 
+    def test_international(self):
+        """A domain is written in UTF-8 or in ASCII; addresses have it in ASCII."""
+        for domain in ("bücher.example", "BÜCHER.example", "xn--bcher-kva.example"):
+            self.assertMatches(
+                [f"*@{domain}", f"ü@*.{domain}"],
+                yes=["a@xn--bcher-kva.example", "ü@mail.xn--bcher-kva.example"],
+                no=["a@bcher.example", "u@mail.xn--bcher-kva.example"],
+            )
+
     def test_stars(self):
         """A star may stand in either part and does not reach over the ``@``."""
         self.assertMatches(

@@ -1,5 +1,6 @@
 """The header that we put before every message."""
 
+from collections.abc import Mapping
 from email import message_from_bytes
 from email.policy import SMTP
 
@@ -11,10 +12,14 @@ from smtprelay.model.message import Client, Draft, Envelope, Recipient
 from smtprelay.policy.received_header import received
 
 
-def header(*recipients: str, **client: str):
+def header(*recipients: str, parameters: Mapping[str, str] | None = None, **client: str):
     draft = Draft(
         id="m1",
-        envelope=Envelope(sender="a@b.org", recipients=tuple(Recipient(address=each) for each in recipients)),
+        envelope=Envelope(
+            sender="a@b.org",
+            recipients=tuple(Recipient(address=each) for each in recipients),
+            parameters=parameters or {},
+        ),
         client=Client(**{"address": "192.0.2.7", "helo": "printer", "protocol": "ESMTPA"} | client),
         received=1_800_000_000.5,
     )
@@ -48,6 +53,12 @@ class ReceivedTests(SynchronousTestCase):
         """IPv6 is written as RFC 5321 wants it; a Unix socket and an unknown greeting have words."""
         self.assertIn(b"from printer ([IPv6:2001:db8::1])\r\n", header(address="2001:db8::1"))
         self.assertIn(b"from unknown (unix)\r\n", header(address="unix", helo=""))
+
+    def test_international(self):
+        """A mail with SMTPUTF8 came by a protocol of its own name (RFC 6531 §4.3)."""
+        for protocol, name in (("ESMTP", "UTF8SMTP"), ("ESMTPSA", "UTF8SMTPSA"), ("SMTP", "UTF8SMTP")):
+            text = header(parameters={"SMTPUTF8": ""}, protocol=protocol)
+            self.assertIn(f" with {name} id ".encode(), text)
 
     @given(st.text(max_size=600), st.text(max_size=300))
     def test_nothing_that_a_client_says_adds_a_line(self, helo: str, recipient: str):

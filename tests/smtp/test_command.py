@@ -224,13 +224,43 @@ class RefusedLines(SynchronousTestCase):
             self.check(b"RCPT TO:" + form, 501, "5.5.4")
 
     def test_not_ascii(self):
-        """Without SMTPUTF8 an address that is not ASCII is 553 5.6.7, in any encoding."""
-        for octets in ("ü".encode(), "\u2028".encode(), "\u0085".encode(), b"\xc0\xaf", b"\xff"):
+        """An address in another charset than UTF-8 is 553 5.6.7; only MAIL and RCPT may have any."""
+        for octets in (b"\xfc", b"\xc0\xaf", b"\xff", b"\xed\xa0\x80"):
             self.check(b"MAIL FROM:<" + octets + b"@b.test>", 553, "5.6.7")
             self.check(b"RCPT TO:<a@" + octets + b".test>", 553, "5.6.7")
             self.check(b"MAIL FROM:<a@b.test> ENVID=" + octets, 501, "5.5.4")
             self.check(b"MAIL FROM:<a@b.test> SIZE=1" + octets + b"BODY=7BIT", 501, "5.5.4")
             self.check(b"DATA " + octets, 501, "5.5.4")
+        self.check("DATA ü".encode(), 501, "5.5.4")
+
+    def test_no_address(self):
+        """What cannot be seen, or is no letter, is in no address, and no domain."""
+        for text in ("\u2028", "\u0085", "a\u00a0b", "\u202eb", "\ufeff"):
+            self.check(f"MAIL FROM:<{text}@b.test>".encode(), 553, "5.1.7")
+            self.check(f"RCPT TO:<a@{text}.test>".encode(), 553, "5.1.3")
+
+    def test_international(self):
+        """A local part is taken as it is, a domain in UTF-8 as the one in ASCII that it stands for."""
+        for wire, taken in (
+            ("jürg@example.com", "jürg@example.com"),
+            ("jürg@Bücher.example", "jürg@xn--bcher-kva.example"),
+            ("a@bücher.example.", "a@xn--bcher-kva.example"),
+            ("用户@例え.テスト", "用户@xn--r8jz45g.xn--zckzah"),
+            ('"a ü"@b.test', '"a ü"@b.test'),
+        ):
+            for form in ("MAIL FROM:<%s>", "RCPT TO:<%s>", "RCPT TO: Jürg <%s>"):
+                self.assertEqual(read((form % wire).encode()).argument, taken)
+        self.assertEqual(read("RCPT TO:<@one.test:ü@b.example>".encode()).argument, "@one.test:ü@b.example")
+
+    def test_original_recipient(self):
+        """ORCPT of the kind utf-8 becomes ASCII (RFC 6533 §3); of another kind it stays what it is: wrong."""
+        for wire, taken in (
+            ("utf-8;jürg@例.test", "utf-8;j\\x{FC}rg@\\x{4F8B}.test"),
+            ("UTF-8;a@b.test", "UTF-8;a@b.test"),
+            ("rfc822;jürg@b.test", "rfc822;jürg@b.test"),
+        ):
+            command = read(f"RCPT TO:<a@b.test> ORCPT={wire}".encode())
+            self.assertEqual(command.parameters, {"ORCPT": taken})
 
     def test_syntax(self):
         """What does not have the form of its command is 501."""

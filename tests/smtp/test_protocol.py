@@ -52,6 +52,7 @@ class Mail(SynchronousTestCase):
                 "250-PIPELINING",
                 "250-SIZE 1000",
                 "250-8BITMIME",
+                "250-SMTPUTF8",
                 "250-CHUNKING",
                 "250-ENHANCEDSTATUSCODES",
                 "250-LIMITS RCPTMAX=1000",

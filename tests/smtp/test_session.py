@@ -153,14 +153,31 @@ class Parameters(SynchronousTestCase):
 
     def test_bad_values(self):
         """A size that is no number, a body of another kind: 501."""
-        for bad in (b"SIZE", b"SIZE=-1", b"SIZE=1e3", b"BODY=BINARYMIME", b"BODY"):
+        for bad in (b"SIZE", b"SIZE=-1", b"SIZE=1e3", b"BODY=BINARYMIME", b"BODY", b"SMTPUTF8=1"):
             self.assertEqual(self.mail(bad), "501", bad)
 
     def test_unknown(self):
         """What was not announced is 555."""
-        self.assertEqual(self.mail(b"SMTPUTF8"), "555")
+        self.assertEqual(self.mail(b"X-OTHER"), "555")
         codes = Talk().say(b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.test> RET=FULL\r\n")
         self.assertEqual(codes, "250 250 555")
+
+    def test_smtputf8(self):
+        """An address beyond ASCII needs SMTPUTF8 in its transaction, its domain alone does not (RFC 6531)."""
+        self.assertEqual(self.mail(b"SMTPUTF8"), "250")
+        sender, recipient = "MAIL FROM:<jürg@b.test>".encode(), "RCPT TO:<ü@b.test>".encode()
+        for lines, codes in (
+            ((sender, sender + b" SMTPUTF8", recipient), "250 553 250 250"),
+            (
+                (b"MAIL FROM:<> SMTPUTF8", recipient, b"RSET", b"MAIL FROM:<>", recipient),
+                "250 250 250 250 250 553",
+            ),
+            (("MAIL FROM:<a@bücher.test>".encode(), "RCPT TO:<b@bücher.test>".encode()), "250 250 250"),
+            ((b"MAIL FROM:<>", "RCPT TO:<a@b.test> ORCPT=rfc822;ü@b.test".encode()), "250 250 501"),
+            ((b"MAIL FROM:<>", "RCPT TO:<a@b.test> ORCPT=utf-8;ü@b.test".encode()), "250 250 250"),
+            (("MAIL FROM:<> ENVID=ü".encode(), "MAIL FROM:<> AUTH=ü".encode()), "250 501 501"),
+        ):
+            self.assertEqual(Talk().say(b"EHLO x\r\n", *(line + b"\r\n" for line in lines)), codes, lines)
 
 
 class Lines(SynchronousTestCase):

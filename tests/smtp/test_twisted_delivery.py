@@ -153,6 +153,12 @@ class Stock(SynchronousTestCase):
         self.assertEqual(self.line.codes("MAIL FROM:<>", "RCPT TO:<b@x.test>"), ["250", "250"])
         self.assertEqual(self.delivery.heard[0][1], b"")
 
+    def test_international(self):
+        """An address beyond ASCII comes in UTF-8 (RFC 6531)."""
+        codes = self.line.codes("MAIL FROM:<ü@x.test> SMTPUTF8", "RCPT TO:<用户@x.test>")
+        self.assertEqual(codes, ["250", "250"])
+        self.assertEqual(self.delivery.heard[1], ("用户@x.test".encode(), "ü@x.test".encode()))
+
     def test_refusals(self):
         """The codes of stock errors are kept; an unexpected one is 451."""
         self.assertEqual(self.line.say("MAIL FROM:<bad@x.test>"), ["553 5.0.0 not you"])

@@ -56,9 +56,9 @@ def keygen(ctx: click.Context, /, *, domain: str, selector: str, kind: str, file
 
     The private key is written to a new file that only its owner can read.
     """
-    from smtprelay.mime.address import ascii_domain  # noqa: PLC0415 -- no other command needs it
     from smtprelay.mime.dkim.key import new_key, parse_key  # noqa: PLC0415
     from smtprelay.mime.dkim.record import record_name, record_of, zone_line  # noqa: PLC0415
+    from smtprelay.model.address import ascii_domain  # noqa: PLC0415 -- no other command needs it
 
     for each in (domain, selector):
         if not _NAME.fullmatch(ascii_domain(each)):
@@ -171,9 +171,9 @@ async def _checked(
 
 
 async def _check(settings: "DkimSettings", resolver: Any) -> _CheckedKey:
-    from smtprelay.mime.address import ascii_domain  # noqa: PLC0415
     from smtprelay.mime.dkim.key import parse_key  # noqa: PLC0415
     from smtprelay.mime.dkim.record import RecordFinding, check_record, record_name  # noqa: PLC0415
+    from smtprelay.model.address import ascii_domain  # noqa: PLC0415
     from smtprelay.net.dns_records import DnsFailed, text_records  # noqa: PLC0415
 
     name = record_name(ascii_domain(settings.domain), ascii_domain(settings.selector))

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from smtprelay.config.checks import CheckedConfig
-from smtprelay.mime.address import ascii_domain
 from smtprelay.mime.dkim.headers import UNSIGNABLE
+from smtprelay.model.address import ascii_domain
 from smtprelay.providers.registry import kind_of
 from smtprelay.settings.complaint import Complaint, Path, spelled
 from smtprelay.settings.provider import ProviderSettings, RemoteProviderSettings

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from smtprelay.mime.address import ascii_domain
 from smtprelay.mime.author import address_in
 from smtprelay.mime.dkim.canonical import canonical_field
+from smtprelay.model.address import ascii_domain
 
 #: What is signed by default, as common signers have it (RFC 6376 §5.4.1), in lower case.
 SIGNED: Final = tuple(

@@ -15,7 +15,7 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Attempt, Body, Events, MimeWorker
-from smtprelay.mime.address import ascii_domain
+from smtprelay.model.address import ascii_domain
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import (
     Blocked,

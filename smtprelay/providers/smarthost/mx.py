@@ -10,7 +10,7 @@ from typing import Any, Final
 from attrs import evolve
 from twisted.names import dns
 
-from smtprelay.mime.address import ascii_domain
+from smtprelay.model.address import ascii_domain
 from smtprelay.model.message import Envelope, Recipient
 from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Throttled
 from smtprelay.net.dns_records import DnsFailed, DnsUnanswered, records

@@ -5,10 +5,10 @@ Builds the providers of a configuration from their settings; nothing is connecte
 from smtprelay.config.model import Config, DkimSettings
 from smtprelay.config.rewrite import RewriteSettings, SandboxSettings
 from smtprelay.interfaces import Provider
-from smtprelay.mime.address import ascii_domain
 from smtprelay.mime.dkim.headers import SIGNED
 from smtprelay.mime.dkim.signature import SignatureRule
 from smtprelay.mime.rewrite import RewriteRule
+from smtprelay.model.address import ascii_domain
 from smtprelay.model.patterns import Patterns
 from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.outgoing import OutgoingProvider

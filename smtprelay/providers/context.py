@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
 
+from smtprelay.http.client import Http, open_http
+from smtprelay.http.credentials import CredentialSource, StoredCredentials
+from smtprelay.http.renewed import CredentialService, Renewed
 from smtprelay.interfaces import DeferToThread, Events, MimeWorker
 from smtprelay.net.reachability import Reachability
 from smtprelay.providers.call import Caller
-from smtprelay.providers.credentials import CredentialSource, StoredCredentials
-from smtprelay.providers.http.client import Http, open_http
-from smtprelay.providers.renewed import CredentialService, Renewed
 from smtprelay.settings.provider import RemoteProviderSettings
 
 C = TypeVar("C")

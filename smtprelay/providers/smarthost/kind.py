@@ -17,10 +17,10 @@ from smtprelay.settings.proxy import environment_no_proxy, environment_proxy, pr
 from smtprelay.settings.secret import Secret
 
 if TYPE_CHECKING:
+    from smtprelay.http.credentials import CredentialSource
     from smtprelay.interfaces import Provider
     from smtprelay.net.outbound import Outbound
     from smtprelay.providers.context import ProviderContext
-    from smtprelay.providers.credentials import CredentialSource
 
 #: The word for ``host`` that stands for the servers of each recipient's domain.
 MX: Final = "mx"
@@ -200,7 +200,7 @@ def credential_source(
     name: str, settings: SmarthostSettings, context: "ProviderContext"
 ) -> "CredentialSource[str] | None":
     """Return what gives the password or the token."""
-    from smtprelay.providers.credentials import StoredCredentials  # noqa: PLC0415
+    from smtprelay.http.credentials import StoredCredentials  # noqa: PLC0415
     from smtprelay.providers.smarthost.oauth import OauthTokens  # noqa: PLC0415
 
     oauth, password = settings.oauth, settings.password

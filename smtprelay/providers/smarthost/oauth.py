@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from smtprelay.providers.http.client import Http, NoAnswerError, NotSent, Response
-from smtprelay.providers.outcomes import json_object, words
-from smtprelay.providers.renewed import Credential
+from smtprelay.http.client import Http, NoAnswerError, NotSent, Response
+from smtprelay.http.outcomes import json_object, words
+from smtprelay.http.renewed import Credential
 
 ENTRA: Final = "https://login.microsoftonline.com/{}/oauth2/v2.0/token"
 GOOGLE: Final = "https://oauth2.googleapis.com/token"
@@ -30,7 +30,7 @@ _TOKEN: Final = re.compile(r"[!-~]+")
 
 class OauthTokens:
     """
-    Obtains the tokens of one mailbox: a :class:`smtprelay.providers.renewed.CredentialService` of coroutines.
+    Obtains the tokens of one mailbox: a :class:`smtprelay.http.renewed.CredentialService` of coroutines.
 
     :param open_http: makes the client of one request.
     :param read: returns the fields of the request, with the secrets among them; it may read files.

@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from smtprelay.http.client import NoAnswerError
 from smtprelay.model.outcome import Blocked, Deferred, Outcome
-from smtprelay.providers.http.client import NoAnswerError
 from smtprelay.providers.smarthost.kind import OauthSettings, SmarthostSettings, credential_source
 from smtprelay.settings.secret import missing
 from smtprelay.testing.memory_http import MemoryHttp

@@ -16,9 +16,9 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from smtprelay.http.client import NoAnswerError, NotSent
+from smtprelay.http.credentials import CredentialSource, NoCredentialsError
 from smtprelay.interfaces import DeferToThread, Events
-from smtprelay.providers.credentials import CredentialSource, NoCredentialsError
-from smtprelay.providers.http.client import NoAnswerError, NotSent
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 #: The stations of a mail's way; they meet in plain top-level modules and in the folders they share.
 STATIONS = ("smtp", "policy", "spool", "dispatch", "providers")
-SHARED = ("interfaces", "mime", "model", "net", "settings", "telemetry")
+SHARED = ("azure", "http", "interfaces", "mime", "model", "net", "settings", "telemetry")
 
 #: Where the relay begins.
 ENTRIES = ("demo", "entry", "__main__")
@@ -92,7 +92,7 @@ PURE = (
     "smtprelay.smtp.data",
     "smtprelay.smtp.session",
     "smtprelay.dispatch.retry",
-    "smtprelay.providers.outcomes",
+    "smtprelay.http.outcomes",
 )
 IMPURE = ("twisted", "time", "random", "os")
 

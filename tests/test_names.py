@@ -19,18 +19,18 @@ ROOT = Path(__file__).parents[1]
 #: ``docs/glossary.rst``, or make one.
 PLAIN = """
     accept access acs actions additions address admin admission after agent aggregate and
-    anonymous answer answered any api app applied arrival arriving attachment attention auth
-    avatar away aws base batch begun body bounds broken bucket budget buffer build bulk busy by
-    call certificate chain challenge change channel charset child chunk clear cli clock codecs codes
+    anonymous answer answered any api app application applied arrival arriving attachment attention auth
+    avatar away aws azure base batch begun body bounds broken bucket budget buffer build bulk busy by
+    call certificate chain challenge change channel charset child chunk clear cli clock cloud codecs codes
     collector command complaint complex conditions config connecting connection consistency
     contact container content context controls convertible cookies corrections costly counts cram
     crash credentials cursor cut daemon data database date deadline decoder defaults defer
     deferred deliver delivered deliveries demo detail dialog direct disk dispatch dkim dns dot
-    draft driver dsn due duration edit effective encoded end endpoint entry env environment error
+    draft driver dsn due duration edit effective encoded end endpoint entra entry env environment error
     errors esmtp example exchange exclusive exit explain export exposition extensions extra
     factory failed fake families family fault feedback field file filesystem filter finding
     finish first fit foreign format found frame from garbled gathered group handshake hash head
-    health healthcheck heartbeat histogram hop http i id import in incoming index inherited init
+    health healthcheck heartbeat histogram hop http i id identity import in incoming index inherited init
     inline input interfaces internal interpolate invalid iso item iteration json jwt kept keys known
     labels later level lifeline limit line list literal load locate location lock log logging
     lost maildir mailgun main maintenance mapped mark markup match memory merge metrics mime missing

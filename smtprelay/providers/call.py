@@ -11,12 +11,12 @@ from typing import Final, Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
+from smtprelay.http.client import Http, NoAnswerError, Response
+from smtprelay.http.credentials import CredentialSource
+from smtprelay.http.outcomes import ErrorTable, retry_after
+from smtprelay.http.upload import RequestBody
 from smtprelay.interfaces import Events
 from smtprelay.model.outcome import Outcome
-from smtprelay.providers.credentials import CredentialSource
-from smtprelay.providers.http.client import Http, NoAnswerError, Response
-from smtprelay.providers.http.upload import RequestBody
-from smtprelay.providers.outcomes import ErrorTable, retry_after
 
 C = TypeVar("C")
 

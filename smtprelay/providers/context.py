@@ -5,15 +5,17 @@ What the relay gives a provider to work with.
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred
 
+from smtprelay.azure.application import EntraApplication
+from smtprelay.azure.tokens import EntraTokens
+from smtprelay.http.client import Http, open_http
+from smtprelay.http.credentials import CredentialSource, StoredCredentials
+from smtprelay.http.renewed import CredentialService, Renewed
 from smtprelay.interfaces import DeferToThread, Events, MimeWorker
 from smtprelay.net.reachability import Reachability
 from smtprelay.providers.call import Caller
-from smtprelay.providers.credentials import CredentialSource, StoredCredentials
-from smtprelay.providers.http.client import Http, open_http
-from smtprelay.providers.renewed import CredentialService, Renewed
 from smtprelay.settings.provider import RemoteProviderSettings
 
 C = TypeVar("C")
@@ -42,6 +44,17 @@ class ProviderContext:
     open_http: Callable[..., Http] = open_http
     reachabilities: dict[str, Reachability] = field(factory=dict, init=False)
     renewed: dict[str, Renewed[Any]] = field(factory=dict, init=False)
+    _tokens: EntraTokens = field(init=False)
+
+    @_tokens.default
+    def _entra(self) -> EntraTokens:
+        return EntraTokens(
+            self.open_http,
+            clock=self.reactor,
+            events=self.events,
+            defer_to_thread=self.defer_to_thread,
+            defer_to_own_thread=self.defer_to_own_thread,
+        )
 
     def reachability(self, provider: str) -> Reachability:
         """Return what notes whether ``provider`` can be reached."""
@@ -51,20 +64,30 @@ class ProviderContext:
         self, provider: str, settings: RemoteProviderSettings, read_credentials: Callable[[], C]
     ) -> Caller[C]:
         """Return what sends the requests of ``provider``; its ``read_credentials`` is called in a thread."""
-        return self._caller(provider, settings, StoredCredentials(read_credentials, self.defer_to_thread))
+        return self.caller_with(provider, settings, StoredCredentials(read_credentials, self.defer_to_thread))
 
     def renewing_caller(
         self, provider: str, settings: RemoteProviderSettings, service: CredentialService[C]
     ) -> tuple[Caller[C], Renewed[C]]:
         """Return the same for credentials that expire, and those."""
         renewed = self._renewed(provider, settings, service, self.defer_to_own_thread)
-        return self._caller(provider, settings, renewed), renewed
+        return self.caller_with(provider, settings, renewed), renewed
 
     def renewing_credential(
         self, provider: str, settings: RemoteProviderSettings, service: Any
     ) -> Renewed[Any]:
         """Return credentials of a :class:`CredentialService` of coroutines: it needs no thread."""
         return self._renewed(provider, settings, service, lambda work: Deferred.fromCoroutine(work()))
+
+    def entra_token(
+        self, provider: str, settings: RemoteProviderSettings, application: EntraApplication, scope: str
+    ) -> Renewed[str]:
+        """Return the token of ``application`` for ``scope``: the same one for all providers that ask so."""
+        outbound = evolve(settings.outbound, client_certificate=None)
+        renewed = self.renewed[provider] = self._tokens.source(
+            provider, application, scope, outbound=outbound, timeout=settings.timeout
+        )
+        return renewed
 
     def _renewed(
         self,
@@ -83,9 +106,10 @@ class ProviderContext:
         )
         return renewed
 
-    def _caller(
+    def caller_with(
         self, provider: str, settings: RemoteProviderSettings, source: CredentialSource[C]
     ) -> Caller[C]:
+        """Return the same for credentials of ``source``."""
         http = self.open_http(
             self.reactor,
             concurrency=settings.concurrency,

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 from twisted.internet.interfaces import IReactorTime
 
+from smtprelay.http.client import NoAnswerError
+from smtprelay.http.outcomes import HTTP, Classification, ErrorTable
 from smtprelay.interfaces import Attempt
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.network import is_loopback
@@ -23,8 +25,6 @@ from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Resul
 from smtprelay.model.route import WEBHOOK, Limits
 from smtprelay.providers.call import Caller
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.http.client import NoAnswerError
-from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable
 
 _SUCCESS: Final = range(200, 300)
 _PREFIX: Final = "whsec_"

@@ -13,10 +13,10 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.config.checks import walk
 from smtprelay.config.model import Config
+from smtprelay.http.renewed import Renewed
 from smtprelay.interfaces import DeferToThread, Events
 from smtprelay.model.expiry import Expiries, expiry_words
 from smtprelay.net.certificate import CertificateError, certificate_end
-from smtprelay.providers.renewed import Renewed
 from smtprelay.settings.complaint import spelled
 from smtprelay.settings.secret import Secret
 

@@ -14,8 +14,8 @@ from twisted.web.iweb import IAgent
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
+from smtprelay.http.client import Http
 from smtprelay.providers.context import ProviderContext
-from smtprelay.providers.http.client import Http
 from smtprelay.testing.mime import InlineMimeWorker
 
 

@@ -6,14 +6,14 @@ from typing import Literal
 
 from attrs import frozen
 
+from smtprelay.http.client import Response
+from smtprelay.http.outcomes import HTTP, Classification, ErrorTable
 from smtprelay.interfaces import Attempt
 from smtprelay.model.outcome import Delivered, Outcome, Results
 from smtprelay.model.route import Limits
 from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.http.client import Response
 from smtprelay.providers.kind import ProviderKind
-from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable
 from smtprelay.settings.provider import HttpProviderSettings
 from smtprelay.settings.secret import Secret
 

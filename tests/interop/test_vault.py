@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.providers.http.client import NotSent
+from smtprelay.http.client import NotSent
 from smtprelay.providers.ses.sources import VaultServer, VaultSource
 from smtprelay.providers.ses.vault import Vault
 from smtprelay.testing.certificates import make_certificate

@@ -14,8 +14,8 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from smtprelay.providers.http.client import literal_http
-from smtprelay.providers.http.pool import LiteralAgent
+from smtprelay.http.client import literal_http
+from smtprelay.http.pool import LiteralAgent
 from smtprelay.testing.memory_http import MemoryHttp
 
 

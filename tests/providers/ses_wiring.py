@@ -7,12 +7,12 @@ from botocore.credentials import ReadOnlyCredentials
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from smtprelay.http.renewed import Credential
 from smtprelay.interfaces import Attempt
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Results
 from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.providers.registry import BUILT_IN
-from smtprelay.providers.renewed import Credential
 from smtprelay.providers.ses.credentials import AwsAccess
 from smtprelay.testing.mime import InlineMimeWorker
 from smtprelay.testing.provider_contract import delivery

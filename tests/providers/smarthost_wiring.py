@@ -12,9 +12,9 @@ from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from smtprelay.http.credentials import StoredCredentials
 from smtprelay.interfaces import Attempt
 from smtprelay.model.message import Delivery, Envelope, Recipient
-from smtprelay.providers.credentials import StoredCredentials
 from smtprelay.providers.smarthost.provider import Smarthost
 from smtprelay.providers.smarthost.server_settings import ServerSettings
 from smtprelay.testing.smtp import SmtpSink

@@ -7,10 +7,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from smtprelay.http.client import AnswerLost, NotSent, Response
+from smtprelay.http.credentials import NoCredentialsError
+from smtprelay.http.outcomes import HTTP, ErrorTable
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Uncertain
-from smtprelay.providers.credentials import NoCredentialsError
-from smtprelay.providers.http.client import AnswerLost, NotSent, Response
-from smtprelay.providers.outcomes import HTTP, ErrorTable
 from smtprelay.settings.provider import RemoteProviderSettings
 from tests.providers.http_wiring import WiredHttp
 from tests.recording import Recording

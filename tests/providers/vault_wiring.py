@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from smtprelay.providers.renewed import Credential
+from smtprelay.http.renewed import Credential
 from smtprelay.providers.ses.sources import VaultServer, VaultSource
 from smtprelay.providers.ses.vault import Vault
 from smtprelay.testing.vault import FakeVault, VaultEngine

@@ -11,10 +11,10 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.server import Site
 
+from smtprelay.http.client import NoAnswerError, Response
 from smtprelay.model.route import Window
 from smtprelay.providers.acs.api import SEND, operation_url
 from smtprelay.providers.acs.signature import content_hash, signed_headers
-from smtprelay.providers.http.client import NoAnswerError, Response
 from smtprelay.testing.acs import (
     MAX_SIZE,
     Answers,

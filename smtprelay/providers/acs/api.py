@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 from attrs import evolve, field, frozen
 
+from smtprelay.http.client import Response
+from smtprelay.http.outcomes import json_object
 from smtprelay.providers.acs.errors import ApiError, refusal_of
 from smtprelay.providers.acs.signature import USUAL_PORTS, Credentials, content_hash, signed_headers
 from smtprelay.providers.call import Caller
-from smtprelay.providers.http.client import Response
-from smtprelay.providers.outcomes import json_object
 
 API_VERSION: Final = "2025-09-01"
 SEND: Final = f"/emails:send?api-version={API_VERSION}"

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
+from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, Meanings
 from smtprelay.model.outcome import TOO_LARGE, Blocked, Deferred, Failed, Outcome, Results
 from smtprelay.providers.acs.request import OPTIONAL
-from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable, Meanings
 
 #: Codes that refuse the sender's address. Whose fault that is depends on who chose it.
 _SENDER_CODES: Final = ("InvalidSenderUserName", "InvalidSender")

@@ -11,11 +11,11 @@ from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from smtprelay.http.client import NoAnswerError, Response
+from smtprelay.http.outcomes import json_object, retry_after, words
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Throttled, Uncertain
 from smtprelay.providers.acs.api import AcsApi, refusal
 from smtprelay.providers.acs.errors import NO_ERROR, ApiError, acs_failed, acs_refusal, refusal_of
-from smtprelay.providers.http.client import NoAnswerError, Response
-from smtprelay.providers.outcomes import json_object, retry_after, words
 
 #: The first pause where the service names none, and the longest that doubling leads to; seconds.
 FIRST_PAUSE: Final = 5.0

@@ -14,6 +14,8 @@ from attrs import evolve, frozen
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
+from smtprelay.http.client import NoAnswerError, Response
+from smtprelay.http.outcomes import json_object, obstacle, retry_after
 from smtprelay.interfaces import Attempt, Body, Events, MimeWorker
 from smtprelay.model.address import ascii_domain
 from smtprelay.model.message import Delivery, Envelope
@@ -34,10 +36,8 @@ from smtprelay.providers.acs.kind import ACS_LIMITS
 from smtprelay.providers.acs.operation import OperationStatus, get_operation, wait_for_operation
 from smtprelay.providers.acs.request import map_mail, measure
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.http.client import NoAnswerError, Response
 from smtprelay.providers.json_mail import encoded_size, largest_mail, single_id
 from smtprelay.providers.mapped_mail import mapped_mail, measured_mail, tell_corrected
-from smtprelay.providers.outcomes import json_object, obstacle, retry_after
 
 _ACCEPTED: Final = 202
 _BAD: Final = 400

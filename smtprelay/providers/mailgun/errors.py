@@ -7,8 +7,8 @@ It has no error codes: a status, and a sentence.
 import re
 from typing import Final
 
+from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, retry_after
 from smtprelay.model.outcome import TOO_LARGE
-from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable, retry_after
 
 ERRORS: Final = ErrorTable(
     meanings={

@@ -47,7 +47,7 @@ class MailgunSettings(HttpProviderSettings):
 def build(name: str, settings: MailgunSettings, context: "ProviderContext") -> "Provider":
     """Return the provider; nothing is connected yet."""
     # Slow to import.
-    from smtprelay.providers.credentials import api_key  # noqa: PLC0415
+    from smtprelay.http.credentials import api_key  # noqa: PLC0415
     from smtprelay.providers.mailgun.provider import Mailgun  # noqa: PLC0415
 
     endpoint = (settings.endpoint or _ENDPOINTS[settings.region]).rstrip("/")

@@ -10,6 +10,8 @@ from typing import Final
 
 from attrs import evolve
 
+from smtprelay.http.client import NoAnswerError, Response
+from smtprelay.http.outcomes import json_object
 from smtprelay.interfaces import Attempt, Body
 from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.memory_body import MemoryBody
@@ -17,10 +19,8 @@ from smtprelay.model.outcome import Blocked, Delivered, Failed, Outcome, Results
 from smtprelay.model.route import Limits
 from smtprelay.providers.call import Caller
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.http.client import NoAnswerError, Response
 from smtprelay.providers.json_mail import sendable, unsendable
 from smtprelay.providers.mailgun.errors import WRONG_PATH, table_of, wait_of
-from smtprelay.providers.outcomes import json_object
 
 _OK: Final = 200
 
@@ -93,7 +93,7 @@ class Mailgun(ProviderDefaults):
 
 class MultipartUpload:
     """
-    A :class:`smtprelay.providers.http.upload.RequestBody`: recipients and a mail (RFC 7578).
+    A :class:`smtprelay.http.upload.RequestBody`: recipients and a mail (RFC 7578).
 
     :param boundary: a word that no mail has.
     """

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, json_object
 from smtprelay.model.outcome import TOO_LARGE
-from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable, json_object
 
 _BLOCKED: Final = Classification.BLOCKED
 

@@ -34,7 +34,7 @@ class ResendSettings(HttpProviderSettings):
 def build(name: str, settings: ResendSettings, context: "ProviderContext") -> "Provider":
     """Return the provider; nothing is connected yet."""
     # Slow to import.
-    from smtprelay.providers.credentials import api_key  # noqa: PLC0415
+    from smtprelay.http.credentials import api_key  # noqa: PLC0415
     from smtprelay.providers.resend.provider import Resend  # noqa: PLC0415
 
     endpoint = (settings.endpoint or "https://api.resend.com").rstrip("/")

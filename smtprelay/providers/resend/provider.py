@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from attrs import evolve
 
+from smtprelay.http.client import NoAnswerError, Response
+from smtprelay.http.outcomes import json_object, obstacle
 from smtprelay.interfaces import Attempt, Body, Events, MimeWorker
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Results, Uncertain
@@ -17,10 +19,8 @@ from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.call import Caller
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.http.client import NoAnswerError, Response
 from smtprelay.providers.json_mail import encoded_size, largest_mail, single_id, unsendable
 from smtprelay.providers.mapped_mail import mapped_mail, measured_mail, tell_corrected
-from smtprelay.providers.outcomes import json_object, obstacle
 from smtprelay.providers.resend.errors import SENT_BEFORE, ResendError, error_of
 from smtprelay.providers.resend.request import map_mail, measure
 

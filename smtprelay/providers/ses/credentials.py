@@ -19,8 +19,8 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NotConnected
 from botocore.parsers import ResponseParserError
 
-from smtprelay.providers.http.client import NotSent
-from smtprelay.providers.renewed import Credential
+from smtprelay.http.client import NotSent
+from smtprelay.http.renewed import Credential
 from smtprelay.providers.ses.errors import CREDENTIALS, repeatable
 from smtprelay.providers.ses.outbound import use_outbound
 from smtprelay.providers.ses.sources import AwsSource

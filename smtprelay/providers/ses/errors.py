@@ -10,7 +10,7 @@ from typing import Final
 
 from attrs import frozen
 
-from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable, Meanings
+from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, Meanings
 from smtprelay.providers.ses.request import content, member
 
 #: What refuses our keys and not the mail.

@@ -12,8 +12,8 @@ from typing import Any
 from botocore.exceptions import ConnectTimeoutError, ProxyConnectionError
 from botocore.httpsession import URLLib3Session
 
+from smtprelay.http.client import NotSent, ProxyLoginFailed
 from smtprelay.net.outbound import Outbound
-from smtprelay.providers.http.client import NotSent, ProxyLoginFailed
 
 
 def use_outbound(session: Any, outbound: Outbound) -> None:

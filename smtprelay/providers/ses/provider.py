@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 
+from smtprelay.http.client import NoAnswerError, Response
+from smtprelay.http.renewed import Renewed
+from smtprelay.http.upload import RequestBody
 from smtprelay.interfaces import Attempt, Body, Events
 from smtprelay.mime.address import ascii_address
 from smtprelay.mime.outgoing import NextHop
@@ -21,9 +24,6 @@ from smtprelay.model.route import Limits, Window
 from smtprelay.model.shape import Shape
 from smtprelay.providers.call import Caller
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.http.client import NoAnswerError, Response
-from smtprelay.providers.http.upload import RequestBody
-from smtprelay.providers.renewed import Renewed
 from smtprelay.providers.ses.errors import CREDENTIALS, YOUNG, SesError, error_of
 from smtprelay.providers.ses.request import (
     API_V1,

@@ -91,7 +91,7 @@ class ApiVersion:
 
 
 class EncodedMail:
-    """A :class:`smtprelay.providers.http.upload.RequestBody`: a mail in a request of one version."""
+    """A :class:`smtprelay.http.upload.RequestBody`: a mail in a request of one version."""
 
     def __init__(
         self, version: ApiVersion, sender: str, recipients: list[str], options: SesOptions, mail: Body

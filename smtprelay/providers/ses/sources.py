@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
+from smtprelay.http.renewed import Credential, CredentialService
 from smtprelay.net.outbound import DIRECT, Outbound
-from smtprelay.providers.renewed import Credential, CredentialService
 
 if TYPE_CHECKING:
     from smtprelay.providers.ses.credentials import AwsAccess

@@ -17,9 +17,9 @@ from hvac.exceptions import Forbidden, InvalidPath, InvalidRequest, Unauthorized
 from requests import Session
 from requests.exceptions import InvalidHeader, InvalidURL, RequestException
 
+from smtprelay.http.client import NoAnswerError, NotSent
+from smtprelay.http.renewed import YOUNG, Credential
 from smtprelay.model.network import is_plain_remote
-from smtprelay.providers.http.client import NoAnswerError, NotSent
-from smtprelay.providers.renewed import YOUNG, Credential
 from smtprelay.providers.ses.sources import VaultSource
 
 #: What is said to us; other errors are Vault's own, and may pass.

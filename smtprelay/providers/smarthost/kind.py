@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from attrs import evolve, frozen
 
+from smtprelay.azure.application import EntraApplication
+from smtprelay.azure.clouds import CLOUDS, scope
 from smtprelay.model.network import is_loopback, is_plain_remote
 from smtprelay.providers.kind import ProviderKind
 from smtprelay.settings import values
@@ -17,13 +19,15 @@ from smtprelay.settings.proxy import environment_no_proxy, environment_proxy, pr
 from smtprelay.settings.secret import Secret
 
 if TYPE_CHECKING:
+    from smtprelay.http.credentials import CredentialSource
     from smtprelay.interfaces import Provider
     from smtprelay.net.outbound import Outbound
     from smtprelay.providers.context import ProviderContext
-    from smtprelay.providers.credentials import CredentialSource
 
 #: The word for ``host`` that stands for the servers of each recipient's domain.
 MX: Final = "mx"
+#: Where Google gives tokens.
+GOOGLE: Final = "https://oauth2.googleapis.com/token"
 PORTS: Final = {"starttls": 587, "implicit": 465, "opportunistic": 25, "none": 25}
 
 _USUAL_TLS: Final = {25: "starttls", 465: "implicit", 587: "starttls"}
@@ -200,8 +204,9 @@ def credential_source(
     name: str, settings: SmarthostSettings, context: "ProviderContext"
 ) -> "CredentialSource[str] | None":
     """Return what gives the password or the token."""
-    from smtprelay.providers.credentials import StoredCredentials  # noqa: PLC0415
-    from smtprelay.providers.smarthost.oauth import OauthTokens  # noqa: PLC0415
+    from smtprelay.azure.errors import ENTRA_ERRORS  # noqa: PLC0415
+    from smtprelay.http.credentials import StoredCredentials  # noqa: PLC0415
+    from smtprelay.http.oauth import OauthTokens  # noqa: PLC0415
 
     oauth, password = settings.oauth, settings.password
     if oauth is None:
@@ -213,6 +218,7 @@ def credential_source(
         ),
         lambda: context.defer_to_thread(_token_request(oauth)),
         context.reactor.seconds,
+        ENTRA_ERRORS,
     )
     return context.renewing_credential(name, settings, tokens)
 
@@ -224,18 +230,17 @@ def _to_tokens(settings: SmarthostSettings) -> "Outbound":
 
 
 def _token_endpoint(oauth: OauthSettings) -> str:
-    from smtprelay.providers.smarthost.oauth import ENTRA, GOOGLE  # noqa: PLC0415
-
-    return oauth.token_endpoint or (ENTRA.format(oauth.tenant) if oauth.tenant else GOOGLE)
+    entra = EntraApplication(tenant=oauth.tenant).token_endpoint if oauth.tenant else ""
+    return oauth.token_endpoint or entra or GOOGLE
 
 
 def _token_request(oauth: OauthSettings) -> Callable[[], Mapping[str, str]]:
     """Return what makes the fields of the request for a token (RFC 6749 §4.4, §6); it reads the secrets."""
-    from smtprelay.providers.smarthost.oauth import ENTRA_CLIENT, ENTRA_USER  # noqa: PLC0415
-
-    scope = oauth.scope or ""
-    if oauth.tenant and not scope:
-        scope = ENTRA_CLIENT if oauth.refresh_token is None else ENTRA_USER
+    asked = oauth.scope or ""
+    if oauth.tenant and not asked:
+        # All that the application may do, or to send in the name of its user.
+        outlook = CLOUDS["global"].outlook
+        asked = scope(outlook) if oauth.refresh_token is None else f"{outlook}/SMTP.Send offline_access"
     grant = "client_credentials" if oauth.refresh_token is None else "refresh_token"
 
     def fields() -> Mapping[str, str]:
@@ -245,7 +250,7 @@ def _token_request(oauth: OauthSettings) -> Callable[[], Mapping[str, str]]:
             "grant_type": grant,
             "client_id": oauth.client_id,
             **found,
-            **({"scope": scope} if scope else {}),
+            **({"scope": asked} if asked else {}),
         }
 
     return fields

@@ -15,11 +15,11 @@ from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLo
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
+from smtprelay.http.client import NoAnswerError
 from smtprelay.model.outcome import Blocked, Deferred
 from smtprelay.net.certificate import CertificateError
 from smtprelay.net.reachability import Contact
 from smtprelay.net.tls_client import unreached
-from smtprelay.providers.http.client import NoAnswerError
 from smtprelay.providers.smarthost.connection import Channel, Lost
 from smtprelay.providers.smarthost.errors import LoginRefused, NotAccepted
 from smtprelay.providers.smarthost.handshake import begin

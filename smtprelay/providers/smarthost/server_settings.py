@@ -6,9 +6,9 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from smtprelay.http.credentials import CredentialSource
 from smtprelay.model.network import host_and_port
 from smtprelay.net.outbound import DIRECT, Outbound
-from smtprelay.providers.credentials import CredentialSource
 from smtprelay.providers.smarthost.kind import PORTS
 
 

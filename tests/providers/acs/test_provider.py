@@ -8,6 +8,8 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 
+from smtprelay.http.client import AnswerLost, Response
+from smtprelay.http.credentials import StoredCredentials
 from smtprelay.interfaces import MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable, Provider
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Throttled, Uncertain
 from smtprelay.model.route import Limits
@@ -15,8 +17,6 @@ from smtprelay.providers.acs.api import AcsApi
 from smtprelay.providers.acs.request import map_mail
 from smtprelay.providers.acs.signature import Credentials
 from smtprelay.providers.call import Caller
-from smtprelay.providers.credentials import StoredCredentials
-from smtprelay.providers.http.client import AnswerLost, Response
 from smtprelay.providers.json_mail import single_id
 from smtprelay.testing.acs import Answers, FakeAcs, GarbledAnswer, LostConnection, NoAnswer
 from tests.providers.acs_wiring import (

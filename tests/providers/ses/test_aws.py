@@ -15,12 +15,12 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+from smtprelay.http.client import NotSent
 from smtprelay.interfaces import Attempt
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Blocked, Delivered, Outcome
 from smtprelay.model.route import Window
 from smtprelay.providers.context import ProviderContext
-from smtprelay.providers.http.client import NotSent
 from smtprelay.providers.registry import BUILT_IN
 from smtprelay.providers.ses.credentials import AwsSource, access_of
 from smtprelay.providers.ses.credentials import _loader as botocore_loader

@@ -13,15 +13,15 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+from smtprelay.http.client import NotSent, ProxyLoginFailed
+from smtprelay.http.renewed import Credential
 from smtprelay.interfaces import Attempt
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Blocked, Delivered
 from smtprelay.model.outcome import Deferred as Postponed
 from smtprelay.net.outbound import Outbound, Proxy
 from smtprelay.providers.context import ProviderContext
-from smtprelay.providers.http.client import NotSent, ProxyLoginFailed
 from smtprelay.providers.registry import BUILT_IN
-from smtprelay.providers.renewed import Credential
 from smtprelay.providers.ses.credentials import AwsAccess, AwsSource, access_of
 from smtprelay.testing.certificates import make_certificate
 from smtprelay.testing.mime import InlineMimeWorker

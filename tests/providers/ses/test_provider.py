@@ -6,13 +6,13 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.http.client import NotSent
+from smtprelay.http.renewed import Credential
 from smtprelay.interfaces import Attempt
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Throttled, Uncertain
 from smtprelay.model.route import Window
 from smtprelay.model.shape import shape_of
-from smtprelay.providers.http.client import NotSent
 from smtprelay.providers.outgoing import OutgoingProvider
-from smtprelay.providers.renewed import Credential
 from smtprelay.testing.mime import InlineMimeWorker
 from smtprelay.testing.provider_contract import BodyInPieces, delivery
 from smtprelay.testing.ses import SesLostConnection, SesRefuses

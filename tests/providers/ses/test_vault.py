@@ -10,7 +10,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from smtprelay.providers.http.client import NotSent
+from smtprelay.http.client import NotSent
 from smtprelay.providers.ses.vault import VaultSession
 from smtprelay.testing.vault import VaultRefuses
 from tests.ports import free_port

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
-from smtprelay.providers.http.client import Response
+from smtprelay.http.client import Response
 
 
 class HeaderTests(SynchronousTestCase):

@@ -10,15 +10,15 @@ from twisted.web.error import SchemeNotSupported
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from smtprelay.net.connect import connect_by_name
-from smtprelay.net.outbound import Outbound
-from smtprelay.providers.http.client import (
+from smtprelay.http.client import (
     MAX_ANSWER,
     AnswerLost,
     NoAnswerError,
     NotSent,
     open_http,
 )
+from smtprelay.net.connect import connect_by_name
+from smtprelay.net.outbound import Outbound
 from smtprelay.testing.certificates import make_certificate
 from tests.providers.http_wiring import Server, WiredHttp
 

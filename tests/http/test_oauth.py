@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from smtprelay.model.outcome import Blocked, Deferred, Outcome
-from smtprelay.providers.http.client import NoAnswerError
+from smtprelay.http.client import NoAnswerError
+from smtprelay.model.outcome import Blocked, Deferred, Outcome, Throttled
 from smtprelay.providers.smarthost.kind import OauthSettings, SmarthostSettings, credential_source
 from smtprelay.settings.secret import missing
 from smtprelay.testing.memory_http import MemoryHttp
@@ -126,26 +126,32 @@ class OAuthTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """What an operator must correct blocks, in the endpoint's words and without the secrets."""
-        for status, error, text in (
-            (401, "invalid_client", "AADSTS7000215: Invalid client secret provided."),
-            (400, "invalid_grant", "Token has been expired or revoked."),
-            (400, "unauthorized_client", "AADSTS700016\r\nTrace ID: 1"),
+        wrong = "client_secret is wrong: use the secret's value, not its id"
+        for status, error, text, why in (
+            (
+                401,
+                "invalid_client",
+                "AADSTS7000215: Invalid client secret.",
+                f"401 AADSTS7000215: Invalid client secret. ({wrong})",
+            ),
+            (400, "invalid_grant", "Token is\r\nrevoked.", "400 invalid_grant: Token is revoked."),
+            (401, "invalid_client", "AADSTS1: New.\r\nTrace ID: 1", "401 AADSTS1: New. Trace ID: 1"),
         ):
             self.endpoint.status = status
             self.endpoint.answer = {"error": error, "error_description": text}
             outcome = self.refusal(GOOGLE)
             self.assertIsInstance(outcome, Blocked)
-            self.assertEqual(outcome.why, f"no token: {status} {error}: {' '.join(text.split())}")
+            self.assertEqual(outcome.why, f"no token: {why}")
 
     def test_no_answer(self) -> None:
         """An endpoint that is busy or cannot be reached defers: no mail was sent, and none is uncertain."""
-        for status, answer in (
-            (503, b"<html>"),
-            (429, {"error": "slow_down"}),
-            (400, {"error": "temporarily_unavailable"}),
+        for status, answer, kind in (
+            (503, b"<html>", Deferred),
+            (429, {"error": "slow_down"}, Throttled),
+            (400, {"error": "temporarily_unavailable"}, Deferred),
         ):
             self.endpoint.status, self.endpoint.answer = status, answer
-            self.assertIsInstance(self.refusal(), Deferred, status)
+            self.assertIsInstance(self.refusal(), kind, f"{status}")
         self.http.refuse = Refused()
         outcome = self.refusal()
         self.assertIsInstance(outcome, Deferred)

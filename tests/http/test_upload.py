@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from smtprelay.providers.http.client import AnswerLost, Http, NotSent
-from smtprelay.providers.http.upload import PIECE, BodyError, Upload
+from smtprelay.http.client import AnswerLost, Http, NotSent
+from smtprelay.http.upload import PIECE, BodyError, Upload
 from smtprelay.settings.provider import RemoteProviderSettings
 from smtprelay.testing.memory_http import MemoryHttp
 from tests.providers.http_wiring import WiredHttp

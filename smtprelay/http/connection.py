@@ -16,9 +16,9 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
+from smtprelay.http.response import DONE, ReceivedResponse
+from smtprelay.http.upload import Upload
 from smtprelay.net.reachability import connection_end
-from smtprelay.providers.http.response import DONE, ReceivedResponse
-from smtprelay.providers.http.upload import Upload
 
 #: Headers of more bytes are no answer.
 MAX_HEAD: Final = 64 * 1024

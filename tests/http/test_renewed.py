@@ -8,11 +8,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.http.client import NotSent
+from smtprelay.http.credentials import NoCredentialsError
+from smtprelay.http.renewed import Credential, Renewed
 from smtprelay.model.outcome import Blocked
 from smtprelay.model.outcome import Deferred as DeferredOutcome
-from smtprelay.providers.credentials import NoCredentialsError
-from smtprelay.providers.http.client import NotSent
-from smtprelay.providers.renewed import Credential, Renewed
 from tests.recording import Recording
 
 

@@ -1,15 +1,15 @@
 """
 Where the requests of a provider get their credentials: from secrets that are read, and read again.
 
-Those that expire are in :mod:`smtprelay.providers.renewed`.
+Those that expire are in :mod:`smtprelay.http.renewed`.
 """
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from smtprelay.http.client import NoAnswerError
 from smtprelay.interfaces import DeferToThread
 from smtprelay.model.outcome import Blocked, Outcome
-from smtprelay.providers.http.client import NoAnswerError
 
 C = TypeVar("C")
 C_co = TypeVar("C_co", covariant=True)

@@ -19,11 +19,11 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
+from smtprelay.http.connection import HttpConnection, Unanswered
+from smtprelay.http.response import ReceivedResponse
+from smtprelay.http.upload import Upload
 from smtprelay.net.connect import Connect
 from smtprelay.net.deadline import Deadlines
-from smtprelay.providers.http.connection import HttpConnection, Unanswered
-from smtprelay.providers.http.response import ReceivedResponse
-from smtprelay.providers.http.upload import Upload
 
 #: How long an unused connection is kept; load balancers in front of the providers keep them longer.
 KEEP_ALIVE: Final = 50.0

@@ -14,10 +14,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from smtprelay.providers.http.client import MAX_ANSWER, AnswerLost, NotSent, Response, literal_http
-from smtprelay.providers.http.connection import MAX_HEAD
-from smtprelay.providers.http.pool import LiteralAgent
-from smtprelay.providers.http.upload import PIECE
+from smtprelay.http.client import MAX_ANSWER, AnswerLost, NotSent, Response, literal_http
+from smtprelay.http.connection import MAX_HEAD
+from smtprelay.http.pool import LiteralAgent
+from smtprelay.http.upload import PIECE
 from tests.providers.http_wiring import WiredHttp
 
 URL = "https://acs.example.com/emails:send"

@@ -4,8 +4,8 @@ from email.utils import formatdate
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, retry_after, words
 from smtprelay.model.outcome import Blocked, Deferred, Failed, Throttled, Uncertain
-from smtprelay.providers.outcomes import HTTP, Classification, ErrorTable, retry_after, words
 
 NOW = 1_800_000_000.0
 

@@ -30,6 +30,9 @@ from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
+from smtprelay.http.connection import BrokenOff
+from smtprelay.http.pool import LiteralAgent, RequestHeaders
+from smtprelay.http.upload import BodyError, RequestBody, Upload
 from smtprelay.model import outcome
 from smtprelay.net.connect import connect_by_name
 from smtprelay.net.deadline import Deadlines
@@ -37,9 +40,6 @@ from smtprelay.net.http_proxy import ProxyError, ProxyLoginError
 from smtprelay.net.outbound import DIRECT, Outbound
 from smtprelay.net.reachability import Contact, Reachability, silence
 from smtprelay.net.tls_client import unreached
-from smtprelay.providers.http.connection import BrokenOff
-from smtprelay.providers.http.pool import LiteralAgent, RequestHeaders
-from smtprelay.providers.http.upload import BodyError, RequestBody, Upload
 
 #: More of an answer than this is not read.
 MAX_ANSWER: Final = 1024 * 1024

@@ -13,11 +13,11 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+from smtprelay.http.client import Http, NoAnswerError, NotSent, ProxyLoginFailed, open_http
 from smtprelay.model import outcome
 from smtprelay.net.http_proxy import MAX_HEAD
 from smtprelay.net.outbound import Outbound
 from smtprelay.net.reachability import Reachability
-from smtprelay.providers.http.client import Http, NoAnswerError, NotSent, ProxyLoginFailed, open_http
 from smtprelay.testing.certificates import make_certificate
 from tests.ports import free_port
 from tests.providers.http_wiring import Server

@@ -8,7 +8,7 @@ on a thread of its own, once for all who wait, and not for each mail.
 import random
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred, fail
@@ -16,9 +16,9 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from smtprelay.http.client import NoAnswerError, NotSent
+from smtprelay.http.credentials import CredentialSource, NoCredentialsError
 from smtprelay.interfaces import DeferToThread, Events
-from smtprelay.providers.credentials import CredentialSource, NoCredentialsError
-from smtprelay.providers.http.client import NoAnswerError, NotSent
 
 T = TypeVar("T")
 
@@ -112,6 +112,7 @@ class Renewed(CredentialSource[T]):
         self._waiting: list[Deferred[T]] = []
         self._is_obtaining = self._is_closed = self._is_stopping = False
         self._failures = 0
+        self._users = 1
         self._timer: IDelayedCall | None = None
 
     @property
@@ -159,13 +160,20 @@ class Renewed(CredentialSource[T]):
         except NoAnswerError:
             return usable.value
 
+    def share(self) -> Self:
+        """Return itself to one more user, who closes it, too."""
+        self._users += 1
+        return self
+
     def doubt(self) -> None:
         """Do nothing: a lost answer says nothing of a credential."""
 
     def close(self) -> None:
-        """Renew it no more on our own account."""
-        self._is_closed = True
-        self._stop_timer()
+        """Renew it no more on our own account, when all its users have closed it."""
+        self._users -= 1
+        if self._users <= 0:
+            self._is_closed = True
+            self._stop_timer()
 
     def stop_waiting(self) -> None:
         """The relay stops: all who wait for a credential get none, now and from now on."""

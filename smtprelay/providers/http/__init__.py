@@ -1,1 +1,0 @@
-"""The HTTP client of the providers: a pool of connections, requests with deadlines, uploads."""

@@ -1,0 +1,130 @@
+"""
+The settings of an application of Microsoft Entra, for whatever has one, and what must be right about them.
+"""
+
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any, Final, Literal
+
+from attrs import frozen
+
+from smtprelay.azure.application import BY_IDENTITY, EntraApplication
+from smtprelay.azure.clouds import CLOUDS
+from smtprelay.model.network import is_plain_remote
+from smtprelay.settings import values
+from smtprelay.settings.complaint import Complaint, Path
+from smtprelay.settings.provider import HttpProviderSettings
+from smtprelay.settings.secret import Secret
+
+_TENANT: Final = re.compile("[a-z0-9][a-z0-9.-]*", re.IGNORECASE)
+
+CloudName = Literal["global", "usgov", "dod", "china"]
+
+#: The settings that only an application of Entra has.
+ENTRA_KEYS: Final = (
+    "tenant",
+    "client_id",
+    "client_secret",
+    "credential",
+    "certificate",
+    "certificate_password",
+    "authority",
+)
+
+
+@frozen(kw_only=True)
+class EntraProviderSettings(HttpProviderSettings):
+    """
+    Settings of all providers that Microsoft Entra gives tokens for.
+
+    :ivar tenant: id or domain of the tenant of Microsoft Entra. Default: with ``workload`` that of
+        ``AZURE_TENANT_ID``. Example: ``contoso.com``.
+    :ivar client_id: id of the application. Default: with ``managed_identity`` the identity that the system
+        assigned, with ``workload`` that of ``AZURE_CLIENT_ID``.
+        Example: ``11111111-2222-3333-4444-555555555555``.
+    :ivar client_secret: value of the application's secret (not its id).
+        Example: ``{file: /run/secrets/entra, expires: 2027-01-31}``.
+    :ivar credential: how the relay shows Entra who it is: ``application`` with ``client_secret``,
+        ``certificate``, ``managed_identity`` of the machine in Azure, or ``workload`` in Kubernetes. All but
+        the first need azure-identity: ``pip install smtprelay[azure]``. Default: ``application``.
+        Example: ``managed_identity``.
+    :ivar certificate: file with the certificate of the application and its RSA key, PEM or PKCS#12, for
+        ``credential: certificate``. Example: ``application.pem``.
+    :ivar certificate_password: the password of that file, if it has one.
+        Example: ``{file: /run/secrets/certificate_password}``.
+    :ivar cloud: Microsoft's cloud: ``global``, ``usgov`` (GCC High), ``dod`` or ``china``.
+        Example: ``usgov``.
+    :ivar authority: URL of Entra; ``http://`` only on loopback. Default: that of ``cloud``.
+        Example: ``https://login.microsoftonline.us``.
+    """
+
+    tenant: values.Name | None = None
+    client_id: values.Name | None = None
+    client_secret: Secret | None = None
+    credential: Literal["application", "certificate", "managed_identity", "workload"] | None = None
+    certificate: values.FilePath | None = None
+    certificate_password: Secret | None = None
+    cloud: CloudName = "global"
+    authority: values.Url | None = None
+
+    @property
+    def application(self) -> EntraApplication:
+        """As whom tokens are asked for."""
+        return application_of(self)
+
+
+def application_of(settings: Any) -> EntraApplication:
+    """Return the application of settings that have all of :data:`ENTRA_KEYS`."""
+    secret: Secret | None = settings.client_secret or settings.certificate_password
+    place = "" if secret is None else secret.place
+    return EntraApplication(
+        credential=settings.credential or "application",
+        tenant=settings.tenant or "",
+        client_id=settings.client_id or "",
+        authority=(settings.authority or CLOUDS[settings.cloud].authority).rstrip("/"),
+        certificate=settings.certificate or "",
+        # All that stand in the configuration have the same place.
+        secret_place=secret.text() if secret is not None and place == "inline" else place,
+        read_secret=None if secret is None else secret.reveal,
+    )
+
+
+def check_entra(settings: Any, path: Path) -> Iterator[Complaint]:
+    """What an application needs to get a token is there, and nothing else."""
+    credential = settings.credential or "application"
+    needed = {
+        "application": ("tenant", "client_id", "client_secret"),
+        "certificate": ("tenant", "client_id", "certificate"),
+    }.get(credential, ())
+    missing = [key for key in needed if getattr(settings, key) is None]
+    if missing:
+        text = f"credential: {credential} needs {', '.join(needed)}: {' and '.join(missing)} missing"
+        yield Complaint(path, text, "CFG-MISSING")
+    if settings.tenant is not None and not _TENANT.fullmatch(settings.tenant):
+        yield Complaint((*path, "tenant"), "expected the id or a domain of the tenant", "CFG-VALUE")
+    unused = {"client_secret": "application", "certificate": "certificate"}
+    for key, wanted in unused.items():
+        if credential != wanted and getattr(settings, key) is not None:
+            yield Complaint((*path, key), f"{key} is not for credential: {credential}", "CFG-VALUE")
+    if settings.certificate_password is not None and credential != "certificate":
+        text = f"certificate_password is not for credential: {credential}"
+        yield Complaint((*path, "certificate_password"), text, "CFG-VALUE")
+    if settings.authority is not None:
+        yield from _check_authority(settings.authority, credential, (*path, "authority"))
+
+
+def _check_authority(authority: str, credential: str, path: Path) -> Iterator[Complaint]:
+    if is_plain_remote(authority):
+        yield Complaint(path, "http:// is for loopback only: use https://", "CFG-CLEAR-TEXT")
+    elif not authority.startswith("https://") and credential in BY_IDENTITY:
+        yield Complaint(path, f"credential: {credential} needs https://", "CFG-VALUE")
+
+
+def check_identity_library(settings: Any, path: Path) -> Iterator[Complaint]:
+    """The library for all but secrets is there."""
+    # Of a package whose parent is missing nothing can be found.
+    is_there = find_spec("azure") is not None and find_spec("azure.identity") is not None
+    if settings.credential in BY_IDENTITY and not is_there:
+        text = f"credential: {settings.credential} needs azure-identity: pip install smtprelay[azure]"
+        yield Complaint((*path, "credential"), text, "CFG-VALUE")

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from attrs import field, frozen
 
 from smtprelay.config.endpoint import Endpoint
+from smtprelay.model.route import Window
 from smtprelay.policy import user_secret
 from smtprelay.policy.password_hash import parse_hash
 from smtprelay.settings import values
@@ -85,6 +86,40 @@ class Auth:
     allow_plaintext: values.Flag = False
 
 
+def parse_sending_rate(text: str) -> Window:
+    """``60/min``, ``1000/h``."""
+    rate = values.parse_rate(text)
+    if rate.unit != "messages":
+        raise ValueError(f'"{text}" counts {rate.unit}: expected a number, such as 60/min')
+    return rate
+
+
+Frequency = Annotated[
+    Window,
+    values.Notation(
+        parse_sending_rate, "rate (60/min, 1000/h)", unit="s, min, h, d", spell=values.spell_rate
+    ),
+]
+
+
+@frozen(kw_only=True)
+class SendingLimit:
+    """
+    How fast clients may send. What is too fast is refused with 450: the client tries again.
+
+    With ``workers`` each of them allows its share. Nodes that share a spool count each for itself.
+
+    :ivar rate: how many on average. Example: ``60/min``.
+    :ivar burst: how many may come at once. Default: as many as ``rate`` names. Example: ``10``.
+    :ivar per: what counts together: a ``client`` (an IPv4 address or an IPv6 /64), a ``user`` (who has not
+        logged in is a client), or the whole ``listener``.
+    """
+
+    rate: Frequency
+    burst: values.Count | None = None
+    per: Literal["client", "user", "listener"] = "client"
+
+
 @frozen(kw_only=True)
 class ListenerLimits:
     """
@@ -94,14 +129,26 @@ class ListenerLimits:
     :ivar recipients: most recipients of one message.
     :ivar connections: most open connections.
     :ivar connections_per_client: most open connections from one client: an IPv4 address or an IPv6 /64.
+    :ivar messages: how fast messages may come. Default: no limit.
+    :ivar recipients_rate: how fast recipients may be named. Default: no limit.
+    :ivar commands: most commands of one session. Default: no limit. Example: ``10000``.
+    :ivar errors: this many wrong commands and failed logins since the last message end the session.
     :ivar command_time: a client must send a whole command within this time, or some of its message.
+    :ivar data_rate: bytes per second that a message must arrive with, averaged over a minute.
+    :ivar greet_delay: wait so long before the greeting; a client that does not wait for it is refused.
     """
 
     size: values.Size = 25 << 20
     recipients: values.Count = 1000
     connections: values.Count = 1000
     connections_per_client: values.Count = 50
+    messages: SendingLimit | None = None
+    recipients_rate: SendingLimit | None = None
+    commands: values.Count | None = None
+    errors: values.Count = 20
     command_time: values.TimeLimit = 300.0
+    data_rate: values.Count = 100
+    greet_delay: values.Duration = 0.0
 
 
 @frozen(kw_only=True)
@@ -159,6 +206,7 @@ class UserSettings:
     :ivar senders: allowed envelope senders. Default: any. Example: ``["scan@example.com"]``.
     :ivar recipients: allowed recipients. Default: any. Example: ``["*@example.com"]``.
     :ivar force_from: use this sender, also in From, whatever the client says. Example: ``scan@example.com``.
+    :ivar rate: how many messages on average, and at once. Default: no limit. Example: ``60/h``.
     """
 
     name: values.Name
@@ -167,6 +215,7 @@ class UserSettings:
     senders: tuple[values.Pattern, ...] = ()
     recipients: tuple[values.Pattern, ...] = ()
     force_from: values.Address | None = None
+    rate: Frequency | None = None
 
 
 @frozen(kw_only=True)

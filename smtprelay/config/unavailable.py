@@ -33,8 +33,6 @@ ROWS: Final = (
     UnavailableSetting("checkers.*.type", "the checker", "entra"),
     UnavailableSetting("checkers.*.type", "the checker", "azure_table"),
     UnavailableSetting("listeners.*.tls.client_ca", "checking the certificates of clients"),
-    UnavailableSetting("listeners.*.limits.messages", "limiting the rate of messages"),
-    UnavailableSetting("users.*.rate", "limiting the rate of messages"),
     UnavailableSetting("spool.seal_key", "sealing credentials"),
 )
 

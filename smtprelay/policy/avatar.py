@@ -22,6 +22,7 @@ from smtprelay.model.patterns import folded
 from smtprelay.policy import admission, stock_server
 from smtprelay.policy.received_header import received
 from smtprelay.policy.router import Router, no_route
+from smtprelay.policy.sending_rate import SendingRate, SendingRates
 from smtprelay.policy.settings import Identity, ListenerPolicy
 
 #: The MAIL parameters that concern those who deliver; the others end with the session.
@@ -49,6 +50,7 @@ class SessionContext:
     :ivar receive: the spool's ``incoming``, or synchronous delivery.
     :ivar new_id: makes the id of a message.
     :ivar clock: seconds since the epoch, as the reactor's.
+    :ivar rates: counts for the rates of the listener and of users.
     :ivar admits: why no message of a size in bytes can be accepted now; asked at MAIL and before the content.
     """
 
@@ -57,6 +59,7 @@ class SessionContext:
     receive: Receive
     new_id: Callable[[], str]
     clock: IReactorTime
+    rates: SendingRates
     admits: Callable[[int], Reply | None] = lambda _: None
 
 
@@ -118,6 +121,8 @@ class EnvelopeDelivery:
         if self._refusal is not None:
             raise Refused(self._refusal)
         sender = admission.sender(listener, self._identity, sender)
+        for rate in (listener.messages, self._identity.rights.rate):
+            self._count(context, rate)
         size = admission.declared_size(listener, parameters["SIZE"]) if "SIZE" in parameters else 0
         no_room = context.admits(size)
         if no_room is not None:
@@ -144,6 +149,7 @@ class EnvelopeDelivery:
                 self._join(transaction, accepted.address)
             elif not context.router.reaches(self._client, transaction.sender, accepted.address):
                 raise no_route(accepted.address)
+            self._count(context, context.listener.recipients)
             transaction.recipients[key] = accepted
 
     # Any method of the interface may return a Deferred; its annotations cannot say so.
@@ -205,6 +211,10 @@ class EnvelopeDelivery:
     def forget(self) -> None:
         """Drop the transaction; the session is over."""
         self._transaction = None
+
+    def _count(self, context: SessionContext, rate: SendingRate | None) -> None:
+        if rate is not None:
+            context.rates.count(rate, self._client)
 
     def _join(self, transaction: _MailTransaction, address: str) -> None:
         """Let a recipient into a transaction that must be one delivery, whatever its content will be."""

@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from smtprelay.model.patterns import Patterns
 from smtprelay.policy.networks import LOOPBACK, Networks
+from smtprelay.policy.sending_rate import SendingRate
 
 
 @frozen(kw_only=True)
@@ -29,6 +30,7 @@ class ListenerPolicy:
         :meth:`smtprelay.policy.router.Router.largest`. ``None`` is no limit.
     :ivar keeps_subject: that of :class:`smtprelay.model.message.Draft`.
     :ivar counts_content: what :meth:`smtprelay.policy.router.Router.counts_content` says.
+    :ivar messages: how fast messages may be sent; ``recipients``: and recipients named.
     """
 
     name: str
@@ -43,6 +45,8 @@ class ListenerPolicy:
     size: int | None = None
     counts_content: bool = True
     keeps_subject: bool = True
+    messages: SendingRate | None = None
+    recipients: SendingRate | None = None
 
 
 @frozen(kw_only=True)
@@ -51,11 +55,13 @@ class Rights:
     What one who logged in may do, within the rights of the listener.
 
     :ivar force_from: replaces whatever envelope sender is given, the null sender apart; From names it, too.
+    :ivar rate: how fast he may send, wherever he logs in.
     """
 
     senders: Patterns | None = None
     recipients: Patterns | None = None
     force_from: str = ""
+    rate: SendingRate | None = None
 
 
 @frozen(kw_only=True)

@@ -28,7 +28,9 @@ from smtprelay.model.expiry import Expiries
 from smtprelay.model.message_id import id_maker
 from smtprelay.net.buffer_budget import MOST, Budget
 from smtprelay.policy.login_throttle import LoginThrottle
+from smtprelay.policy.sending_rate import SendingRates
 from smtprelay.service.build.http import HttpSites
+from smtprelay.service.build.listeners import ClientCounts
 from smtprelay.service.build.running import OpenSpool, RelayResources, build
 from smtprelay.service.drain import Drain, why_draining
 from smtprelay.service.errors import StartFailed, explain, tell_failed
@@ -175,7 +177,7 @@ class Relay(Service):
             threads=self._threads,
             mime=self._mime,
             budget=self._budget,
-            throttle=self._throttle,
+            counts=ClientCounts(throttle=self._throttle, rates=SendingRates(self._reactor)),
             log=self._log,
         )
         storage = OpenSpool(

@@ -273,7 +273,8 @@ def _spell_network(value: IPv4Network | IPv6Network) -> str:
     return str(value.network_address if value.num_addresses == 1 else value)
 
 
-def _spell_rate(value: Window) -> str:
+def spell_rate(value: Window) -> str:
+    """``30/min``, as :func:`parse_rate` takes it."""
     span = units.spell_duration(value.seconds)
     count = units.spell_size(value.count) if value.unit == "bytes" else value.count
     return f"{count}/{span[1:] if span[:-1] == '1' else span}".replace("/m", "/min")
@@ -302,7 +303,7 @@ Sizes = Annotated[
     SizeRange, _size(parse_size_range, "range of sizes (<2MiB, >=2MiB)", spell=_spell_size_range)
 ]
 Rate = Annotated[
-    Window, Notation(parse_rate, "rate (30/min, 100/h, 25/10s)", unit="s, min, h, d", spell=_spell_rate)
+    Window, Notation(parse_rate, "rate (30/min, 100/h, 25/10s)", unit="s, min, h, d", spell=spell_rate)
 ]
 #: From 0.0 to 1.0.
 Share = Annotated[

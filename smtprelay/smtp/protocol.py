@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from OpenSSL.SSL import Error as TLSError
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPushProducer
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IPushProducer,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -75,6 +80,7 @@ class ESMTP(Protocol):
         self._silent = False  # the client sends no more
         self._why = ""
         self._cause = ""  # the command that was refused last, of which others may be a consequence
+        self._greeting: IDelayedCall | None = None  # while the client must wait for it
         self._octets = 0  # received since the deadline looked
         self._watched: Decoder | None = None
 
@@ -96,17 +102,23 @@ class ESMTP(Protocol):
         self.transport.registerProducer(self, True)
         self._tell("session.open")
         refusal = self.factory.enter(self, address)
-        if refusal is None:
-            self._wire.write(reply.render(reply.welcome(settings.banner or f"{settings.hostname} ESMTP")))
-        else:
+        if refusal is not None:
             self._session.dismiss(refusal)
             self._advance()
+        elif settings.greet_delay:
+            self._greeting = clock.callLater(settings.greet_delay, self._greet)
+        else:
+            self._greet()
 
     def dataReceived(self, octets: bytes) -> None:
         """Take what the client sent, and answer what can be answered."""
         if self._session.closed:
             return
         self._octets += len(octets)
+        if self._greeting is not None:
+            self._cancel_greeting()
+            self._interrupt(reply.EARLY_TALKER)
+            return
         if self._session.decoder is not None:
             self._deadline.touch()  # of a command only its end counts
         self._session.receive(octets)
@@ -135,6 +147,7 @@ class ESMTP(Protocol):
             self._why = failed_handshake(self._why, self._settings.tls_profile)
             self._refused("STARTTLS", reply.not_sent(self._why, "tls-handshake"))
         self._deadline.cancel()
+        self._cancel_greeting()
         self._advance()
         if not self._session.input.octets:
             self._responder.lose()
@@ -174,6 +187,17 @@ class ESMTP(Protocol):
     def concludes(self) -> bool:
         """Whether a message was received completely and is not answered yet."""
         return self._session.concludes
+
+    def _greet(self) -> None:
+        self._greeting = None
+        if not self._session.closed:
+            settings = self._settings
+            self._wire.write(reply.render(reply.welcome(settings.banner or f"{settings.hostname} ESMTP")))
+
+    def _cancel_greeting(self) -> None:
+        if self._greeting is not None:
+            self._greeting.cancel()
+            self._greeting = None
 
     # --- the loop --------------------------------------------------------------------------
 

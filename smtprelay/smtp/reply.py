@@ -67,6 +67,7 @@ TOO_MANY_COMMANDS: Final = _reply(421, "4.7.0", "Too many commands", "commands")
 TIMED_OUT: Final = _reply(421, "4.4.2", "Timeout", "timeout")
 UNFINISHED: Final = _reply(421, "4.4.2", "The message has no end: it was not taken", "unfinished")
 CHUNK_UNKNOWN: Final = _reply(421, "4.5.4", "Nobody knows where that chunk ends", "chunk")
+EARLY_TALKER: Final = _reply(554, "5.5.1", "You spoke before the greeting", "early-talker")
 TOO_SLOW: Final = _reply(421, "4.4.2", "The message arrives too slowly", "data-rate")
 SHUTTING_DOWN: Final = _reply(421, "4.3.2", "Shutting down, try again later", "shutdown")
 

@@ -38,6 +38,7 @@ class ListenerSettings:
     :ivar command_time: seconds that a client may take for a command, or stay silent within a message.
     :ivar data_rate: octets a second that content must arrive at, averaged over a minute; over a few
         seconds while the relay stops.
+    :ivar greet_delay: seconds before the greeting; who speaks before it is refused.
     :ivar tls: makes the contexts for STARTTLS, or ``None`` if it is not offered.
     :ivar tls_profile: of ``tls``, ``"modern"`` or ``"legacy"``: for the words when a handshake fails.
     :ivar tls_implicit: the endpoint speaks TLS itself: STARTTLS is not offered.
@@ -64,6 +65,7 @@ class ListenerSettings:
     dsn: bool = True
     command_time: float = 300.0
     data_rate: float = 100.0
+    greet_delay: float = 0.0
     tls: IOpenSSLContextFactory | None = field(default=None, repr=False)
     tls_profile: str = field(default="modern", validator=in_(("modern", "legacy")))
     tls_implicit: bool = False

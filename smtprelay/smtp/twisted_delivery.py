@@ -65,12 +65,12 @@ class TwistedDelivery:
     async def _mail(self, sender: str) -> None:
         self._recipients = []
         self._delivery = self._make()
-        origin = _parsed(lambda: Address(sender.encode()))
+        origin = _parsed(lambda: _address(sender))
         self._origin = await _translating(self._delivery.validateFrom, self._helo(), origin)
 
     async def _rcpt(self, recipient: str) -> None:
         peer = SimpleNamespace(host=self._client.address.encode("ascii"))  # what it wants of its protocol
-        user = _parsed(lambda: User(recipient.encode(), self._helo(), peer, self._origin))
+        user = _parsed(lambda: User(_address(recipient), self._helo(), peer, self._origin))
         self._recipients.append((user, await _translating(self._delivery.validateTo, user)))
 
     def _helo(self) -> tuple[bytes, bytes]:
@@ -149,6 +149,15 @@ async def _translating(question: Callable[..., object], *values: object) -> Any:
         return await maybeDeferred(question, *values)
     except Exception as error:
         raise _translated(error) from error
+
+
+def _address(text: str) -> Address:
+    """Return a stock address; what Twisted reads has to be ASCII, what it carries has not."""
+    local, _, domain = text.rpartition("@")
+    address = Address(f"x@{domain}".encode() if not local.isascii() else text.encode())
+    if not local.isascii():
+        address.local = local.encode()
+    return address
 
 
 def _parsed(parse: Callable[[], Any]) -> Any:

@@ -12,6 +12,7 @@ from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.policy.avatar import ListenerRules, SessionContext
 from smtprelay.policy.router import RouteMatch, Router
+from smtprelay.policy.sending_rate import SendingRates
 from smtprelay.policy.settings import ListenerPolicy
 
 QUEUED = Reply(code=250, enhanced="2.0.0", text="Ok: queued")
@@ -109,5 +110,6 @@ def make_rules(
         receive=store,
         new_id=lambda: next(ids),
         clock=clock,
+        rates=SendingRates(clock),
     )
     return ListenerRules(context)

@@ -42,6 +42,20 @@ class Mail(SynchronousTestCase):
         self.assertEqual(line.say("QUIT"), ["221 2.0.0 Bye"])
         self.assertTrue(line.closed)
 
+    def test_greet_delay(self):
+        """The greeting comes late if that is set; who speaks before it is refused, and disconnected."""
+        site = Site(greet_delay=5.0)
+        patient, hasty, gone = site.connect(), site.connect(), site.connect()
+        lose(gone)
+        self.assertEqual(hasty.say("EHLO client.test"), ["554 5.5.1 You spoke before the greeting"])
+        self.assertTrue(hasty.closed)
+        self.assertEqual([each["rule"] for each in site.events.of("smtp.refused")], ["early-talker"])
+        self.assertEqual(patient.heard(), [])
+        site.clock.advance(5)
+        self.assertEqual(patient.heard(), ["220 relay.test ESMTP"])
+        self.assertEqual(patient.say("NOOP"), ["250 2.0.0 Ok"])
+        self.assertEqual(hasty.heard(), [])
+
     def test_hello(self):
         """EHLO lists what is offered; HELO is one line."""
         line = Site(size=1000).connect()

@@ -28,6 +28,7 @@ from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.networks import Networks
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.router import RouteMatch, Router
+from smtprelay.policy.sending_rate import SendingRate, SendingRates
 from smtprelay.policy.settings import ListenerPolicy, Rights, User
 from smtprelay.smtp.reply import ROUTES
 from smtprelay.smtp.settings import ListenerSettings
@@ -62,6 +63,14 @@ class Receiver:
 
 
 @frozen(kw_only=True)
+class ClientCounts:
+    """What a relay remembers of clients, also after a reload: wrong logins, and what was sent."""
+
+    throttle: LoginThrottle
+    rates: SendingRates
+
+
+@frozen(kw_only=True)
 class ListenerSetup:
     """
     What a listener does by one configuration.
@@ -86,7 +95,7 @@ class ListenerBuilder:
     Builds what the listeners of a configuration do.
 
     :ivar users: remembers verified passwords, for all listeners.
-    :ivar throttle: remembers wrong ones, for all listeners.
+    :ivar counts: what is remembered of clients, for all listeners.
     :ivar new_id: makes message ids.
     :ivar clock: of the mail; seconds since the epoch.
     """
@@ -94,7 +103,7 @@ class ListenerBuilder:
     config: Config
     router: Router
     users: Users
-    throttle: LoginThrottle
+    counts: ClientCounts
     receiver: Receiver
     new_id: Callable[[], str]
     clock: Any
@@ -106,7 +115,7 @@ class ListenerBuilder:
         checkers: list[Any] = [AnonymousByNetwork(policy)]
         if listener.auth.checkers:
             own = [self._checker(name, policy) for name in listener.auth.checkers]
-            checkers.append(CheckerChain(own, self.throttle))
+            checkers.append(CheckerChain(own, self.counts.throttle))
         return ListenerSetup(
             listener=listener,
             settings=_settings(self.config, listener, policy, tls, self._size_of(listener, policy.size)),
@@ -116,6 +125,7 @@ class ListenerBuilder:
                 receive=self.receiver.receive(listener),
                 new_id=self.new_id,
                 clock=self.clock,
+                rates=self.counts.rates,
                 admits=partial(self.receiver.refusal, listener),
             ),
             checkers=checkers,
@@ -149,6 +159,24 @@ def _policy(config: Config, listener: listeners.Listener, router: Router) -> Lis
         size=router.largest(listener.name, listener.limits.size),
         counts_content=router.counts_content(listener.name),
         keeps_subject=config.privacy.subjects,
+        messages=_sending_rate(config, listener.limits.messages, "messages", "message-rate"),
+        recipients=_sending_rate(config, listener.limits.recipients_rate, "recipients", "recipients-rate"),
+    )
+
+
+def _sending_rate(
+    config: Config, limit: listeners.SendingLimit | None, what: str, rule: str
+) -> SendingRate | None:
+    """Return a rate, or each worker's share of it."""
+    if limit is None:
+        return None
+    workers, burst = config.workers, limit.burst or limit.rate.count
+    return SendingRate(
+        what=what,
+        per=limit.per,
+        interval=limit.rate.seconds / limit.rate.count * workers,
+        burst=-(-burst // workers),
+        rule=rule,
     )
 
 
@@ -179,7 +207,11 @@ def _settings(
         bare_newlines=listener.bare_newlines,
         bare_newlines_from=policy.allow_from,
         proxy_trust=_networks(listener.proxy_trust) if is_proxied(listener.endpoint) else None,
+        commands=limits.commands,
+        errors=limits.errors,
         command_time=limits.command_time,
+        data_rate=limits.data_rate,
+        greet_delay=limits.greet_delay,
         tls=tls,
         tls_profile=listener.tls.profile,
         tls_implicit=listener.tls.mode == "implicit",
@@ -203,12 +235,14 @@ def _tls(tls: listeners.TlsSettings, reactor: Any, events: Events) -> ServerCont
     )
 
 
-def policy_user(user: listeners.UserSettings) -> User:
+def policy_user(config: Config, user: listeners.UserSettings) -> User:
     """Return a user as policy wants it."""
+    limit = listeners.SendingLimit(rate=user.rate, per="user") if user.rate else None
     rights = Rights(
         senders=_patterns(user.senders),
         recipients=_patterns(user.recipients),
         force_from=user.force_from or "",
+        rate=_sending_rate(config, limit, "messages", "user-rate"),
     )
     password = None if user.password is None else user.password.reveal
     return User(name=user.name, password_hash=user.password_hash or "", password=password, rights=rights)

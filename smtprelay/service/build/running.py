@@ -5,6 +5,7 @@ So a reload changes nothing if the new configuration cannot be used, and everyth
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import frozen
@@ -23,12 +24,12 @@ from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
 from smtprelay.model.route import RateLimit
 from smtprelay.net.buffer_budget import Budget
 from smtprelay.policy.checkers.users import Users
-from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.router import Router
 from smtprelay.providers.context import ProviderContext
 from smtprelay.service.build.bounces import InternalMessages
 from smtprelay.service.build.delivery import build_context, build_delays, build_end_reports, build_synchronous
 from smtprelay.service.build.listeners import (
+    ClientCounts,
     ListenerBuilder,
     ListenerSetup,
     Receiver,
@@ -52,7 +53,7 @@ class RelayResources:
     threads: Threads
     mime: ProcessMimeWorker
     budget: Budget
-    throttle: LoginThrottle
+    counts: ClientCounts
     log: LogWatch
 
 
@@ -178,11 +179,12 @@ def _listeners(
     resources: RelayResources,
     storage: OpenSpool,
 ) -> Sequence[ListenerSetup]:
+    users = map(partial(policy_user, config), config.users)
     builder = ListenerBuilder(
         config=config,
         router=router,
-        users=Users(map(policy_user, config.users), resources.threads.login, resources.reactor),
-        throttle=resources.throttle,
+        users=Users(users, resources.threads.login, resources.reactor),
+        counts=resources.counts,
         receiver=Receiver(storage.spool, synchronous, resources.budget),
         new_id=storage.new_id,
         clock=storage.clock,

@@ -43,7 +43,7 @@ PLAIN = """
     remedies remedy remote render replies reply report request resend reserve resources response rights
     role root row run runner sasl scalar scan scanner schedule schema scram script search secret
     security selection send sent series service ses setting settlement setup signal signature
-    silence sink site size smarthost smtp smtprelay sockets source space split sqlite start
+    sendmail silence sink site size smarthost smtp smtprelay sockets source space split sqlite start
     state stats status step stop stopped stored streaming structure stuffer sum summary
     suspension systemd table tar targets task tcp telemetry testing text the thread throttle
     time timeout tls to token too traceback transaction transfer transports tree trouble trust

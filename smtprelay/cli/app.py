@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import click
 
 from smtprelay.cli import output
-from smtprelay.cli.exit_codes import FAILED, OK, PERMISSION, SOFTWARE, USAGE, CliError
+from smtprelay.cli.exit_codes import EX_USAGE, FAILED, OK, PERMISSION, SOFTWARE, USAGE, CliError
 from smtprelay.cli.options import Group, RelayCommand
 from smtprelay.telemetry.crash_report import unexpected
 from smtprelay.version import VERSION
@@ -27,6 +27,8 @@ root = Group(
         "hash-password": "smtprelay.cli.commands.hash_password:hash_password",
         "dkim": "smtprelay.cli.commands.dkim:dkim",
         "send": "smtprelay.cli.commands.send:send",
+        "sendmail": "smtprelay.cli.commands.sendmail:sendmail",
+        "mailq": "smtprelay.cli.commands.queue:list_",
         "queue": "smtprelay.cli.commands.queue:queue",
         "history": "smtprelay.cli.commands.queue:history",
         "refused": "smtprelay.cli.commands.refused:refused",
@@ -63,7 +65,8 @@ def invoke(argv: Sequence[str] | None) -> int:
         raise
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "smtprelay"
-        raise CliError(USAGE, f"{error.format_message()} (see {path} --help)") from error
+        status = EX_USAGE if path.endswith(" sendmail") else USAGE
+        raise CliError(status, f"{error.format_message()} (see {path} --help)") from error
     except click.ClickException as error:
         raise CliError(FAILED, error.format_message()) from error
     except click.Abort as error:

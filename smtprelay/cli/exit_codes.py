@@ -9,6 +9,7 @@ from typing import Final
 OK: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
+EX_USAGE: Final = 64
 UNAVAILABLE: Final = 69
 SOFTWARE: Final = 70
 CANNOT_USE: Final = 73

@@ -10,12 +10,13 @@ or an init program that starts it.
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import CONFIG, PERMISSION, USAGE, CliError
 from smtprelay.cli.options import CliSettings
 from smtprelay.cli.text import text_of
+from smtprelay.model.network import host_and_port
 
 if TYPE_CHECKING:
     from smtprelay.config import Config
@@ -26,6 +27,9 @@ FOLDERS: Final = ("/var/lib/smtprelay", "/run/smtprelay")
 
 #: A configuration in the working folder is meant before the machine's.
 HERE: Final = "smtprelay.yaml"
+
+#: The server where no configuration names one.
+_DEMO: Final = "127.0.0.1:2525"
 
 #: Bytes of a configuration in which it is looked for the socket alone.
 _SMALL: Final = 1 << 16
@@ -83,6 +87,48 @@ def configuration(settings: CliSettings, environ: Mapping[str, str], *, only_pla
         first = error.problems[0]
         hint = "" if first.code == "CFG-NO-FILE" else " (smtprelay config check shows all)"
         raise CliError(CONFIG, f"{first}{hint}") from error
+
+
+class ListenerAddress(NamedTuple):
+    """
+    Where this machine's relay takes mail.
+
+    :ivar server: ``host:port``.
+    :ivar tls: ``implicit``, ``starttls`` where it takes no mail without, or ``None``.
+    :ivar why: why it is that one, in words.
+    :ivar hostname: the relay's name.
+    """
+
+    server: str
+    tls: str | None
+    why: str
+    hostname: str
+
+
+def listener_address(settings: CliSettings, environ: Mapping[str, str]) -> ListenerAddress:
+    """Return the first listener, or that of the demo. A configuration that was named must be right."""
+    from smtprelay.config.endpoint import is_encrypted, reached_at  # noqa: PLC0415 -- slow to import
+
+    why, hostname = "no listener is configured that this machine can reach over TCP", "localhost"
+    try:
+        config = configuration(settings, environ)
+    except CliError as error:
+        if settings.config or settings.sets:
+            raise
+        why = "there is no configuration that can be read" if "[CFG-NO-FILE]" in str(error) else str(error)
+        return ListenerAddress(_DEMO, None, why, hostname)
+    for listener in config.listeners:
+        address = reached_at(listener.endpoint)
+        if address is not None:
+            required = listener.tls.require == "always" and listener.tls.mode == "starttls"
+            implicit = listener.tls.mode == "implicit" or is_encrypted(listener.endpoint)
+            return ListenerAddress(
+                host_and_port(*address),
+                "implicit" if implicit else "starttls" if required else None,
+                f"the listener {listener.name}",
+                config.hostname,
+            )
+    return ListenerAddress(_DEMO, None, why, config.hostname)
 
 
 def settings_in_container(settings: CliSettings, process: Path = Path("/proc/1/cmdline")) -> CliSettings:

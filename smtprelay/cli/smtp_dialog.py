@@ -58,6 +58,11 @@ class SendOptions(NamedTuple):
     number: int
     timeout: float
 
+    @classmethod
+    def to(cls, server: str, *, tls: str | None, insecure: bool, timeout: float) -> "SendOptions":
+        """Return those of a mail that is made elsewhere."""
+        return cls(server, "", (), "", "", (), tls, "", insecure, "", "", 1, timeout)
+
 
 class SmtpDialog:
     """
@@ -90,15 +95,26 @@ class SmtpDialog:
         if self._options.user:
             self._step("AUTH", lambda: _words(self._smtp.login(self._options.user, password)))
 
-    def send(self, sender: str, recipients: Sequence[str], content: bytes) -> tuple[str, bool]:
-        """Send one mail to the accepted recipients; return the reply, and whether all were accepted."""
+    def send(
+        self,
+        sender: str,
+        recipients: Sequence[str],
+        content: bytes,
+        of_mail: Sequence[str] = (),
+        of_rcpt: Sequence[str] = (),
+    ) -> tuple[str, bool]:
+        """
+        Send one mail to the accepted recipients; return the reply, and whether all were accepted.
+
+        :param of_mail: parameters of MAIL, ``of_rcpt`` of each RCPT (RFC 3461).
+        """
         smtp = self._smtp
         plain = all(map(str.isascii, (sender, *recipients)))
-        options = [] if plain else ["SMTPUTF8"]
+        options = [*of_mail] if plain else [*of_mail, "SMTPUTF8"]
         if smtp.has_extn("size"):
             options.append(f"SIZE={len(content)}")
         self._step(f"MAIL {sender}", lambda: _accepted(smtp.mail(sender, options)))
-        refused = [recipient for recipient in recipients if not self._rcpt(recipient)]
+        refused = [recipient for recipient in recipients if not self._rcpt(recipient, of_rcpt)]
         if len(refused) == len(recipients):
             raise Stopped
         return self._step("DATA", lambda: _accepted(smtp.data(content))), not refused
@@ -143,9 +159,9 @@ class SmtpDialog:
             return " (it offers STARTTLS: try --tls starttls)" if self._smtp.has_extn("starttls") else ""
         return ""
 
-    def _rcpt(self, recipient: str) -> bool:
+    def _rcpt(self, recipient: str, parameters: Sequence[str]) -> bool:
         try:
-            self._step(f"RCPT {recipient}", lambda: _accepted(self._smtp.rcpt(recipient)))
+            self._step(f"RCPT {recipient}", lambda: _accepted(self._smtp.rcpt(recipient, parameters)))
         except Stopped:
             return False
         return True

@@ -14,8 +14,9 @@ from tests.cli.test_source import OfflineCase
 
 ID = "7QK2AAAA00000000"
 
-#: They run until they are stopped, print a document that has a form of its own, or ask DNS (its own tests).
-WITHOUT = {"run", "demo", "config example", "config schema", "dkim check"}
+#: They run until they are stopped, print a document that has a form of its own, ask DNS (its own tests), or do
+#: as another program does.
+WITHOUT = {"run", "demo", "config example", "config schema", "dkim check", "sendmail"}
 
 DRAINED = {"draining": True, "sessions": 0, "attempts": 0, "waiting": 0, "shared": False}
 
@@ -39,6 +40,7 @@ COMMANDS = {
     "dkim keygen": (("example.com", "--selector", "s1", "--out", "{folder}/dkim.pem"), "zone"),
     "send": (("--to", "anna@example.com", "--server", "{server}"), "steps"),
     "queue list": ((), "deliveries"),
+    "mailq": ((), "deliveries"),
     "queue show": ((ID,), "deliveries"),
     "queue hold": ((ID,), "ids"),
     "queue release": ((ID,), "ids"),

@@ -19,18 +19,14 @@ import click
 
 from smtprelay.cli import output
 from smtprelay.cli.exit_codes import FAILED, OK, USAGE, CliError
-from smtprelay.cli.locate import configuration
+from smtprelay.cli.locate import listener_address
 from smtprelay.cli.options import CliSettings, RelayCommand, again, chosen
 from smtprelay.cli.selection import NumberRange, Timeout
 from smtprelay.cli.smtp_dialog import DialogStep, SendOptions, SmtpDialog, Stopped
 from smtprelay.cli.text import printable, text_of
-from smtprelay.model.network import host_and_port
 
 #: The id in the reply of a relay.
 _QUEUED = re.compile(r"queued as ([0-9A-Z-]+)")
-
-#: The server where no configuration names one: that of the demo.
-_DEFAULT: Final = "127.0.0.1:2525"
 
 _TLS: Final = click.Choice(["none", "starttls", "implicit"])
 
@@ -101,25 +97,15 @@ def send(ctx: click.Context, /, **given: Any) -> int:
 
 def _at_listener(options: SendOptions, settings: CliSettings) -> SendOptions:
     """Return ``options`` with the server of the first listener, and its TLS; stderr says which one it is."""
-    from smtprelay.config.endpoint import is_encrypted, reached_at  # noqa: PLC0415 -- slow to import
-
-    server, tls, why = _DEFAULT, options.tls, "no listener is configured that this machine can reach over TCP"
     try:
-        listeners = configuration(settings, os.environ).listeners
+        place = listener_address(settings, os.environ)
     except CliError as error:
-        if settings.config or settings.sets:
-            raise CliError(error.status, f"{error}; --server HOST:PORT needs no configuration") from error
-        missing = "there is no configuration that can be read"
-        listeners, why = (), missing if "[CFG-NO-FILE]" in str(error) else str(error)
-    for listener in listeners:
-        address = reached_at(listener.endpoint)
-        if address is not None:
-            implicit = listener.tls.mode == "implicit" or is_encrypted(listener.endpoint)
-            server, tls = host_and_port(*address), options.tls or ("implicit" if implicit else None)
-            why = f"the listener {listener.name}"
-            break
-    click.echo(f"smtprelay: sending to {server}: {why} (--server HOST:PORT is another one)", err=True)
-    return options._replace(server=server, tls=tls)
+        raise CliError(error.status, f"{error}; --server HOST:PORT needs no configuration") from error
+    click.echo(
+        f"smtprelay: sending to {place.server}: {place.why} (--server HOST:PORT is another one)", err=True
+    )
+    tls = "implicit" if place.tls == "implicit" else None
+    return options._replace(server=place.server, tls=options.tls or tls)
 
 
 def _password(options: SendOptions) -> str:

@@ -14,8 +14,8 @@ from tests.cli.test_source import OfflineCase
 
 ID = "7QK2AAAA00000000"
 
-#: They run until they are stopped, print a document that has a form of its own, ask DNS (its own tests), or do
-#: as another program does.
+#: They run until they are stopped, print a document that has a form of its own, ask DNS (its own tests), or
+#: do as another program does.
 WITHOUT = {"run", "demo", "config example", "config schema", "dkim check", "sendmail"}
 
 DRAINED = {"draining": True, "sessions": 0, "attempts": 0, "waiting": 0, "shared": False}

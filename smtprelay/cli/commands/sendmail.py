@@ -50,7 +50,7 @@ _NOT_ALLOWED: Final = re.compile(r"53\d |5\d\d 5\.7\.")
 @click.pass_context
 def sendmail(ctx: click.Context, /, *, mode: str, runs_queue: bool, **given: Any) -> int:
     """
-    Send a mail as /usr/sbin/sendmail does: from standard input.
+    Send a mail from standard input, as sendmail does.
 
     A link of the name sendmail to smtprelay serves programs that know only sendmail. The exit status is one
     of sysexits.h: 0, 64 usage, 65 no recipients, 67 refused recipients, 69 refused, 75 try again, 77 not

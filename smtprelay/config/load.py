@@ -89,6 +89,24 @@ def load(
     return Loaded(config, tuple(problems), file, text, source.root)
 
 
+def read_tree(path: str | None, environ: Mapping[str, str], sets: Sequence[str] = ()) -> Table | None:
+    """
+    Return what a configuration has, whatever is wrong with it; the parameters are those of :func:`load`.
+
+    ``None`` if none is named, and there is none in the usual places. Raises :class:`ConfigError` for a file
+    that cannot be read.
+    """
+    try:
+        file = path or environ.get("SMTPRELAY_CONFIG") or _find()
+    except ConfigError:
+        return None
+    source = parse(_read(file), file, environ)
+    if source.broken:
+        raise ConfigError(source.problems)
+    overlay(source.root, environ, sets)
+    return source.root
+
+
 def _place(root: Table) -> TreeNode:
     """Return what says where the relay is, and what it hides; without a spool its listeners are among it."""
     place = {"control_socket", "privacy", "spool" if isinstance(root.get("spool"), Table) else "listeners"}

@@ -107,12 +107,12 @@ def explain(key: str, root: Table | None = None) -> Sequence[Explained]:
     """
     words = re.sub(r"\[([^\]]*)\]", r".\1", key).strip(".").split(".")
     place: Path | None = None if root is None else ()
-    found = _Section(root, (Config,), None, root, place).find(words)
+    found = _SettingSearch(root, (Config,), None, root, place).find(words)
     return [evolve(each, root=root) for each in found]
 
 
 @frozen
-class _Section:
+class _SettingSearch:
     """
     Where the next word of a key is looked for.
 
@@ -135,7 +135,7 @@ class _Section:
         wrong: list[LookupError] = []
         for setting, classes in self._settings(word):
             place = None if self.place is None else (*self.place, word)
-            below_it = _Section(self.root, classes, setting, child(self.node, word), place)
+            below_it = _SettingSearch(self.root, classes, setting, child(self.node, word), place)
             try:
                 if not rest:
                     found.append(Explained(setting=setting, classes=classes, place=place))
@@ -216,13 +216,13 @@ class _Section:
         classes: Sequence[Any],
         step: str | int | None = None,
         node: TreeNode | None = None,
-    ) -> "_Section":
+    ) -> "_SettingSearch":
         """Return an entry; without a ``step`` none that the configuration has."""
         assert self.inside is not None
         place = None if self.place is None or step is None else (*self.place, step)
-        return _Section(self.root, classes, evolve(self.inside, entry=spelled_as), node, place)
+        return _SettingSearch(self.root, classes, evolve(self.inside, entry=spelled_as), node, place)
 
-    def _new_entry(self, word: str) -> "_Section":
+    def _new_entry(self, word: str) -> "_SettingSearch":
         """Return an entry that there is not; in a configuration that is the next one of a list."""
         is_list = self._is_list
         if self.place is None:

@@ -10,6 +10,7 @@ from attrs import has
 
 from smtprelay.config.load import Loaded
 from smtprelay.config.setting import given, settings_in, spelled
+from smtprelay.config.setting_defaults import variables_of
 from smtprelay.config.tree import Scalar, TreeNode, child
 from smtprelay.settings.complaint import Path, below
 from smtprelay.settings.secret import Secret
@@ -37,7 +38,7 @@ def sources(loaded: Loaded, environ: Mapping[str, str], place: Path = ()) -> Ite
     """
     shown: Any = effective(loaded.config)
     node: TreeNode | None = loaded.root
-    where, variables = "", dict(_variables(loaded.config, environ, ""))
+    where, variables = "", dict(variables_of(loaded.config, environ))
     for step in place:
         entries = dict(enumerate(shown)) if isinstance(shown, list) else shown
         if not isinstance(entries, dict) or step not in entries:
@@ -58,20 +59,6 @@ def _sources(
     else:
         mark = node.mark
         yield where, shown, f"{mark.file}:{mark.line}" if mark.line else mark.file
-
-
-def _variables(section: Any, environ: Mapping[str, str], where: str) -> Iterator[tuple[str, str]]:
-    """Give the name of each value that was not given if a variable has it, and that variable."""
-    if has(type(section)):
-        for each in settings_in(type(section)):
-            value, name = getattr(section, each.attribute.name), below(where, each.name)
-            variable = next((one for one in each.default_variables if environ.get(one)), "")
-            if variable and value not in (None, "", ()):
-                yield name, variable
-            yield from _variables(value, environ, name)
-    elif isinstance(section, Mapping | tuple):
-        for key, value in section.items() if isinstance(section, Mapping) else enumerate(section):
-            yield from _variables(value, environ, below(where, key))
 
 
 def _shown(value: Any, kind: Any) -> Any:

@@ -13,7 +13,7 @@ from smtprelay.config.from_tree import make_converter, structure
 from smtprelay.config.model import Config
 from smtprelay.config.problem import ConfigError, Problem, make_problem
 from smtprelay.config.references import outside_hooks
-from smtprelay.config.setting_defaults import complete
+from smtprelay.config.setting_defaults import complete, variables_of
 from smtprelay.config.tree import Mark, Table, TreeNode, without
 from smtprelay.config.yaml_source import MAXIMUM_BYTES, parse
 from smtprelay.settings.secret import complaint
@@ -82,7 +82,8 @@ def load(
     config = complete(config, environ)
     if not only_place:
         invalid = {name for found in findings for name in (found.removed.where, found.meant)}
-        problems += _check((config, root, source.root, invalid), source.lines, alone=alone)
+        variables = dict(variables_of(config, environ))
+        problems += _check((config, root, source.root, invalid, variables), source.lines, alone=alone)
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
     if any(problem.severity == "error" for problem in problems):
         raise ConfigError(problems)
@@ -114,7 +115,7 @@ def _place(root: Table) -> TreeNode:
 
 
 def _check(
-    parts: tuple[Config, Table, Table, set[str]], lines: Sequence[str], *, alone: bool
+    parts: tuple[Config, Table, Table, set[str], Mapping[str, str]], lines: Sequence[str], *, alone: bool
 ) -> Iterator[Problem]:
     # They are slow to import, and a command that looks for the relay does not need them.
     from smtprelay.config.checks import (  # noqa: PLC0415

@@ -2,9 +2,9 @@
 The settings of Amazon SES, and what must be right about them.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -16,7 +16,7 @@ from smtprelay.providers.kind import ProviderKind
 from smtprelay.settings import values
 from smtprelay.settings.complaint import Complaint, Path
 from smtprelay.settings.provider import HttpProviderSettings
-from smtprelay.settings.secret import Secret
+from smtprelay.settings.secret import Secret, in_variable
 
 if TYPE_CHECKING:
     from smtprelay.interfaces import Provider
@@ -131,6 +131,32 @@ class VaultSettings:
     client_key: values.FilePath | None = None
     require_at_start: values.Flag = False
 
+    def completed(self, environ: Mapping[str, str]) -> "VaultSettings":
+        """Return these settings with what the variables say."""
+        given = partial(_given, environ, "VAULT_")
+        secret = partial(_given_secret, environ, "VAULT_")
+        approle, jwt, token = self.approle, self.jwt, self.token
+        if not (approle or jwt or token):
+            approle = AppRoleSettings() if given("APPROLE_ROLE_ID") else None
+            jwt = JwtSettings() if given("JWT") and not approle else None
+            token = None if approle or jwt else secret("TOKEN")
+        return evolve(
+            self,
+            address=self.address or given("ADDR"),
+            namespace=self.namespace or given("NAMESPACE"),
+            approle=approle
+            and evolve(
+                approle,
+                role_id=approle.role_id or given("APPROLE_ROLE_ID"),
+                secret_id=approle.secret_id or secret("APPROLE_SECRET_ID"),
+            ),
+            jwt=jwt and evolve(jwt, role=jwt.role or given("JWT_ROLE"), token=jwt.token or secret("JWT")),
+            token=token,
+            ca=self.ca or given("CACERT", "CAPATH"),
+            client_certificate=self.client_certificate or given("CLIENT_CERT"),
+            client_key=self.client_key or given("CLIENT_KEY"),
+        )
+
 
 @frozen(kw_only=True)
 class SesSettings(HttpProviderSettings):
@@ -141,6 +167,8 @@ class SesSettings(HttpProviderSettings):
         counted in recipients. Example: ``[10/s]``.
     :ivar region: the region. Default: ``AWS_REGION``, ``AWS_DEFAULT_REGION``, or the profile's.
         Example: ``eu-west-1``.
+    :ivar ca: PEM file with certificates to trust in addition to those of the system.
+        Default: ``AWS_CA_BUNDLE``. Example: ``extra-ca.pem``.
     :ivar endpoint: URL of the API; ``http://`` only on loopback. Default: the region's, or that
         of botocore's configuration.
         Example: ``https://vpce-1.email.eu-west-1.vpce.amazonaws.com``.
@@ -167,13 +195,29 @@ class SesSettings(HttpProviderSettings):
     vault: VaultSettings | None = None
     x_ses_headers: Literal["drop", "keep"] = "drop"
 
-    def completed(self, hostname: str) -> "SesSettings":
-        """Return these settings with the name of the role's session."""
+    def completed(self, hostname: str, environ: Mapping[str, str]) -> "SesSettings":
+        """Return these settings with what the variables say, and the name of the role's session."""
         role = self.assume_role
-        if role is None or role.session_name is not None:
-            return self
-        name = re.sub(r"[^\w+=,.@-]", "-", hostname, flags=re.ASCII)[:64]
-        return evolve(self, assume_role=evolve(role, session_name=name))
+        if role is not None and role.session_name is None:
+            name = re.sub(r"[^\w+=,.@-]", "-", hostname, flags=re.ASCII)[:64]
+            role = evolve(role, session_name=name)
+        return evolve(
+            self,
+            region=self.region or _given(environ, "AWS_", "REGION", "DEFAULT_REGION"),
+            ca=self.ca or _given(environ, "AWS_", "CA_BUNDLE"),
+            assume_role=role,
+            vault=self.vault and self.vault.completed(environ),
+        )
+
+
+def _given(environ: Mapping[str, str], prefix: str, *names: str) -> str | None:
+    """Return the value of the first variable that has one."""
+    return next(filter(None, (environ.get(f"{prefix}{name}") for name in names)), None)
+
+
+def _given_secret(environ: Mapping[str, str], prefix: str, name: str) -> Secret | None:
+    value = environ.get(f"{prefix}{name}")
+    return in_variable(value, f"env {prefix}{name}") if value else None
 
 
 def check_words(settings: SesSettings, path: Path) -> Iterator[Complaint]:
@@ -210,7 +254,10 @@ def check_vault(settings: SesSettings, path: Path) -> Iterator[Complaint]:
     vault, path = settings.vault, (*path, "vault")
     if vault is None:
         return
-    if vault.address and is_plain_remote(vault.address):
+    address = vault.address or ""
+    if address and not re.match("https?://[^/]", address):
+        yield Complaint((*path, "address"), f'"{address}" is not a URL: expected https://…', "CFG-VALUE")
+    elif is_plain_remote(address):
         yield Complaint((*path, "address"), "http:// is for loopback only: use https://", "CFG-CLEAR-TEXT")
     given = [key for key in _LOGINS if getattr(vault, key) is not None]
     if len(given) > 1:
@@ -227,6 +274,35 @@ def check_library(settings: SesSettings, path: Path) -> Iterator[Complaint]:
             yield Complaint((*path, "type"), text, "CFG-VALUE")
 
 
+def check_region(settings: SesSettings, path: Path) -> Iterator[Complaint]:
+    """There is a region: in the settings, in a variable, or in the profile, which botocore knows."""
+    if settings.region is not None or find_spec("botocore") is None:
+        return
+    # Slow to import.
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+    from botocore.session import Session  # noqa: PLC0415
+
+    try:
+        why = "" if Session().get_config_variable("region") else "the profile has none"
+    except BotoCoreError as error:
+        why = str(error)
+    if why:
+        text = f'"region" is missing: set it, or AWS_REGION ({why})'
+        yield Complaint((*path, "region"), text, "CFG-MISSING")
+
+
+def check_vault_variables(settings: SesSettings, path: Path) -> Iterator[Complaint]:
+    """Vault has an address, and there is a login: in the settings, or in variables."""
+    vault, path = settings.vault, (*path, "vault")
+    if vault is None:
+        return
+    if not vault.address:
+        yield Complaint(path, '"address" of Vault is missing: set it, or VAULT_ADDR', "CFG-MISSING")
+    if not any(getattr(vault, key) for key in _LOGINS):
+        text = "no login at Vault: set approle, jwt or token, or VAULT_TOKEN"
+        yield Complaint(path, text, "CFG-MISSING")
+
+
 def _service(settings: SesSettings, seconds: Callable[[], float]) -> "AwsCredentialService":
     from smtprelay.providers.ses.sources import AwsCredentialService, AwsSource  # noqa: PLC0415
 
@@ -240,56 +316,41 @@ def _service(settings: SesSettings, seconds: Callable[[], float]) -> "AwsCredent
         session_name=(role and role.session_name) or "",
         outbound=settings.outbound,
     )
-    vault = None if settings.vault is None else vault_source(settings, settings.vault, os.environ)
+    vault = None if settings.vault is None else vault_source(settings, settings.vault)
     return AwsCredentialService(source, vault, seconds)
 
 
-def _vault_login(
-    vault: VaultSettings, environ: Mapping[str, str]
-) -> tuple[str, Callable[[], Mapping[str, str]]]:
+def _vault_login(vault: VaultSettings) -> tuple[str, Callable[[], Mapping[str, str]]]:
     """Return where to log in, ``""`` with a token, and what reads what is sent."""
     approle, jwt = vault.approle, vault.jwt
-    if not (approle or jwt or vault.token):
-        approle = AppRoleSettings() if environ.get("VAULT_APPROLE_ROLE_ID") else None
-        jwt = JwtSettings() if environ.get("VAULT_JWT") and not approle else None
     mount = ""
-    sent: Mapping[str, tuple[Secret | str | None, str]] = {"token": (vault.token, "TOKEN")}
+    sent: Mapping[str, Secret | str | None] = {"token": vault.token}
     if approle:
-        mount = approle.mount
-        secret = approle.secret_id, "APPROLE_SECRET_ID"
-        sent = {"role_id": (approle.role_id, "APPROLE_ROLE_ID"), "secret_id": secret}
+        mount, sent = approle.mount, {"role_id": approle.role_id, "secret_id": approle.secret_id}
     elif jwt:
-        mount = jwt.mount
-        sent = {"role": (jwt.role, "JWT_ROLE"), "jwt": (jwt.token, "JWT")}
+        mount, sent = jwt.mount, {"role": jwt.role, "jwt": jwt.token}
 
     def login() -> Mapping[str, str]:
-        found = {}
-        for key, (given, variable) in sent.items():
-            text = given.reveal() if isinstance(given, Secret) else given or environ.get(f"VAULT_{variable}")
-            found[key] = (text or "").strip()
-        if not any(found.values()):
+        texts = {key: each.reveal() if isinstance(each, Secret) else each for key, each in sent.items()}
+        found = {key: text.strip() for key, text in texts.items() if text and text.strip()}
+        if not found:
             raise ValueError("no login at Vault: set vault.approle, vault.jwt or vault.token, or VAULT_TOKEN")
-        return {key: text for key, text in found.items() if text}
+        return found
 
     return mount, login
 
 
-def vault_source(settings: SesSettings, vault: VaultSettings, environ: Mapping[str, str]) -> "VaultSource":
-    """Return what the settings say, and of what they do not say the variables."""
+def vault_source(settings: SesSettings, vault: VaultSettings) -> "VaultSource":
+    """Return what the completed settings say."""
     from smtprelay.providers.ses.sources import VaultServer, VaultSource  # noqa: PLC0415
 
-    def given(value: str | None, *names: str) -> str:
-        return value or next(filter(None, (environ.get(f"VAULT_{name}") for name in names)), "")
-
-    mount, login = _vault_login(vault, environ)
-    certificate = given(vault.client_certificate, "CLIENT_CERT")
-    key = given(vault.client_key, "CLIENT_KEY") or certificate
-    address = given(vault.address, "ADDR")
+    mount, login = _vault_login(vault)
+    certificate, address = vault.client_certificate, vault.address or ""
     server = VaultServer(
         address=address,
-        namespace=given(vault.namespace, "NAMESPACE"),
-        ca=given(vault.ca, "CACERT", "CAPATH"),
-        certificate=(certificate, key) if certificate else None,
+        namespace=vault.namespace or "",
+        ca=vault.ca or "",
+        certificate=(certificate, vault.client_key or certificate) if certificate else None,
         proxies=settings.outbound.proxies(address),
         timeout=settings.timeout,
     )
@@ -309,7 +370,6 @@ def build(name: str, settings: SesSettings, context: "ProviderContext") -> "Prov
     from smtprelay.providers.ses.request import API_V1, API_V2, SesOptions  # noqa: PLC0415
 
     contacts = settings.list_
-    settings = evolve(settings, ca=settings.ca or os.environ.get("AWS_CA_BUNDLE") or None)
     caller, renewed = context.renewing_caller(name, settings, _service(settings, context.reactor.seconds))
     options = SesOptions(
         configuration_set=settings.configuration_set or "",
@@ -336,6 +396,6 @@ SES: Final = ProviderKind(
     build=build,
     limits=SES_LIMITS,
     checks=(check_words, check_api, check_vault),
-    outside_checks=(check_library,),
+    outside_checks=(check_library, check_region, check_vault_variables),
     raw=True,
 )

@@ -107,7 +107,7 @@ class SmarthostSettings(RemoteProviderSettings):
         """``tls``, or its default."""
         return self.tls or ("opportunistic" if self.host == MX else "starttls")
 
-    def completed(self, hostname: str) -> "SmarthostSettings":
+    def completed(self, hostname: str, environ: Mapping[str, str]) -> "SmarthostSettings":  # noqa: ARG002
         """Return these settings with the usual ``tls`` and port, and our name."""
         tls = self.usual_tls
         port = self.port or (25 if self.host == MX else PORTS[tls])

@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config import render, sources
 from smtprelay.providers.registry import BUILT_IN
-from smtprelay.providers.ses.kind import JwtSettings, VaultSettings, vault_source
 from smtprelay.providers.ses.sources import VaultSource
+from smtprelay.providers.ses.vault_settings import JwtSettings, VaultSettings, vault_source
 from smtprelay.settings.secret import fixed
 from tests.config.loading import load_text, problems_of, with_provider
 from tests.providers.aws_peers import environment
@@ -152,7 +152,8 @@ class SesKindTests(SynchronousTestCase):
             environ = {f"VAULT_{name}": value for name, value in variables.items()}
             kind = BUILT_IN["ses"]
             ses = kind.settings(type="ses", timeout=7.0, proxy="http://proxy.example:3128")
-            return vault_source(ses, VaultSettings(path="p", **settings).completed(environ))
+            completed = VaultSettings(path="p", **settings).completed(environ)
+            return vault_source(completed, ses.outbound, ses.timeout)
 
         found = source()
         self.assertEqual(

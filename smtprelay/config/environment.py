@@ -60,10 +60,13 @@ def overlay(root: Table, environ: Mapping[str, str], sets: Sequence[str]) -> lis
             problems += _set(root, keys, environ[name], name)
     for assignment in sets:
         path, equals, value = assignment.partition("=")
+        # What follows the name is perhaps a secret: "a.b: value".
+        name = re.split(r"[\s:]", path.strip(), maxsplit=1)[0]
+        origin = f"--set {name}" if name == path.strip() else f"--set {name}…"
         if equals:
-            problems += _set(root, path.strip().split("."), value, f"--set {path}")
+            problems += _set(root, path.strip().split("."), value, origin)
         else:
-            problems.append(_unset(f"--set {path}", "expected a.b=value"))
+            problems.append(_unset(origin, "expected a.b=value"))
     return problems
 
 

@@ -103,7 +103,7 @@ def content_of(file: str, option: str) -> bytes:
         return Path(file).read_bytes()
     except OSError as error:
         status = PERMISSION if isinstance(error, PermissionError) else FAILED
-        raise CliError(status, f"{option} {file}: {(error.strerror or str(error)).lower()}") from error
+        raise CliError(status, f"{option} {file}: {error.strerror or error}") from error
 
 
 def piped(*, line: bool = False) -> str:

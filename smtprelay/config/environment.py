@@ -63,7 +63,7 @@ def overlay(root: Table, environ: Mapping[str, str], sets: Sequence[str]) -> lis
         # What follows the name is perhaps a secret: "a.b: value".
         name = re.split(r"[\s:]", path.strip(), maxsplit=1)[0]
         origin = f"--set {name}" if name == path.strip() else f"--set {name}…"
-        if equals:
+        if equals and not re.search(r"[\s:]", path.strip().rpartition(".")[2]):
             problems += _set(root, path.strip().split("."), value, origin)
         else:
             problems.append(_unset(origin, "expected a.b=value"))

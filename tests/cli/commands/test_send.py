@@ -253,7 +253,7 @@ class SendTests(CommandCase):
             ran = self.run_command(
                 "send", "--server", "127.0.0.1:1", "--to", "b@example.net", *user, option, value
             )
-            why = "not UTF-8" if value == f"@{binary}" else "no such file or directory"
+            why = "not UTF-8" if value == f"@{binary}" else "No such file or directory"
             self.assertIn(f"smtprelay: {option} {value.lstrip('@')}: {why}\n", ran.err)
 
     def test_missing_attachment(self) -> None:

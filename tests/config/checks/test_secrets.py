@@ -32,7 +32,7 @@ class ReachTests(SynchronousTestCase):
             "type: acs, endpoint: 'https://x.example', access_keys: [/run/k.txt], sender: a@b"
         )
         [problem] = problems_of(text)
-        self.assertIn("write {file: /run/k.txt}", problem.text)
+        self.assertIn("write {file: k.txt}", problem.text)
         hook = SMALL + "webhook: {url: 'https://x.example/hook.txt'}\n"
         self.assertEqual(codes(problems_of(hook)), ["CFG-INLINE-SECRET?"])
 

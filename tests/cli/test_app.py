@@ -158,7 +158,7 @@ class AppTests(CommandCase):
             Path(token).write_text(content)
             ran = self.run_command("status", "--endpoint", relay.endpoint, "--token-file", token)
             self.assertEqual(
-                (ran.status, ran.err), (2, f"smtprelay: {token}: expected one word, the token\n")
+                (ran.status, ran.err), (2, f"smtprelay: --token-file {token}: expected one word, the token\n")
             )
 
     def test_unexpected(self) -> None:

@@ -28,9 +28,7 @@ class ReachTests(SynchronousTestCase):
             problem.text,
             "dkim[0].key: a secret is expected, not the name of its file: write key: {file: dkim.pem}",
         )
-        text = with_provider(
-            "type: acs, endpoint: 'https://x.example', access_keys: [/run/k.txt], sender: a@b"
-        )
+        text = with_provider("type: acs, endpoint: 'https://x.org', access_keys: [k.txt], sender: a@b")
         [problem] = problems_of(text)
         self.assertIn("write {file: k.txt}", problem.text)
         hook = SMALL + "webhook: {url: 'https://x.example/hook.txt'}\n"

@@ -4,6 +4,7 @@ The settings of another SMTP server, and what must be right about them.
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from attrs import evolve, frozen
@@ -197,7 +198,7 @@ def build(name: str, settings: SmarthostSettings, context: "ProviderContext") ->
     # Slow to import.
     from smtprelay.net.dns_records import make_resolver  # noqa: PLC0415
 
-    return DirectDelivery(*given, resolver=make_resolver(context.reactor), **options)
+    return DirectDelivery(*given, make_resolver=partial(make_resolver, context.reactor), **options)
 
 
 def credential_source(

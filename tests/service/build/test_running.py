@@ -27,7 +27,7 @@ providers:
   smarthost: {{type: smarthost, host: h.org, ca: {certificate}}}
   exchangers: {{type: smarthost, host: mx}}
   tokens:
-    {{type: smarthost, host: h.org, username: u, oauth: {{client_id: c, client_secret: {{env: K}}, tenant: t}}}}
+    {{type: smarthost, host: h, username: u, oauth: {{client_id: c, client_secret: {{env: K}}, tenant: t}}}}
   capture: {{type: capture, path: captured}}
 routes: [{{via: [acs, ses, mailgun, resend, smarthost, exchangers, tokens, capture], on_failed: webhook}}]
 webhook: {{url: {{env: HOOK}}}}

@@ -34,26 +34,10 @@ EVERY = [
 ]
 CONVERTER = make_converter(outside_hooks({}, Path("/x")))
 #: Of each notation one, and some of none.
-WORDS = [
-    "true",
-    "False",
-    "1",
-    "2.5",
-    "a@b.org",
-    "*@b.org",
-    "https://x.org",
-    "30s",
-    "10MB",
-    "5%",
-    "30/min",
-    "${X}",
-    "::1",
-    "never",
-    "off",
-    "tcp:1",
-    "x",
-    "null",
-]
+WORDS = (
+    *("true", "False", "1", "2.5", "5%", "30s", "10MB", "30/min", "never", "off", "x", "null", "${X}"),
+    *("a@b.org", "*@b.org", "https://x.org", "::1", "tcp:1"),
+)
 _SCALARS = one_of(
     none(),
     booleans(),
@@ -174,7 +158,7 @@ class JsonSchemaTests(SynchronousTestCase):
     def test_stricter_nowhere(self) -> None:
         """What an editor refuses, the loader refuses: of every setting, whatever its value."""
         for word in WORDS:
-            for value in (word, [word], {"x": word}, {"file": word}):
+            for value in (word, [word]):
                 self.expect_no_stricter(value)
         for value in (
             None,
@@ -192,7 +176,7 @@ class JsonSchemaTests(SynchronousTestCase):
         ):
             self.expect_no_stricter(value)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=25, deadline=None)
     @given(VALUES)
     def test_stricter_for_no_value(self, value: object) -> None:
         """The same for values that nobody thought of."""

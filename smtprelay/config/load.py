@@ -16,6 +16,7 @@ from smtprelay.config.references import outside_hooks
 from smtprelay.config.setting_defaults import complete, variables_of
 from smtprelay.config.tree import Mark, Table, TreeNode, without
 from smtprelay.config.yaml_source import MAXIMUM_BYTES, parse
+from smtprelay.settings.complaint import spelled
 from smtprelay.settings.secret import complaint
 
 #: The most findings that are reported at once.
@@ -133,7 +134,11 @@ def _check(
     outside = (*secrets.CHECKS, *files.CHECKS, *dkim.OUTSIDE_CHECKS)
     for check in checks if alone else (*checks, *outside):
         for found in check(view):
-            yield make_problem(view.mark(found.path), found.text, found.code, lines, found.severity)
+            mark = view.mark(found.path)
+            # Where a variable is wrong, no line of the file says which setting it is for.
+            where = "" if mark.line or mark.file.startswith(("SMTPRELAY_", "--set ")) else spelled(found.path)
+            text = found.text if found.text.startswith(where) else f"{where}: {found.text}"
+            yield make_problem(mark, text, found.code, lines, found.severity)
 
 
 def _find() -> str:

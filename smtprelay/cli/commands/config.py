@@ -209,7 +209,9 @@ def _word(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_word(each)}' for key, each in value.items())}}}"
+    return f"[{', '.join(map(_word, value))}]" if isinstance(value, list) else str(value)
 
 
 def _tell(ctx: click.Context, problems: Sequence["Problem"], verdict: str) -> None:

@@ -76,7 +76,9 @@ class SesKindTests(SynchronousTestCase):
         with environment({}):
             [problem] = problems_of(text, {"AWS_REGION": "Ireland"})
             self.assertEqual((problem.file, problem.severity), ("AWS_REGION", "error"))
-            self.assertEqual(problem.text, '"Ireland": expected a region such as eu-west-1')
+            self.assertEqual(
+                problem.text, 'providers.more.region: "Ireland": expected a region such as eu-west-1'
+            )
             [problem] = problems_of(text)
             self.assertEqual((problem.code, problem.line), ("CFG-MISSING", 2))
             self.assertIn('"region" is missing: set it, or AWS_REGION', problem.text)
@@ -98,9 +100,10 @@ class SesKindTests(SynchronousTestCase):
                 "CFG-MISSING no login at Vault: set approle, jwt or token, or VAULT_TOKEN",
             ],
         )
-        told = 'CFG-VALUE "vault:8200" is not a URL: expected https://…'
+        where = "providers.more.vault.address"
+        told = f'CFG-VALUE {where}: "vault:8200" is not a URL: expected https://…'
         self.assertEqual(self.told(vault, VAULT_ADDR="vault:8200"), [told])
-        told = "CFG-CLEAR-TEXT http:// is for loopback only: use https://"
+        told = f"CFG-CLEAR-TEXT {where}: http:// is for loopback only: use https://"
         self.assertEqual(self.told(vault, VAULT_ADDR="http://vault.example"), [told])
 
     def test_what_variables_give(self) -> None:

@@ -61,7 +61,7 @@ class BuildTests(SynchronousTestCase):
                 threads=Unasked(),
                 mime=unused,
                 budget=Budget(1 << 20),
-                throttle=unused,
+                counts=Unasked(),
                 log=unused,
             ),
             OpenSpool(

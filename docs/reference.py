@@ -19,10 +19,11 @@ BEGINNING = """\
 All settings
 ============
 
-``*`` in a key stands for each entry of a list or map. In a variable, ``NAME`` is the name of the entry, or
-its position from 0; one that ends in ``__0`` sets the first entry of a list. ``SMTPRELAY_A__B=c`` is the
-same as ``--set a.b=c``. ``smtprelay config explain KEY`` shows one setting, also one of a provider from
-another package; ``smtprelay config show --sources`` tells where each value comes from.
+``*`` in a key stands for each entry of a list or map. In a variable, ``NAME`` is the name of an entry of a
+map, and ``0`` the position of an entry of a list; of an entry that the file gives a ``name``, that does, too.
+``SMTPRELAY_A__B=c`` is the same as ``--set a.b=c``. ``smtprelay config explain KEY`` shows one setting, also
+one of a provider from another package, with its value and the variable that sets it;
+``smtprelay config show --sources`` tells where each value comes from.
 
 """
 
@@ -69,12 +70,12 @@ def facts(setting: Setting) -> dict[str, str]:
     words = rst(setting.documented.get("Default", "")).rstrip(".")
     if setting.classes:
         return {"default": words}
-    value = "none, required" if setting.required else f"``{flow(setting.default)}``"
+    value = flow(setting.default)
     return {
         "type": rst(setting.type),
         "unit": setting.unit,
         "instead of": f"``{setting.instead_of}``" if setting.instead_of else "",
-        "default": words or (value if value != "````" else "none"),
+        "default": words or (f"``{value}``" if value else setting.default_text),
         "example": f"``{setting.example}``",
         "variable": f"``{setting.variable}``",
     }

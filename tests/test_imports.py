@@ -34,7 +34,7 @@ def imported() -> set[str]:
 
 def declared() -> set[str]:
     """Return the distributions that the relay requires, for itself or with ``all``."""
-    others = re.compile("extra == .(?!all|aws|postgres|vault)")
+    others = re.compile("extra == .(?!all|aws|azure|postgres|vault)")
     needed = [line for line in requires("smtprelay") or () if not others.search(line)]
     return {plain(re.match(r"[\w.-]+", line)[0]) for line in needed}
 

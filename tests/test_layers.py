@@ -48,6 +48,7 @@ IMPORTERS = {
         "smtprelay.providers.kind",
         "smtprelay.providers.registry",
         *(f"smtprelay.providers.{provider}.kind" for provider in PROVIDERS),
+        "smtprelay.providers.ses.vault_settings",
     ),
     # A provider is known by its kind: its name stands in its folder and in the registry.
     "smtprelay.providers.registry": ("smtprelay.config", "smtprelay.service"),

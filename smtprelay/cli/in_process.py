@@ -93,6 +93,7 @@ async def _routed(
         body=body,
         who="control",
         role="operator",
+        mask=mask,
     )
     try:
         answer = await route.action(request)

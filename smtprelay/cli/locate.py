@@ -42,9 +42,9 @@ def client(settings: CliSettings, environ: Mapping[str, str], timeout: float = 3
     Raises :class:`CliError` (78) if the socket is only in the configuration, and that is wrong.
     """
     settings = settings_in_container(settings)
-    words = text_of(settings.token_file).split() if settings.token_file else [""]
+    words = text_of(settings.token_file, "--token-file").split() if settings.token_file else [""]
     if len(words) != 1:
-        raise CliError(USAGE, f"{settings.token_file}: expected one word, the token")
+        raise CliError(USAGE, f"--token-file {settings.token_file}: expected one word, the token")
     return ApiClient(settings.endpoint or _socket(settings, environ), words[0], timeout)
 
 

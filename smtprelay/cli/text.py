@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from smtprelay.cli.exit_codes import USAGE, CliError
+from smtprelay.cli.exit_codes import FAILED, PERMISSION, USAGE, CliError
 
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
@@ -85,12 +85,25 @@ def who() -> str:
         return f"uid {os.getuid()}"
 
 
-def text_of(file: str) -> str:
-    """Return the text of ``file``; raises :class:`CliError` (2) if it is not UTF-8."""
+def text_of(file: str, option: str) -> str:
+    """
+    Return the text of ``file``, which ``option`` names (``--body @FILE`` is the option ``--body``).
+
+    Raises :class:`CliError`: 2 if it is not UTF-8, 77 if it may not be read, 1 if it cannot be read.
+    """
     try:
-        return Path(file).read_text("utf-8")
+        return content_of(file, option).decode()
     except UnicodeDecodeError as error:
-        raise CliError(USAGE, f"{file}: not UTF-8") from error
+        raise CliError(USAGE, f"{option} {file}: not UTF-8") from error
+
+
+def content_of(file: str, option: str) -> bytes:
+    """Return the content of ``file``; raises as :func:`text_of`."""
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        status = PERMISSION if isinstance(error, PermissionError) else FAILED
+        raise CliError(status, f"{option} {file}: {error.strerror or error}") from error
 
 
 def piped(*, line: bool = False) -> str:

@@ -11,9 +11,9 @@ keys: :mod:`.unknown_keys`; settings that the roadmap promises: :mod:`.unavailab
 
 from smtprelay.config.effective import effective, sources
 from smtprelay.config.example import example
-from smtprelay.config.explain import explain
+from smtprelay.config.explain import Explained, explain
 from smtprelay.config.json_schema import json_schema
-from smtprelay.config.load import Loaded, load
+from smtprelay.config.load import Loaded, load, read_tree
 from smtprelay.config.model import Config
 from smtprelay.config.problem import ConfigError, Problem, render
 from smtprelay.config.setting import Setting
@@ -22,6 +22,7 @@ from smtprelay.config.worker_share import shares, worker_share
 __all__ = [
     "Config",
     "ConfigError",
+    "Explained",
     "Loaded",
     "Problem",
     "Setting",
@@ -30,6 +31,7 @@ __all__ = [
     "explain",
     "json_schema",
     "load",
+    "read_tree",
     "render",
     "shares",
     "sources",

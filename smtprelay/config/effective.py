@@ -8,9 +8,11 @@ from typing import Any, get_args
 
 from attrs import has
 
+from smtprelay.config.load import Loaded
 from smtprelay.config.setting import given, settings_in, spelled
+from smtprelay.config.setting_defaults import variables_of
 from smtprelay.config.tree import Scalar, TreeNode, child
-from smtprelay.settings.complaint import below
+from smtprelay.settings.complaint import Path, below
 from smtprelay.settings.secret import Secret
 from smtprelay.settings.values import notation_of
 
@@ -27,22 +29,35 @@ def effective(section: Any) -> dict[str, Any]:
     }
 
 
-def sources(shown: Any, given_as: TreeNode | None, where: str = "") -> Iterator[tuple[str, Any, str]]:
+def sources(loaded: Loaded, environ: Mapping[str, str], place: Path = ()) -> Iterator[tuple[str, Any, str]]:
     """
-    Give the name of each value in ``shown``, the value, and its source.
+    Give the name of each value at ``place`` in the configuration, the value, and its source.
 
-    That is a line of the file, a variable, an option, or ``default``.
-
-    :param shown: from :func:`effective`.
-    :param given_as: what it was made from.
+    That is a line of the file, a variable, an option, or ``default``. It gives nothing for a place that the
+    configuration does not have.
     """
+    shown: Any = effective(loaded.config)
+    node: TreeNode | None = loaded.root
+    where, variables = "", dict(variables_of(loaded.config, environ))
+    for step in place:
+        entries = dict(enumerate(shown)) if isinstance(shown, list) else shown
+        if not isinstance(entries, dict) or step not in entries:
+            return
+        shown, node, where = entries[step], child(node, step), below(where, step)
+    yield from _sources(shown, node, where, variables)
+
+
+def _sources(
+    shown: Any, node: TreeNode | None, where: str, variables: Mapping[str, str]
+) -> Iterator[tuple[str, Any, str]]:
     if isinstance(shown, dict | list) and shown:
         for key, value in shown.items() if isinstance(shown, dict) else enumerate(shown):
-            yield from sources(value, child(given_as, key), below(where, key))
-    elif given_as is None or (isinstance(given_as, Scalar) and given_as.null):
-        yield where, shown, "default"
+            yield from _sources(value, child(node, key), below(where, key), variables)
+    elif node is None or (isinstance(node, Scalar) and node.null):
+        # A list has one source.
+        yield where, shown, variables.get(re.sub(r"\[\d+\]$", "", where), "default")
     else:
-        mark = given_as.mark
+        mark = node.mark
         yield where, shown, f"{mark.file}:{mark.line}" if mark.line else mark.file
 
 

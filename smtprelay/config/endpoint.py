@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Annotated, Final
 
 from smtprelay.model.network import is_loopback
-from smtprelay.settings.values import Notation
+from smtprelay.settings.values import STRING, Notation
 
 #: The longest path of a UNIX socket on Linux, bytes; the zero byte at its end is not counted.
 LONGEST_SOCKET: Final = 107
@@ -172,4 +172,4 @@ def _split(endpoint: str) -> tuple[str, dict[str, str]]:
 
 
 #: A server endpoint description, for :func:`twisted.internet.endpoints.serverFromString`.
-Endpoint = Annotated[str, Notation(parse_endpoint, "endpoint (tcp:2525:interface=127.0.0.1)")]
+Endpoint = Annotated[str, Notation(parse_endpoint, "endpoint (tcp:2525:interface=127.0.0.1)", json=STRING)]

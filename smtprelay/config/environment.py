@@ -15,7 +15,7 @@ from smtprelay.config.model import Config
 from smtprelay.config.problem import Problem, make_problem
 from smtprelay.config.tree import MAXIMUM_DEPTH, Items, Mark, Scalar, Table, TreeNode, child
 from smtprelay.config.unknown_keys import renamed
-from smtprelay.settings.complaint import below, did_you_mean
+from smtprelay.settings.complaint import Path, below, did_you_mean
 from smtprelay.settings.values import unfit
 
 PREFIX: Final = "SMTPRELAY_"
@@ -52,7 +52,7 @@ def overlay(root: Table, environ: Mapping[str, str], sets: Sequence[str]) -> lis
     """
     problems: list[Problem] = []
     for name in _variables(environ):
-        keys = name.removeprefix(PREFIX).lower().split("__")
+        keys = keys_of(name)
         if len(keys) == 1 and keys[0] not in SECTIONS and not renamed("", keys[0]):
             text = f"not a setting, and ignored{did_you_mean(keys[0], SECTIONS)}"
             problems.append(make_problem(Mark(name), text, "CFG-VARIABLE", (), "warning"))
@@ -60,11 +60,19 @@ def overlay(root: Table, environ: Mapping[str, str], sets: Sequence[str]) -> lis
             problems += _set(root, keys, environ[name], name)
     for assignment in sets:
         path, equals, value = assignment.partition("=")
-        if equals:
-            problems += _set(root, path.strip().split("."), value, f"--set {path}")
+        # What follows the name is perhaps a secret: "a.b: value".
+        name = re.split(r"[\s:]", path.strip(), maxsplit=1)[0]
+        origin = f"--set {name}" if name == path.strip() else f"--set {name}…"
+        if equals and not re.search(r"[\s:]", path.strip().rpartition(".")[2]):
+            problems += _set(root, path.strip().split("."), value, origin)
         else:
-            problems.append(_unset(f"--set {path}", "expected a.b=value"))
+            problems.append(_unset(origin, "expected a.b=value"))
     return problems
+
+
+def keys_of(variable: str) -> list[str]:
+    """Return the keys that the name of a variable consists of."""
+    return variable.removeprefix(PREFIX).lower().split("__")
 
 
 def _variables(environ: Mapping[str, str]) -> Iterable[str]:
@@ -94,7 +102,7 @@ def _set(root: Table, keys: Sequence[str], value: str, origin: str) -> list[Prob
         step = _step(node, key)
         if step is None:
             entries = node if isinstance(node, Items) else ()
-            names = "".join(f", or {name}" for name in filter(None, map(_name, entries)))
+            names = "".join(f", or {name}" for name in filter(None, map(entry_name, entries)))
             expected = f"expected a position from 0 to {len(entries)}{names}"
             return [_unset(origin, f'{node.where} is a list: {expected}, not "{key}"')]
         where = below(node.where, step)
@@ -109,11 +117,21 @@ def _set(root: Table, keys: Sequence[str], value: str, origin: str) -> list[Prob
     return []
 
 
+def is_at(root: Table, keys: Sequence[str], path: Path) -> bool:
+    """Return whether a variable or option of these ``keys`` sets what is at ``path``, or makes it."""
+    node: TreeNode | None = root
+    for key, step in zip(keys, path, strict=False):
+        if str(key if node is None else _step(node, key)) != str(step):
+            return False
+        node = child(node, step)
+    return len(keys) == len(path)
+
+
 def _step(node: TreeNode, key: str) -> str | int | None:
     if isinstance(node, Items):
         if re.fullmatch(r"[0-9]{1,4}", key):
             return int(key) if int(key) <= len(node) else None
-        steps: dict[str, Any] = {name: n for n, name in enumerate(map(_name, node)) if name}
+        steps: dict[str, Any] = {name: n for n, name in enumerate(map(entry_name, node)) if name}
     else:
         steps = {name: name for name in node} if isinstance(node, Table) else {}
     folded = {name.lower().replace("-", "_"): step for name, step in steps.items()}
@@ -121,7 +139,7 @@ def _step(node: TreeNode, key: str) -> str | int | None:
     return steps[key] if key in steps else folded.get(key.lower().replace("-", "_"), other)
 
 
-def _name(entry: TreeNode) -> str:
+def entry_name(entry: TreeNode | None) -> str:
     """Return the name of an entry of a list, or ``""``."""
     name = child(entry, "name")
     return name.text if isinstance(name, Scalar) else ""

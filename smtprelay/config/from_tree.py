@@ -27,7 +27,7 @@ from smtprelay.config.problem import (
     words_of,
     wrong,
 )
-from smtprelay.config.setting import UNITS, all_settings, given
+from smtprelay.config.setting import UNITS, all_settings, given, types_with
 from smtprelay.config.tree import Scalar, Table, TreeNode, without
 from smtprelay.config.unavailable import unavailable
 from smtprelay.config.unknown_keys import unknown_keys
@@ -233,6 +233,8 @@ def _missing(key: str, node: Table, meant: Collection[str]) -> Finding:
 
 def _home(cls: Any, where: str, key: str) -> str:
     """Return a hint for an unknown ``key`` of ``cls``: the sections that have it, or what is expected."""
+    if others := types_with([cls], key):
+        return f": {others}"
     within, anywhere = _sections(cls), _sections(Config)
     hint, known = ": it", within if key in within else anywhere
     if key not in known:

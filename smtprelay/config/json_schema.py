@@ -10,7 +10,7 @@ from attrs import has
 from smtprelay.config.model import Config
 from smtprelay.config.setting import Setting, classes_of, plain, settings_in, summary_of, type_of
 from smtprelay.settings.secret import Secret
-from smtprelay.settings.values import notation_of
+from smtprelay.settings.values import WORD, notation_of
 
 #: A value from the environment: ``${NAME}``.
 _REFERENCE: Final = {"type": "string", "pattern": r"\$\{"}
@@ -30,13 +30,14 @@ def _section(cls: Any) -> dict[str, Any]:
     return {
         "description": plain(summary_of(cls)),
         "type": "object",
-        "properties": {each.name: _property(each) for each in settings},
+        "properties": {each.name: json_schema_of(each) for each in settings},
         "required": [each.name for each in settings if each.required],
         "additionalProperties": False,
     }
 
 
-def _property(setting: Setting) -> dict[str, Any]:
+def json_schema_of(setting: Setting) -> dict[str, Any]:
+    """Return the schema of one setting."""
     labelled = {"Default": setting.default_words, "Example": setting.example}
     words = [setting.help, *(f"{label}: {text}" for label, text in labelled.items() if text)]
     schema = _type(setting.kind)
@@ -61,24 +62,23 @@ def _type(kind: Any) -> dict[str, Any]:
         return {"type": "array", "items": _type(parts[0])}
     if origin is Mapping:
         return {"type": "object", "additionalProperties": _type(parts[1])}
-    return {"anyOf": [_type(part) for part in parts if part is not type(None)]}
+    # What may also be a secret has a notation for its words.
+    given = [part for part in parts if part is not type(None)]
+    return {"anyOf": [_SECRET if part is Secret and given[1:] else _type(part) for part in given]}
 
 
 def _word(kind: Any) -> dict[str, Any]:
-    described = {"description": type_of(kind)}
     notation = notation_of(kind)
-    if notation is None:
-        return {**described, "anyOf": [{"type": "string"}, _SECRET]}
-    types = {"type": list(notation.json)}
-    return {**described, **(types if "string" in notation.json else {"anyOf": [types, _REFERENCE]})}
+    schema = {"anyOf": [WORD, _SECRET]} if notation is None else notation.json
+    return {"description": type_of(kind), **schema}
 
 
 _SECRET: Final = {
     "type": "object",
     "properties": {
-        **{name: {"type": "string"} for name in ("file", "env", "credential")},
-        "expires": {"description": "the day on which it stops working", "type": "string"},
+        **dict.fromkeys(("file", "env", "credential"), WORD),
+        "expires": {"description": "the day on which it stops working", **WORD},
     },
-    "minProperties": 1,
+    "oneOf": [{"required": [name]} for name in ("file", "env", "credential")],
     "additionalProperties": False,
 }

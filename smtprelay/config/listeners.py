@@ -33,10 +33,16 @@ def parse_user_hash(text: str) -> str:
 
 
 PasswordHash = Annotated[
-    str, values.Notation(parse_password_hash, 'hash by "smtprelay hash-password"', hidden=True)
+    str,
+    values.Notation(
+        parse_password_hash, 'hash by "smtprelay hash-password"', hidden=True, json=values.STRING
+    ),
 ]
 
-UserHash = Annotated[str, values.Notation(parse_user_hash, 'hash by "smtprelay hash-password"', hidden=True)]
+UserHash = Annotated[
+    str,
+    values.Notation(parse_user_hash, 'hash by "smtprelay hash-password"', hidden=True, json=values.STRING),
+]
 
 
 @frozen(kw_only=True)

@@ -13,9 +13,10 @@ from smtprelay.config.from_tree import make_converter, structure
 from smtprelay.config.model import Config
 from smtprelay.config.problem import ConfigError, Problem, make_problem
 from smtprelay.config.references import outside_hooks
-from smtprelay.config.setting_defaults import complete
+from smtprelay.config.setting_defaults import complete, variables_of
 from smtprelay.config.tree import Mark, Table, TreeNode, without
 from smtprelay.config.yaml_source import MAXIMUM_BYTES, parse
+from smtprelay.settings.complaint import spelled
 from smtprelay.settings.secret import complaint
 
 #: The most findings that are reported at once.
@@ -82,11 +83,30 @@ def load(
     config = complete(config, environ)
     if not only_place:
         invalid = {name for found in findings for name in (found.removed.where, found.meant)}
-        problems += _check((config, root, source.root, invalid), source.lines, alone=alone)
+        variables = dict(variables_of(config, environ))
+        problems += _check((config, root, source.root, invalid, variables), source.lines, alone=alone)
     problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
     if any(problem.severity == "error" for problem in problems):
         raise ConfigError(problems)
     return Loaded(config, tuple(problems), file, text, source.root)
+
+
+def read_tree(path: str | None, environ: Mapping[str, str], sets: Sequence[str] = ()) -> Table | None:
+    """
+    Return what a configuration has, whatever is wrong with it; the parameters are those of :func:`load`.
+
+    ``None`` if none is named, and there is none in the usual places. Raises :class:`ConfigError` for a file
+    that cannot be read.
+    """
+    try:
+        file = path or environ.get("SMTPRELAY_CONFIG") or _find()
+    except ConfigError:
+        return None
+    source = parse(_read(file), file, environ)
+    if source.broken:
+        raise ConfigError(source.problems)
+    overlay(source.root, environ, sets)
+    return source.root
 
 
 def _place(root: Table) -> TreeNode:
@@ -96,7 +116,7 @@ def _place(root: Table) -> TreeNode:
 
 
 def _check(
-    parts: tuple[Config, Table, Table, set[str]], lines: Sequence[str], *, alone: bool
+    parts: tuple[Config, Table, Table, set[str], Mapping[str, str]], lines: Sequence[str], *, alone: bool
 ) -> Iterator[Problem]:
     # They are slow to import, and a command that looks for the relay does not need them.
     from smtprelay.config.checks import (  # noqa: PLC0415
@@ -114,7 +134,11 @@ def _check(
     outside = (*secrets.CHECKS, *files.CHECKS, *dkim.OUTSIDE_CHECKS)
     for check in checks if alone else (*checks, *outside):
         for found in check(view):
-            yield make_problem(view.mark(found.path), found.text, found.code, lines, found.severity)
+            mark = view.mark(found.path)
+            # Where a variable is wrong, no line of the file says which setting it is for.
+            where = "" if mark.line or mark.file.startswith(("SMTPRELAY_", "--set ")) else spelled(found.path)
+            text = found.text if found.text.startswith(where) else f"{where}: {found.text}"
+            yield make_problem(mark, text, found.code, lines, found.severity)
 
 
 def _find() -> str:

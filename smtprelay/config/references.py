@@ -4,6 +4,7 @@ The settings that refer to something outside the file: paths and secrets.
 Nothing is read here, so a configuration can be loaded by a user who may not read its secrets.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
@@ -18,6 +19,8 @@ from smtprelay.settings.secret import Secret, fixed, flaw, in_file, in_variable,
 from smtprelay.settings.values import FilePath, FolderPath, resolve
 
 _KINDS: Final = ("file", "env", "credential")
+#: What stands where a secret is expected and is no secret, but the name of its file.
+_FILE_NAME: Final = re.compile(r"[\w./~-]+\.(?:pem|key|crt|cer|txt)")
 
 
 def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook]:
@@ -34,6 +37,10 @@ def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook
         text = expect_word(node)
         if why := flaw(text):
             raise wrong(node, why)
+        if _FILE_NAME.fullmatch(text):
+            key = re.sub(r".*\.(?=\w+$)|.*\]$", "", node.where)
+            written = f"{key}: {{file: {text}}}" if key else f"{{file: {text}}}"
+            raise wrong(node, f"a secret is expected, not the name of its file: write {written}")
         return fixed(text, "inline" if isinstance(node, Scalar) and node.literal else "environment")
 
     def proxy(node: TreeNode, kind: Any) -> Any:

@@ -19,7 +19,7 @@ from smtprelay.config.environment import PREFIX
 from smtprelay.model import route as model_route
 from smtprelay.providers.registry import all_kinds
 from smtprelay.settings import values
-from smtprelay.settings.complaint import below
+from smtprelay.settings.complaint import Path, below
 from smtprelay.settings.provider import ProviderSettings, type_word
 from smtprelay.settings.secret import Secret
 from smtprelay.settings.values import notation_of
@@ -41,6 +41,8 @@ UNITS: Final[Mapping[Any, Mapping[str, Any]]] = {
 }
 
 _LABEL: Final = re.compile(r" (Instead of|Default|Example): ")
+#: A variable that a default is taken from, also ``$NAME/…``.
+_VARIABLE: Final = re.compile(r"``\$?([A-Z][A-Z0-9]*_[A-Z0-9_]+)(?=``|/)")
 
 
 @frozen
@@ -51,12 +53,16 @@ class Setting:
     :ivar owner: the settings class that has it.
     :ivar where: the full name of the section that it is in, with ``*`` for each entry of a list or map.
     :ivar owners: all classes that have it, if it stands for several of a union.
+    :ivar at: the path of that section; of each entry of a list the position ``0``, of a map ``NAME``.
+    :ivar entry: which entry of a list or map is meant; ``None`` is ``0``, or ``NAME``.
     """
 
     owner: Any
     attribute: "Attribute[Any]"
     where: str = ""
     owners: tuple[Any, ...] = ()
+    at: Path = ()
+    entry: str | int | None = None
 
     @property
     def name(self) -> str:
@@ -74,11 +80,22 @@ class Setting:
         return f"{self.key}.*" if self.has_entries else self.key
 
     @property
+    def path(self) -> Path:
+        """The path of what is in it: of the section, of the value, or of one entry."""
+        placeholders: Mapping[Any, str | int] = {tuple: 0, Mapping: "NAME"}
+        entry = placeholders.get(get_origin(given(self.kind))) if self.entry is None else self.entry
+        return (*self.at, self.name) if entry is None else (*self.at, self.name, entry)
+
+    @property
+    def option(self) -> str:
+        """What ``--set`` calls it, or its entry; ``""`` for a section."""
+        return "" if self.classes else ".".join(map(str, self.path))
+
+    @property
     def variable(self) -> str:
-        """The environment variable that sets it, or its first entry; ``""`` for a section."""
-        entry = {tuple: ".0", Mapping: ".NAME"}.get(get_origin(self.kind), "")
-        name = f"{PREFIX}{self.key.upper()}{entry}".replace(".", "__").replace("*", "NAME")
-        return "" if self.classes else name
+        """The environment variable that sets it, or its entry; ``""`` for a section."""
+        name = "__".join(map(str, self.path)).upper().replace("-", "_")
+        return "" if self.classes else f"{PREFIX}{name}"
 
     @property
     def kind(self) -> Any:
@@ -88,7 +105,7 @@ class Setting:
     @property
     def has_entries(self) -> bool:
         """Whether it is a list or a map."""
-        return get_origin(self.kind) in {tuple, Mapping}
+        return get_origin(given(self.kind)) in {tuple, Mapping}
 
     @property
     def classes(self) -> list[Any]:
@@ -149,6 +166,21 @@ class Setting:
         return plain(self.documented.get("Default", "")).rstrip(".")
 
     @property
+    def default_text(self) -> str:
+        """What counts where it is not given, on one line; ``""`` for a section whose keys say that."""
+        if self.required:
+            return "none, required"
+        nothing = "" if self.classes and not self.has_entries else "none"
+        return self.default_words or flow(self.default) or nothing
+
+    @property
+    def default_variables(self) -> Sequence[str]:
+        """The variables that the default is taken from; the first one that is set counts."""
+        names = _VARIABLE.findall(self.documented.get("Default", ""))
+        # Programs take that of a proxy in small letters, too, and first.
+        return [each for name in names for each in ((name.lower(), name) if "PROXY" in name else (name,))]
+
+    @property
     def example(self) -> str:
         """A value on one line; of a section ``""``, unless it has one of its own."""
         shown = self.documented.get("Example", "").rstrip(".").strip("`")
@@ -179,24 +211,25 @@ class Setting:
         """Give each class of this section with its settings, and those that are as in a class before it."""
         seen: set[tuple[str, ...]] = set()
         for cls in self.classes:
-            every = settings_in(cls, self.inside)
+            every = settings_in(cls, self)
             as_before = [each for each in every if each.shown in seen and not each.required]
             yield cls, [each for each in every if each not in as_before], as_before
             seen |= {each.shown for each in every}
 
 
-def settings_in(cls: Any, where: str = "") -> list[Setting]:
-    """Return the settings of a class: ``type``, its own, then those of its bases."""
+def settings_in(cls: Any, section: Setting | None = None) -> list[Setting]:
+    """Return the settings of a class within ``section``: ``type``, its own, then those of its bases."""
     ordered = sorted(fields(cls), key=lambda each: (each.name != "type", each.inherited))
-    return [Setting(cls, each, where) for each in ordered]
+    where, at = (section.inside, section.path) if section else ("", ())
+    return [Setting(cls, each, where, at=at) for each in ordered]
 
 
-def all_settings(cls: Any, where: str = "") -> Iterator[Setting]:
+def all_settings(cls: Any, section: Setting | None = None) -> Iterator[Setting]:
     """Give each setting of a class, and those within it."""
-    for setting in settings_in(cls, where):
+    for setting in settings_in(cls, section):
         yield setting
         for part in setting.classes:
-            yield from all_settings(part, setting.inside)
+            yield from all_settings(part, setting)
 
 
 def classes_of(kind: Any) -> list[Any]:
@@ -209,6 +242,16 @@ def classes_of(kind: Any) -> list[Any]:
         return [kind]
     parts = () if get_origin(kind) in {Annotated, Literal} else get_args(kind)
     return [cls for part in parts for cls in classes_of(part)]
+
+
+def types_with(classes: Sequence[Any], key: str) -> str:
+    """Return which other types of entry than those of ``classes`` have a ``key``, as a clause, or ``""``."""
+    words = [type_word(cls) for cls in classes]
+    siblings = (
+        classes_of(ProviderSettings) if all(issubclass(cls, ProviderSettings) for cls in classes) else ()
+    )
+    others = [type_word(cls) for cls in siblings if key in {each.name for each in settings_in(cls)}]
+    return f"a setting of the type {' and '.join(others)}, not of {' and '.join(words)}" if others else ""
 
 
 def summary_of(cls: Any) -> str:

@@ -5,15 +5,17 @@ The defaults that depend on other settings or on the machine.
 import os
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from attrs import asdict, evolve
+from attrs import asdict, evolve, has
 
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config, RouteSettings, SpoolSettings, Supervise, WebhookSettings
+from smtprelay.config.setting import settings_in
 from smtprelay.providers.registry import kind_of
+from smtprelay.settings.complaint import below
 from smtprelay.settings.provider import HttpProviderSettings, ProviderSettings
 from smtprelay.settings.proxy import environment_no_proxy, environment_proxy
 
@@ -79,7 +81,7 @@ def _listener(listener: Listener, config: Config) -> Listener:
 def _provider(provider: ProviderSettings, hostname: str, environ: Mapping[str, str]) -> ProviderSettings:
     given = asdict(provider.limits, filter=lambda _, value: value is not None)
     limits = evolve(kind_of(provider).limits, **given)
-    provider = evolve(provider.completed(hostname), limits=limits)
+    provider = evolve(provider.completed(hostname, environ), limits=limits)
     return _with_proxy(provider, environ) if isinstance(provider, HttpProviderSettings) else provider
 
 
@@ -100,3 +102,21 @@ def _routes(config: Config, environ: Mapping[str, str]) -> tuple[RouteSettings, 
         )
         for number, route in enumerate(config.routes, 1)
     )
+
+
+def variables_of(section: Any, environ: Mapping[str, str], where: str = "") -> Iterator[tuple[str, str]]:
+    """
+    Give the name of each value of ``section`` that is a variable's unless it was given, and that variable.
+
+    :param section: a configuration as :func:`complete` returns it, or a part of it, whose name is ``where``.
+    """
+    if has(type(section)):
+        for each in settings_in(type(section)):
+            value, name = getattr(section, each.attribute.name), below(where, each.name)
+            variable = next((one for one in each.default_variables if environ.get(one)), "")
+            if variable and value not in (None, "", ()):
+                yield name, variable
+            yield from variables_of(value, environ, name)
+    elif isinstance(section, Mapping | tuple):
+        for key, value in section.items() if isinstance(section, Mapping) else enumerate(section):
+            yield from variables_of(value, environ, below(where, key))

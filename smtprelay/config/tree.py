@@ -90,6 +90,12 @@ def child(node: "TreeNode | None", key: str | int) -> "TreeNode | None":
     return None
 
 
+def type_text(node: "TreeNode | None") -> str:
+    """Return the word of the key "type" of an entry, or ``""``."""
+    word = child(node, "type")
+    return word.text if isinstance(word, Scalar) else ""
+
+
 def nearest(root: TreeNode, path: Path) -> TreeNode:
     """Return the node at ``path``, or the last one that exists on the way to it."""
     node = root

@@ -13,10 +13,12 @@ class Limits:
     """
     What a provider takes in one message; ``None`` is no known limit.
 
-    :ivar size: most bytes of the mail as the client sends it. Example: ``25MB``.
-    :ivar request: most bytes of the request to the provider. Example: ``10MB``.
+    :ivar size: most bytes of the mail as the client sends it. Default: what the provider documents.
+        Example: ``25MB``.
+    :ivar request: most bytes of the request to the provider. Default: what the provider documents.
+        Example: ``10MB``.
     :ivar recipients: most recipients of one request; mail to more becomes several deliveries.
-        Example: ``50``.
+        Default: what the provider documents. Example: ``50``.
     """
 
     size: int | None = None

@@ -66,7 +66,7 @@ def parse_size(text: str) -> int:
         raise ValueError(
             f'"{text}" is not a size: expected a number and a unit, such as 10MB, 25MiB or 10GiB'
         )
-    if text.isdecimal() and 0 < int(text) < 1000:  # noqa: PLR2004 -- nobody limits anything to so few bytes
+    if re.fullmatch(NUMBER, text) and 0 < float(text) < 1000:  # noqa: PLR2004 -- nobody limits anything to so few bytes
         raise ValueError(f'"{text}" is a size in bytes: give a unit: {text}B, {text}KB or {text}MB')
     power = _POWERS[match[2].upper()] if match[2] else 0
     return int(float(match[1]) * (1024 if match[3] else 1000) ** power)

@@ -106,7 +106,12 @@ class Reloader:
         # Secrets' files are read.
         compared = partial(_compared, self.running.config, config)
         config, restart, changed = await self._resources.threads.work(compared)
-        await self._change(build(config, self._resources, self._storage) if changed else self.running)
+        if not changed:
+            await self._change(self.running)
+        else:
+            # Certificates and authorities are read.
+            building = self._resources.threads.work(build, config, self._resources, self._storage)
+            await self._change(await building)
         return reloaded(changed, restart)
 
     async def _change(self, new: RunningConfig) -> None:

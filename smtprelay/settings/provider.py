@@ -2,7 +2,7 @@
 The settings that providers have in common; each type of provider adds its own.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Self, get_args
 
 from attrs import evolve, field, fields, frozen
@@ -47,8 +47,12 @@ class ProviderSettings:
         """The domains that From may have in mail that leaves by it; ``None``: any."""
         return None
 
-    def completed(self, hostname: str) -> Self:  # noqa: ARG002 -- for those that override it
-        """Return these settings with the defaults that depend on others; ``hostname`` is the relay's."""
+    def completed(self, hostname: str, environ: Mapping[str, str]) -> Self:  # noqa: ARG002 -- for others
+        """
+        Return these settings with the defaults that depend on other settings or on the environment.
+
+        :param hostname: the relay's.
+        """
         return self
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from smtprelay.net.outbound import Proxy, parse_proxy
 from smtprelay.settings.secret import Secret, missing
-from smtprelay.settings.values import Notation
+from smtprelay.settings.values import STRING, Notation
 
 #: The word that ignores the environment.
 OFF: Final = "off"
@@ -22,7 +22,7 @@ def parse_proxy_url(text: str) -> str:
 
 
 #: A URL, whose login is never shown; or a secret that is one.
-ProxySetting = Annotated[str, Notation(parse_proxy_url, "URL of a proxy or off")] | Secret | None
+ProxySetting = Annotated[str, Notation(parse_proxy_url, "URL of a proxy or off", json=STRING)] | Secret | None
 
 
 def proxy_of(setting: ProxySetting) -> Proxy | None:

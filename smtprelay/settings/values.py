@@ -7,7 +7,7 @@ know of them.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -41,6 +41,19 @@ CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _URL: Final = re.compile(r"https?://[^\s/?#]+[^\s]*", re.IGNORECASE)
 
 
+#: A word: YAML takes some for numbers, or for true and false.
+WORD: Final[Mapping[str, Any]] = {"type": ["string", "number", "boolean"]}
+#: A word that is none of these.
+STRING: Final[Mapping[str, Any]] = {"type": "string"}
+#: What has a unit, unless it is nothing.
+_WITH_UNIT: Final[Mapping[str, Any]] = {"anyOf": [STRING, {"const": 0}]}
+
+
+def _quoted(pattern: str, **bare: Any) -> Mapping[str, Any]:
+    """Return the schema of what is usually not quoted; it may be, and may come from the environment."""
+    return {"anyOf": [bare, {"type": "string", "pattern": rf"^(?:{pattern})$|\$\{{"}]}
+
+
 @frozen
 class Notation:
     """
@@ -50,7 +63,8 @@ class Notation:
     :ivar words: what is expected, with its constraint, for people.
     :ivar unit: the units that it is given in.
     :ivar spell: returns what the file has for a value.
-    :ivar json: the types that it has in the file, to an editor: 512 and 0.05 are numbers.
+    :ivar json: the JSON Schema of what it may be in the file, where 512 is a number and true is none; of
+        strings it may allow too many.
     :ivar hidden: the value is never shown.
     """
 
@@ -58,7 +72,7 @@ class Notation:
     words: str
     unit: str = field(default="", kw_only=True)
     spell: Callable[[Any], Any] = field(default=lambda value: value, kw_only=True)
-    json: tuple[str, ...] = field(default=("string", "number"), kw_only=True)
+    json: Mapping[str, Any] = field(default=WORD, kw_only=True, eq=False)
     hidden: bool = field(default=False, kw_only=True)
 
 
@@ -280,14 +294,17 @@ def spell_rate(value: Window) -> str:
     return f"{count}/{span[1:] if span[:-1] == '1' else span}".replace("/m", "/min")
 
 
-_time = partial(Notation, unit="ms, s, m, h, d", spell=units.spell_duration)
-_size = partial(Notation, unit="KB, MB, GB (powers of 1000), KiB, MiB, GiB (of 1024)", spell=units.spell_size)
+_time = partial(Notation, unit="ms, s, m, h, d", spell=units.spell_duration, json=_WITH_UNIT)
+_size = partial(
+    Notation,
+    unit="KB, MB, GB (powers of 1000), KiB, MiB, GiB (of 1024)",
+    spell=units.spell_size,
+    json={"anyOf": [STRING, {"const": 0}, {"type": "number", "minimum": 1000}]},
+)
 
 #: Seconds.
-Duration = Annotated[
-    float, _time(units.parse_duration, "duration (30s, 5m, 4h, 2d)", spell=units.spell_duration)
-]
-TimeLimit = Annotated[float, _time(parse_time_limit, "duration (30s, 5m, 4h)", spell=units.spell_duration)]
+Duration = Annotated[float, _time(units.parse_duration, "duration (30s, 5m, 4h, 2d)")]
+TimeLimit = Annotated[float, _time(parse_time_limit, "duration (30s, 5m, 4h)", json=STRING)]
 #: Seconds; ``None`` is ``never``.
 Expiry = Annotated[
     float | None,
@@ -300,40 +317,71 @@ Expiry = Annotated[
 #: Bytes.
 Size = Annotated[int, _size(units.parse_size, "size (10MB, 25MiB)")]
 Sizes = Annotated[
-    SizeRange, _size(parse_size_range, "range of sizes (<2MiB, >=2MiB)", spell=_spell_size_range)
+    SizeRange, _size(parse_size_range, "range of sizes (<2MiB, >=2MiB)", spell=_spell_size_range, json=STRING)
 ]
 Rate = Annotated[
-    Window, Notation(parse_rate, "rate (30/min, 100/h, 25/10s)", unit="s, min, h, d", spell=spell_rate)
+    Window,
+    Notation(parse_rate, "rate (30/min, 100/h, 25/10s)", unit="s, min, h, d", spell=spell_rate, json=STRING),
 ]
 #: From 0.0 to 1.0.
 Share = Annotated[
-    float, Notation(parse_share, "share (5%, 0.05)", unit="%", spell=lambda value: f"{value * 100:g}%")
+    float,
+    Notation(
+        parse_share,
+        "share (5%, 0.05)",
+        unit="%",
+        spell=lambda value: f"{value * 100:g}%",
+        json={"type": ["string", "number"], "minimum": 0, "maximum": 1},
+    ),
 ]
 #: At least 1.
-Count = Annotated[int, Notation(parse_count, "number from 1", json=("integer",))]
-Port = Annotated[int, Notation(parse_port, "port from 1 to 65535", json=("integer",))]
-Factor = Annotated[
-    float, Notation(parse_factor, "factor from 1 to 100", spell=_spell_number, json=("number",))
+Count = Annotated[
+    int,
+    Notation(
+        parse_count, "number from 1", json=_quoted("[+]?[0-9]+", type="integer", minimum=1, maximum=10**9)
+    ),
 ]
-Flag = Annotated[bool, Notation(parse_bool, "true or false", json=("boolean",))]
+Port = Annotated[
+    int,
+    Notation(
+        parse_port,
+        "port from 1 to 65535",
+        json=_quoted("[+]?[0-9]+", type="integer", minimum=1, maximum=65535),
+    ),
+]
+Factor = Annotated[
+    float,
+    Notation(
+        parse_factor,
+        "factor from 1 to 100",
+        spell=_spell_number,
+        json=_quoted(units.NUMBER, type="number", minimum=1, maximum=100),
+    ),
+]
+Flag = Annotated[
+    bool,
+    Notation(
+        parse_bool, "true or false", json=_quoted("[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]", type="boolean")
+    ),
+]
 Network = Annotated[
     IPv4Network | IPv6Network,
-    Notation(parse_network, "network (10.0.0.0/8, ::1)", spell=_spell_network),
+    Notation(parse_network, "network (10.0.0.0/8, ::1)", spell=_spell_network, json=STRING),
 ]
-Address = Annotated[str, Notation(parse_address, "mail address")]
-SenderOrAddress = Annotated[str, Notation(parse_sender_or_address, "sender, or mail address")]
-Pattern = Annotated[str, Notation(parse_pattern, "pattern (*, *@example.com), or mail address")]
+Address = Annotated[str, Notation(parse_address, "mail address", json=STRING)]
+SenderOrAddress = Annotated[str, Notation(parse_sender_or_address, "sender, or mail address", json=STRING)]
+Pattern = Annotated[str, Notation(parse_pattern, "pattern (*, *@example.com), or mail address", json=STRING)]
 #: Without a dot at its end.
 Domain = Annotated[str, Notation(parse_domain, "host or domain name")]
 Host = Annotated[str, Notation(parse_host, "host name or IP address")]
 #: A name in other settings, the log and the metrics.
 Name = Annotated[str, Notation(parse_name, "name without spaces")]
-Url = Annotated[str, Notation(parse_url, "URL")]
+Url = Annotated[str, Notation(parse_url, "URL", json=STRING)]
 #: Of a header field (RFC 5322 §2.2).
 FieldName = Annotated[str, Notation(parse_field_name, "name of a header field")]
 FieldValue = Annotated[str, Notation(parse_field_value, "one line of text")]
 #: What takes the place of an address.
-Replacement = Annotated[str, Notation(parse_replacement, "mail address, or *@example.com")]
+Replacement = Annotated[str, Notation(parse_replacement, "mail address, or *@example.com", json=STRING)]
 #: Any text.
 Text = Annotated[str, Notation(str, "text")]
 #: An absolute path; the file may be missing. It begins in the folder of the configuration, so

@@ -4,7 +4,6 @@ The routes of a site: each path is answered by one ``async`` function that retur
 The router checks who may ask, and handles HEAD, 405, clients that disconnect, and unexpected errors.
 """
 
-import json
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
@@ -63,10 +62,10 @@ class ApiRoute:
     pattern: re.Pattern[str] = field(init=False, eq=False)
 
     def masked(self, answer: ApiResponse, mask: PrivacyMask) -> ApiResponse:
-        """Return an answer of this route without what ``mask`` hides."""
-        if not mask.hides or answer.type != "application/json" or not answer.body:
+        """Return an answer of this route without what ``mask`` hides; a ``body`` is taken as it is."""
+        if not mask.hides or answer.value is None:
             return answer
-        return evolve(answer, body=json.dumps(self.masking(mask, json.loads(answer.body))).encode())
+        return evolve(answer, value=self.masking(mask, answer.value))
 
     @pattern.default
     def _compiled(self) -> re.Pattern[str]:
@@ -100,6 +99,7 @@ class ApiRouter(Resource):
         route: ApiRoute | None = None
         try:
             route, api_request = self._find(request, path)
+            api_request = evolve(api_request, mask=self._mask)
             api_request = await self._access.admit(request, route.role, api_request)
             answer = await route.action(api_request)
         except ApiProblem as problem:
@@ -143,10 +143,11 @@ class ApiRouter(Resource):
         headers = {**HEADERS, "Content-Type": answer.type, **answer.headers}
         for name, value in headers.items():
             request.setHeader(name, value)
-        length = len(answer.body) if answer.pieces is None else answer.length
+        body = answer.body
+        length = len(body) if answer.pieces is None else answer.length
         request.setHeader("Content-Length", str(length))
         if answer.pieces is None or request.method == b"HEAD":
-            request.write(answer.body)
+            request.write(body)
         elif not await StreamWriter(request).send(answer.pieces):
             return
         request.finish()

@@ -10,6 +10,8 @@ from urllib.parse import parse_qs
 from attrs import evolve, field, frozen
 from twisted.web.server import Request
 
+from smtprelay.model.privacy import NO_MASK, PrivacyMask
+
 #: The longest body of a request that is read, bytes.
 MAX_BODY = 1024 * 1024
 
@@ -19,22 +21,29 @@ class ApiResponse:
     """
     An HTTP answer.
 
+    :ivar value: instead of a ``body``: what becomes JSON when the answer leaves.
     :ivar pieces: instead of a ``body`` that is too long for memory.
     :ivar length: of all pieces together, bytes.
     :ivar headers: in addition to the content type and the headers of all answers.
     """
 
     status: int = 200
-    body: bytes = b""
+    _body: bytes = field(default=b"", alias="body")
+    value: Any = None
     pieces: AsyncIterator[bytes] | None = None
     length: int = 0
     type: str = "application/json"
     headers: Mapping[str, str] = field(factory=dict)
 
+    @property
+    def body(self) -> bytes:
+        """The octets; JSON is made by each call."""
+        return self._body if self.value is None else json.dumps(self.value).encode()
+
 
 def json_answer(value: Any, status: int = 200) -> ApiResponse:
-    """Return ``value`` as JSON."""
-    return ApiResponse(status=status, body=json.dumps(value).encode())
+    """Return ``value``, which is not ``None``, as JSON."""
+    return ApiResponse(status=status, value=value)
 
 
 def text_answer(text: str, status: int = 200) -> ApiResponse:
@@ -61,6 +70,7 @@ class ApiRequest:
     :ivar who: the name of the token, or ``"control"`` or ``"local"``; for the record.
     :ivar role: ``""``, ``"viewer"`` or ``"operator"``.
     :ivar secure: it came over TLS.
+    :ivar mask: hides what the answer may not show; the router applies it to each ``value``.
     """
 
     path: Mapping[str, str]
@@ -72,6 +82,7 @@ class ApiRequest:
     who: str = ""
     role: str = ""
     secure: bool = False
+    mask: PrivacyMask = NO_MASK
 
     @classmethod
     def of(cls, request: Request, path: Mapping[str, str]) -> "ApiRequest":

@@ -43,9 +43,10 @@ def queue_routes(spool: QueueAdmin, sources: Sources) -> Sequence[ApiRoute]:
 
     async def listing(request: ApiRequest) -> ApiResponse:
         found = await spool.search(*listed(request.query))
-        deliveries = await _slices(found.deliveries, sources.clock)
+        shown = request.mask.value if request.mask.hides else _unchanged
+        deliveries = await _slices(found.deliveries, sources.clock, shown)
         rest = {"lanes": plain((await spool.stats()).lanes), "mark": found.mark, "partial": found.partial}
-        more = json.dumps(rest)[1:]
+        more = json.dumps(shown(rest))[1:]
         return ApiResponse(body=f'{{"deliveries":[{deliveries}],{more}'.encode())
 
     async def show(request: ApiRequest) -> ApiResponse:
@@ -184,13 +185,17 @@ def _answering(action: Action) -> Action:
     return answer
 
 
-async def _slices(values: Sequence[Any], clock: IReactorTime) -> str:
-    """Return ``values`` as the inside of a JSON list; other events are handled between slices."""
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+async def _slices(values: Sequence[Any], clock: IReactorTime, shown: Callable[[Any], Any]) -> str:
+    """Return what is ``shown`` of ``values`` as the inside of a JSON list, with pauses for other events."""
     parts = []
     for start in range(0, len(values), SLICE):
         if start:
             pause: Deferred[None] = Deferred()
             clock.callLater(0, pause.callback, None)
             await pause
-        parts.append(json.dumps(plain(values[start : start + SLICE]))[1:-1])
+        parts.append(json.dumps(shown(plain(values[start : start + SLICE])))[1:-1])
     return ",".join(parts)

@@ -103,7 +103,10 @@ class AppTests(CommandCase):
             ("send", "--to", "a@b.test", "--user", "u", "--password-file", str(file)),
         ):
             ran = self.run_command(*argv)
-            self.assertEqual((ran.status, ran.err), (2, f"smtprelay: {file}: not UTF-8\n"), argv)
+            option = next(
+                word for word in argv[2:] if word.startswith("--") and word not in ("--to", "--user")
+            )
+            self.assertEqual((ran.status, ran.err), (2, f"smtprelay: {option} {file}: not UTF-8\n"), argv)
         for argv in (("hash-password",), ("queue", "retry", "-")):
             for stdin in (os.fsdecode(b"caf\xe9"), io.TextIOWrapper(io.BytesIO(b"caf\xe9"), "utf-8")):
                 ran = self.run_command(*argv, stdin=stdin)
@@ -150,12 +153,12 @@ class AppTests(CommandCase):
         self.assertEqual(relay.asked[0].headers["Authorization"], "Bearer s3cret")
         ran = self.run_command("queue", "list", "--endpoint", relay.endpoint, "--token-file", "no-such-file")
         self.assertEqual(ran.status, 1)
-        self.assertEqual(ran.err, "smtprelay: no-such-file: No such file or directory\n")
+        self.assertEqual(ran.err, "smtprelay: --token-file no-such-file: No such file or directory\n")
         for content in ("", "two\nlines\n"):
             Path(token).write_text(content)
             ran = self.run_command("status", "--endpoint", relay.endpoint, "--token-file", token)
             self.assertEqual(
-                (ran.status, ran.err), (2, f"smtprelay: {token}: expected one word, the token\n")
+                (ran.status, ran.err), (2, f"smtprelay: --token-file {token}: expected one word, the token\n")
             )
 
     def test_unexpected(self) -> None:

@@ -53,10 +53,7 @@ class SpelledTests(SynchronousTestCase):
 class SourcesTests(SynchronousTestCase):
     def sources(self, text: str, environ: dict[str, str], *sets: str) -> dict[str, str]:
         loaded = load_text(text, environ, sets)
-        return {
-            name: source.rpartition("/")[2]
-            for name, _, source in sources(effective(loaded.config), loaded.root)
-        }
+        return {name: source.rpartition("/")[2] for name, _, source in sources(loaded, environ)}
 
     def test_each_kind(self) -> None:
         """A value comes from a line of the file, from a variable, from an option, or is a default."""
@@ -88,7 +85,7 @@ class SourcesTests(SynchronousTestCase):
     def test_a_secret(self) -> None:
         """Of a secret there is its place, and where that is written; the loaded file does not print it."""
         loaded = load_text(with_provider("type: smarthost, host: h, username: u, password: hunter2"))
-        rows = {row[0]: row[1:] for row in sources(effective(loaded.config), loaded.root)}
+        rows = {row[0]: row[1:] for row in sources(loaded, {})}
         self.assertEqual(rows["providers.more.password"][0], "‹inline›")
         self.assertTrue(rows["providers.more.password"][1].endswith("smtprelay.yaml:2"))
         self.assertNotIn("hunter", f"{loaded!r}{rows}")

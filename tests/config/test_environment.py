@@ -160,3 +160,14 @@ class WrongTests(SynchronousTestCase):
         for assignment, expected in cases.items():
             texts = [problem.text for problem in problems_of("hostname: h\n" + SMALL, {}, [assignment])]
             self.assertEqual(texts, [expected], assignment)
+
+    def test_a_secret_that_is_no_assignment(self) -> None:
+        """What stands behind the name of a setting that is not set is perhaps a secret, and not shown."""
+        for assignment in (
+            "users.0.password: hunter2",
+            "users.0.password hunter2",
+            "users.0.password:hunter2=x",
+        ):
+            problems = problems_of(SMALL, {}, [assignment])
+            self.assertNotIn("hunter", str(problems))
+            self.assertEqual(problems[0].file, "--set users.0.password…")

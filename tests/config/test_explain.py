@@ -1,22 +1,50 @@
+from collections.abc import Iterator
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config import Config, explain
+from docs.reference import reference
+from smtprelay.config import Config, Explained, example, explain
+from smtprelay.config.environment import overlay
 from smtprelay.config.setting import all_settings
+from smtprelay.config.tree import Scalar, Table, TreeNode, nearest
 from smtprelay.config.unknown_keys import RENAMED
+from smtprelay.config.yaml_source import parse
+from smtprelay.settings.complaint import Path
+from tests.config.loading import uncommented
+
+#: Providers of several types, a list whose entries have names, and one whose entries have none.
+NAMED = """\
+listeners:
+  - {name: lan, endpoint: "tcp:2525:interface=127.0.0.1"}
+  - {endpoint: "tcp:2526:interface=127.0.0.1", name: a.b}
+providers:
+  gun: {type: mailgun, domain: mg.example.com, api_key: {env: KEY}}
+  acs-main: {type: capture, path: captured}
+  mail.example.com: {type: capture, path: captured}
+  x: {type: ses, region: eu-west-1, vault: {path: aws/creds/mail, approle: {role_id: mail}}}
+routes: [{name: all, via: [gun]}]
+dkim: [{domain: example.com, selector: s, key: {env: KEY}}]
+spool: {path: spool}
+"""
+
+
+def one(key: str, root: Table | None = None) -> Explained:
+    """Return what ``key`` names, which is one setting."""
+    [found] = explain(key, root)
+    return found
 
 
 class ExplainTests(SynchronousTestCase):
     def test_a_setting(self) -> None:
         """Help, type, default and example of one key, wherever the names of entries stand."""
-        for key in ("providers.acs.rate", "providers.rate", "providers.*.rate", "providers.my.rate"):
-            found = explain(key)
-            self.assertEqual(
-                (found.key, found.help[:13], found.default), ("providers.*.rate", "most requests", [])
-            )
-            self.assertIn("30/min", found.type)
-            self.assertEqual(found.example, "[30/min, 100/h]")
+        for key in ("providers.acs.rate", "providers.acs.rate"):
+            found = one(key)
+            self.assertEqual((found.key, found.help[:13]), ("providers.*.rate", "most requests"))
+            self.assertEqual((found.setting.default, found.setting.example), ([], "[30/min, 100/h]"))
+            self.assertIn("30/min", found.setting.type)
         for key in ("listeners.0.auth.allow_plaintext", "listeners[0].auth.allow_plaintext"):
-            self.assertEqual((explain(key).default, explain(key).type), (False, "true or false"))
+            setting = one(key).setting
+            self.assertEqual((setting.default, setting.type), (False, "true or false"))
 
     def test_units(self) -> None:
         """Defaults are spelled as in the file."""
@@ -28,48 +56,150 @@ class ExplainTests(SynchronousTestCase):
             "routes.retry.first": "30s",
             "spool.retention.bodies": "0s",
         }
-        self.assertEqual({key: explain(key).default for key in spelled}, spelled)
+        self.assertEqual({key: one(key).setting.default for key in spelled}, spelled)
 
     def test_required(self) -> None:
         """What must be given has no default."""
-        self.assertTrue(explain("providers.acs.sender").required)
-        self.assertFalse(explain("hostname").required)
+        self.assertTrue(one("providers.acs.sender").setting.required)
+        self.assertEqual(one("providers.acs.sender").setting.default_text, "none, required")
+        self.assertFalse(one("hostname").setting.required)
 
     def test_by_type(self) -> None:
-        """Behind the word of its type only a provider's own keys are known."""
-        self.assertEqual(explain("providers.smarthost.verify").default, True)
+        """The word of a type stands for an entry of it; only its own keys are known."""
+        self.assertEqual(one("providers.smarthost.verify").setting.default, True)
+        self.assertEqual(one("providers.ses.region").type_words, "ses")
         error = self.assertRaises(LookupError, explain, "providers.acs.verify")
-        self.assertIn('there is no setting "verify" in "providers.*"', str(error))
+        told = 'there is no setting "verify" in "providers.*": a setting of the type smarthost, not of acs'
+        self.assertEqual(str(error), told)
+        found = one("providers.mailgun")
+        self.assertIn("region", found.keys)
+        self.assertNotIn("host", found.keys)
+        self.assertEqual((found.help, found.types), ("Mailgun.", {}))
+
+    def test_several(self) -> None:
+        """Without a type or a name what differs from type to type is told of each."""
+        for key in ("providers.region", "providers.*.region", "providers.my.region"):
+            found = {each.type_words: each.setting.default_text for each in explain(key)}
+            self.assertEqual(set(found), {"ses", "mailgun"})
+            self.assertEqual(found["mailgun"], "us")
 
     def test_types(self) -> None:
-        """The key "type" has all that are available, also where its section is explained."""
-        for key, some in (("providers", "capture or"), ("checkers", "any")):
-            found = explain(f"{key}.type").type
-            self.assertIn(some, found)
-            self.assertEqual(explain(key).keys["type"], found)
-        self.assertIn("smarthost", explain("providers.type").type)
-        self.assertEqual(explain("providers.smarthost.type").type, "smarthost")
+        """A section whose entries have types tells these; the key "type" has all of them."""
+        for key, some in (("providers", "capture"), ("checkers", "any")):
+            found = one(key)
+            self.assertIn(some, found.types)
+            self.assertEqual(found.keys, {})
+            self.assertIn(some, one(f"{key}.type").setting.type)
+        self.assertIn("smarthost", one("providers.type").setting.type)
+        self.assertEqual(one("providers.smarthost.type").setting.type, "smarthost")
 
     def test_names_that_are_keys(self) -> None:
         """An entry may be called like one of its keys, as a smarthost is called host."""
-        self.assertEqual(explain("providers.host.port").key, explain("providers.relay.port").key)
-        self.assertEqual(explain("users.name.senders").key, explain("users.joe.senders").key)
-        self.assertEqual(explain("providers.host.host").key, "providers.*.host")
-        self.assertEqual(explain("listeners.tls.tls.mode").key, "listeners.*.tls.mode")
+        self.assertEqual(one("providers.host.port").key, one("providers.relay.port").key)
+        self.assertEqual(one("users.name.senders").key, one("users.joe.senders").key)
+        self.assertEqual(one("providers.host.host").key, "providers.*.host")
+        self.assertEqual(one("listeners.tls.tls.mode").key, "listeners.*.tls.mode")
 
     def test_sections(self) -> None:
         """A section tells its keys, each with its help."""
-        found = explain("spool")
-        self.assertEqual(found.type, "section")
-        self.assertEqual(found.keys["path"], "the folder, for the engine sqlite.")
+        found = one("spool")
+        self.assertEqual(found.setting.type, "section")
+        self.assertEqual(found.keys["path"].help, "the folder, for the engine sqlite.")
 
     def test_every_key(self) -> None:
-        """Every key can be explained, also without the names of entries."""
-        every = [each.key for each in all_settings(Config)]
+        """Every key explains itself, also without names of entries; it has a default or is required."""
+        every = list(all_settings(Config))
         self.assertGreater(len(every), 100)
-        for key in every:
-            self.assertEqual([explain(key).key, explain(key.replace(".*", "")).key], [key, key])
+        page = reference()
+        for each in every:
+            self.assertIn(f"``{each.key}``", page)
+            for key in (each.key, each.key.replace(".*", "")):
+                self.assertEqual({found.key for found in explain(key)}, {each.key})
+            found = [one for one in explain(each.key) if each.owner in one.setting.owners]
+            self.assertEqual([one.help for one in found], [each.help], each.key)
+            self.assertTrue(each.default_text or each.classes, each.key)
 
+
+class ConfiguredTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.root = parse(NAMED.encode(), "smtprelay.yaml", {}).root
+
+    def test_by_name(self) -> None:
+        """The configuration has the types of its entries; a name counts before the word of a type."""
+        found = one("providers.gun", self.root)
+        self.assertEqual((found.key, found.help), ("providers.gun", "Mailgun."))
+        self.assertNotIn("host", found.keys)
+        self.assertEqual(one("providers.gun.region", self.root).setting.default, "us")
+        self.assertEqual(one("providers.mail.example.com.path", self.root).type_words, "capture")
+        role = one("providers.x.vault.approle.role_id", self.root)
+        self.assertEqual(role.variable, "SMTPRELAY_PROVIDERS__X__VAULT__APPROLE__ROLE_ID")
+        self.assertEqual(one("providers.ses.region", self.root).key, "providers.*.region")
+
+    def test_lists(self) -> None:
+        """An entry of a list is named by its position, or by its name."""
+        for key in ("listeners.0.tls.mode", "listeners.lan.tls.mode", "listeners[lan].tls.mode"):
+            found = one(key, self.root)
+            self.assertEqual(found.key, "listeners[0].tls.mode")
+            self.assertEqual(found.option, "listeners.lan.tls.mode")
+        self.assertEqual(one("dkim.0.key", self.root).variable, "SMTPRELAY_DKIM__0__KEY")
+        self.assertEqual(one("dkim.1.key", self.root).variable, "SMTPRELAY_DKIM__1__KEY")
+        self.assertEqual(one("listeners.a.b.tls.mode", self.root).option, "listeners.1.tls.mode")
+
+    def test_names_that_nothing_can_spell(self) -> None:
+        """A name with a dot is none that ``--set`` or a variable could have."""
+        found = one("providers.mail.example.com.path", self.root)
+        self.assertEqual((found.option, found.variable), ("", ""))
+        self.assertEqual(one("providers.acs-main.path", self.root).option, "providers.acs-main.path")
+        self.assertEqual(
+            one("providers.acs-main.path", self.root).variable, "SMTPRELAY_PROVIDERS__ACS_MAIN__PATH"
+        )
+
+    def test_unknown_names(self) -> None:
+        """An entry that the configuration does not have is an error, with what was meant."""
+        for key, words in {
+            "providers.gunn.region": '"gunn" in "providers" of smtprelay.yaml - did you mean "gun"?',
+            "providers.zzz": '"zzz" in "providers" of smtprelay.yaml: it has gun, acs-main, '
+            "mail.example.com, x",
+            "listeners.lam.tls": '"lam" in "listeners" of smtprelay.yaml - did you mean "lan"?',
+            "dkim.2.key": '"2" in "dkim" of smtprelay.yaml: it has 0',
+            "checkers.x": '"x" in "checkers" of smtprelay.yaml',
+            "listeners.lan.allow_from.x": '"x" in "listeners[0].allow_from" of smtprelay.yaml',
+        }.items():
+            error = self.assertRaises(LookupError, explain, key, self.root)
+            self.assertEqual(str(error), f"there is no {words}")
+
+    def test_every_value(self) -> None:
+        """What is said to set a value sets it: no part of any name is unknown, and the value is there."""
+        text = uncommented(example()).encode()
+        loaded = parse(text, "smtprelay.yaml", {}).root
+        leaves = dict(_leaves(loaded, ()))
+        self.assertGreater(len(leaves), 150)
+        found = {place: one(".".join(map(str, place)), loaded) for place in leaves}
+        dotted = [each.key for each in found.values() if not (each.variable and each.option)]
+        old = [f"routes[0].rewrite.recipients.{each}" for each in ("old@example.org", "*@old.example")]
+        keys = {*old, "logging.levels.smtprelay.smtp"}
+        self.assertEqual(set(dotted), keys)
+        variables = {each.variable: leaves[place] for place, each in found.items() if each.variable}
+        sets = [f"{each.option}={leaves[place]}" for place, each in found.items() if each.option]
+        for environ, options in ((variables, []), ({}, sets)):
+            root = parse(text, "smtprelay.yaml", {}).root
+            self.assertEqual(overlay(root, environ, options), [])
+            missed = [place for place in leaves if nearest(root, place).mark.line]
+            self.assertEqual([found[place].key for place in missed], dotted)
+
+
+def _leaves(node: TreeNode, place: Path) -> Iterator[tuple[Path, str]]:
+    """Give the path and the text of each value in a tree; a secret is one."""
+    if isinstance(node, Scalar):
+        yield place, node.text
+    elif isinstance(node, Table) and node.keys() <= {"file", "env", "credential", "expires"}:
+        yield place, "x"
+    else:
+        for key, value in node.items() if isinstance(node, Table) else enumerate(node):
+            yield from _leaves(value, (*place, key))
+
+
+class UnknownTests(SynchronousTestCase):
     def test_unknown(self) -> None:
         """A key that is none is told with what was meant, an old one with its new name."""
         for key, words in {

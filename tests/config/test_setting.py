@@ -98,7 +98,9 @@ class SettingTests(SynchronousTestCase):
         """The variable of a list is that of its first entry, that of a map has the name of one."""
         self.assertEqual(setting("bounces.via").variable, "SMTPRELAY_BOUNCES__VIA__0")
         self.assertEqual(setting("logging.levels").variable, "SMTPRELAY_LOGGING__LEVELS__NAME")
-        self.assertEqual(setting("users.*.name").variable, "SMTPRELAY_USERS__NAME__NAME")
+        self.assertEqual(setting("users.*.name").variable, "SMTPRELAY_USERS__0__NAME")
+        self.assertEqual(setting("dkim.*.headers").variable, "SMTPRELAY_DKIM__0__HEADERS__0")
+        self.assertEqual(setting("providers.*.rate").option, "providers.NAME.rate.0")
         environ = {"SMTPRELAY_LOGGING__LEVELS__X": "warn", "SMTPRELAY_BOUNCES__VIA__0": "local"}
         config = load_text(SMALL, environ).config
         self.assertEqual((config.logging.levels, config.bounces.via), ({"x": "warn"}, ("local",)))
@@ -118,7 +120,7 @@ class SettingTests(SynchronousTestCase):
             odd: Annotated[str, Notation(str, "an odd number")]
             key: Secret | None = None
 
-        found = settings_in(Settings, "providers.*")
+        found = settings_in(Settings, setting("providers"))
         self.assertEqual([each.name for each in found[:4]], ["type", "odd", "key", "rate"])
         self.assertEqual(
             (found[1].type, found[1].help, found[1].example), ("an odd number", "what it is.", "3")

@@ -55,7 +55,7 @@ class SesRelayCase:
         if "spool:" in text:
             sets.append(f"spool.path={self.folder}/spool")
         self.events = Recording()
-        self.relay = Relay(load(str(path), {}, sets).config, reactor, events=[self.events])
+        self.relay = Relay(load(str(path), variables, sets).config, reactor, events=[self.events])
         self.relay.startService()
         self.addCleanup(lambda: self.relay.stopService() if self.relay.running else None)
         await self.relay.started

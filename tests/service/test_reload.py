@@ -9,9 +9,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.threads import deferToThread
+from twisted.python.threadable import isInIOThread
 from twisted.trial.unittest import TestCase
 
-from smtprelay.service.build.running import RunningConfig
+from smtprelay.service import reload
+from smtprelay.service.build.running import RunningConfig, build
 from smtprelay.testing.certificates import make_certificate
 from smtprelay.testing.smtp import Pause
 from smtprelay.web.context import ReloadFailed
@@ -83,6 +85,19 @@ class ReloadTests(RelayCase, TestCase):
         self.sinks[0].always("MAIL", "250 2.1.0 ok")
         await self.reload(("tls: none", "tls: none, helo: corrected.test"))
         await self.arrived(0, 1)
+
+    async def test_files_are_read_on_a_thread(self) -> None:
+        """What follows from the new configuration, with its certificates, is not built by the reactor."""
+        await self.begin()
+        threads = []
+
+        def noted(*arguments: object) -> RunningConfig:
+            threads.append(isInIOThread())
+            return build(*arguments)
+
+        self.patch(reload, "build", noted)
+        await self.reload(*OTHER_PROVIDER)
+        self.assertEqual(threads, [False])
 
     async def test_listeners(self) -> None:
         """One that is new accepts mail; one that is gone does not, its sessions end behind a message."""

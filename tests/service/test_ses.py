@@ -13,7 +13,8 @@ from tests.service.ses_relay import EXAMPLES, SesRelayCase, Silence
 class ExampleTests(SynchronousTestCase):
     def test_valid(self) -> None:
         """Each example is a configuration without an error or a warning."""
-        keys = {"MAILGUN_API_KEY": "key", "RESEND_API_KEY": "re_key"}
+        keys = {"MAILGUN_API_KEY": "key", "RESEND_API_KEY": "re_key", "AWS_REGION": "eu-west-1"}
+        keys |= {"VAULT_ADDR": "https://vault.example.com", "VAULT_TOKEN": "t"}
         for path in sorted(EXAMPLES.glob("*.yaml")):
             self.assertEqual(list(load(str(path), keys).warnings), [], path.name)
 

@@ -191,7 +191,7 @@ class ValuesTests(SynchronousTestCase):
             self.assertIn(f'{key}: "{add}" is neither "sender" nor a mail address', problem.text)
         [problem] = problems_of(f"{SMALL}bounces: {{to: sendr}}\n")
         self.assertIn('did you mean "sender"?', problem.text)
-        self.assertEqual(explain("bounces.to").type, "sender, or mail address")
+        self.assertEqual(explain("bounces.to")[0].setting.type, "sender, or mail address")
         self.assertEqual(problems_of(f"{SMALL}bounces: {{to: a@b.example}}\n"), [])
 
     def test_a_cut_hash(self) -> None:

@@ -12,7 +12,8 @@ from smtprelay.cli.options import Group, chosen
 from smtprelay.cli.text import count
 
 if TYPE_CHECKING:
-    from smtprelay.config import Loaded, Problem, Setting
+    from smtprelay.cli.options import CliSettings
+    from smtprelay.config import Explained, Loaded, Problem
 
 _WIDTH = 100
 
@@ -73,7 +74,7 @@ def show(ctx: click.Context, *, file: str | None, with_sources: bool) -> int:
     shown = effective(loaded.config)
     if with_sources:
         names = ("setting", "value", "source")
-        values = [dict(zip(names, row, strict=True)) for row in sources(shown, loaded.root)]
+        values = [dict(zip(names, row, strict=True)) for row in sources(loaded, os.environ)]
         rows = [(row["setting"], _word(row["value"]), row["source"]) for row in values]
         output.result(ctx, values, lambda: output.table(names, rows), rows=values)
         return OK
@@ -89,19 +90,25 @@ def show(ctx: click.Context, *, file: str | None, with_sources: bool) -> int:
 @click.pass_context
 def explain(ctx: click.Context, *, key: str) -> None:
     """
-    Explain one setting.
+    Explain one setting, and tell its value in the configuration that the relay would use.
 
-    KEY is its full name: providers.acs.rate, listeners.0.auth, spool.limit.
+    KEY is its full name: spool.limit, listeners.0.auth, providers.NAME.rate. Without a provider of that name
+    it may be a type: providers.ses.rate.
     """
+    from smtprelay.config import ConfigError, read_tree  # noqa: PLC0415
     from smtprelay.config import explain as look_up  # noqa: PLC0415
 
+    settings = chosen(ctx)
     try:
-        found = look_up(key)
+        root = read_tree(settings.config, os.environ, settings.sets)
+        found = look_up(key, root)
+    except ConfigError as error:
+        raise CliError(CONFIG, f"{error.problems[0]} (smtprelay config check shows all)") from error
     except LookupError as error:
         raise CliError(FAILED, str(error)) from error
-    names = ("key", "help", "type", "unit", "instead_of", "required", "default", "default_words", "example")
-    told = {name: getattr(found, name) for name in (*names, "variable", "keys")}
-    output.result(ctx, told, lambda: _explain(found))
+    told = [_told(each, _in_force(settings, each)) for each in found]
+    more = {"variants": told[1:]} if told[1:] else {}
+    output.result(ctx, told[0] | more, lambda: _explain(found, told), rows=told)
 
 
 @config.command()
@@ -124,24 +131,67 @@ def _load(ctx: click.Context, file: str | None, *, alone: bool = False) -> "Load
         return None
 
 
-def _explain(setting: "Setting") -> None:
-    click.echo(setting.key)
-    if setting.help:
-        click.echo(f"  {setting.help}")
-    default = "none, required" if setting.required else setting.default_words or _word(setting.default)
-    lines = {
+def _in_force(settings: "CliSettings", found: "Explained") -> Sequence[tuple[str, Any, str]]:
+    """Return the values that a setting has, with their names and sources; none of a section."""
+    from smtprelay.config import ConfigError, load, sources  # noqa: PLC0415
+
+    if found.place is None or found.classes:
+        return ()
+    try:
+        loaded = load(settings.config, os.environ, settings.sets, alone=True)
+    except ConfigError:
+        text = "no value is shown: the configuration has errors (smtprelay config check shows them)"
+        click.echo(f"smtprelay: {text}", err=True)
+        return ()
+    return list(sources(loaded, os.environ, found.place))
+
+
+def _told(found: "Explained", rows: Sequence[tuple[str, Any, str]]) -> dict[str, Any]:
+    """Return what is known of a setting, as JSON has it; ``rows`` are its values and their sources."""
+    names = ("type", "unit", "instead_of", "required", "default", "default_words", "example")
+    entries = found.setting.has_entries and not found.is_entry and bool(found.place)
+    value: Any = next((value for _, value, _ in rows), None)
+    if entries and rows and rows[0][0] != found.key:
+        keyed = {name.removeprefix(found.key).lstrip("."): value for name, value, _ in rows}
+        value = list(keyed.values()) if "[0]" in keyed else keyed
+    return {
+        "key": found.key,
+        "help": found.help,
+        **{name: getattr(found.setting, name) for name in names},
+        "value": value,
+        "source": ", ".join(dict.fromkeys(source for _, _, source in rows)),
+        "variable": found.variable,
+        "option": found.option,
+        "keys": {name: each.help for name, each in found.keys.items()} | dict(found.types),
+    }
+
+
+def _explain(found: Sequence["Explained"], told: Sequence[Mapping[str, Any]]) -> None:
+    for each, data in zip(found, told, strict=True):
+        click.echo(f"{each.key}{f' ({each.type_words})' if each.type_words else ''}")
+        known = {} if each.is_entry and each.classes else _facts(each, data)
+        lines = [each.help, *(f"{name:<10} {text}" for name, text in known.items() if text)]
+        for name, setting in each.keys.items():
+            default = setting.default_text
+            more = "Required." if setting.required else f"Default: {default}." if default else ""
+            lines.append(f"{name}: {setting.help} {more}".rstrip())
+        lines += [f"type {name}: {text}" for name, text in each.types.items()]
+        click.echo("".join(f"  {line}\n" for line in lines if line), nl=False)
+
+
+def _facts(found: "Explained", told: Mapping[str, Any]) -> Mapping[str, str]:
+    setting = found.setting
+    return {
         "type": setting.type,
         "unit": setting.unit,
         "instead of": setting.instead_of,
-        "default": default,
+        "default": setting.default_text,
         "example": setting.example,
-        "variable": setting.variable,
+        "value": _word(told["value"]) if told["source"] else "",
+        "source": told["source"],
+        "variable": found.variable,
+        "option": f"--set {found.option}=…" if found.option else "",
     }
-    for name, text in lines.items():
-        if text:
-            click.echo(f"  {name:<10} {text}")
-    for name, text in setting.keys.items():
-        click.echo(f"  {name}: {text}".rstrip(" :"))
 
 
 def _shared(divided: Mapping[str, Any]) -> Iterator[str]:
@@ -159,7 +209,9 @@ def _word(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"[{', '.join(value)}]" if isinstance(value, list) else str(value)
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_word(each)}' for key, each in value.items())}}}"
+    return f"[{', '.join(map(_word, value))}]" if isinstance(value, list) else str(value)
 
 
 def _tell(ctx: click.Context, problems: Sequence["Problem"], verdict: str) -> None:

@@ -36,7 +36,7 @@ def healthcheck(ctx: click.Context, *, path: str, url: str, timeout: float) -> i
     """
     Check the health of the relay.
 
-    One line says what was found. The exit status is 0 if it is healthy, else 1.
+    One line says what was found. The exit status is 0 if it is healthy, else 1, also if no relay runs.
     """
     ok, text = _ask(chosen(ctx), timeout, path)
     if not ok and url:

@@ -23,7 +23,7 @@ from smtprelay.cli.locate import listener_address
 from smtprelay.cli.options import CliSettings, RelayCommand, again, chosen
 from smtprelay.cli.selection import NumberRange, Timeout
 from smtprelay.cli.smtp_dialog import DialogStep, SendOptions, SmtpDialog, Stopped
-from smtprelay.cli.text import printable, text_of
+from smtprelay.cli.text import content_of, printable, text_of
 
 #: The id in the reply of a relay.
 _QUEUED = re.compile(r"queued as ([0-9A-Z-]+)")
@@ -114,7 +114,7 @@ def _password(options: SendOptions) -> str:
             raise CliError(USAGE, "--password-file needs --user NAME, too")
         return ""
     if options.password_file:
-        return text_of(options.password_file).partition("\n")[0].rstrip("\r")
+        return text_of(options.password_file, "--password-file").partition("\n")[0].rstrip("\r")
     if not sys.stdin.isatty():
         raise CliError(USAGE, "--user needs --password-file without a terminal")
     return getpass.getpass(f"Password of {options.user}: ")
@@ -130,10 +130,11 @@ def _message(sender: str, options: SendOptions) -> EmailMessage:
         # A line break in a header.
         raise CliError(USAGE, str(error)) from error
     body = options.body
-    message.set_content(text_of(body[1:]) if body.startswith("@") else body)
+    message.set_content(text_of(body[1:], "--body") if body.startswith("@") else body)
     for name in options.attachments:
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         main, _, sub = kind.partition("/")
-        path = Path(name)
-        message.add_attachment(path.read_bytes(), maintype=main, subtype=sub, filename=path.name)
+        message.add_attachment(
+            content_of(name, "--attach"), maintype=main, subtype=sub, filename=Path(name).name
+        )
     return message

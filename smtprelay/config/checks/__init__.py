@@ -11,11 +11,11 @@ the file has, and whether a part of it is free of mistakes.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import Attribute, fields, frozen, has
+from attrs import Attribute, field, fields, frozen, has
 
 from smtprelay.config.model import Config
 from smtprelay.config.tree import Mark, Table, nearest
-from smtprelay.settings.complaint import Path
+from smtprelay.settings.complaint import Path, spelled
 
 
 @frozen
@@ -27,12 +27,14 @@ class CheckedConfig:
     :ivar root: the tree of ``config``.
     :ivar written: the tree of the file, mistakes included.
     :ivar invalid: the names, for people, of the wrong nodes.
+    :ivar variables: the names of the values that are a variable's, each with that variable.
     """
 
     config: Config
     root: Table
     written: Table
     invalid: Collection[str]
+    variables: Mapping[str, str] = field(factory=dict)
 
     def names(self, section: str) -> Collection[str] | None:
         """Return the keys of ``section`` in the file; ``None`` if it is not a map."""
@@ -49,8 +51,9 @@ class CheckedConfig:
         return not any(name == where or name.startswith((f"{where}.", f"{where}[")) for name in self.invalid)
 
     def mark(self, path: Path) -> Mark:
-        """Return the place of ``path``, or the nearest one."""
-        return nearest(self.root, path).mark
+        """Return the place of ``path``, or the nearest one; for the value of a variable that variable."""
+        variable, node = self.variables.get(spelled(path)), nearest(self.root, path)
+        return node.mark if variable is None or node.where == spelled(path) else Mark(variable)
 
 
 def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:

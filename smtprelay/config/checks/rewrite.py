@@ -46,13 +46,15 @@ def _author(rule: RewriteSettings, path: Path) -> Iterator[Complaint]:
 
 
 def _recipients(recipients: Mapping[str, str], path: Path) -> Iterator[Complaint]:
+    told: set[str] = set()
     for known, target in recipients.items():
         if known == target:
             text = f'"{known}" takes its own place: this changes nothing'
             yield Complaint((*path, known), text, "CFG-VALUE", "warning")
         if not is_mailbox(target.replace("*", "x", 1)):
             yield Complaint((*path, known), _undeliverable(target), "CFG-VALUE")
-        elif circle := _circle(recipients, known):
+        elif known not in told and (circle := _circle(recipients, known)):
+            told.update(circle)
             text = f"these may replace each other without an end: {', '.join(circle)}"
             yield Complaint((*path, known), text, "CFG-VALUE")
 

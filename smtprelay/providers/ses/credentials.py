@@ -6,7 +6,6 @@ thread. Importing this module loads botocore.
 """
 
 import logging
-import os
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -75,8 +74,7 @@ def access_of(source: AwsSource, held: Credential[Any] | None = None) -> Credent
 def _access_of(source: AwsSource, held: Credential[Any] | None) -> Credential[AwsAccess]:
     session = botocore.session.Session()
     session.register_component("data_loader", _loader())
-    # Other SDKs read AWS_REGION; botocore does not.
-    region = source.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    region = source.region or session.get_config_variable("region")
     if not region:
         raise ValueError("no AWS region: set region, or AWS_REGION")
     session.set_config_variable("region", region)

@@ -2,7 +2,6 @@
 The settings of Amazon SES, and what must be right about them.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
@@ -10,18 +9,23 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import evolve, field, frozen
 
-from smtprelay.model.network import is_plain_remote
 from smtprelay.model.route import Limits
 from smtprelay.providers.kind import ProviderKind
+from smtprelay.providers.ses.vault_settings import (
+    VaultSettings,
+    check_access,
+    check_vault,
+    variable,
+    vault_source,
+)
 from smtprelay.settings import values
 from smtprelay.settings.complaint import Complaint, Path
 from smtprelay.settings.provider import HttpProviderSettings
-from smtprelay.settings.secret import Secret
 
 if TYPE_CHECKING:
     from smtprelay.interfaces import Provider
     from smtprelay.providers.context import ProviderContext
-    from smtprelay.providers.ses.sources import AwsCredentialService, VaultSource
+    from smtprelay.providers.ses.sources import AwsCredentialService
 
 #: What the service documents; the size is that of the mail in base64. API v1 takes less.
 SES_LIMITS: Final = Limits(request=40_000_000, recipients=50)
@@ -33,8 +37,6 @@ _REGION: Final = re.compile(r"[a-z]{2,}(-[a-z0-9]+)+")
 _SESSION: Final = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 #: Settings that only the API v2 has.
 _ONLY_V2: Final = ("tenant", "list", "feedback")
-#: Ways to log in at Vault.
-_LOGINS: Final = ("approle", "jwt", "token")
 
 
 @frozen(kw_only=True)
@@ -66,73 +68,6 @@ class ContactListSettings:
 
 
 @frozen(kw_only=True)
-class AppRoleSettings:
-    """
-    Log in at Vault by AppRole.
-
-    :ivar role_id: the id of the role. Default: ``VAULT_APPROLE_ROLE_ID``. Example: ``mail``.
-    :ivar secret_id: its secret id. Default: ``VAULT_APPROLE_SECRET_ID``.
-        Example: ``{file: /run/secrets/vault}``.
-    :ivar mount: where the method is mounted.
-    """
-
-    role_id: values.Text | None = None
-    secret_id: Secret | None = None
-    mount: values.Text = "approle"
-
-
-@frozen(kw_only=True)
-class JwtSettings:
-    """
-    Log in at Vault by a JWT, such as that of a service account.
-
-    :ivar role: the role. Default: ``VAULT_JWT_ROLE``. Example: ``mail``.
-    :ivar token: the JWT; its file is read for each login. Default: ``VAULT_JWT``.
-        Example: ``{file: /var/run/secrets/tokens/vault}``.
-    :ivar mount: where the method is mounted.
-    """
-
-    role: values.Text | None = None
-    token: Secret | None = None
-    mount: values.Text = "jwt"
-
-
-@frozen(kw_only=True)
-class VaultSettings:
-    """
-    AWS keys from Vault or OpenBao, instead of those that botocore finds.
-
-    :ivar path: what is read: the credentials of a secrets engine for AWS, or a secret in KV with
-        ``access_key`` and ``secret_key``; of KV version 2 with ``data`` in it. Example: ``aws/creds/mail``.
-    :ivar address: URL of Vault; ``http://`` only on loopback. Default: ``VAULT_ADDR``.
-        Example: ``https://vault.example.com:8200``.
-    :ivar namespace: the namespace. Default: ``VAULT_NAMESPACE``. Example: ``mail``.
-    :ivar approle: log in by AppRole.
-    :ivar jwt: log in by a JWT. Instead of: ``approle``.
-    :ivar token: a token. Instead of: ``approle``. Default: ``VAULT_TOKEN``, unless there are variables for
-        AppRole or a JWT. Example: ``{file: /run/secrets/vault_token}``.
-    :ivar ca: PEM file with the authorities to trust instead of those of Python's requests.
-        Default: ``VAULT_CACERT``, or the folder ``VAULT_CAPATH``. Example: ``vault-ca.pem``.
-    :ivar client_certificate: PEM file with our certificate for Vault. Default: ``VAULT_CLIENT_CERT``.
-        Example: ``relay.pem``.
-    :ivar client_key: PEM file with its key. Default: ``VAULT_CLIENT_KEY``, else the file of the certificate.
-        Example: ``relay-key.pem``.
-    :ivar require_at_start: do not start without credentials. Otherwise mail waits until there are some.
-    """
-
-    path: values.Text
-    address: values.Url | None = None
-    namespace: values.Text | None = None
-    approle: AppRoleSettings | None = None
-    jwt: JwtSettings | None = None
-    token: Secret | None = None
-    ca: values.FilePath | None = None
-    client_certificate: values.FilePath | None = None
-    client_key: values.FilePath | None = None
-    require_at_start: values.Flag = False
-
-
-@frozen(kw_only=True)
 class SesSettings(HttpProviderSettings):
     """
     Amazon SES, with the credentials of botocore: environment, profile, web identity, container, instance.
@@ -141,6 +76,8 @@ class SesSettings(HttpProviderSettings):
         counted in recipients. Example: ``[10/s]``.
     :ivar region: the region. Default: ``AWS_REGION``, ``AWS_DEFAULT_REGION``, or the profile's.
         Example: ``eu-west-1``.
+    :ivar ca: PEM file with certificates to trust in addition to those of the system.
+        Default: ``AWS_CA_BUNDLE``. Example: ``extra-ca.pem``.
     :ivar endpoint: URL of the API; ``http://`` only on loopback. Default: the region's, or that
         of botocore's configuration.
         Example: ``https://vpce-1.email.eu-west-1.vpce.amazonaws.com``.
@@ -167,13 +104,19 @@ class SesSettings(HttpProviderSettings):
     vault: VaultSettings | None = None
     x_ses_headers: Literal["drop", "keep"] = "drop"
 
-    def completed(self, hostname: str) -> "SesSettings":
-        """Return these settings with the name of the role's session."""
+    def completed(self, hostname: str, environ: Mapping[str, str]) -> "SesSettings":
+        """Return these settings with what the variables say, and the name of the role's session."""
         role = self.assume_role
-        if role is None or role.session_name is not None:
-            return self
-        name = re.sub(r"[^\w+=,.@-]", "-", hostname, flags=re.ASCII)[:64]
-        return evolve(self, assume_role=evolve(role, session_name=name))
+        if role is not None and role.session_name is None:
+            name = re.sub(r"[^\w+=,.@-]", "-", hostname, flags=re.ASCII)[:64]
+            role = evolve(role, session_name=name)
+        return evolve(
+            self,
+            region=self.region or variable(environ, "AWS_", "REGION", "DEFAULT_REGION"),
+            ca=self.ca or variable(environ, "AWS_", "CA_BUNDLE"),
+            assume_role=role,
+            vault=self.vault and self.vault.completed(environ),
+        )
 
 
 def check_words(settings: SesSettings, path: Path) -> Iterator[Complaint]:
@@ -205,17 +148,16 @@ def check_api(settings: SesSettings, path: Path) -> Iterator[Complaint]:
             yield Complaint((*path, key), f"{key} needs api: v2", "CFG-VALUE")
 
 
-def check_vault(settings: SesSettings, path: Path) -> Iterator[Complaint]:
-    """There is one login at Vault, and nobody on the network can read it."""
-    vault, path = settings.vault, (*path, "vault")
-    if vault is None:
-        return
-    if vault.address and is_plain_remote(vault.address):
-        yield Complaint((*path, "address"), "http:// is for loopback only: use https://", "CFG-CLEAR-TEXT")
-    given = [key for key in _LOGINS if getattr(vault, key) is not None]
-    if len(given) > 1:
-        text = f"of {' and '.join(given)} the first is used"
-        yield Complaint((*path, given[-1]), text, "CFG-VALUE", "warning")
+def check_vault_settings(settings: SesSettings, path: Path) -> Iterator[Complaint]:
+    """Vault, where keys are read from it."""
+    if settings.vault is not None:
+        yield from check_vault(settings.vault, (*path, "vault"))
+
+
+def check_vault_access(settings: SesSettings, path: Path) -> Iterator[Complaint]:
+    """Vault has an address, and there is a login."""
+    if settings.vault is not None:
+        yield from check_access(settings.vault, (*path, "vault"))
 
 
 def check_library(settings: SesSettings, path: Path) -> Iterator[Complaint]:
@@ -225,6 +167,23 @@ def check_library(settings: SesSettings, path: Path) -> Iterator[Complaint]:
             extra = "aws" if name == "botocore" else "aws,vault"
             text = f"ses needs {name}: pip install smtprelay[{extra}]"
             yield Complaint((*path, "type"), text, "CFG-VALUE")
+
+
+def check_region(settings: SesSettings, path: Path) -> Iterator[Complaint]:
+    """There is a region: in the settings, in a variable, or in the profile, which botocore knows."""
+    if settings.region is not None or find_spec("botocore") is None:
+        return
+    # Slow to import.
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+    from botocore.session import Session  # noqa: PLC0415
+
+    try:
+        why = "" if Session().get_config_variable("region") else "the profile has none"
+    except BotoCoreError as error:
+        why = str(error)
+    if why:
+        text = f'"region" is missing: set it, or AWS_REGION ({why})'
+        yield Complaint((*path, "region"), text, "CFG-MISSING")
 
 
 def _service(settings: SesSettings, seconds: Callable[[], float]) -> "AwsCredentialService":
@@ -240,66 +199,10 @@ def _service(settings: SesSettings, seconds: Callable[[], float]) -> "AwsCredent
         session_name=(role and role.session_name) or "",
         outbound=settings.outbound,
     )
-    vault = None if settings.vault is None else vault_source(settings, settings.vault, os.environ)
+    vault = (
+        None if settings.vault is None else vault_source(settings.vault, settings.outbound, settings.timeout)
+    )
     return AwsCredentialService(source, vault, seconds)
-
-
-def _vault_login(
-    vault: VaultSettings, environ: Mapping[str, str]
-) -> tuple[str, Callable[[], Mapping[str, str]]]:
-    """Return where to log in, ``""`` with a token, and what reads what is sent."""
-    approle, jwt = vault.approle, vault.jwt
-    if not (approle or jwt or vault.token):
-        approle = AppRoleSettings() if environ.get("VAULT_APPROLE_ROLE_ID") else None
-        jwt = JwtSettings() if environ.get("VAULT_JWT") and not approle else None
-    mount = ""
-    sent: Mapping[str, tuple[Secret | str | None, str]] = {"token": (vault.token, "TOKEN")}
-    if approle:
-        mount = approle.mount
-        secret = approle.secret_id, "APPROLE_SECRET_ID"
-        sent = {"role_id": (approle.role_id, "APPROLE_ROLE_ID"), "secret_id": secret}
-    elif jwt:
-        mount = jwt.mount
-        sent = {"role": (jwt.role, "JWT_ROLE"), "jwt": (jwt.token, "JWT")}
-
-    def login() -> Mapping[str, str]:
-        found = {}
-        for key, (given, variable) in sent.items():
-            text = given.reveal() if isinstance(given, Secret) else given or environ.get(f"VAULT_{variable}")
-            found[key] = (text or "").strip()
-        if not any(found.values()):
-            raise ValueError("no login at Vault: set vault.approle, vault.jwt or vault.token, or VAULT_TOKEN")
-        return {key: text for key, text in found.items() if text}
-
-    return mount, login
-
-
-def vault_source(settings: SesSettings, vault: VaultSettings, environ: Mapping[str, str]) -> "VaultSource":
-    """Return what the settings say, and of what they do not say the variables."""
-    from smtprelay.providers.ses.sources import VaultServer, VaultSource  # noqa: PLC0415
-
-    def given(value: str | None, *names: str) -> str:
-        return value or next(filter(None, (environ.get(f"VAULT_{name}") for name in names)), "")
-
-    mount, login = _vault_login(vault, environ)
-    certificate = given(vault.client_certificate, "CLIENT_CERT")
-    key = given(vault.client_key, "CLIENT_KEY") or certificate
-    address = given(vault.address, "ADDR")
-    server = VaultServer(
-        address=address,
-        namespace=given(vault.namespace, "NAMESPACE"),
-        ca=given(vault.ca, "CACERT", "CAPATH"),
-        certificate=(certificate, key) if certificate else None,
-        proxies=settings.outbound.proxies(address),
-        timeout=settings.timeout,
-    )
-    return VaultSource(
-        server=server,
-        path=vault.path,
-        mount=mount,
-        login=login,
-        required_at_start=vault.require_at_start,
-    )
 
 
 def build(name: str, settings: SesSettings, context: "ProviderContext") -> "Provider":
@@ -309,7 +212,6 @@ def build(name: str, settings: SesSettings, context: "ProviderContext") -> "Prov
     from smtprelay.providers.ses.request import API_V1, API_V2, SesOptions  # noqa: PLC0415
 
     contacts = settings.list_
-    settings = evolve(settings, ca=settings.ca or os.environ.get("AWS_CA_BUNDLE") or None)
     caller, renewed = context.renewing_caller(name, settings, _service(settings, context.reactor.seconds))
     options = SesOptions(
         configuration_set=settings.configuration_set or "",
@@ -335,7 +237,7 @@ SES: Final = ProviderKind(
     settings=SesSettings,
     build=build,
     limits=SES_LIMITS,
-    checks=(check_words, check_api, check_vault),
-    outside_checks=(check_library,),
+    checks=(check_words, check_api, check_vault_settings),
+    outside_checks=(check_library, check_region, check_vault_access),
     raw=True,
 )

@@ -4,6 +4,7 @@ The settings of another SMTP server, and what must be right about them.
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from attrs import evolve, frozen
@@ -107,7 +108,7 @@ class SmarthostSettings(RemoteProviderSettings):
         """``tls``, or its default."""
         return self.tls or ("opportunistic" if self.host == MX else "starttls")
 
-    def completed(self, hostname: str) -> "SmarthostSettings":
+    def completed(self, hostname: str, environ: Mapping[str, str]) -> "SmarthostSettings":  # noqa: ARG002
         """Return these settings with the usual ``tls`` and port, and our name."""
         tls = self.usual_tls
         port = self.port or (25 if self.host == MX else PORTS[tls])
@@ -197,7 +198,7 @@ def build(name: str, settings: SmarthostSettings, context: "ProviderContext") ->
     # Slow to import.
     from smtprelay.net.dns_records import make_resolver  # noqa: PLC0415
 
-    return DirectDelivery(*given, resolver=make_resolver(context.reactor), **options)
+    return DirectDelivery(*given, make_resolver=partial(make_resolver, context.reactor), **options)
 
 
 def credential_source(

@@ -4,6 +4,8 @@ Delivery to another SMTP server, or to the servers of each recipient's domain.
 SMTP itself is in the modules beside this one; here is which server a message goes to.
 """
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from twisted.internet.defer import CancelledError
@@ -161,14 +163,20 @@ class DirectDelivery(Smarthost):
     Each domain has a lane. A mail for several is sent to one after the other, and each recipient has the
     outcome of its own domain; a server that cannot be reached or refuses us stops no other domain.
 
-    :param exchangers: finds the servers.
+    :param make_resolver: returns an ``IResolver``; called with the first delivery.
     """
 
-    def __init__(self, *arguments: Any, resolver: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, make_resolver: Callable[[], Any], **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._make_resolver = make_resolver
+        self._resolver: Any = None
+
+    @cached_property
+    def _exchangers(self) -> MailExchangers:
         settings = self._settings
-        self._resolver = resolver
-        self._exchangers = MailExchangers(resolver, settings.helo, settings.port_number, self._reachability)
+        # From here on it looks after its file from time to time.
+        self._resolver = self._make_resolver()
+        return MailExchangers(self._resolver, settings.helo, settings.port_number, self._reachability)
 
     def lane(self, envelope: Envelope, author: str, login: str) -> str:  # noqa: ARG002 -- the seam's signature
         """Return the domain of the recipients, ``""`` if they have several."""
@@ -200,7 +208,8 @@ class DirectDelivery(Smarthost):
 
     async def close(self) -> None:
         """Close the connections, and ask DNS no more."""
-        self._resolver.resolv = None
+        if self._resolver is not None:
+            self._resolver.resolv = None
         await super().close()
 
     async def _send_to_domain(self, domain: str, part: Envelope, body: Body) -> Results:

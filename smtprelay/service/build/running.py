@@ -135,6 +135,8 @@ def build(config: Config, resources: RelayResources, storage: OpenSpool) -> Runn
     """
     Return what follows from ``config``; nothing is opened or connected yet.
 
+    It reads certificates and authorities, and only asks the reactor for the time: it may run on a thread.
+
     :raises CertificateError: a listener's certificate cannot be used.
     """
     providers = ProviderContext(

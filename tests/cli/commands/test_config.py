@@ -142,7 +142,7 @@ class ShowTests(ConfigCase):
         self.assertIn('the key "control" is now called "control_socket"', ran.err)
 
 
-class ExplainTests(CommandCase):
+class ExplainTests(ConfigCase):
     def test_a_setting(self) -> None:
         """Key, help, type, default and example, each in a line."""
         ran = self.run_command("config", "explain", "spool.lease")
@@ -151,7 +151,8 @@ class ExplainTests(CommandCase):
             ran.out,
             "spool.lease\n  time after which other nodes take over the deliveries of a node that has stopped"
             " responding.\n  type       duration (30s, 5m, 4h)\n  unit       ms, s, m, h, d\n"
-            "  default    1m\n  example    1m\n  variable   SMTPRELAY_SPOOL__LEASE\n",
+            "  default    1m\n  example    1m\n  variable   SMTPRELAY_SPOOL__LEASE\n"
+            "  option     --set spool.lease=…\n",
         )
 
     def test_what_it_depends_on(self) -> None:
@@ -164,8 +165,34 @@ class ExplainTests(CommandCase):
     def test_a_section(self) -> None:
         """Its keys follow, without the example of them all."""
         out = self.run_command("config", "explain", "listeners").out
-        self.assertIn("\n  allow_from: clients in these networks may send without logging in.\n", out)
+        self.assertIn("\n  allow_senders: allowed envelope senders. Default: any.\n", out)
         self.assertNotIn("example", out)
+
+    def test_its_value(self) -> None:
+        """With a configuration it has the value in force, and where that comes from."""
+        gun = "gun: {type: mailgun, domain: d.org, api_key: {env: K}}, local:"
+        explain = ("-c", (path := self.file(GOOD.replace("local:", gun))), "config", "explain")
+        self.assertIn("type mailgun: Mailgun.", self.run_command(*explain, "providers").out)
+        ran = self.run_command(*explain, "providers.gun.domain", "--set", "routes.0.via.0=gun")
+        self.assertEqual((ran.status, ran.err), (0, ""))
+        self.assertIn(f"\n  value      d.org\n  source     {path}:2\n", ran.out)
+        sets = ("--set", "routes.0.via.0=gun", "--set", "providers.gun.rate.0=9/s")
+        ran = self.run_command(*explain, "providers.gun.rate", *sets, "-o", "json")
+        told = data_of(ran.out)
+        self.assertEqual((told["value"], told["source"]), (["9/s"], "--set providers.gun.rate.0"))
+        self.assertEqual(told["option"], "providers.gun.rate.0")
+
+    def test_beside_mistakes(self) -> None:
+        """A configuration with errors says which entries there are, but no value."""
+        path = self.file(GOOD + "hostnam: x\n")
+        ran = self.run_command("-c", path, "config", "explain", "providers.local.path")
+        self.assertEqual(ran.status, 0)
+        self.assertIn("\n  variable   SMTPRELAY_PROVIDERS__LOCAL__PATH\n", ran.out)
+        self.assertNotIn("value ", ran.out)
+        self.assertIn("the configuration has errors", ran.err)
+        for path in ("missing.yaml", self.file("a: [\n")):
+            ran = self.run_command("-c", path, "config", "explain", "providers")
+            self.assertEqual((ran.status, ran.out, ran.err.count("\n")), (78, "", 1))
 
     def test_json(self) -> None:
         """The same for programs."""

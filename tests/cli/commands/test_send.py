@@ -239,6 +239,23 @@ class SendTests(CommandCase):
         ran = self.send(server, "--tls", "starttls", "--tls-ca", "not-there.pem")
         self.assertIn("✗ STARTTLS     --tls-ca not-there.pem: No such file", ran.out)
 
+    def test_missing_files(self) -> None:
+        """A file that is missing, or no text, is told with the option that names it."""
+        binary = self.mktemp()
+        Path(binary).write_bytes(b"\xff")
+        for option, value in (
+            ("--body", "@missing"),
+            ("--body", f"@{binary}"),
+            ("--password-file", "missing"),
+            ("--attach", "missing"),
+        ):
+            user = ("--user", "u") if option == "--password-file" else ()
+            ran = self.run_command(
+                "send", "--server", "127.0.0.1:1", "--to", "b@example.net", *user, option, value
+            )
+            why = "not UTF-8" if value == f"@{binary}" else "No such file or directory"
+            self.assertIn(f"smtprelay: {option} {value.lstrip('@')}: {why}\n", ran.err)
+
     def test_missing_attachment(self) -> None:
         """An attachment that is not there is named, before anything is sent."""
         server = FakeServer(self)

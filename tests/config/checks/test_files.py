@@ -73,7 +73,7 @@ class ClientCertificateTests(SynchronousTestCase):
             f"client_certificate: {both}",
             f"client_certificate: {self.made.certificate}, client_key: {self.made.key}",
         ):
-            for kind in ("type: smarthost, host: h", "type: ses"):
+            for kind in ("type: smarthost, host: h", "type: ses, region: eu-west-1"):
                 self.assertEqual(self.problems(settings, kind), [])
 
     def test_wrong(self) -> None:

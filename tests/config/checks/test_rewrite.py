@@ -48,6 +48,12 @@ class RewriteTests(SynchronousTestCase):
             self.assertTrue(problems and all(each.severity == "error" for each in problems), rule)
             self.assertTrue(all(what in each.text for each in problems), f"{rule}: {problems}")
 
+    def test_one_circle(self) -> None:
+        """A circle is told once, whatever the number of its rules; another one is told of, too."""
+        one, other = '"a@b.org": b@b.org, "b@b.org": a@b.org', '"c@b.org": d@b.org, "d@b.org": c@b.org'
+        self.assertEqual(len(problems_of(with_rule(f"recipients: {{{one}}}"))), 1)
+        self.assertEqual(len(problems_of(with_rule(f"recipients: {{{one}, {other}}}"))), 2)
+
     def test_nothing_changed(self) -> None:
         """A rule without effect is a warning."""
         for rule in ("", 'recipients: {"a@b.org": a@b.org}'):

@@ -20,6 +20,20 @@ class ReachTests(SynchronousTestCase):
             self.assertEqual([problem.text for problem in problems], wanted)
             self.assertEqual(codes(problems), ["CFG-EXPIRES?"] * len(wanted))
 
+    def test_the_name_of_a_file(self) -> None:
+        """The name of a file in place of a secret is one error, which says what to write."""
+        key = SMALL + "dkim: [{domain: example.com, selector: s, key: dkim.pem}]\n"
+        [problem] = problems_of(key)
+        self.assertEqual(
+            problem.text,
+            "dkim[0].key: a secret is expected, not the name of its file: write key: {file: dkim.pem}",
+        )
+        text = with_provider("type: acs, endpoint: 'https://x.org', access_keys: [k.txt], sender: a@b")
+        [problem] = problems_of(text)
+        self.assertIn("write {file: k.txt}", problem.text)
+        hook = SMALL + "webhook: {url: 'https://x.example/hook.txt'}\n"
+        self.assertEqual(codes(problems_of(hook)), ["CFG-INLINE-SECRET?"])
+
     def test_endpoints(self) -> None:
         """An endpoint that Twisted does not know is told at its place."""
         [problem] = problems_of(SMALL.replace("tcp:2525", "tpc:2525"))

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ class MotoTests(TestCase):
             hostname="relay.example.com",
         )
         made = kind.settings(**{"type": "ses", "limits": kind.limits, "region": REGION, **settings})
-        ses = self.ses = kind.build("ses", made.completed("relay.example.com"), context)
+        ses = self.ses = kind.build("ses", made.completed("relay.example.com", os.environ), context)
         self.addCleanup(lambda: Deferred.fromCoroutine(ses.close()))
         return self.deliver(*recipients or (BOB,))
 
@@ -192,11 +193,10 @@ class ChainTests(TestCase):
     async def test_environment(self) -> None:
         """Keys, region and endpoint of the environment; what the configuration says goes first."""
         keys = {"AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "S", "AWS_SESSION_TOKEN": "T"}
-        found = await self.access({**keys, "AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "us-east-1"})
+        found = await self.access({**keys, "AWS_DEFAULT_REGION": "us-east-1"})
         self.assertEqual(found.value.keys[:3], ("A", "S", "T"))
         self.assertEqual((found.source, found.expires), ("env", None))
         for variables, source, region, endpoint in (
-            ({"AWS_REGION": "eu-central-1"}, {}, "eu-central-1", "https://email.eu-central-1.amazonaws.com"),
             ({"AWS_DEFAULT_REGION": "us-east-1"}, {}, "us-east-1", "https://email.us-east-1.amazonaws.com"),
             ({"AWS_REGION": "x-1"}, {"region": REGION}, REGION, f"https://email.{REGION}.amazonaws.com"),
             (
@@ -261,8 +261,8 @@ class ChainTests(TestCase):
             ({"AWS_CA_BUNDLE": "/bundle.pem"}, {}),
             ({"AWS_CA_BUNDLE": "/bundle.pem"}, {"ca": "/ours.pem"}),
         ):
-            with environment(variables):
-                kind.build("ses", kind.settings(type="ses", **settings), context)
+            made = kind.settings(type="ses", **settings).completed("relay.example.com", variables)
+            kind.build("ses", made, context)
         self.assertEqual(given, ["", "/bundle.pem", "/ours.pem"])
 
     async def test_models_are_read_once(self) -> None:

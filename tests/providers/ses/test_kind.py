@@ -2,23 +2,33 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.config import render
+from smtprelay.config import render, sources
 from smtprelay.providers.registry import BUILT_IN
-from smtprelay.providers.ses.kind import JwtSettings, VaultSettings, vault_source
 from smtprelay.providers.ses.sources import VaultSource
+from smtprelay.providers.ses.vault_settings import JwtSettings, VaultSettings, vault_source
 from smtprelay.settings.secret import fixed
 from tests.config.loading import load_text, problems_of, with_provider
+from tests.providers.aws_peers import environment
 
 ROLE = "arn: 'arn:aws:iam::123456789012:role/mail'"
 
 
 class SesKindTests(SynchronousTestCase):
-    def told(self, more: str) -> list[str]:
-        return [f"{each.code} {each.text}" for each in problems_of(with_provider(f"type: ses{more}"))]
+    def told(self, more: str, **variables: str) -> list[str]:
+        environ = {
+            "AWS_REGION": "eu-west-1",
+            "VAULT_ADDR": "https://v.example",
+            "VAULT_TOKEN": "t",
+            **variables,
+        }
+        with environment({}):
+            found = problems_of(with_provider(f"type: ses{more}"), environ)
+        return [f"{each.code} {each.text}" for each in found]
 
     def test_good(self) -> None:
         """Nothing has to be said, and everything can be."""
@@ -60,6 +70,57 @@ class SesKindTests(SynchronousTestCase):
         }.items():
             self.assertEqual(self.told(f", vault: {{path: aws/creds/mail{more}}}"), expected)
 
+    def test_region_of_the_environment(self) -> None:
+        """A wrong region is told of by its variable; it is missing where no profile has one either."""
+        text = with_provider("type: ses")
+        with environment({}):
+            [problem] = problems_of(text, {"AWS_REGION": "Ireland"})
+            self.assertEqual((problem.file, problem.severity), ("AWS_REGION", "error"))
+            self.assertEqual(
+                problem.text, 'providers.more.region: "Ireland": expected a region such as eu-west-1'
+            )
+            [problem] = problems_of(text)
+            self.assertEqual((problem.code, problem.line), ("CFG-MISSING", 2))
+            self.assertIn('"region" is missing: set it, or AWS_REGION', problem.text)
+            self.assertEqual(problems_of(text, {"AWS_DEFAULT_REGION": "eu-west-1"}), [])
+        with environment({"AWS_PROFILE": "nobody"}):
+            self.assertIn("profile (nobody) could not be found", problems_of(text)[0].text)
+        profile = Path(self.mktemp()).absolute()
+        profile.write_text("[default]\nregion = eu-north-1\n")
+        with environment({"AWS_CONFIG_FILE": str(profile)}):
+            self.assertEqual(problems_of(text), [])
+
+    def test_vault_that_is_nowhere(self) -> None:
+        """An address and a login at Vault are in the settings or in variables; its address is a URL."""
+        vault = ", vault: {path: aws/creds/mail}"
+        self.assertEqual(
+            self.told(vault, VAULT_ADDR="", VAULT_TOKEN=""),
+            [
+                'CFG-MISSING "address" of Vault is missing: set it, or VAULT_ADDR',
+                "CFG-MISSING no login at Vault: set approle, jwt or token, or VAULT_TOKEN",
+            ],
+        )
+        where = "providers.more.vault.address"
+        told = f'CFG-VALUE {where}: "vault:8200" is not a URL: expected https://…'
+        self.assertEqual(self.told(vault, VAULT_ADDR="vault:8200"), [told])
+        told = f"CFG-CLEAR-TEXT {where}: http:// is for loopback only: use https://"
+        self.assertEqual(self.told(vault, VAULT_ADDR="http://vault.example"), [told])
+
+    def test_what_variables_give(self) -> None:
+        """What variables say is in the configuration in force, with their names; of secrets only those."""
+        environ = {"AWS_REGION": "eu-west-1", "VAULT_ADDR": "https://v.example", "VAULT_TOKEN": "planted"}
+        environ |= {"HTTPS_PROXY": "http://u:planted@proxy.example:3128", "NO_PROXY": "a.example,b.example"}
+        loaded = load_text(with_provider("type: ses, vault: {path: p, namespace: n}"), environ)
+        found = {name.removeprefix("providers.more."): row for name, *row in sources(loaded, environ)}
+        self.assertEqual(found["region"], ["eu-west-1", "AWS_REGION"])
+        self.assertEqual(found["vault.address"], ["https://v.example", "VAULT_ADDR"])
+        self.assertEqual(found["vault.token"], ["‹env VAULT_TOKEN›", "VAULT_TOKEN"])
+        self.assertEqual(found["proxy"], ["http://‹hidden›@proxy.example:3128", "HTTPS_PROXY"])
+        self.assertEqual(found["no_proxy[1]"], ["b.example", "NO_PROXY"])
+        self.assertEqual(found["vault.ca"], [None, "default"])
+        self.assertNotEqual(found["vault.namespace"][1], "default")
+        self.assertNotIn("planted", str(found))
+
     def test_vault_files(self) -> None:
         """The files for the connection to Vault must be there, and the authorities be some."""
         found = self.told(
@@ -94,7 +155,8 @@ class SesKindTests(SynchronousTestCase):
             environ = {f"VAULT_{name}": value for name, value in variables.items()}
             kind = BUILT_IN["ses"]
             ses = kind.settings(type="ses", timeout=7.0, proxy="http://proxy.example:3128")
-            return vault_source(ses, VaultSettings(path="p", **settings), environ)
+            completed = VaultSettings(path="p", **settings).completed(environ)
+            return vault_source(completed, ses.outbound, ses.timeout)
 
         found = source()
         self.assertEqual(
@@ -118,7 +180,9 @@ class SesKindTests(SynchronousTestCase):
 
     def test_session_name(self) -> None:
         """The session of a role is called like the relay."""
-        text = "hostname: relay.example.com\n" + with_provider(f"type: ses, assume_role: {{{ROLE}}}")
+        text = "hostname: relay.example.com\n" + with_provider(
+            f"type: ses, region: eu-west-1, assume_role: {{{ROLE}}}"
+        )
         self.assertEqual(
             load_text(text).config.providers["more"].assume_role.session_name, "relay.example.com"
         )

@@ -99,7 +99,7 @@ class SmarthostKindTests(SynchronousTestCase):
     def test_build(self) -> None:
         """``host: mx`` asks the name servers of this machine, which are read no more after close."""
         http = MemoryHttp(Resource())
-        settings = SMARTHOST.settings(type="smarthost", host="mx").completed("relay.example.com")
+        settings = SMARTHOST.settings(type="smarthost", host="mx").completed("relay.example.com", {})
         provider = SMARTHOST.build("h", settings, http.context())
         self.assertIsInstance(provider, DirectDelivery)
         http.result(provider.close())
@@ -108,7 +108,7 @@ class SmarthostKindTests(SynchronousTestCase):
 
     def test_certificates(self) -> None:
         """The authorities and the certificate of the settings are those of the connections."""
-        settings = SMARTHOST.settings(type="smarthost", host="h").completed("relay.example.com")
+        settings = SMARTHOST.settings(type="smarthost", host="h").completed("relay.example.com", {})
         context = MemoryHttp(Resource()).context()
         for key, error in (("ca", SSLError), ("client_certificate", CertificateError)):
             self.assertRaises(error, SMARTHOST.build, "h", evolve(settings, **{key: "/nope.pem"}), context)

@@ -45,7 +45,7 @@ class Direct:
             Recording(),
             connect=self.connect,
             reachability=self.reachability,
-            resolver=zones,
+            make_resolver=lambda: zones,
         )
 
     def connect(self, address: str, port: int) -> Wire:

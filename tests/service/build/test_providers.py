@@ -64,7 +64,8 @@ class BuildTests(SynchronousTestCase):
             hook = f'{{url: "https://hook.example.com/", ca: {made.ca}'
             shown = f"client_certificate: {made.certificate}, client_key: {made.key}"
             config = load_text(
-                f"{_HEAD}providers:\n  p: {{{acs}, proxy: off, {shown}}}\n  q: {{type: ses, no_proxy: [b]}}\n"
+                f"{_HEAD}providers:\n  p: {{{acs}, proxy: off, {shown}}}\n"
+                "  q: {type: ses, region: eu-west-1, no_proxy: [b]}\n"
                 f"routes: [{{via: [p, q], on_failed: webhook, webhook: {hook}}}}}]\n"
                 f"webhook: {hook}, proxy: http://e:1}}\n",
                 {"HTTPS_PROXY": "http://d:1", "NO_PROXY": "a"},

@@ -74,6 +74,7 @@ _BLANKS: Final = " \t"
 #: A tab is a blank, where blanks may be.
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _NO_TEXT: Final = re.compile("[\ud800-\udfff]")
+_HIGH_XTEXT: Final = re.compile(rb"\+([89A-F][0-9A-F])")
 _BEYOND_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 _UNPRINTABLE: Final = re.compile(r"[^!-~]")
 
@@ -212,11 +213,14 @@ def _rcpt(verb: str, rest: str) -> Command:
 
 def _in_xtext(parameters: Mapping[str, str]) -> Mapping[str, str]:
     """Return ``parameters`` with an ORCPT in UTF-8 as it travels everywhere (RFC 6533 §3)."""
-    original = parameters.get("ORCPT", "")
-    if original.isascii() or not original.lower().startswith("utf-8;"):
+    kind, _, address = parameters.get("ORCPT", "").partition(";")
+    # Postfix calls each address rfc822, and writes its octets in hexadecimal.
+    octets = _HIGH_XTEXT.sub(lambda found: bytes([int(found[1], 16)]), address.encode())
+    text = octets.decode("utf-8", "replace")
+    if text.isascii() or "\ufffd" in text or kind.lower() not in {"utf-8", "rfc822"}:
         return parameters
-    xtext = _BEYOND_ASCII.sub(lambda found: rf"\x{{{ord(found[0]):X}}}", original)
-    return MappingProxyType({**parameters, "ORCPT": xtext})
+    xtext = _BEYOND_ASCII.sub(lambda found: rf"\x{{{ord(found[0]):X}}}", text)
+    return MappingProxyType({**parameters, "ORCPT": f"utf-8;{xtext}"})
 
 
 def _path(rest: str, keyword: str) -> tuple[str, Mapping[str, str]]:

@@ -253,11 +253,14 @@ class RefusedLines(SynchronousTestCase):
         self.assertEqual(read("RCPT TO:<@one.test:ü@b.example>".encode()).argument, "@one.test:ü@b.example")
 
     def test_original_recipient(self):
-        """ORCPT of the kind utf-8 becomes ASCII (RFC 6533 §3); of another kind it stays what it is: wrong."""
+        """ORCPT in UTF-8 becomes ASCII (RFC 6533 §3); of an unknown kind it stays what it is: wrong."""
         for wire, taken in (
             ("utf-8;jürg@例.test", "utf-8;j\\x{FC}rg@\\x{4F8B}.test"),
             ("UTF-8;a@b.test", "UTF-8;a@b.test"),
-            ("rfc822;jürg@b.test", "rfc822;jürg@b.test"),
+            ("rfc822;jürg@b.test", "utf-8;j\\x{FC}rg@b.test"),
+            ("rfc822;j+C3+BCrg+2B@b.test", "utf-8;j\\x{FC}rg+2B@b.test"),
+            ("rfc822;j+FCrg@b.test", "rfc822;j+FCrg@b.test"),
+            ("x400;jürg", "x400;jürg"),
         ):
             command = read(f"RCPT TO:<a@b.test> ORCPT={wire}".encode())
             self.assertEqual(command.parameters, {"ORCPT": taken})

@@ -173,7 +173,7 @@ class Parameters(SynchronousTestCase):
                 "250 250 250 250 250 553",
             ),
             (("MAIL FROM:<a@bücher.test>".encode(), "RCPT TO:<b@bücher.test>".encode()), "250 250 250"),
-            ((b"MAIL FROM:<>", "RCPT TO:<a@b.test> ORCPT=rfc822;ü@b.test".encode()), "250 250 501"),
+            ((b"MAIL FROM:<>", "RCPT TO:<a@b.test> ORCPT=x400;ü@b.test".encode()), "250 250 501"),
             ((b"MAIL FROM:<>", "RCPT TO:<a@b.test> ORCPT=utf-8;ü@b.test".encode()), "250 250 250"),
             (("MAIL FROM:<> ENVID=ü".encode(), "MAIL FROM:<> AUTH=ü".encode()), "250 501 501"),
         ):

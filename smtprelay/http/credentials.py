@@ -5,13 +5,14 @@ Those that expire are in :mod:`smtprelay.http.renewed`.
 """
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from smtprelay.http.client import NoAnswerError
 from smtprelay.interfaces import DeferToThread
 from smtprelay.model.outcome import Blocked, Outcome
 
 C = TypeVar("C")
+D = TypeVar("D")
 C_co = TypeVar("C_co", covariant=True)
 
 
@@ -50,6 +51,40 @@ class CredentialSource(Protocol[C_co]):
 
     def close(self) -> None:
         """End what runs periodically."""
+
+
+class MappedSource(CredentialSource[D], Generic[C, D]):
+    """
+    What is made of each of the credentials of ``source``.
+
+    :param make: the same credentials make the same.
+    """
+
+    def __init__(self, source: CredentialSource[C], make: Callable[[C], D]) -> None:
+        self._source = source
+        self._make = make
+
+    @property
+    def known(self) -> D | None:
+        """That of those that were given last."""
+        known = self._source.known
+        return None if known is None else self._make(known)
+
+    async def current(self) -> D:
+        """Return what is made of the current ones."""
+        return self._make(await self._source.current())
+
+    async def again(self) -> D:
+        """Return what is made of others."""
+        return self._make(await self._source.again())
+
+    def doubt(self) -> None:
+        """Doubt those of the source."""
+        self._source.doubt()
+
+    def close(self) -> None:
+        """Close the source."""
+        self._source.close()
 
 
 class StoredCredentials(CredentialSource[C]):

@@ -12,7 +12,7 @@ are remembered, quotas. What goes wrong in the real world is scripted::
     [mail] = fake.mails
     mail.request["content"]["subject"]
 
-Microsoft's own SDK works against it, over plain HTTP with a key credential.
+Microsoft's own SDK works against it: over plain HTTP with a key, by TLS with a token.
 """
 
 import base64
@@ -153,6 +153,7 @@ class FakeAcs(Resource):
     :param naming: how a refusal tells which recipient is at fault: ``"nothing"``, as the service does
         mostly, ``"message"``, ``"place"``, ``"target"`` or ``"details"``.
     :param unwanted: tells of a request which property the service does not like today, or ``""``.
+    :ivar takes: tells whether a token of Entra is valid, which takes the place of a signature.
     :ivar refuses: well-formed addresses that it takes for no address.
     :ivar operations: what was accepted, by operation id, in order.
     :ivar exchanges: every request, in order.
@@ -172,6 +173,7 @@ class FakeAcs(Resource):
         unwanted: Callable[[Mapping[str, Any]], str] = lambda _: "",
     ) -> None:
         super().__init__()
+        self.takes: Callable[[str], bool] = lambda _: False
         self.refuses: set[str] = set()
         self._naming = naming
         self._unwanted = unwanted
@@ -242,6 +244,9 @@ class FakeAcs(Resource):
         raise _RefusedRequest(404, "NotFound", f"no such resource: {target}")
 
     def _check_signature(self, request: Request, target: str, body: bytes) -> None:
+        scheme, _, token = (request.getHeader("authorization") or "").partition(" ")
+        if scheme == "Bearer" and self.takes(token):
+            return
         host, date, digest = (
             request.getHeader(name) or "" for name in ("host", "x-ms-date", "x-ms-content-sha256")
         )

@@ -42,13 +42,13 @@ class EntraServer:
     The fake with one application: its secret, its certificate and the token of its workload.
 
     :ivar url: of Entra; ``metadata``: of the machine's metadata service, without TLS.
-    :ivar ca: the file with the authority of its certificate.
+    :ivar certificate: its own; ``ca``: the file with the authority of that.
     :ivar pem: the application's certificate and key; ``pfx``: the same as PKCS#12 with a password.
     """
 
     def __init__(self, test: TestCase) -> None:
         folder = Path(test.mktemp())
-        certificate = make_certificate(folder / "server")
+        certificate = self.certificate = make_certificate(folder / "server")
         own = make_certificate(folder / "client", "application", old=True)
         self.fake = FakeEntra(reactor)
         self.ca = str(certificate.ca)

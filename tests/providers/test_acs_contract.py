@@ -16,6 +16,7 @@ from smtprelay.testing.provider_contract import (
     RetryAfterContract,
     ThrottledContract,
 )
+from tests.providers.acs_entra_wiring import EntraAcs, entra_leftovers
 from tests.providers.acs_wiring import joined_acs
 
 
@@ -55,6 +56,21 @@ class FakedAcsProvider(FakedProvider):
         return self.joined.joined.leftovers()
 
 
+class FakedEntraAcs(FakedAcsProvider):
+    def __init__(self) -> None:
+        self.joined = EntraAcs()
+        self.provider = self.joined.provider
+
+    def play(self, scene: str) -> None:
+        if scene == "credentials":
+            self.joined.fake.takes = lambda _: False
+        else:
+            super().play(scene)
+
+    def leftovers(self) -> Sequence[object]:
+        return entra_leftovers(self.joined)
+
+
 class AcsContractTests(
     DeliveryContract,
     IdempotentContract,
@@ -69,3 +85,8 @@ class AcsContractTests(
 ):
     def faked(self) -> FakedProvider:
         return FakedAcsProvider()
+
+
+class AcsWithEntraContractTests(AcsContractTests):
+    def faked(self) -> FakedProvider:
+        return FakedEntraAcs()

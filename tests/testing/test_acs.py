@@ -4,6 +4,7 @@ import json
 from azure.communication.email import EmailClient
 from azure.core.credentials import AzureKeyCredential
 from azure.core.exceptions import HttpResponseError
+from azure.identity import ClientSecretCredential
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -25,6 +26,8 @@ from smtprelay.testing.acs import (
     NoAnswer,
 )
 from smtprelay.testing.acs_schema import SchemaError, check_send
+from tests.azure.joined_entra import CLIENT, SECRET, TENANT
+from tests.azure.peers import EntraServer, served_by_tls
 from tests.providers.http_wiring import Server, WiredHttp
 
 KEY = base64.b64encode(b"k" * 32).decode()
@@ -360,3 +363,33 @@ class SdkTests(TestCase):
             await self.send({**MAIL, "senderAddress": "nobody"})
         self.assertEqual(caught.exception.status_code, 400)
         self.assertIn("senderAddress", str(caught.exception))
+
+
+class SdkWithEntraTests(TestCase):
+    """The same with the token of a credential of azure-identity."""
+
+    timeout = 60
+
+    async def test_credentials(self):
+        """A token of the application is taken; one for another service is not."""
+        entra = EntraServer(self)
+        fake = FakeAcs(reactor, [], retry_after=0)
+        fake.takes = lambda token: entra.fake.knows(token, "https://communication.azure.com")
+        endpoint = served_by_tls(self, fake, entra.certificate)
+        asked = {
+            "authority": entra.url,
+            "connection_verify": entra.ca,
+            "disable_instance_discovery": True,
+        }
+
+        def work() -> str:
+            credential = ClientSecretCredential(TENANT, CLIENT, SECRET, **asked)
+            with EmailClient(endpoint, credential, polling_interval=0, connection_verify=entra.ca) as client:
+                return client.begin_send(MAIL).result()["status"]
+
+        self.assertEqual(await deferToThread(work), "Succeeded")
+        self.assertEqual(len(fake.mails), 1)
+        fake.takes = lambda token: entra.fake.knows(token, "https://vault.azure.net")
+        with self.assertRaises(HttpResponseError) as caught:
+            await deferToThread(work)
+        self.assertEqual(caught.exception.status_code, 401)

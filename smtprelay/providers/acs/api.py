@@ -1,5 +1,5 @@
 """
-The two calls of Azure Communication Services, signed with a key that works.
+The two calls of Azure Communication Services, signed with a key that works, or with a token of Entra.
 
 A key that is refused is not the mail's fault: the other key is tried, before :mod:`smtprelay.providers.call`
 reads the secrets again.
@@ -30,7 +30,6 @@ _URL: Final = re.compile(r"https?://[!-.0-~]+/[!-~]*")
 class AcsApi:
     """
     Signed calls to one resource.
-
     """
 
     def __init__(self, caller: Caller[Credentials]) -> None:
@@ -68,21 +67,28 @@ class AcsApi:
         return "/" + location.split("/", 3)[3]
 
     async def _by_any_key(self, call: "_Call", credentials: Credentials) -> Response:
-        """Return the answer to the first key that is not refused, or the last refusal."""
+        """Return the answer to the token, or to the first key that is not refused, or the last refusal."""
+        if credentials.token:
+            return await self._request(credentials, {"Authorization": f"Bearer {credentials.token}"}, call)
         count = len(credentials.keys)
         for number in range(self._preferred, self._preferred + count):
-            answer = await self._request(credentials, credentials.keys[number % count], call)
+            signed = self._signed(credentials, credentials.keys[number % count], call)
+            answer = await self._request(credentials, signed, call)
             if answer.status != _UNAUTHORIZED:
                 self._preferred = number % count
                 break
         return answer
 
-    async def _request(self, credentials: Credentials, key: str, call: "_Call") -> Response:
+    def _signed(self, credentials: Credentials, key: str, call: "_Call") -> Mapping[str, str]:
         date = _http_date(int(self._caller.seconds()))
-        signed = signed_headers(
+        return signed_headers(
             key, call.method, call.target, host=credentials.host, date=date, digest=call.digest
         )
-        url, headers = credentials.endpoint + call.target, {**call.headers, **signed}
+
+    async def _request(
+        self, credentials: Credentials, authorization: Mapping[str, str], call: "_Call"
+    ) -> Response:
+        url, headers = credentials.endpoint + call.target, {**call.headers, **authorization}
         return await self._caller.request(call.operation, call.method, url, headers, call.body)
 
 

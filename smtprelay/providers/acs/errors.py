@@ -45,8 +45,8 @@ _ERRORS: Final = ErrorTable(
         422: "5.6.0",
     },
     advice={
-        401: "check the access key and this machine's clock",
-        403: "check the permissions and the linked domains of the resource",
+        401: "check the access key and this machine's clock; with Entra tenant, client_id and cloud",
+        403: "check the linked domains of the resource, and with Entra the role of the application there",
         404: "check the endpoint: this resource or its domain does not exist",
     },
 )

@@ -2,22 +2,29 @@
 The settings of Azure Communication Services, and what must be right about them.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import evolve, frozen
 
+from smtprelay.azure.clouds import CLOUDS, scope
 from smtprelay.model.network import is_plain_remote
 from smtprelay.model.route import Limits
 from smtprelay.providers.acs import signature
 from smtprelay.providers.kind import ProviderKind
 from smtprelay.settings import values
 from smtprelay.settings.complaint import Complaint, Path, spelled
-from smtprelay.settings.provider import HttpProviderSettings
+from smtprelay.settings.entra import (
+    ENTRA_KEYS,
+    EntraProviderSettings,
+    check_entra,
+    check_identity_library,
+)
 from smtprelay.settings.secret import Secret
 
 if TYPE_CHECKING:
     from smtprelay.interfaces import Provider
+    from smtprelay.providers.call import Caller
     from smtprelay.providers.context import ProviderContext
 
 #: Limits that the service documents; the size is that of the whole request, after base64.
@@ -25,17 +32,21 @@ ACS_LIMITS: Final = Limits(request=10_000_000, recipients=50)
 
 
 @frozen(kw_only=True)
-class AcsSettings(HttpProviderSettings):
+class AcsSettings(EntraProviderSettings):
     """
-    Azure Communication Services.
+    Azure Communication Services, with its keys or with Microsoft Entra.
 
-    :ivar connection_string: that of the resource (Azure portal: Settings, Keys). Or give ``endpoint`` and
-        ``access_keys``. Example: ``{file: /run/secrets/acs, expires: 2027-01-31}``.
-    :ivar endpoint: URL of the resource, with ``access_keys``. Instead of: ``connection_string``.
+    :ivar connection_string: that of the resource (Azure portal: Settings, Keys). Or give ``endpoint`` with
+        ``access_keys``, or with an application of Entra.
+        Example: ``{file: /run/secrets/acs, expires: 2027-01-31}``.
+    :ivar endpoint: URL of the resource, with ``access_keys`` or an application of Entra.
+        Instead of: ``connection_string``.
         Example: ``https://contoso.europe.communication.azure.com``.
     :ivar access_keys: one or two access keys of the resource; the second is used when the first is refused.
         Instead of: ``connection_string``.
         Example: ``[{file: /run/secrets/acs_key1}, {file: /run/secrets/acs_key2}]``.
+    :ivar scope: what a token of Entra is for. Default: that of the service in ``cloud``.
+        Example: ``https://communication.azure.com//.default``.
     :ivar sender: the address that mail is sent from, unless its sender is in ``sender_domains``.
         Example: ``DoNotReply@mail.example.com``.
     :ivar sender_domains: domains connected to the resource; mail from their addresses keeps its sender.
@@ -51,6 +62,7 @@ class AcsSettings(HttpProviderSettings):
     type: Literal["acs"]
     connection_string: Secret | None = None
     access_keys: tuple[Secret, ...] = ()
+    scope: values.Text | None = None
     sender: values.Address
     sender_domains: tuple[values.Domain, ...] = ()
     blind: Literal["single", "together"] = "single"
@@ -62,6 +74,11 @@ class AcsSettings(HttpProviderSettings):
         """Those of its senders."""
         return {*self.sender_domains, self.sender.rpartition("@")[2]}
 
+    @property
+    def entra_keys(self) -> Sequence[str]:
+        """Those of the settings of an application of Entra that are given."""
+        return [key for key in (*ENTRA_KEYS, "scope") if getattr(self, key) is not None]
+
 
 def check_credentials(settings: AcsSettings, path: Path) -> Iterator[Complaint]:
     """There is one way to log in."""
@@ -72,10 +89,28 @@ def check_credentials(settings: AcsSettings, path: Path) -> Iterator[Complaint]:
     if settings.connection_string and keys:
         text = "connection_string and access_keys exclude each other"
         yield Complaint((*path, "access_keys"), text, "CFG-VALUE")
+    elif settings.entra_keys:
+        yield from _check_entra(settings, path)
     elif not settings.connection_string and not (settings.endpoint and keys):
-        yield Complaint(path, "connection_string is missing, or endpoint and access_keys", "CFG-MISSING")
+        text = "connection_string is missing, or endpoint with access_keys or with an application of Entra"
+        yield Complaint(path, text, "CFG-MISSING")
     elif keys > 2:  # noqa: PLR2004 -- Azure has a primary and a secondary key
         yield Complaint((*path, "access_keys"), "expected one or two keys", "CFG-VALUE")
+
+
+def _check_entra(settings: AcsSettings, path: Path) -> Iterator[Complaint]:
+    key = "connection_string" if settings.connection_string else "access_keys" if settings.access_keys else ""
+    if key:
+        first = settings.entra_keys[0]
+        text = f"{first} is for Entra, {key} for keys: leave one of them out"
+        yield Complaint((*path, first), text, "CFG-VALUE")
+        return
+    if settings.endpoint is None:
+        yield Complaint(path, "endpoint is missing: with Entra it is the URL of the resource", "CFG-MISSING")
+    if settings.scope is None and not CLOUDS[settings.cloud].communication:
+        text = f"the service is not known in cloud {settings.cloud}: set scope"
+        yield Complaint((*path, "cloud"), text, "CFG-VALUE")
+    yield from check_entra(settings, path)
 
 
 def check_blind(settings: AcsSettings, path: Path) -> Iterator[Complaint]:
@@ -131,13 +166,29 @@ def credentials_of(settings: AcsSettings) -> signature.Credentials:
     return evolve(known, keys=(*known.keys, *keys))
 
 
+def caller_of(
+    name: str, settings: AcsSettings, context: "ProviderContext"
+) -> "Caller[signature.Credentials]":
+    """Return what sends the requests: with the keys, or with a token of Entra."""
+    if not settings.entra_keys:
+        return context.caller(name, settings, lambda: credentials_of(settings))
+    # Slow to import.
+    from smtprelay.http.credentials import MappedSource  # noqa: PLC0415
+
+    resource = CLOUDS[settings.cloud].communication
+    token = context.entra_token(name, settings, settings.application, settings.scope or scope(resource))
+    endpoint = signature.parse_endpoint(settings.endpoint or "")
+    source = MappedSource(token, lambda text: signature.Credentials(endpoint, token=text))
+    return context.caller_with(name, settings, source)
+
+
 def build(name: str, settings: AcsSettings, context: "ProviderContext") -> "Provider":
     """Return the provider; nothing is connected yet."""
     # Slow to import.
     from smtprelay.providers.acs.api import AcsApi  # noqa: PLC0415
     from smtprelay.providers.acs.provider import Acs, AcsOptions  # noqa: PLC0415
 
-    api = AcsApi(context.caller(name, settings, lambda: credentials_of(settings)))
+    api = AcsApi(caller_of(name, settings, context))
     options = AcsOptions(
         sender=settings.sender,
         sender_domains=settings.sender_domains,
@@ -153,5 +204,5 @@ ACS: Final = ProviderKind(
     build=build,
     limits=ACS_LIMITS,
     checks=(check_credentials, check_blind),
-    outside_checks=(check_secrets,),
+    outside_checks=(check_secrets, check_identity_library),
 )

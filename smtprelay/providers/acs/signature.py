@@ -31,12 +31,14 @@ class Credentials:
     Where the resource is, and what opens it.
 
     :ivar endpoint: scheme and host, without a slash at the end.
-    :ivar keys: at least one, in base64.
+    :ivar keys: at least one, in base64; none if there is a token.
+    :ivar token: of Entra.
     :ivar host: the value of the ``Host`` header, which is signed: with the port, if it is not the usual one.
     """
 
     endpoint: str
-    keys: Sequence[str] = field(repr=False)
+    keys: Sequence[str] = field(default=(), repr=False)
+    token: str = field(default="", repr=False)
     host: str = field(init=False)
 
     @host.default

@@ -1,4 +1,4 @@
-"""Secrets of a relay before Amazon SES and Vault, unique each, are found in nothing that it shows."""
+"""Secrets of a relay before Amazon SES, Vault and Entra, unique each, are found in nothing that it shows."""
 
 import base64
 import json
@@ -10,6 +10,8 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from smtprelay.policy.password_hash import hash_password
+from smtprelay.testing.acs import Answers, FakeAcs
+from smtprelay.testing.entra import FakeEntra
 from smtprelay.testing.ses import FakeSes, SesRefuses
 from smtprelay.testing.vault import FakeVault, VaultRefuses
 from tests.process.program import Program, eventually
@@ -30,6 +32,8 @@ providers:
   jwt: {{{ses}, vault: {{{vault}, jwt: {{role: mail, token: {{file: jwt}}}}}}}}
   token: {{{ses}, vault: {{{vault}, token: {token}}}}}
   host: {{type: smarthost, host: 127.0.0.1, port: 1, tls: none, username: u, password: {{file: password}}}}
+  acs: {{{acs}, client_secret: {{file: entra}}}}
+  acs2: {{{acs}, client_secret: {{file: entra_wrong}}}}
   local: {{type: capture, path: captured}}
 http:
   - {{endpoint: "tcp:port=0:interface=127.0.0.1", serve: [health, metrics, api, dashboard],
@@ -40,10 +44,15 @@ routes:
   - {{match: {{recipient: ["*@jwt.example"]}}, via: [jwt], on_failed: webhook}}
   - {{match: {{recipient: ["*@token.example"]}}, via: [token]}}
   - {{match: {{recipient: ["*@host.example"]}}, via: [host]}}
+  - {{match: {{recipient: ["*@acs.example"]}}, via: [acs]}}
+  - {{match: {{recipient: ["*@acs2.example"]}}, via: [acs2]}}
   - {{name: all, via: [out], retry: {{first: 200ms, jitter: 0}}}}
 webhook: {{url: {{file: hook}}, secret: {{file: hook_secret}}}}
 """
-SECRETS = ("secret_id", "jwt", "token", "password", "hook_secret", "user", "api", "wrong", "session")
+SECRETS = (
+    *("secret_id", "jwt", "token", "password", "hook_secret", "user", "api", "wrong", "session"),
+    *("entra", "entra_wrong"),
+)
 
 
 class PlantedSecretsTests(Stage, TestCase):
@@ -56,6 +65,10 @@ class PlantedSecretsTests(Stage, TestCase):
         self.vault = FakeVault(reactor, self.users.engine(session=True))
         self.vault.approles["mail"] = self.secrets["secret_id"]
         self.vault.give_token(self.secrets["token"])
+        self.entra = FakeEntra(reactor)
+        self.entra.application("contoso.com", "app").secrets[self.secrets["entra"]] = float("inf")
+        self.acs = FakeAcs(reactor, [], retry_after=0)
+        self.acs.takes = lambda token: self.entra.knows(token, "https://communication.azure.com")
         self.shown: list[str] = []
 
     def configured(self) -> RelayProcess:
@@ -67,6 +80,8 @@ class PlantedSecretsTests(Stage, TestCase):
         config = CONFIG.format(
             ses=ses,
             vault=f'path: aws/creds/mail, address: "{served(self, self.vault)}"',
+            acs=f'type: acs, endpoint: "{served(self, self.acs)}", sender: relay@relay.test,'
+            f' tenant: contoso.com, client_id: app, authority: "{served(self, self.entra)}"',
             token=self.secrets["token"],
             hash=hash_password(self.secrets["user"].encode(), b"0123456789abcdef"),
             hash_of_token=hash_password(self.secrets["api"].encode(), b"0123456789abcdef"),
@@ -111,13 +126,18 @@ class PlantedSecretsTests(Stage, TestCase):
         for _ in range(3):
             self.assertEqual((await relay.send(message("x"), "b@example.net"))[:3], "250")
         await eventually(lambda: self.fake.mails, "a mail")
-        for domain in ("jwt.example", "token.example", "host.example"):
+        await relay.send(message("x"), "b@acs.example")
+        await eventually(lambda: self.acs.mails, "the mail with a token of Entra")
+        denied = Answers(401, "Denied", "The token is refused.")
+        self.acs.script(denied, denied)
+        for domain in ("jwt.example", "token.example", "host.example", "acs.example", "acs2.example"):
             self.vault.script(VaultRefuses(403, "permission denied")) if domain == "token.example" else None
             await relay.send(message("x"), f"b@{domain}")
         await eventually(lambda: b'"lane.blocked"' in relay.life.out, "a blocked lane")
         await eventually(lambda: b'"message.bounced"' in relay.life.out, "the bounce")
         await eventually(lambda: list((self.folder / "captured" / "new").glob("*")), "its delivery")
-        self.made |= {*self.vault.tokens, *self.users.now.values()}
+        await eventually(lambda: b"AADSTS7000215" in relay.life.out, "a wrong secret of Entra")
+        self.made |= {*self.vault.tokens, *self.users.now.values(), *self.entra.issued}
 
     async def log_in(self, relay: RelayProcess) -> None:
         talk = await relay.greet()

@@ -188,7 +188,8 @@ class OutcomeTests(SynchronousTestCase):
         refused = acs_refusal(401, "Denied", "Denied by\r\n the resource provider.")
         self.assertEqual(
             refused.why,
-            "401 Denied: Denied by the resource provider. (check the access key and this machine's clock)",
+            "401 Denied: Denied by the resource provider. (check the access key and this machine's clock;"
+            " with Entra tenant, client_id and cloud)",
         )
 
     def test_enhanced_code(self):

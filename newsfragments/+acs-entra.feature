@@ -1,0 +1,1 @@
+Azure Communication Services can be used with Microsoft Entra instead of keys: ``tenant``, ``client_id`` and ``client_secret``, or ``credential: certificate``, ``managed_identity`` or ``workload``, in every cloud of Microsoft. See ``docs/entra.rst``.

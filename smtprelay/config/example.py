@@ -74,15 +74,19 @@ def _lines(setting: Setting, lead: str) -> Iterator[str]:
 
 
 def _typed_entries(cls: Any, settings: Sequence[Setting], indent: str) -> Iterator[str]:
-    """Give an entry of a map, which has the name of its type; another one for what excludes its settings."""
-    excluding = [each for each in settings if each.instead_of]
-    others = [each for each in settings if each not in excluding]
+    """Give an entry of a map, which has the name of its type; others for what excludes its settings."""
+    groups: dict[str, list[Setting]] = {}
+    for each in settings:
+        groups.setdefault(each.instead_of, []).append(each)
     yield from _explained(f"#{indent}{type_word(cls)}:", plain(summary_of(cls)).rstrip("."), indent)
-    yield from _entry(others, indent + "  ")
-    if excluding:
-        text = f"with {_listed(excluding)} instead of {excluding[0].instead_of}"
-        yield from _explained(f"#{indent}{type_word(cls)}2:", text, indent)
-        yield from _entry([each for each in settings if each.required or each in excluding], indent + "  ")
+    yield from _entry(groups.pop(""), indent + "  ")
+    for number, (excluded, group) in enumerate(groups.items(), 2):
+        text = f"with {_listed(group)} instead of {excluded}"
+        yield from _explained(f"#{indent}{type_word(cls)}{number}:", text, indent)
+        # What is itself in a group needs the others of it.
+        more = next((each for each in groups.values() if excluded in {one.name for one in each}), [])
+        shown = [each for each in settings if each.required or each in group or each in more]
+        yield from _entry([each for each in shown if each.name != excluded], indent + "  ")
 
 
 def _listed(settings: Sequence[Setting]) -> str:

@@ -115,11 +115,16 @@ class Setting:
     @property
     def documented(self) -> Mapping[str, str]:
         """What the docstrings of the class, or of its bases, say of it, by label; the help has none."""
+        added: dict[str, str] = {}
         for each in self.owner.__mro__:
-            pattern = rf":ivar {self.attribute.name}: (.+?)(?=\n:|\n\n|\Z)"
+            pattern = rf":ivar {self.attribute.name}:( .+?)(?=\n:|\n\n|\Z)"
             if found := re.search(pattern, cleandoc(each.__doc__ or ""), re.DOTALL):
-                parts = _LABEL.split(" ".join(found[1].split()))
-                return dict(zip(("", *parts[1::2]), parts[::2], strict=True))
+                parts = _LABEL.split(f" {' '.join(found[1].split())}")
+                said = dict(zip(("", *parts[1::2]), parts[::2], strict=True))
+                if said[""]:
+                    return {**said, "": said[""].strip(), **added}
+                # A class may say only what it changes of a key of its base.
+                added |= dict(list(said.items())[1:])
         classes = self.classes
         return {"": summary_of(classes[0])} if len(classes) == 1 else {}
 

@@ -17,19 +17,20 @@ from smtprelay.settings.complaint import Complaint, Path
 from smtprelay.settings.provider import HttpProviderSettings
 from smtprelay.settings.secret import Secret
 
+#: The value of ``credential`` that a setting is for.
+_USED_WITH: Final = {
+    "client_secret": "application",
+    "certificate": "certificate",
+    "certificate_password": "certificate",
+}
 _TENANT: Final = re.compile("[a-z0-9][a-z0-9.-]*", re.IGNORECASE)
 
 CloudName = Literal["global", "usgov", "dod", "china"]
 
-#: The settings that only an application of Entra has.
+#: The settings by which an application of Entra shows who it is.
 ENTRA_KEYS: Final = (
-    "tenant",
-    "client_id",
-    "client_secret",
-    "credential",
-    "certificate",
-    "certificate_password",
-    "authority",
+    *("tenant", "client_id", "client_secret"),
+    *("credential", "certificate", "certificate_password"),
 )
 
 
@@ -75,7 +76,7 @@ class EntraProviderSettings(HttpProviderSettings):
 
 
 def application_of(settings: Any) -> EntraApplication:
-    """Return the application of settings that have all of :data:`ENTRA_KEYS`."""
+    """Return the application of settings that have all of :class:`EntraProviderSettings`."""
     secret: Secret | None = settings.client_secret or settings.certificate_password
     place = "" if secret is None else secret.place
     return EntraApplication(
@@ -91,7 +92,7 @@ def application_of(settings: Any) -> EntraApplication:
 
 
 def check_entra(settings: Any, path: Path) -> Iterator[Complaint]:
-    """What an application needs to get a token is there, and nothing else."""
+    """What an application needs to get a token is there."""
     credential = settings.credential or "application"
     needed = {
         "application": ("tenant", "client_id", "client_secret"),
@@ -103,13 +104,15 @@ def check_entra(settings: Any, path: Path) -> Iterator[Complaint]:
         yield Complaint(path, text, "CFG-MISSING")
     if settings.tenant is not None and not _TENANT.fullmatch(settings.tenant):
         yield Complaint((*path, "tenant"), "expected the id or a domain of the tenant", "CFG-VALUE")
-    unused = {"client_secret": "application", "certificate": "certificate"}
-    for key, wanted in unused.items():
+    used = {
+        "client_secret": "application",
+        "certificate": "certificate",
+        "certificate_password": "certificate",
+    }
+    for key, wanted in used.items():
         if credential != wanted and getattr(settings, key) is not None:
-            yield Complaint((*path, key), f"{key} is not for credential: {credential}", "CFG-VALUE")
-    if settings.certificate_password is not None and credential != "certificate":
-        text = f"certificate_password is not for credential: {credential}"
-        yield Complaint((*path, "certificate_password"), text, "CFG-VALUE")
+            text = f"{key} is not used with credential: {credential}"
+            yield Complaint((*path, key), text, "CFG-VALUE", "warning")
     if settings.authority is not None:
         yield from _check_authority(settings.authority, credential, (*path, "authority"))
 

@@ -45,6 +45,12 @@ class AcsSettings(EntraProviderSettings):
     :ivar access_keys: one or two access keys of the resource; the second is used when the first is refused.
         Instead of: ``connection_string``.
         Example: ``[{file: /run/secrets/acs_key1}, {file: /run/secrets/acs_key2}]``.
+    :ivar tenant: Instead of: ``access_keys``.
+    :ivar client_id: Instead of: ``access_keys``.
+    :ivar client_secret: Instead of: ``access_keys``.
+    :ivar credential: Instead of: ``access_keys``.
+    :ivar certificate: Instead of: ``access_keys``.
+    :ivar certificate_password: Instead of: ``access_keys``.
     :ivar scope: what a token of Entra is for. Default: that of the service in ``cloud``.
         Example: ``https://communication.azure.com//.default``.
     :ivar sender: the address that mail is sent from, unless its sender is in ``sender_domains``.
@@ -77,7 +83,7 @@ class AcsSettings(EntraProviderSettings):
     @property
     def entra_keys(self) -> Sequence[str]:
         """Those of the settings of an application of Entra that are given."""
-        return [key for key in (*ENTRA_KEYS, "scope") if getattr(self, key) is not None]
+        return [key for key in ENTRA_KEYS if getattr(self, key) is not None]
 
 
 def check_credentials(settings: AcsSettings, path: Path) -> Iterator[Complaint]:

@@ -134,14 +134,14 @@ class SettingsTests(SynchronousTestCase):
                 "tenant: t",
                 "needs tenant, client_id, client_secret: client_id and client_secret missing",
             ),
-            (f"{ENTRA}, credential: workload", "client_secret is not for credential: workload"),
+            (f"{ENTRA}, credential: workload", "client_secret is not used with credential: workload"),
             (
                 "tenant: t, client_id: c, credential: certificate",
                 "credential: certificate needs tenant, client_id, certificate: certificate missing",
             ),
             (
                 "credential: workload, certificate_password: {env: S}",
-                "certificate_password is not for credential: workload",
+                "certificate_password is not used with credential: workload",
             ),
             (
                 "tenant: a/b, client_id: c, client_secret: {env: S}",

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 #: Words that every Twisted developer or mail administrator knows. Before you add one, look for a term of
 #: ``docs/glossary.rst``, or make one.
 PLAIN = """
-    accept access acs actions additions address admin admission after agent aggregate and
+    accept access account acs actions additions address admin admission after agent aggregate and
     anonymous answer answered any api app application applied arrival arriving attachment attention auth
     avatar away aws azure base batch begun body bounds broken bucket budget buffer build bulk busy by
     call certificate chain challenge change channel charset child chunk clear cli clock cloud codecs codes
@@ -36,7 +36,7 @@ PLAIN = """
     lost maildir mailgun main maintenance mapped mark markup match memory merge metrics mime missing
     model monitor multipart mx named nameless net network new next no not notification notifier
     number oauth off offline open operation operator options origin original outgoing output overdue
-    overlay own page parameter params parse part password path patience patterns periodic piece
+    overlay own page parameter params parse part password path patience patterns pem periodic piece
     plain plan planned platform policy pool port portal postgres prepare printable privacy
     problem process producer profile program protocol proxy query queue quoted range
     reachability reactor reads realm receive recorded recover recovered reference refusal relay

@@ -47,8 +47,8 @@ http:
 ## Durations: 30s 5m 4h 2d. Sizes: 10MB (powers of 1000), 25MiB (powers of 1024). Rates: 30/min 100/h 25/10s.
 ## Patterns of addresses: *, *@example.com, or one address.
 ## Paths are relative to the folder of this file. An empty value (key:) and null mean the default.
-## Secrets: {file: path}, {env: NAME}, {credential: name} (systemd). With expires: 2027-01-31 the log warns
-## from 30 days before that day.
+## Secrets: {file: path}, {env: NAME}, {credential: name} (systemd), {key_vault: URL} (Azure). With
+## expires: 2027-01-31 the log warns from 30 days before that day.
 
 """
 

@@ -76,9 +76,9 @@ def _word(kind: Any) -> dict[str, Any]:
 _SECRET: Final = {
     "type": "object",
     "properties": {
-        **dict.fromkeys(("file", "env", "credential"), WORD),
+        **dict.fromkeys(("file", "env", "credential", "key_vault"), WORD),
         "expires": {"description": "the day on which it stops working", **WORD},
     },
-    "oneOf": [{"required": [name]} for name in ("file", "env", "credential")],
+    "oneOf": [{"required": [name]} for name in ("file", "env", "credential", "key_vault")],
     "additionalProperties": False,
 }

@@ -3,7 +3,8 @@ Settings of listeners, users and checkers.
 """
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Final, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from attrs import field, frozen
 
@@ -13,6 +14,9 @@ from smtprelay.policy import user_secret
 from smtprelay.policy.password_hash import parse_hash
 from smtprelay.settings import values
 from smtprelay.settings.secret import Secret
+
+if TYPE_CHECKING:
+    from smtprelay.net.certificate import PemSource
 
 #: The checker of the users in the configuration.
 USERS: Final = "users"
@@ -45,6 +49,10 @@ UserHash = Annotated[
 ]
 
 
+#: A file in PEM form, or a secret that is one.
+CertificateSetting = values.FilePath | Secret | None
+
+
 @frozen(kw_only=True)
 class TlsSettings:
     """
@@ -52,7 +60,8 @@ class TlsSettings:
 
     :ivar mode: ``starttls`` offers STARTTLS, ``implicit`` starts with TLS (port 465). Without the section
         ``tls`` it is ``off``.
-    :ivar certificate: PEM file with the certificate and its chain. Example: ``cert.pem``.
+    :ivar certificate: PEM file with the certificate and its chain; or ``{key_vault: URL}``, with the key.
+        Example: ``cert.pem``.
     :ivar key: PEM file with the private key. Default: the file of ``certificate``. Example: ``key.pem``.
     :ivar require: what needs TLS: ``never``, ``auth`` (no login without TLS) or ``always``.
     :ivar profile: ``modern`` is TLS 1.2 and later with forward secrecy; ``legacy`` also takes TLS 1.0 and 1.1
@@ -62,11 +71,22 @@ class TlsSettings:
     """
 
     mode: Literal["starttls", "implicit", "off"] = "starttls"
-    certificate: values.FilePath | None = None
+    certificate: CertificateSetting = None
     key: values.FilePath | None = None
     require: Literal["never", "auth", "always"] = "auth"
     profile: Literal["modern", "legacy"] = "modern"
     ciphers: values.Text | None = None
+
+    @property
+    def files(self) -> "tuple[PemSource, PemSource] | None":
+        """Where certificate and key are; ``None``: there is no TLS."""
+        from smtprelay.net.certificate import PemText  # noqa: PLC0415 -- slow to import
+
+        if self.mode == "off" or self.certificate is None:
+            return None
+        secret = self.certificate if isinstance(self.certificate, Secret) else None
+        certificate = Path(str(self.certificate)) if secret is None else PemText(secret.place, secret.reveal)
+        return certificate, certificate if self.key is None else Path(self.key)
 
 
 Mechanism = Literal["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"]

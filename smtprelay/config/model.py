@@ -16,6 +16,7 @@ from smtprelay.config.rewrite import RewriteSettings, SandboxSettings
 from smtprelay.model import route as model_route
 from smtprelay.model.privacy import PrivacyMask
 from smtprelay.settings import values
+from smtprelay.settings.entra import KeyVaultSettings
 from smtprelay.settings.provider import ProviderSettings
 from smtprelay.settings.proxy import ProxySetting
 from smtprelay.settings.secret import Secret
@@ -322,6 +323,8 @@ class Config:
     :ivar sandbox: keeps mail from leaving, for tests and staging.
     :ivar webhook: the HTTP endpoint that gets a POST, with ids, envelope and reasons, for mail that failed or
         expired (``on_failed`` or ``on_expired``: ``webhook``) on a route without a ``webhook`` of its own.
+    :ivar key_vault: as whom secrets and certificates are read that are ``{key_vault: URL}``. Default: the
+        identity that Azure gave this machine.
     :ivar spool: where accepted mail is stored. Not needed if all listeners are synchronous: then there is no
         queue.
     :ivar routes: which mail goes to which providers; the first route that matches a recipient is used.
@@ -344,6 +347,7 @@ class Config:
     bounces: Bounces = Bounces()
     sandbox: SandboxSettings | None = None
     webhook: WebhookSettings | None = None
+    key_vault: KeyVaultSettings | None = None
     spool: SpoolSettings | None = None
     workers: values.Count = 1
     supervise: Supervise | None = None

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from smtprelay.config.from_tree import Hook, word_hook
+from smtprelay.config.listeners import CertificateSetting
 from smtprelay.config.problem import Finding, Invalid, expect_word, wrong
 from smtprelay.config.tree import Scalar, Table, TreeNode
 from smtprelay.config.unknown_keys import unknown_keys
+from smtprelay.settings.entra import parse_secret_url
 from smtprelay.settings.proxy import ProxySetting, parse_proxy_url
-from smtprelay.settings.secret import Secret, fixed, flaw, in_file, in_variable, missing
+from smtprelay.settings.secret import Secret, fixed, flaw, in_file, in_service, in_variable, missing
 from smtprelay.settings.values import FilePath, FolderPath, resolve
 
-_KINDS: Final = ("file", "env", "credential")
+_KINDS: Final = ("file", "env", "credential", "key_vault")
 #: What stands where a secret is expected and is no secret, but the name of its file.
 _FILE_NAME: Final = re.compile(r"[\w./~-]+\.(?:pem|key|crt|cer|txt)")
 
@@ -29,6 +31,9 @@ def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook
         "file": lambda text, expires: in_file(path := resolve(text, folder), f"file {path}", expires),
         "env": lambda text, expires: _variable(text, environ, expires),
         "credential": lambda text, expires: _credential(text, environ, expires),
+        "key_vault": lambda text, expires: in_service(
+            url := parse_secret_url(text), f"key_vault {url}", expires
+        ),
     }
 
     def secret(node: TreeNode, _: Any) -> Secret:
@@ -46,15 +51,24 @@ def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook
     def proxy(node: TreeNode, kind: Any) -> Any:
         return secret(node, kind) if isinstance(node, Table) else word_hook(parse_proxy_url)(node, kind)
 
+    def certificate(node: TreeNode, kind: Any) -> Any:
+        return secret(node, kind) if isinstance(node, Table) else path(node, kind)
+
     path = word_hook(lambda text: resolve(text, folder))
-    return {Secret: secret, ProxySetting: proxy, FilePath: path, FolderPath: path}
+    return {
+        Secret: secret,
+        ProxySetting: proxy,
+        CertificateSetting: certificate,
+        FilePath: path,
+        FolderPath: path,
+    }
 
 
 def _from_table(node: Table, makers: Mapping[str, Callable[[str, date | None], Secret]]) -> Secret:
     findings: list[Finding] = unknown_keys(node, (*_KINDS, "expires"))
     given = [kind for kind in _KINDS if kind in node]
     if len(given) != 1:
-        text = f"{node.where}: expected one of file, env and credential"
+        text = f"{node.where}: expected one of file, env, credential and key_vault"
         # A wrong one was removed, but given.
         findings.append(Finding(node.mark, text, "CFG-VALUE", node, follows=not node.cut.isdisjoint(_KINDS)))
     expires = None

@@ -281,7 +281,7 @@ def type_of(kind: Any) -> str:
     if origin is Mapping:
         return f"map: {type_of(parts[1])}"
     if kind is Secret:
-        return "secret ({file: path}, {env: NAME}, {credential: name})"
+        return "secret ({file: path}, {env: NAME}, {credential: name}, {key_vault: URL})"
     alternatives = [part for part in parts if part is not NoneType and origin in {Union, UnionType}]
     return " or ".join(dict.fromkeys(map(type_of, alternatives))) or "section"
 

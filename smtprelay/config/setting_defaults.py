@@ -16,6 +16,7 @@ from smtprelay.config.model import Config, RouteSettings, SpoolSettings, Supervi
 from smtprelay.config.setting import settings_in
 from smtprelay.providers.registry import kind_of
 from smtprelay.settings.complaint import below
+from smtprelay.settings.entra import KeyVaultSettings
 from smtprelay.settings.provider import HttpProviderSettings, ProviderSettings
 from smtprelay.settings.proxy import environment_no_proxy, environment_proxy
 
@@ -23,7 +24,7 @@ from smtprelay.settings.proxy import environment_no_proxy, environment_proxy
 #: there.
 RUNTIME: Final = "/run/smtprelay"
 
-HttpClientT = TypeVar("HttpClientT", HttpProviderSettings, WebhookSettings)
+HttpClientT = TypeVar("HttpClientT", HttpProviderSettings, WebhookSettings, KeyVaultSettings)
 
 
 def complete(config: Config, environ: Mapping[str, str]) -> Config:
@@ -37,6 +38,7 @@ def complete(config: Config, environ: Mapping[str, str]) -> Config:
         listeners=tuple(_listener(listener, config) for listener in config.listeners),
         providers={name: _provider(each, hostname, environ) for name, each in config.providers.items()},
         routes=_routes(config, environ),
+        key_vault=config.key_vault and _with_proxy(config.key_vault, environ),
         webhook=config.webhook and _with_proxy(config.webhook, environ),
         supervise=config.supervise or (Supervise() if config.workers > 1 else None),
         bounces=evolve(config.bounces, from_=config.bounces.from_ or f"MAILER-DAEMON@{hostname}"),

@@ -84,6 +84,19 @@ class ProxyLoginFailed(NotSent):
         return outcome.Blocked(str(self))
 
 
+class OutcomeError(NotSent):
+    """What a request needs cannot be had; :attr:`outcome` is what that means for the mail."""
+
+    def __init__(self, outcome: outcome.Outcome) -> None:
+        super().__init__(outcome.why)
+        self._outcome = outcome
+
+    @property
+    def outcome(self) -> outcome.Outcome:
+        """``Blocked`` if an operator must correct it, else ``Throttled`` or ``Deferred``."""
+        return self._outcome
+
+
 class AnswerLost(NoAnswerError):  # noqa: N818
     """The whole request was handed to the connection, and no answer to it came back."""
 

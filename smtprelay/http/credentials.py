@@ -4,16 +4,18 @@ Where the requests of a provider get their credentials: from secrets that are re
 Those that expire are in :mod:`smtprelay.http.renewed`.
 """
 
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, Protocol, TypeVar
 
-from smtprelay.http.client import NoAnswerError
+from smtprelay.http.client import NoAnswerError, Response
 from smtprelay.interfaces import DeferToThread
 from smtprelay.model.outcome import Blocked, Outcome
 
 C = TypeVar("C")
 D = TypeVar("D")
 C_co = TypeVar("C_co", covariant=True)
+
+_UNAUTHORIZED: Final = 401
 
 
 class NoCredentialsError(NoAnswerError):
@@ -85,6 +87,30 @@ class MappedSource(CredentialSource[D], Generic[C, D]):
     def close(self) -> None:
         """Close the source."""
         self._source.close()
+
+
+async def call_with(
+    source: CredentialSource[C],
+    send: Callable[[C], Awaitable[Response]],
+    is_expired: Callable[[Response], bool] = lambda answer: answer.status == _UNAUTHORIZED,
+) -> Response:
+    """
+    Return the answer to ``send``, which gets the credentials; after a 401 once more, with new ones.
+
+    :param is_expired: whether new credentials may help, for an API that says that otherwise.
+    :raises NoAnswerError: its ``outcome`` is what that means for the mail.
+    """
+    used = await source.current()
+    try:
+        answer = await send(used)
+    except NoAnswerError:
+        source.doubt()
+        raise
+    if is_expired(answer):
+        fresh = await source.again()
+        if fresh != used:
+            answer = await send(fresh)
+    return answer
 
 
 class StoredCredentials(CredentialSource[C]):

@@ -9,10 +9,9 @@ from urllib.parse import urlencode
 
 from attrs import evolve
 
-from smtprelay.http.client import Http, NoAnswerError, NotSent, Response
+from smtprelay.http.client import Http, NoAnswerError, NotSent, OutcomeError, Response
 from smtprelay.http.outcomes import Classification, ErrorTable, json_object, retry_after
 from smtprelay.http.renewed import Credential
-from smtprelay.model.outcome import Outcome
 
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
 _OK: Final = 200
@@ -35,17 +34,8 @@ _MEANINGS: Final[Mapping[int | str, Classification]] = {
 OAUTH_ERRORS: Final = ErrorTable(meanings=_MEANINGS)
 
 
-class NoTokenError(NotSent):
-    """There is no token, so that nothing was sent; :attr:`outcome` is what that means for the mail."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.why)
-        self._outcome = outcome
-
-    @property
-    def outcome(self) -> Outcome:
-        """``Blocked`` if an operator must correct it, else ``Throttled`` or ``Deferred``."""
-        return self._outcome
+class NoTokenError(OutcomeError):
+    """There is no token, so that nothing was sent."""
 
 
 class OauthTokens:

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IOpenSSLContextFactory, IReactorTime
 from zope.interface import implementer
 
 from smtprelay.interfaces import Events
-from smtprelay.net.certificate import CertificateError, use_certificate
+from smtprelay.net.certificate import CertificateError, PemSource, PemText, use_certificate
 
 #: Seconds that files are taken to be unchanged.
 FRESH: Final = 1.0
@@ -61,7 +61,7 @@ class _FileState:
 @implementer(IOpenSSLContextFactory)
 class ServerContext:
     """
-    Makes the contexts of a server from PEM files; for ``startTLS`` and ``TLSMemoryBIOFactory``.
+    Makes the contexts of a server from PEM, mostly in files; for ``startTLS`` and ``TLSMemoryBIOFactory``.
 
     :param certificate: the server's certificate, then those of its chain.
     :param key: the private key, not encrypted; it may be the same file.
@@ -74,16 +74,17 @@ class ServerContext:
 
     def __init__(
         self,
-        certificate: str | os.PathLike[str],
-        key: str | os.PathLike[str],
+        certificate: str | os.PathLike[str] | PemText,
+        key: str | os.PathLike[str] | PemText,
         clock: IReactorTime,
         events: Events,
         *,
         profile: str = "modern",
         ciphers: str = "",
     ) -> None:
-        self._certificate = Path(certificate)
-        self._key = Path(key)
+        self._certificate, self._key = (
+            each if isinstance(each, PemText) else Path(each) for each in (certificate, key)
+        )
         self._clock = clock
         self._events = events
         self._profile = PROFILES[profile]
@@ -114,7 +115,7 @@ class ServerContext:
                 self._trouble = str(error)
                 self._events("relay.warning", text=f"TLS keeps the certificate it has: {error}")
 
-    def _file_states(self) -> tuple[_FileState, _FileState]:
+    def _file_states(self) -> tuple["_FileState | str", "_FileState | str"]:
         return _file_state(self._certificate), _file_state(self._key)
 
     def _load(self) -> SSL.Context:
@@ -133,9 +134,13 @@ class ServerContext:
         return context
 
 
-def _file_state(path: Path) -> _FileState:
+def _file_state(path: PemSource) -> _FileState | str:
     try:
+        if isinstance(path, PemText):
+            return path.read()
         status = path.stat()
+    except ValueError as error:
+        raise CertificateError(str(error)) from error
     except OSError as error:
         raise CertificateError(f"{path}: {error.strerror}") from error
     return _FileState(status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)

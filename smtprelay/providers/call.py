@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.http.client import Http, NoAnswerError, Response
-from smtprelay.http.credentials import CredentialSource
+from smtprelay.http.credentials import CredentialSource, call_with
 from smtprelay.http.outcomes import ErrorTable, retry_after
 from smtprelay.http.upload import RequestBody
 from smtprelay.interfaces import Events
@@ -56,23 +56,8 @@ class Caller(Generic[C]):
         send: Callable[[C], Awaitable[Response]],
         is_expired: Callable[[Response], bool] = lambda answer: answer.status == _UNAUTHORIZED,
     ) -> Response:
-        """
-        Return the answer to ``send``, which gets the credentials; after a 401 once more, with new ones.
-
-        :param is_expired: whether new credentials may help, for an API that says that otherwise.
-        :raises NoAnswerError: its ``outcome`` is what that means for the mail.
-        """
-        used = await self._source.current()
-        try:
-            answer = await send(used)
-        except NoAnswerError:
-            self._source.doubt()
-            raise
-        if is_expired(answer):
-            fresh = await self._source.again()
-            if fresh != used:
-                answer = await send(fresh)
-        return answer
+        """Return the answer to ``send``, as :func:`call_with` does."""
+        return await call_with(self._source, send, is_expired)
 
     async def request(
         self,

@@ -16,7 +16,7 @@ from smtprelay.config.model import Config
 from smtprelay.http.renewed import Renewed
 from smtprelay.interfaces import DeferToThread, Events
 from smtprelay.model.expiry import Expiries, expiry_words
-from smtprelay.net.certificate import CertificateError, certificate_end
+from smtprelay.net.certificate import CertificateError, PemText, certificate_end
 from smtprelay.settings.complaint import spelled
 from smtprelay.settings.secret import Secret
 
@@ -62,6 +62,7 @@ def _expiries(config: Config) -> Iterator[tuple[str, float]]:
     for path, value in walk(config):
         if isinstance(value, Secret) and value.ends is not None:
             yield spelled(path), value.ends
-        elif path and path[-1] in _CERTIFICATES and isinstance(value, str):
+        elif path and path[-1] in _CERTIFICATES and isinstance(value, str | Secret):
+            source = Path(value) if isinstance(value, str) else PemText(value.place, value.reveal)
             with suppress(CertificateError):
-                yield spelled(path), certificate_end(Path(value)).timestamp()
+                yield spelled(path), certificate_end(source).timestamp()

@@ -37,7 +37,8 @@ from smtprelay.service.errors import StartFailed, explain, tell_failed
 from smtprelay.service.listeners import Listeners
 from smtprelay.service.periodic import LogWatch, PeriodicTask, every
 from smtprelay.service.ports import Ports
-from smtprelay.service.reload import NOT_READY, FileReloading, Reloader, unexpected_failure
+from smtprelay.service.reload import NOT_READY, FileReloading, Reloader, as_failed, unexpected_failure
+from smtprelay.service.remote_secrets import RemoteSecrets
 from smtprelay.service.retention import SWEEP_EVERY, Retention
 from smtprelay.service.spool import DatabaseRetry, SpoolOpener
 from smtprelay.service.threads import Threads
@@ -114,6 +115,7 @@ class Relay(Service):
         self._listeners = Listeners(reactor, self._events, self._refusals, inherited)
         self._ports = Ports(reactor)
         self._threads = Threads(reactor)
+        self._secrets = RemoteSecrets(reactor, self._events, self._threads)
         self._reloading = None if load is None else FileReloading(load, self._threads, self._events, reactor)
         self._mime = ProcessMimeWorker(reactor, self._events)
         self._every = partial(every, reactor, self._events)
@@ -167,6 +169,7 @@ class Relay(Service):
 
     async def _build(self) -> None:
         """Build the stations, and open them when all are there."""
+        await self._secrets.read(self.config)
         opener = SpoolOpener(self.config, self._reactor, self._events, self._threads, self._retry)
         permits = self._permits = await opener.open(self._budget)
         spool = self.spool = None if self.config.spool is None else permits
@@ -201,7 +204,7 @@ class Relay(Service):
         await reloader.open()
         self._begin(permits, dispatcher)
         if self._reloading is not None:
-            self._reloading.target = reloader
+            self._reloading.target = self
         self.metrics.ready(True)
 
     def _begin(self, permits: Spool, dispatcher: Dispatcher) -> None:
@@ -284,7 +287,17 @@ class Relay(Service):
         """
         if self._reloader is None:
             raise ReloadFailed(NOT_READY, later=True)
-        return await self._reloader.use(config)
+        try:
+            await self._secrets.read(config)
+            return await self._reloader.use(config)
+        except StartFailed as error:
+            raise as_failed(error) from error
+        finally:
+            self._secrets.keep_only(self.config)
+
+    async def use(self, config: Config) -> Reloaded:
+        """Do the same, for :class:`FileReloading`."""
+        return await self.reload(config)
 
     # --- stopping
 
@@ -300,6 +313,7 @@ class Relay(Service):
             call.stop()
         if self._retention is not None:
             self._retention.stopping = True
+        self._secrets.stop()
         if self._reloader is not None:
             self._reloader.stop()
         self._throttle.stop()

@@ -5,17 +5,23 @@ The settings of an application of Microsoft Entra, for whatever has one, and wha
 import re
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from attrs import frozen
 
 from smtprelay.azure.application import BY_IDENTITY, EntraApplication
 from smtprelay.azure.clouds import CLOUDS
 from smtprelay.model.network import is_plain_remote
+from smtprelay.net.outbound import Outbound
 from smtprelay.settings import values
 from smtprelay.settings.complaint import Complaint, Path
 from smtprelay.settings.provider import HttpProviderSettings
+from smtprelay.settings.proxy import ProxySetting, proxy_of
 from smtprelay.settings.secret import Secret
+
+_URL: Final = re.compile(
+    r"(?P<vault>https?://[^/?#@\s]+)/(secrets|certificates)/(?P<name>[0-9A-Za-z-]{1,127}(/[0-9a-f]{32})?)/?"
+)
 
 #: The value of ``credential`` that a setting is for.
 _USED_WITH: Final = {
@@ -34,10 +40,10 @@ ENTRA_KEYS: Final = (
 )
 
 
-@frozen(kw_only=True)
-class EntraProviderSettings(HttpProviderSettings):
+@frozen(kw_only=True, slots=False)
+class EntraSettings:
     """
-    Settings of all providers that Microsoft Entra gives tokens for.
+    Settings of an application of Microsoft Entra.
 
     :ivar tenant: id or domain of the tenant of Microsoft Entra. Default: with ``workload`` that of
         ``AZURE_TENANT_ID``. Example: ``contoso.com``.
@@ -72,26 +78,70 @@ class EntraProviderSettings(HttpProviderSettings):
     @property
     def application(self) -> EntraApplication:
         """As whom tokens are asked for."""
-        return application_of(self)
+        secret = self.client_secret or self.certificate_password
+        place = "" if secret is None else secret.place
+        return EntraApplication(
+            credential=self.credential or "application",
+            tenant=self.tenant or "",
+            client_id=self.client_id or "",
+            authority=(self.authority or CLOUDS[self.cloud].authority).rstrip("/"),
+            certificate=self.certificate or "",
+            # All that stand in the configuration or its variables have the same place.
+            secret_place=place if secret is None or " " in place else secret.text(),
+            read_secret=None if secret is None else secret.reveal,
+        )
 
 
-def application_of(settings: Any) -> EntraApplication:
-    """Return the application of settings that have all of :class:`EntraProviderSettings`."""
-    secret: Secret | None = settings.client_secret or settings.certificate_password
-    place = "" if secret is None else secret.place
-    return EntraApplication(
-        credential=settings.credential or "application",
-        tenant=settings.tenant or "",
-        client_id=settings.client_id or "",
-        authority=(settings.authority or CLOUDS[settings.cloud].authority).rstrip("/"),
-        certificate=settings.certificate or "",
-        # All that stand in the configuration have the same place.
-        secret_place=secret.text() if secret is not None and place == "inline" else place,
-        read_secret=None if secret is None else secret.reveal,
-    )
+@frozen(kw_only=True)
+class EntraProviderSettings(EntraSettings, HttpProviderSettings):
+    """
+    Settings of all providers that Microsoft Entra gives tokens for.
+    """
 
 
-def check_entra(settings: Any, path: Path) -> Iterator[Complaint]:
+@frozen(kw_only=True)
+class KeyVaultSettings(EntraSettings):
+    """
+    As whom Azure Key Vault is asked.
+
+    :ivar refresh: how often secrets and certificates are read again.
+    :ivar timeout: time limit for each step of a request: connect, wait for the answer, read it.
+    :ivar ca: PEM file with certificates to trust in addition to those of the system.
+        Example: ``extra-ca.pem``.
+    :ivar proxy: HTTP proxy for the requests: ``http://``, with or without ``USER:PASSWORD@``, or ``https://``;
+        ``off`` ignores the environment. Default: ``HTTPS_PROXY`` or ``ALL_PROXY`` of the environment.
+        Example: ``http://proxy.example.com:3128``.
+    :ivar no_proxy: hosts, domains and networks that are reached without the proxy. Default: ``NO_PROXY`` of
+        the environment. Example: ``[internal.example.com, 10.0.0.0/8]``.
+    """
+
+    refresh: values.TimeLimit = 900.0
+    timeout: values.TimeLimit = 30.0
+    ca: values.FilePath | None = None
+    proxy: ProxySetting = None
+    no_proxy: tuple[values.Text, ...] = ()
+
+    @property
+    def outbound(self) -> Outbound:
+        """How requests leave; raises ``ValueError`` if that cannot be read."""
+        return Outbound(ca=self.ca or "", proxy=proxy_of(self.proxy), no_proxy=self.no_proxy)
+
+
+def parse_secret_url(text: str) -> str:
+    """
+    Return where a secret is read, from its URL or that of a certificate.
+
+    :raises ValueError: it is neither, or sends the secret in clear text over a network.
+    """
+    found = _URL.fullmatch(text)
+    if found is None:
+        raise ValueError("expected https://NAME.vault.azure.net/secrets/NAME, or …/certificates/NAME")
+    if is_plain_remote(text):
+        raise ValueError("http:// is for loopback only: use https://")
+    return f"{found['vault']}/secrets/{found['name']}"
+
+
+def check_entra(settings: EntraSettings, path: Path) -> Iterator[Complaint]:
     """What an application needs to get a token is there."""
     credential = settings.credential or "application"
     needed = {
@@ -124,7 +174,7 @@ def _check_authority(authority: str, credential: str, path: Path) -> Iterator[Co
         yield Complaint(path, f"credential: {credential} needs https://", "CFG-VALUE")
 
 
-def check_identity_library(settings: Any, path: Path) -> Iterator[Complaint]:
+def check_identity_library(settings: EntraSettings, path: Path) -> Iterator[Complaint]:
     """The library for all but secrets is there."""
     # Of a package whose parent is missing nothing can be found.
     is_there = find_spec("azure") is not None and find_spec("azure.identity") is not None

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from smtprelay.settings.values import unfit
 
@@ -36,13 +36,15 @@ class Secret:
     """
     A password, a key, a token.
 
-    :ivar place: where it is, for people: ``file /run/secrets/acs``, ``env P``, ``credential acs`` or
-        ``inline``.
+    :ivar place: where it is, for people: ``file /run/secrets/acs``, ``env P``, ``credential acs``,
+        ``key_vault https://…`` or ``inline``.
     :ivar expires: the day on which it stops working, if known.
+    :ivar remote: what reads it from a service, if it is in one.
     """
 
     place: str
     expires: date | None = field(default=None, kw_only=True)
+    remote: "RemoteSecret | None" = field(default=None, kw_only=True, repr=False, eq=False)
     _read: Callable[[], str] = field(kw_only=True, repr=False, eq=False)
     _warn: Callable[[], Sequence[str]] = field(default=tuple, kw_only=True, repr=False, eq=False)
 
@@ -85,6 +87,34 @@ def in_file(path: str, place: str, expires: date | None = None) -> Secret:
     """Return the secret in the file at ``path``; nothing is read yet."""
     file = _File(Path(path))
     return Secret(place, expires=expires, read=file.text, warn=file.warnings)
+
+
+@define(eq=False)
+class RemoteSecret:
+    """
+    A secret that a service has, which a running relay asks ahead.
+
+    :ivar latest: returns what was read last; ``None``: nothing yet.
+    """
+
+    url: str
+    latest: Callable[[], str | None] = lambda: None
+
+    def text(self) -> str:
+        """Return the value; raises ``ValueError`` while there is none."""
+        found = self.latest()
+        if found is None:
+            raise ValueError(f"key_vault {self.url}: only a running relay reads it")
+        text, _ = cleaned(found)
+        if why := flaw(text):
+            raise ValueError(f"key_vault {self.url}: {why}")
+        return text
+
+
+def in_service(url: str, place: str, expires: date | None = None) -> Secret:
+    """Return the secret that is read from ``url``; nothing is asked here."""
+    remote = RemoteSecret(url)
+    return Secret(place, expires=expires, remote=remote, read=remote.text)
 
 
 def fixed(value: str, place: str, expires: date | None = None) -> Secret:

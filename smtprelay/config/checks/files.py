@@ -20,7 +20,7 @@ from smtprelay.config.listeners import TlsSettings
 from smtprelay.settings import values
 from smtprelay.settings.complaint import Complaint
 from smtprelay.settings.complaint import Path as Place
-from smtprelay.settings.secret import complaint
+from smtprelay.settings.secret import Secret, complaint
 from smtprelay.spool.engines.filesystem import file_system_of
 
 #: File systems of the kernel, in which no files can be created.
@@ -33,10 +33,12 @@ def check_certificates(view: CheckedConfig) -> Iterator[Complaint]:
         tls, path = listener.tls, ("listeners", n, "tls")
         if tls.mode == "off" or not tls.certificate:
             continue
-        unreadable = [
-            each for name in ("certificate", "key") for each in _readable(getattr(tls, name), (*path, name))
-        ]
-        yield from unreadable or _usable(tls, path)
+        given = {name: getattr(tls, name) for name in ("certificate", "key")}
+        secret = given.pop("certificate") if isinstance(tls.certificate, Secret) else None
+        unreadable = [each for name, file in given.items() for each in _readable(file, (*path, name))]
+        # What cannot be read is reported as every secret; a service is not asked.
+        if unreadable or secret is None or secret.text():
+            yield from unreadable or _usable(tls, path)
 
 
 def check_authorities(view: CheckedConfig) -> Iterator[Complaint]:
@@ -147,11 +149,10 @@ def _usable(tls: TlsSettings, path: Place) -> Iterator[Complaint]:
     from smtprelay.net.certificate import CertificateError  # noqa: PLC0415
     from smtprelay.net.tls_server import ServerContext  # noqa: PLC0415
 
-    assert tls.certificate is not None
+    assert tls.files is not None
     try:
         ServerContext(
-            tls.certificate,
-            tls.key or tls.certificate,
+            *tls.files,
             Clock(),
             lambda *_, **__: None,
             profile=tls.profile,

@@ -15,6 +15,7 @@ from smtprelay.model.expiry import expiry_words
 from smtprelay.model.network import is_plain_remote
 from smtprelay.providers.registry import kind_of
 from smtprelay.settings.complaint import Complaint, Path, spelled
+from smtprelay.settings.entra import KeyVaultSettings, check_entra, check_identity_library
 from smtprelay.settings.provider import HttpProviderSettings
 from smtprelay.settings.proxy import has_password, proxy_of
 from smtprelay.settings.secret import Secret
@@ -30,6 +31,9 @@ def check_secrets(view: CheckedConfig) -> Iterator[Complaint]:
             yield _inline(where, path)
         if value.ends and (words := expiry_words(value.ends, datetime.now(UTC).timestamp())):
             yield Complaint(path, f"{where}: the secret {words}", "CFG-EXPIRES", "warning")
+        # What is in a service is asked for when the relay starts.
+        if value.remote is not None:
+            continue
         try:
             value.reveal()
         except ValueError as error:
@@ -46,6 +50,21 @@ def check_providers(view: CheckedConfig) -> Iterator[Complaint]:
             yield from check(provider, ("providers", name))
 
 
+def check_key_vault(view: CheckedConfig) -> Iterator[Complaint]:
+    """It is clear as whom Key Vault is asked, and that can be asked."""
+    settings = view.config.key_vault
+    remote = [path for path, value in walk(view.config) if isinstance(value, Secret) and value.remote]
+    for path in remote:
+        if path[0] == "key_vault":
+            text = f"{spelled(path)}: Key Vault cannot be asked by a secret that is in it"
+            yield Complaint(path, text, "CFG-SECRET")
+    if settings is not None:
+        yield from check_entra(settings, ("key_vault",))
+    if remote:
+        asked = settings or KeyVaultSettings(credential="managed_identity")
+        yield from check_identity_library(asked, ("key_vault",))
+
+
 def check_webhooks(view: CheckedConfig) -> Iterator[Complaint]:
     """Events must be encrypted when they leave this machine."""
     for path, value in walk(view.config):
@@ -59,7 +78,7 @@ def check_webhooks(view: CheckedConfig) -> Iterator[Complaint]:
 def check_proxies(view: CheckedConfig) -> Iterator[Complaint]:
     """A proxy from outside must be a URL; the password of one is better not in the configuration."""
     for path, value in walk(view.config):
-        if not isinstance(value, HttpProviderSettings | WebhookSettings):
+        if not isinstance(value, HttpProviderSettings | WebhookSettings | KeyVaultSettings):
             continue
         place, proxy = (*path, "proxy"), value.proxy
         where, node = spelled(place), nearest(view.root, place)
@@ -83,7 +102,14 @@ def check_endpoints(view: CheckedConfig) -> Iterator[Complaint]:
                 yield Complaint((section, n, "endpoint"), text, "CFG-ENDPOINT")
 
 
-CHECKS: Final = (check_secrets, check_proxies, check_providers, check_webhooks, check_endpoints)
+CHECKS: Final = (
+    check_secrets,
+    check_key_vault,
+    check_proxies,
+    check_providers,
+    check_webhooks,
+    check_endpoints,
+)
 
 
 def _inline(where: str, path: Path) -> Complaint:

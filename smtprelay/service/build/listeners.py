@@ -223,11 +223,11 @@ def _settings(
 
 def _tls(tls: listeners.TlsSettings, reactor: Any, events: Events) -> ServerContext | None:
     """Return the TLS of a listener, or ``None`` if it has none; raises ``CertificateError``."""
-    if tls.mode == "off" or tls.certificate is None:
+    files = tls.files
+    if files is None:
         return None
     return ServerContext(
-        tls.certificate,
-        tls.key or tls.certificate,
+        *files,
         reactor,
         events,
         profile=tls.profile,

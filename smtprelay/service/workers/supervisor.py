@@ -32,6 +32,7 @@ from smtprelay.service.periodic import LogWatch, every
 from smtprelay.service.ports import Ports
 from smtprelay.service.relay import CLOSING_BOUND, OUTCOMES_BOUND
 from smtprelay.service.reload import FileReloading, as_failed, reloaded, unexpected_failure
+from smtprelay.service.remote_secrets import RemoteSecrets
 from smtprelay.service.threads import Threads
 from smtprelay.service.workers.api_proxy import SHORT_PATIENCE, ApiProxy, RemoteRefusals, control_of
 from smtprelay.service.workers.monitor import Monitor, Worker, command
@@ -91,6 +92,7 @@ class Supervisor(Service):
         self._registry.register(self._gathered)
         self._threads = Threads(reactor)
         self._ports = Ports(reactor)
+        self._secrets = RemoteSecrets(reactor, self._events, self._threads)
         self._descriptor = new_memory(self.config.workers)
         self._memory = WorkerMemory(self._descriptor)
         self._text = SharedText(new_file())
@@ -141,6 +143,7 @@ class Supervisor(Service):
 
     async def _start(self) -> None:
         _make_folder(self.config)
+        await self._secrets.read(self.config)
         for listener in self.config.listeners:
             await self._sockets.open(self._reactor, listener)
         await self._show(self.config)
@@ -260,12 +263,14 @@ class Supervisor(Service):
         if _sockets(config) != _sockets(before):
             raise ReloadFailed("listeners: where workers listen can only be changed by a restart")
         try:
+            await self._secrets.read(config)
             config, restart = applicable(before, config)
             await self._change(before, config)
         except Exception as error:
             raise as_failed(error) from error
         self.config = config
         self._log.use(config)
+        self._secrets.keep_only(config)
         return reloaded(changes(before, config), restart)
 
     async def _change(self, before: Config, config: Config) -> None:
@@ -338,6 +343,7 @@ class Supervisor(Service):
             await self._monitor.stop()
         for call in self._clocks:
             call.stop()
+        self._secrets.stop()
         await self._sockets.close()
         await self._ports.close()
         os.close(self._descriptor)

@@ -41,7 +41,6 @@ _ADVICE: Final[Mapping[int, str]] = {
 _PASSING: Final[Mapping[int, Classification]] = {
     90033: Classification.DEFERRED,
     90006: Classification.DEFERRED,
-    90014: Classification.BLOCKED,
     50196: Classification.THROTTLED,
     90055: Classification.THROTTLED,
 }

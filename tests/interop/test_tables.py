@@ -18,8 +18,8 @@ from smtprelay.http.client import NoAnswerError, open_http
 from smtprelay.http.credentials import StoredCredentials
 from smtprelay.model.outcome import Blocked
 from tests.interop.test_clients import needs
+from tests.ports import free_port
 from tests.process.program import Program, eventually
-from tests.providers.aws_peers import free_port
 
 ACCOUNT = "devstoreaccount1"
 #: Everybody knows it.

@@ -11,9 +11,9 @@ from smtprelay.config import load
 from smtprelay.service import Relay
 from smtprelay.testing.acs import FakeAcs
 from smtprelay.testing.entra import FakeEntra
+from tests.ports import free_port
 from tests.process.conversation import Conversation
 from tests.process.program import eventually
-from tests.providers.aws_peers import free_port
 from tests.providers.http_wiring import served
 from tests.recording import Recording
 

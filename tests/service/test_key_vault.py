@@ -19,7 +19,7 @@ from smtprelay.testing.entra import FakeEntra
 from smtprelay.testing.key_vault import FakeKeyVault
 from smtprelay.web.context import ReloadFailed
 from tests.azure.joined_entra import CLIENT, SECRET, TENANT
-from tests.providers.aws_peers import free_port
+from tests.ports import free_port
 from tests.providers.http_wiring import served
 from tests.recording import Recording
 

@@ -15,14 +15,12 @@ class Cloud:
 
     :ivar authority: where Entra gives tokens.
     :ivar graph: Microsoft Graph.
-    :ivar outlook: Exchange Online, as the resource of a token.
     :ivar vault: Key Vault, as the resource of a token.
     :ivar communication: Communication Services, as that; ``""``: it is not there, or not documented.
     """
 
     authority: str
     graph: str
-    outlook: str
     vault: str
     communication: str = ""
 
@@ -32,7 +30,6 @@ CLOUDS: Final[Mapping[str, Cloud]] = {
     "global": Cloud(
         authority="https://login.microsoftonline.com",
         graph="https://graph.microsoft.com",
-        outlook="https://outlook.office365.com",
         vault="https://vault.azure.net",
         # With the slash it has two of them before ``.default``: so the service's SDK asks.
         communication="https://communication.azure.com/",
@@ -40,25 +37,24 @@ CLOUDS: Final[Mapping[str, Cloud]] = {
     "usgov": Cloud(
         authority="https://login.microsoftonline.us",
         graph="https://graph.microsoft.us",
-        outlook="https://outlook.office365.us",
         vault="https://vault.usgovcloudapi.net",
         communication="https://communication.azure.us/",
     ),
     "dod": Cloud(
         authority="https://login.microsoftonline.us",
         graph="https://dod-graph.microsoft.us",
-        outlook="https://webmail.apps.mil",
         vault="https://vault.usgovcloudapi.net",
         communication="https://communication.azure.us/",
     ),
     "china": Cloud(
         authority="https://login.chinacloudapi.cn",
         graph="https://microsoftgraph.chinacloudapi.cn",
-        outlook="https://partner.outlook.cn",
         vault="https://vault.azure.cn",
     ),
 }
 
+#: Exchange Online, as the resource of a token.
+OUTLOOK: Final = "https://outlook.office365.com"
 #: Table Storage, as the resource of a token, in every cloud.
 STORAGE: Final = "https://storage.azure.com"
 #: Tables of Cosmos DB, as that.

@@ -33,9 +33,9 @@ from smtprelay.http.client import NotSent
 from smtprelay.http.oauth import no_token
 from smtprelay.net.outbound import Outbound
 
-# At their debug level they tell more of what they send than a log should keep.
+# They tell more of what they send than a log should keep; what fails is raised, too.
 for _name in ("azure", "msal"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 #: In what azure-identity says: Entra's words, a metadata service's, the status of an answer without any.
 _ENTRA: Final = re.compile(r"()(AADSTS[0-9]+: .*)")

@@ -31,6 +31,10 @@ from smtprelay.settings.secret import RemoteSecret, Secret
 _USER = "key_vault"
 
 
+#: The application tells apart secrets that have the same place.
+_Key = tuple[str, KeyVaultSettings, EntraApplication]
+
+
 class RemoteSecrets:
     """Reads the secrets of one configuration after the other; each is known by its URL and by who asks."""
 
@@ -49,7 +53,7 @@ class RemoteSecrets:
             defer_to_own_thread=threads.own,
         )
         #: The source of each, and that of the token it is read with.
-        self._known: dict[tuple[str, EntraApplication], tuple[Renewed[str], Renewed[str]]] = {}
+        self._known: dict[_Key, tuple[Renewed[str], Renewed[str]]] = {}
 
     async def read(self, config: Config) -> None:
         """
@@ -59,7 +63,7 @@ class RemoteSecrets:
         """
         settings = config.key_vault or KeyVaultSettings(credential="managed_identity")
         for path, remote in remote_secrets(config):
-            key = remote.url, settings.application
+            key = remote.url, settings, settings.application
             known = key in self._known
             if not known:
                 self._known[key] = self._begin(remote.url, settings)
@@ -73,7 +77,7 @@ class RemoteSecrets:
     def keep_only(self, config: Config) -> None:
         """End the timers of those that ``config``, which is in force now, does not name."""
         settings = config.key_vault or KeyVaultSettings(credential="managed_identity")
-        named = {(remote.url, settings.application) for _, remote in remote_secrets(config)}
+        named = {(remote.url, settings, settings.application) for _, remote in remote_secrets(config)}
         for key in self._known.keys() - named:
             for source in self._known.pop(key):
                 source.close()

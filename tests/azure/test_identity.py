@@ -1,5 +1,7 @@
 """Tokens by azure-identity, before the fake of Entra."""
 
+import base64
+import json
 import logging
 from typing import Any
 
@@ -48,6 +50,10 @@ class IdentityTests(TestCase):
         self.check(
             await self.obtain("certificate", certificate=str(self.entra.pfx), read_secret=lambda: "p4ss")
         )
+        # The chain is sent, too, for applications that trust an issuer and a subject.
+        for each in self.fake.asked:
+            header = each["client_assertion"].partition(".")[0]
+            self.assertIn("x5c", json.loads(base64.urlsafe_b64decode(f"{header}===")))
         # Nobody but the authority that is configured is asked.
         self.assertNotIn("/common/discovery/instance", self.fake.discovered)
 

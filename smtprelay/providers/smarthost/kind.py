@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from attrs import evolve, frozen
 
 from smtprelay.azure.application import EntraApplication
-from smtprelay.azure.clouds import CLOUDS, scope
+from smtprelay.azure.clouds import OUTLOOK, scope
 from smtprelay.model.network import is_loopback, is_plain_remote
 from smtprelay.providers.kind import ProviderKind
 from smtprelay.settings import values
@@ -240,8 +240,7 @@ def _token_request(oauth: OauthSettings) -> Callable[[], Mapping[str, str]]:
     asked = oauth.scope or ""
     if oauth.tenant and not asked:
         # All that the application may do, or to send in the name of its user.
-        outlook = CLOUDS["global"].outlook
-        asked = scope(outlook) if oauth.refresh_token is None else f"{outlook}/SMTP.Send offline_access"
+        asked = scope(OUTLOOK) if oauth.refresh_token is None else f"{OUTLOOK}/SMTP.Send offline_access"
     grant = "client_credentials" if oauth.refresh_token is None else "refresh_token"
 
     def fields() -> Mapping[str, str]:

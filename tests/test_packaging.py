@@ -129,7 +129,7 @@ class PackagingTests(SynchronousTestCase):
             metadata = message_from_bytes(held.read(name))
         self.assertEqual(metadata["License-Expression"], "MIT")
         self.assertEqual((metadata["License"], metadata["License-File"]), (None, "LICENSE"))
-        extras = {"all", "aws", "postgres", "vault", "bench", "dev", "fuzz", "interop"}
+        extras = {"all", "aws", "azure", "postgres", "vault", "bench", "dev", "fuzz", "interop"}
         self.assertEqual(set(metadata.get_all("Provides-Extra")), extras)
 
     def test_source_distribution(self) -> None:

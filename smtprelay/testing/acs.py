@@ -34,7 +34,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from smtprelay.model.route import Window
-from smtprelay.testing.acs_schema import SchemaError, addresses_of, check_send
+from smtprelay.testing.acs_schema import SchemaError, addresses_of, check_files, check_send, obeyed
 
 API_VERSIONS: Final = frozenset({"2023-03-31", "2024-07-01-preview", "2025-01-15-preview", "2025-09-01"})
 MAX_SIZE: Final = 10_000_000
@@ -154,6 +154,7 @@ class FakeAcs(Resource):
         mostly, ``"message"``, ``"place"``, ``"target"`` or ``"details"``.
     :param unwanted: tells of a request which property the service does not like today, or ``""``.
     :ivar refuses: well-formed addresses that it takes for no address.
+    :ivar refuses_files: extensions of files that it does not take today.
     :ivar operations: what was accepted, by operation id, in order.
     :ivar exchanges: every request, in order.
     """
@@ -173,6 +174,7 @@ class FakeAcs(Resource):
     ) -> None:
         super().__init__()
         self.refuses: set[str] = set()
+        self.refuses_files: set[str] = set()
         self._naming = naming
         self._unwanted = unwanted
         self.keys = list(keys)
@@ -290,7 +292,7 @@ class FakeAcs(Resource):
     def _accept(self, operation_id: str, body: bytes, act: Act | None) -> Operation:
         try:
             uuid.UUID(operation_id)
-            sent = json.loads(body)
+            sent = obeyed(json.loads(body), self.refuses_files)
             self._check(sent)
         except SchemaError as exc:
             raise _RefusedRequest(400, exc.code, str(exc), error=exc.naming(self._naming)) from exc
@@ -310,6 +312,7 @@ class FakeAcs(Resource):
 
     def _check(self, request: Mapping[str, Any]) -> None:
         check_send(request)
+        check_files(request, self.refuses_files)
         wrong = self._unwanted(request)
         if wrong:
             raise SchemaError(f"Request body validation error. See property '{wrong}'")

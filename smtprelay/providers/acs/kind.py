@@ -44,6 +44,8 @@ class AcsSettings(HttpProviderSettings):
         recipient, ``together`` one request with all of them in Bcc. Example: ``together``.
     :ivar blind_to: the address in To of such mail, with ``blind: together``. It receives the mail, too.
         Example: ``undisclosed@mail.example.com``.
+    :ivar engagement_tracking: ``true`` or ``false``: whether the service counts opens and clicks of the mail, which
+        changes its HTML. Default: as the domain is set in the portal. Example: ``false``.
     :ivar accept_on: a mail counts as delivered when its operation has ``succeeded``, or already when the
         request is answered with ``202``.
     """
@@ -55,6 +57,7 @@ class AcsSettings(HttpProviderSettings):
     sender_domains: tuple[values.Domain, ...] = ()
     blind: Literal["single", "together"] = "single"
     blind_to: values.Address | None = None
+    engagement_tracking: bool | None = None
     accept_on: Literal["succeeded", "202"] = "succeeded"
 
     @property
@@ -142,6 +145,7 @@ def build(name: str, settings: AcsSettings, context: "ProviderContext") -> "Prov
         sender=settings.sender,
         sender_domains=settings.sender_domains,
         blind_to=settings.blind_to if settings.blind == "together" and settings.blind_to else "",
+        engagement_tracking=settings.engagement_tracking,
         accept_on=settings.accept_on,
         limits=settings.limits,
     )

@@ -177,7 +177,7 @@ def check_send(request: object) -> None:
 
 def obeyed(request: Any, refuses_files: Collection[str]) -> Any:
     """
-    Return a decoded request as the service goes on with it: an order to suppress invalid files is carried out.
+    Return a decoded request as the service goes on with it: without invalid files, if that is ordered.
 
     :param refuses_files: extensions that it does not take, beside those of :func:`check_send`.
     """

@@ -44,8 +44,9 @@ class AcsSettings(HttpProviderSettings):
         recipient, ``together`` one request with all of them in Bcc. Example: ``together``.
     :ivar blind_to: the address in To of such mail, with ``blind: together``. It receives the mail, too.
         Example: ``undisclosed@mail.example.com``.
-    :ivar engagement_tracking: ``true`` or ``false``: whether the service counts opens and clicks of the mail, which
-        changes its HTML. Default: as the domain is set in the portal. Example: ``false``.
+    :ivar engagement_tracking: ``false``: the service does not count who opens the mail and its links, for
+        which it changes the HTML; ``true``: it does, if its domain is set so. Default: as the domain is set
+        in the portal. Example: ``false``.
     :ivar accept_on: a mail counts as delivered when its operation has ``succeeded``, or already when the
         request is answered with ``202``.
     """

@@ -15,6 +15,7 @@ from smtprelay.mime.kinds import OCTETS
 from smtprelay.mime.parse import Attachment, Mail, read
 from smtprelay.providers.acs.attachment_types import attached
 from smtprelay.providers.json_mail import (
+    MAX_HEADERS,
     MAX_SUBJECT,
     NO_SUBJECT,
     NO_TEXT,
@@ -63,8 +64,8 @@ def map_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str,
 
     Parameters: ``recipients`` and ``envelope_sender``; ``sends_as``, where a rule says whom From names;
     ``sender`` and ``domains`` for :func:`choose_sender`; ``blind_to`` if blind recipients go together, else
-    ``""``; ``without``, those of :data:`OPTIONAL` that are left out; ``engagement_tracking``, as configured, or
-    ``None``; ``largest``, the most octets of a request, or ``None``.
+    ``""``; ``without``, those of :data:`OPTIONAL` that are left out; ``engagement_tracking``, as configured,
+    or ``None``; ``largest``, the most octets of a request, or ``None``.
 
     Facts: ``size`` of the largest request; ``sender``; ``notes``, (field, reason) of what was corrected;
     ``requests``, each with its lists ``to``, ``cc`` and ``bcc``, whether it is for a blind one ``alone``, its
@@ -150,8 +151,7 @@ def body_of(
     if parts:
         inline, plain_names = "attachments.contentId" not in without, "attachments.name" in without
         parts, html = attached(parts, html, corrections, inline=inline, plain_names=plain_names)
-    suppress = "attachments.contentType" in without
-    if suppress:
+    if "attachments.contentType" in without:
         corrections.notes.insert(0, ("attachments", _may_be_missing(parts)))
     request: dict[str, Any] = {"senderAddress": sender}
     if tracking is not None:
@@ -161,9 +161,7 @@ def body_of(
     if reachable:
         names = "displayName" not in without
         request["replyTo"] = [_entry(who if names else Address(who.address)) for who in reachable]
-    headers = {} if "headers" in without else custom_headers(mail.headers, corrections)
-    if suppress:
-        headers = {**headers, SUPPRESS_INVALID: "true"}
+    headers = _headers(mail, corrections, without)
     if headers:
         request["headers"] = headers
     pieces: list[bytes | memoryview] = [
@@ -183,6 +181,12 @@ def body_of(
         pieces[-1] = b'"}]'
     pieces.append(_RECIPIENTS)
     return pieces
+
+
+def _headers(mail: Mail, corrections: Corrections, without: Collection[str]) -> Mapping[str, str]:
+    headers = {} if "headers" in without else custom_headers(mail.headers, corrections)
+    order = {SUPPRESS_INVALID: "true"} if "attachments.contentType" in without else {}
+    return {**dict([*headers.items()][: MAX_HEADERS - len(order)]), **order}
 
 
 def _may_be_missing(parts: Sequence[Attachment]) -> str:

@@ -151,9 +151,8 @@ class UnwantedTests(SynchronousTestCase):
             )
             self.assertEqual(field_named(said(target=path)), field, path)
 
-
     def test_sentences(self):
-        """A sentence about the type of a file means that, too; one about its content, or the whole, does not."""
+        """A sentence about the type of a file means that, too; one about its content does not."""
         for sentence, field in (
             ("Attachment content type is not supported", "attachments.contentType"),
             ("The attachment 'a.exe' has an invalid file extension", "attachments.contentType"),

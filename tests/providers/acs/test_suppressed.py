@@ -7,7 +7,9 @@ from smtprelay.model.outcome import Delivered, Failed, Uncertain
 from smtprelay.testing.acs import Answers, LostConnection
 from tests.providers.acs_wiring import BLIND, BOB, Case, JoinedAcs, delivery, joined_acs
 
-REFUSED = Answers(400, "BadRequest", "Request body validation error. See property 'attachments[0].contentType'")
+REFUSED = Answers(
+    400, "BadRequest", "Request body validation error. See property 'attachments[0].contentType'"
+)
 
 
 def mail_with(*names: str) -> bytes:
@@ -37,7 +39,7 @@ class SuppressedTests(Case):
         return self.successResultOf(result)
 
     def test_without_the_file(self) -> None:
-        """The rest of the mail arrives, other files too; the log names what may be missing, and the refusal."""
+        """The rest of the mail arrives; the log names the files that may be missing, and the refusal."""
         joined = self.begin()
         outcome = self.outcome_of(joined, 1, 2, 4, body=mail_with("setup.exe", "notes.qqq"))
         self.assertIsInstance(outcome, Delivered)

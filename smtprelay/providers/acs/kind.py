@@ -58,7 +58,7 @@ class AcsSettings(HttpProviderSettings):
     sender_domains: tuple[values.Domain, ...] = ()
     blind: Literal["single", "together"] = "single"
     blind_to: values.Address | None = None
-    engagement_tracking: bool | None = None
+    engagement_tracking: values.Flag | None = None
     accept_on: Literal["succeeded", "202"] = "succeeded"
 
     @property

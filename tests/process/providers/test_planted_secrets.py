@@ -78,7 +78,7 @@ routes:
 COMMON = ("hook_secret", "user", "api", "wrong")
 
 
-class PlantedSecretsCase(Stage, TestCase):
+class PlantedSecretsCase(Stage):
     """
     A relay with secrets, and all that can be seen of it.
 
@@ -155,7 +155,7 @@ class PlantedSecretsCase(Stage, TestCase):
             self.shown += [path.read_bytes().decode("latin-1")] if path.is_file() else []
 
 
-class VaultSecretsTests(PlantedSecretsCase):
+class VaultSecretsTests(PlantedSecretsCase, TestCase):
     """Amazon SES with keys of Vault."""
 
     names = ("secret_id", "jwt", "token", "password", "session")
@@ -198,7 +198,7 @@ class VaultSecretsTests(PlantedSecretsCase):
         await eventually(lambda: list((self.folder / "captured" / "new").glob("*")), "its delivery")
 
 
-class KeySecretsTests(PlantedSecretsCase):
+class KeySecretsTests(PlantedSecretsCase, TestCase):
     """Azure Communication Services, Mailgun, Resend and mail servers."""
 
     names = ("gun", "re", "plain", "login", "client_secret", "refresh_token", "proxy")

@@ -121,6 +121,7 @@ class ReplacedRelayTests(SesRelayCase, TestCase):
             "listeners.0.allow_from.3=127.0.0.0/8",
             "routes.0.retry.first=100ms",
             "routes.0.retry.max=100ms",
+            "providers.acs.engagement_tracking=false",
         )
 
     async def test_azure_smtp_relay(self) -> None:
@@ -140,6 +141,9 @@ class ReplacedRelayTests(SesRelayCase, TestCase):
         self.assertEqual(sent.request["content"], {"subject": "Re: disk", "plainText": "Disk 3 failed\r\n"})
         self.assertEqual(sent.request["recipients"], {"to": [{"address": "it@yourdomain.com"}]})
         self.assertEqual(sent.polls, 1, "it waits for the outcome")
+        self.assertIs(
+            sent.request["userEngagementTrackingDisabled"], True, "the setting is beside the example's"
+        )
 
     async def test_retries_of_azure_smtp_relay(self) -> None:
         """What the service cannot take now is tried again; what it never takes is given up, and told."""

@@ -36,6 +36,7 @@ ROWS: Final[Mapping[str, Callable[[Workplace], Iterator[Row]]]] = {
         rows_relay.delivered_rate,
         rows_relay.ceiling,
         rows_relay.awaiting,
+        rows_relay.each_provider,
         rows_outgoing.outgoing_cpu,
         rows_accept.accept_cpu,
         rows_accept.accept_rate,

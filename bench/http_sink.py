@@ -1,5 +1,5 @@
 """
-A provider that takes everything: answers each request as the mail API of Azure or Amazon does.
+A provider that takes everything: answers each request as the mail API of its kind does.
 
 ``python -m bench.http_sink PORT LATENCY COUNTER KIND``. It counts POST requests, parses no more of
 one than its length, and is one loop over epoll, so that it is not what is measured.
@@ -19,6 +19,8 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 #: By kind: the status, and the content.
 _ANSWERS = {
     "acs": ("202 Accepted", '{"id": "00000000-0000-0000-0000-000000000000", "status": "Running"}'),
+    "mailgun": ("200 OK", '{"id": "<20261120093000.0123456789abcdef@mg.example.com>", "message": "Queued."}'),
+    "resend": ("200 OK", '{"id": "00000000-0000-0000-0000-000000000000"}'),
     "ses": ("200 OK", '{"MessageId": "0100018f00000000-00000000-0000-0000-0000-000000000000-000000"}'),
 }
 

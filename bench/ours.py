@@ -34,6 +34,18 @@ def acs(port: int, concurrency: int = 50) -> dict[str, Any]:
     }
 
 
+def mailgun(port: int, concurrency: int = 50) -> dict[str, Any]:
+    """Return the settings of a provider that posts forms with whole mails to ``port``."""
+    key = {"endpoint": f"http://127.0.0.1:{port}", "api_key": "key", "concurrency": concurrency}
+    return {"type": "mailgun", "domain": f"mg.{DOMAIN}", **key}
+
+
+def resend(port: int, concurrency: int = 50) -> dict[str, Any]:
+    """Return the settings of another provider that posts JSON to ``port``."""
+    key = {"endpoint": f"http://127.0.0.1:{port}", "api_key": "re_key", "concurrency": concurrency}
+    return {"type": "resend", **key}
+
+
 def ses(port: int, concurrency: int = 50) -> dict[str, Any]:
     """Return the settings of a provider that posts whole mails to ``port``."""
     return {

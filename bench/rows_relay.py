@@ -7,16 +7,18 @@ from contextlib import ExitStack
 
 from bench.comparison import busy, cpu_row, rate_row
 from bench.load import Load
-from bench.ours import Ours, acs, ses, smarthost
+from bench.ours import Ours, acs, mailgun, resend, ses, smarthost
 from bench.peers import Postfix, Server
 from bench.rounds import Side, alternate, median
-from bench.sinks import HttpSink, SmtpSink
+from bench.sinks import HttpSink, SlowSmtpSink, SmtpSink
 from bench.table import Row
 from bench.workplace import Workplace, spelled
 
 _SMTP = {10_000: (0.3, 0.15), 100_000: (0.6, 0.4), 5_000_000: (1.2, 0.8)}
 
 _HTTP = {10_000: (0.4, 0.25), 100_000: (0.7, 0.4), 5_000_000: (1.6, 1.2)}
+
+_PROVIDERS = {"acs": acs, "mailgun": mailgun, "resend": resend, "ses": ses, "smarthost": smarthost}
 
 _LATENCY = 0.05
 _CONCURRENCY = 50
@@ -100,3 +102,26 @@ def awaiting(work: Workplace) -> Iterator[Row]:
         results = {**alternate(sides[:1], load, work.rounds), **alternate(sides[1:], fewer, work.rounds)}
     yield rate_row("accepted ÷ aiosmtpd that awaits", results, "aiosmtpd", "accepted", (10, 20))
     yield rate_row("delivered ÷ aiosmtpd that awaits", results, "aiosmtpd", "delivered", (4, 4.8))
+
+
+def each_provider(work: Workplace) -> Iterator[Row]:
+    """Requests a second, and the CPU of a delivery, of each provider before its fake."""
+    for kind, settings in _PROVIDERS.items():
+        for latency in (0.0, _LATENCY):
+            with ExitStack() as stack:
+                place = work.place("sink")
+                is_http = settings is not smarthost
+                sink = stack.enter_context(
+                    HttpSink(place, latency, kind) if is_http else SlowSmtpSink(place, latency)
+                )
+                # All that it may send at once, also where a connection carries one mail at a time.
+                more = {} if is_http else {"connections": _CONCURRENCY}
+                provider = {**settings(sink.port, _CONCURRENCY), **more}
+                ours = stack.enter_context(Ours(work.place(kind), {"out": provider}))
+                side = Side(name="ours", port=ours.port, pid=ours.pid, sink=sink)
+                results = alternate([side], work.load(10_000, 50), work.rounds)
+            rate, cpu = (median(results, "ours", what) for what in ("delivered", "cpu"))
+            name = f"{kind}, {latency * 1000:.0f} ms"
+            note = busy(results)
+            yield Row(measure=f"requests/s, {name}", ours=f"{rate:.0f}/s", value=rate, more=True, note=note)
+            yield Row(measure=f"CPU a delivery, {name}", ours=f"{cpu:.3g} ms", value=cpu)

@@ -40,24 +40,42 @@ class SmtpSink(Program):
         return int(seen[-1]) if seen else 0
 
 
-class HttpSink(Program):
+class CountingSink(Program):
     """
-    A process of :mod:`bench.http_sink`.
+    A process of a module that counts in a file.
 
-    :param latency: seconds until it answers.
-    :param kind: whose API it has, ``acs`` or ``ses``.
+    :param arguments: of the module, behind the port, the seconds until it answers, and the file.
     """
 
-    def __init__(self, folder: Path, latency: float = 0.0, kind: str = "acs") -> None:
+    def __init__(self, folder: Path, module: str, latency: float, *arguments: str) -> None:
         self.port = free_port()
-        counter = folder / f"http-sink-{self.port}"
+        counter = folder / f"sink-{self.port}"
         counter.write_bytes(bytes(8))
         with counter.open("rb") as file:
             self._counter = mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)
-        argv = [PYTHON, "-m", "bench.http_sink", self.port, latency, counter, kind]
-        super().__init__(argv, folder / f"http-sink-{self.port}.log")
+        argv = [PYTHON, "-m", module, self.port, latency, counter, *arguments]
+        super().__init__(argv, folder / f"sink-{self.port}.log")
         self.wait_for(self.port)
 
     def count(self) -> int:
         """See :class:`Sink`."""
         return int(struct.unpack("Q", self._counter[:8])[0])
+
+
+class HttpSink(CountingSink):
+    """
+    A process of :mod:`bench.http_sink`.
+
+    :param latency: seconds until it answers.
+    :param kind: whose API it has.
+    """
+
+    def __init__(self, folder: Path, latency: float = 0.0, kind: str = "acs") -> None:
+        super().__init__(folder, "bench.http_sink", latency, kind)
+
+
+class SlowSmtpSink(CountingSink):
+    """A process of :mod:`bench.smtp_sink`, which answers after ``latency`` seconds."""
+
+    def __init__(self, folder: Path, latency: float) -> None:
+        super().__init__(folder, "bench.smtp_sink", latency)

@@ -1,5 +1,5 @@
 """
-Reports providers that cannot be reached.
+Reports providers that cannot be reached, or take no mail.
 
 It reads what their connections tell (:mod:`smtprelay.net.reachability`), and probes after a failure: so it
 reports as soon with one mail in the queue as with many, and sees that a provider works again before its mail
@@ -19,7 +19,7 @@ from smtprelay.dispatch.probe import ask
 from smtprelay.interfaces import Events, Provider
 from smtprelay.interfaces.spool import QueueAdmin
 from smtprelay.model.outcome import Blocked
-from smtprelay.model.queue import Unreachable
+from smtprelay.model.queue import TAKES_NO_MAIL, Unreachable
 from smtprelay.net.reachability import Reachability
 
 #: How often to check, seconds.
@@ -68,7 +68,10 @@ class ReachabilityWatch:
             if suspended:
                 reachability.forget()
                 self._unproven.add(name)
-            trouble, now = reachability.trouble(), self._clock.seconds()
+            if suspended or reachability.failure is not None:
+                self._lanes.forget_deferrals(name)
+            now = self._clock.seconds()
+            trouble = reachability.trouble() or self._lanes.takes_no_mail(name, now)
             asked_just_now = name in self._probes and now < self._next_probe.get(name, 0.0)
             if trouble is None and not suspended and asked_just_now:
                 continue  # its mail continues when it is known whether the provider takes any
@@ -111,8 +114,12 @@ class ReachabilityWatch:
             reachability = self._reachabilities.get(alarm.provider)
             if reachability is None:
                 self._gone.add(alarm.provider)
+                continue
+            self._reported[alarm.provider] = alarm
+            if alarm.stage == TAKES_NO_MAIL:
+                self._lanes.take_over(alarm, self._clock.seconds())
             else:
-                reachability.failure = self._reported[alarm.provider] = alarm
+                reachability.failure = alarm
                 self._unprobed.add(alarm.provider)
 
     def _change(self, name: str, trouble: Unreachable | None, *, aloud: bool) -> None:
@@ -121,7 +128,8 @@ class ReachabilityWatch:
             self._reported[name] = trouble
             if aloud and before is None:
                 place = {"reason": trouble.reason, "host": trouble.host, "stage": trouble.stage}
-                self._events("provider.failing", provider=name, seconds=now - trouble.since, **place)
+                seconds, what = now - trouble.since, trouble.trouble
+                self._events("provider.failing", provider=name, trouble=what, seconds=seconds, **place)
         elif aloud and before is not None:
             self._events("provider.recovered", provider=name, seconds=now - before.since)
 

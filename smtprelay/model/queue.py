@@ -35,15 +35,19 @@ SUSPENDED: Final = 253_370_764_800.0
 ASKED_TO_WAIT: Final = "asked to wait"
 
 
+#: The stage of a provider that answers, and defers each mail.
+TAKES_NO_MAIL: Final = "mail"
+
+
 @frozen
 class Unreachable:
     """
-    Since when nothing has reached a provider, and where that ends.
+    Since when nothing has reached a provider, and where that ends; or since when it takes no mail.
 
     :ivar since: when the first request that came to nothing came to a halt, seconds since the epoch.
     :ivar host: where it is looked for: a name or an address, and the port.
     :ivar stage: how far a request comes: ``resolve``, ``connect``, ``TLS``, ``greeting``, a verb of SMTP, or
-        ``request``.
+        ``request``; :data:`TAKES_NO_MAIL` of one that answers.
     :ivar reason: the last error in one line, with stage and host.
     """
 
@@ -52,6 +56,11 @@ class Unreachable:
     host: str
     stage: str
     reason: str
+
+    @property
+    def trouble(self) -> str:
+        """What a provider does not do, in words."""
+        return "takes no mail" if self.stage == TAKES_NO_MAIL else "cannot be reached"
 
 
 @frozen(kw_only=True)

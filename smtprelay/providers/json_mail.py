@@ -169,7 +169,7 @@ def replies(people: Sequence[Address], corrections: Corrections) -> list[Address
     for who in people:
         address = sendable(who.address)
         if not address:
-            corrections.note("replyTo", f"left out, no mail address: {_short(who.address)}")
+            corrections.note("replyTo", f"left out, no mail address: {short(who.address)}")
         elif len(kept) == MAX_REPLIES:
             corrections.note("replyTo", f"more than {MAX_REPLIES}: the rest is left out")
             break
@@ -195,7 +195,7 @@ def custom_headers(headers: Iterable[tuple[str, str]], corrections: Corrections)
             continue
         octets += len(name) + len(value)
         if len(kept) == MAX_HEADERS or octets > MAX_HEADERS_SIZE:
-            corrections.note("headers", f"left out, too many: {_short(name)} and others")
+            corrections.note("headers", f"left out, too many: {short(name)} and others")
             break
         kept[name] = value
     return {name: kept[name] for name, _ in chosen.values() if name in kept}
@@ -218,9 +218,9 @@ def _chosen(headers: Iterable[tuple[str, str]]) -> dict[str, tuple[str, list[str
 
 def _header_value(name: str, value: str, corrections: Corrections) -> str:
     if len(name) > MAX_HEADER_NAME or not _HEADER_NAME.fullmatch(name):
-        corrections.note("headers", f"left out, no name of a header: {_short(name)}")
+        corrections.note("headers", f"left out, no name of a header: {short(name)}")
         return ""
-    field = f"headers.{_short(name)}"
+    field = f"headers.{short(name)}"
     text = line(value, MAX_HEADER, field, corrections)
     key = name.lower()
     if key == "references":
@@ -246,7 +246,7 @@ def _whole_ids(references: str) -> str:
     )
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     """Return text from a mail as it may stand in a line of the log."""
     clean = in_one_line(text[:200])
     return clean if len(clean) <= 60 else f"{clean[:60]}…"  # noqa: PLR2004 -- it is to be recognised, no more

@@ -69,10 +69,10 @@ counter deliveries_expired{provider}: Deliveries given up because their route's 
 counter deliveries_bounced{provider}: Bounces queued; message.bounced in the log names the deliveries.
 counter deliveries_edited{action}: Deliveries that an operator changed, or that the relay rerouted.
 counter dsn_sent{kind}: Reports queued to senders: failure, success or delay.
-gauge provider_up{provider}: 0 while the provider cannot be reached, or a lane of it is blocked; smtprelay
-    status gives the reason.
-gauge provider_failing{provider}: 1 while the provider cannot be reached; smtprelay status gives its host and
-    the error.
+gauge provider_up{provider}: 0 while the provider cannot be reached, takes no mail, or a lane of it is
+    blocked; smtprelay status gives the reason.
+gauge provider_failing{provider}: 1 while the provider cannot be reached, or defers all mail; smtprelay status
+    gives its host and the error.
 gauge provider_blocked_lanes{provider}: Lanes blocked by a refused login, permission or certificate. Correct
     the cause, then run smtprelay providers probe.
 gauge provider_in_flight{provider}: Attempts under way. At the provider's concurrency, more mail waits.

@@ -118,8 +118,8 @@ error lane.blocked: {provider} {lane} is blocked: {reason} | until
 info lane.changed: {who}: {provider} {lane}: {action}: {why}
 warn lane.throttled: {provider} {lane} is throttled: {reason}
 info lane.unblocked: {provider} {lane} is open again
-warn provider.failing: {provider} cannot be reached, for {seconds:.0f} s: {reason} | host stage
-info provider.recovered: {provider} is reached again after {seconds:.0f} s
+warn provider.failing: {provider} {trouble}, for {seconds:.0f} s: {reason} | host stage
+info provider.recovered: {provider} works again after {seconds:.0f} s
 info provider.rate: {provider} allows {rate}
 info credential.renewed: {provider}: new credentials from {source} | seconds
 error credential.failed: {provider}: no new credentials: {reason}

@@ -34,7 +34,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from smtprelay.model.route import Window
-from smtprelay.testing.acs_schema import SchemaError, addresses_of, check_send
+from smtprelay.testing.acs_schema import SchemaError, addresses_of, check_files, check_send, obeyed
 
 API_VERSIONS: Final = frozenset({"2023-03-31", "2024-07-01-preview", "2025-01-15-preview", "2025-09-01"})
 MAX_SIZE: Final = 10_000_000
@@ -155,6 +155,7 @@ class FakeAcs(Resource):
     :param unwanted: tells of a request which property the service does not like today, or ``""``.
     :ivar takes: tells whether a token of Entra is valid, which takes the place of a signature.
     :ivar refuses: well-formed addresses that it takes for no address.
+    :ivar refuses_files: extensions of files that it does not take today.
     :ivar operations: what was accepted, by operation id, in order.
     :ivar exchanges: every request, in order.
     """
@@ -175,6 +176,7 @@ class FakeAcs(Resource):
         super().__init__()
         self.takes: Callable[[str], bool] = lambda _: False
         self.refuses: set[str] = set()
+        self.refuses_files: set[str] = set()
         self._naming = naming
         self._unwanted = unwanted
         self.keys = list(keys)
@@ -295,7 +297,7 @@ class FakeAcs(Resource):
     def _accept(self, operation_id: str, body: bytes, act: Act | None) -> Operation:
         try:
             uuid.UUID(operation_id)
-            sent = json.loads(body)
+            sent = obeyed(json.loads(body), self.refuses_files)
             self._check(sent)
         except SchemaError as exc:
             raise _RefusedRequest(400, exc.code, str(exc), error=exc.naming(self._naming)) from exc
@@ -315,6 +317,7 @@ class FakeAcs(Resource):
 
     def _check(self, request: Mapping[str, Any]) -> None:
         check_send(request)
+        check_files(request, self.refuses_files)
         wrong = self._unwanted(request)
         if wrong:
             raise SchemaError(f"Request body validation error. See property '{wrong}'")

@@ -10,7 +10,7 @@ Its sentences are those of the service, as its users report them.
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 MAX_RECIPIENTS: Final = 50
@@ -22,6 +22,9 @@ MAX_SUBJECT: Final = 998
 MAX_NAME: Final = 256
 MAX_FILE_NAME: Final = 255
 MAX_CONTENT_ID: Final = 256
+
+#: A header that orders the service to leave out a file that it does not take.
+SUPPRESS_INVALID: Final = "x-ms-acsemail-suppress-invalid-attachment"
 
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL: Final = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -169,10 +172,34 @@ def check_send(request: object) -> None:
     ids = [part["contentId"].lower() for part in parts if part.get("contentId")]
     if len(ids) != len(set(ids)):
         raise SchemaError("attachments: duplicate contentId")
-    for number, part in enumerate(parts):
-        extension = part["name"].rpartition(".")[2].lower()
-        if extension in _EXTENSIONS and extension not in _TYPES.get(part["contentType"], "").split():
+    check_files(request, ())
+
+
+def obeyed(request: Any, refuses_files: Collection[str]) -> Any:
+    """
+    Return a decoded request as the service goes on with it: without invalid files, if that is ordered.
+
+    :param refuses_files: extensions that it does not take, beside those of :func:`check_send`.
+    """
+    headers = request.get("headers") if isinstance(request, dict) else None
+    if not isinstance(headers, dict) or headers.get(SUPPRESS_INVALID) != "true":
+        return request
+    rest = {name: text for name, text in headers.items() if name != SUPPRESS_INVALID}
+    files = [part for part in request.get("attachments", ()) if not _is_wrong_type(part, refuses_files)]
+    return {**request, "headers": rest, "attachments": files}
+
+
+def check_files(request: Mapping[str, Any], refuses_files: Collection[str]) -> None:
+    """Raise :class:`SchemaError` for a file of a type that is not taken."""
+    for number, part in enumerate(request.get("attachments", ())):
+        if _is_wrong_type(part, refuses_files):
             raise _wrong(f"attachments[{number}].contentType")
+
+
+def _is_wrong_type(part: Mapping[str, Any], refuses_files: Collection[str]) -> bool:
+    extension = part["name"].rpartition(".")[2].lower()
+    known = extension in _EXTENSIONS and extension not in _TYPES.get(part["contentType"], "").split()
+    return known or extension in refuses_files
 
 
 def addresses_of(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

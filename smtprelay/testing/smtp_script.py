@@ -7,7 +7,9 @@ from attrs import frozen
 
 @frozen
 class Cut:
-    """Cut the connection instead of answering."""
+    """Cut the connection instead of answering, or behind ``begun``, the first octets of an answer."""
+
+    begun: bytes = b""
 
 
 @frozen

@@ -245,7 +245,9 @@ class SmtpSinkSession(Protocol):
         """Answer as scripted, or as usual; ``then`` gets the code, 0 for an answer that never leaves."""
         action = self._sink.take(verb)
         if isinstance(action, Cut):
-            then(0)
+            then(int(action.begun[:3] or 0))
+            self._out.append(action.begun)
+            self._flush()
             self.hang_up()
         elif isinstance(action, Silence):
             self._held = True

@@ -38,7 +38,7 @@ def attention(
     if stats is None:
         return lines
     for each in stats.unreachable:
-        text = f"{each.provider} cannot be reached: {each.reason.rstrip('.')}"
+        text = f"{each.provider} {each.trouble}: {each.reason.rstrip('.')}"
         place = {"host": each.host, "stage": each.stage}
         lines.append(_line("unreachable", each.provider, text, since=each.since) | place)
     named = Counter(lane.provider for lane in stats.lanes if lane.lane and lane.blocked_reason)

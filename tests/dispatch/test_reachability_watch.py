@@ -1,19 +1,20 @@
 from functools import partial
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred as Waiting
+from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.reachability_watch import CHECK_EVERY, ReachabilityWatch
-from smtprelay.model.outcome import Blocked, Delivered
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Throttled, Uncertain
 from smtprelay.model.queue import LaneState, Unreachable
 from smtprelay.net.reachability import Reachability
 from smtprelay.service.periodic import every
 from smtprelay.spool.engines.memory import open_memory
 from smtprelay.spool.engines.spool_options import SpoolOptions
-from tests.dispatch.stage import done
+from tests.dispatch.stage import done, make_delivery
 from tests.recording import Recording
 
 HOST = "smtp.example.com:587"
@@ -93,6 +94,70 @@ class ReachWatchTests(SynchronousTestCase):
         self.assertEqual(len(self.events.of("provider.failing")), 1)
         self.assertLess(self.far.probes, 250)
 
+    def attempt(self, outcome) -> None:
+        self.reachability.begin(HOST, "request").answered()
+        self.lanes.learn(make_delivery(provider="out"), [outcome], self.clock.seconds())
+
+    def test_defers_all(self) -> None:
+        """A provider that answers and takes nothing for minutes is told once; so is when it does again."""
+        for _ in range(20):
+            self.attempt(Deferred("451 4.3.0 later"))
+            self.pass_time(60)
+        [told] = self.events.of("provider.failing")
+        self.assertEqual((told["trouble"], told["reason"]), ("takes no mail", "451 4.3.0 later"))
+        self.assertEqual(self.failing(), [Unreachable("out", 1_000_000, "", "mail", "451 4.3.0 later")])
+        self.assertEqual(self.far.probes, 0)
+        self.attempt(Delivered())
+        self.pass_time(1)
+        self.assertEqual(len(self.events.of("provider.recovered")), 1)
+        self.assertEqual(self.failing(), [])
+
+    def test_defers_some(self) -> None:
+        """One that defers for minutes, now and then, or asked by the relay itself, is no alarm."""
+        for outcome in (Deferred("ours", ours=True), Deferred("other", again=True), Uncertain("?")):
+            for _ in range(20):
+                self.attempt(outcome)
+                self.pass_time(60)
+        for _ in range(20):
+            self.attempt(Deferred("451 greylisted"))
+            self.pass_time(60)
+            self.attempt(Failed("550 no"))
+        for _ in range(3):
+            self.attempt(Throttled("429"))
+        self.pass_time(599)
+        self.assertEqual(self.events.of("provider.failing"), [])
+        self.pass_time(2)
+        self.assertEqual(len(self.events.of("provider.failing")), 1)
+        self.pass_time(7200)
+        self.assertEqual(self.failing(), [], "nothing was tried for long")
+
+    def test_defers_all_before_a_restart(self) -> None:
+        """The alarm of a provider that takes nothing lasts over a restart, and ends with the first mail."""
+        for _ in range(4):
+            self.attempt(Deferred("451 later"))
+            self.pass_time(300)
+        self.assertEqual(len(self.failing()), 1)
+        self.looking.stop()
+        self.lanes = LaneStates(self.events)
+        self.watch = self.watching()
+        self.pass_time(30)
+        self.assertEqual(len(self.failing()), 1)
+        self.attempt(Delivered())
+        self.pass_time(1)
+        self.assertEqual(self.failing(), [])
+        self.assertEqual(len(self.events.of("provider.failing")), 1)
+
+    def test_unreachable_and_deferred(self) -> None:
+        """What cannot be reached is that alone; afterwards its deferrals count anew."""
+        for _ in range(15):
+            self.attempt(Deferred("451 later"))
+            self.refuse()
+            self.pass_time(60)
+        self.assertEqual({line.stage for line in self.failing()}, {"connect"})
+        self.far.mended = True
+        self.pass_time(20)
+        self.assertEqual(self.failing(), [])
+
     def test_mended(self) -> None:
         """A probe finds that the provider is there again; that is told once, and the spool forgets it."""
         self.refuse()
@@ -110,7 +175,7 @@ class ReachWatchTests(SynchronousTestCase):
         """A provider that answers the probe, but refuses us, is blocked before its mail is made due."""
         self.refuse()
         self.pass_time(25)
-        self.far.mended, self.far.says, self.far.later = True, Blocked("401 wrong key"), Deferred()
+        self.far.mended, self.far.says, self.far.later = True, Blocked("401 wrong key"), Waiting()
         self.pass_time(12)
         self.assertEqual((self.far.probes, self.events.of("provider.recovered")), (3, []))
         self.far.later.callback(None)
@@ -125,7 +190,7 @@ class ReachWatchTests(SynchronousTestCase):
         """A provider that is reached by others meanwhile recovers; suspended, it is not blocked."""
         self.refuse()
         self.pass_time(25)
-        self.far.mended, self.far.says, self.far.later = True, Blocked("401 wrong key"), Deferred()
+        self.far.mended, self.far.says, self.far.later = True, Blocked("401 wrong key"), Waiting()
         self.pass_time(30)
         self.assertEqual(
             [event for event, _ in self.events.heard], ["provider.failing", "provider.recovered"]
@@ -138,7 +203,7 @@ class ReachWatchTests(SynchronousTestCase):
         """A provider is asked once at the next look, as often as that is wanted; its refusal blocks it."""
         self.refuse()
         self.pass_time(25)
-        self.far.mended, self.far.says, self.far.later = True, Blocked("401 wrong key"), Deferred()
+        self.far.mended, self.far.says, self.far.later = True, Blocked("401 wrong key"), Waiting()
         probes = self.far.probes
         for _ in range(3):
             self.watch.probe_soon("out")

@@ -39,8 +39,8 @@ class SesRelayCase:
         self.addCleanup(server.close)
         return f"http://127.0.0.1:{port.getHost().port}"
 
-    async def start(self, path: Path, variables: Mapping[str, str]) -> None:
-        """Have a relay with a configuration, its places replaced, and these variables."""
+    async def start(self, path: Path, variables: Mapping[str, str], *more: str) -> None:
+        """Have a relay with a configuration, its places and ``more`` replaced, and these variables."""
         here = environment(variables)
         here.__enter__()
         self.addCleanup(here.__exit__, None, None, None)
@@ -54,6 +54,7 @@ class SesRelayCase:
         sets += [f"http.{n}.endpoint=tcp:{port}:interface=127.0.0.1" for n, port in sites]
         if "spool:" in text:
             sets.append(f"spool.path={self.folder}/spool")
+        sets += more
         self.events = Recording()
         self.relay = Relay(load(str(path), variables, sets).config, reactor, events=[self.events])
         self.relay.startService()

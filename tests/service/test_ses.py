@@ -15,6 +15,8 @@ class ExampleTests(SynchronousTestCase):
         """Each example is a configuration without an error or a warning."""
         keys = {"MAILGUN_API_KEY": "key", "RESEND_API_KEY": "re_key", "AWS_REGION": "eu-west-1"}
         keys |= {"VAULT_ADDR": "https://vault.example.com", "VAULT_TOKEN": "t"}
+        keys |= {"SMTP_PASSWORD": "p", "ACS_KEY": "a2V5", "ACS_SENDER_ADDRESS": "d@mail.example.com"}
+        keys["ACS_CONNECTION_STRING"] = "endpoint=https://x.example;accesskey=a2V5"
         for path in sorted(EXAMPLES.glob("*.yaml")):
             self.assertEqual(list(load(str(path), keys).warnings), [], path.name)
 

@@ -77,6 +77,12 @@ _PLACE: Final = re.compile(r"\brecipients\W{0,3}(to|cc|bcc)\W{0,3}([0-9]{1,4})",
 _PATH: Final = re.compile(
     r"(?<![\w.])(?:headers|replyTo|recipients|attachments)(?:\.\w+|\[[^\]\s]{1,100}\])*", re.IGNORECASE
 )
+#: The same in a sentence.
+_FILE_TYPE: Final = re.compile(
+    r"\battachment\b.{0,60}\b(?:content|mime|media|file)[- ]?(?:type|extension)|attachment (?:type|extension)"
+    r"|\b(?:content|mime|media|file)[- ]?(?:type|extension)\b.{0,60}\battachment",
+    re.IGNORECASE,
+)
 _INDEX: Final = re.compile(r"\[[^\]]*\]")
 
 #: Enhanced status codes that say why a recipient is refused; others are about the mail.
@@ -218,4 +224,5 @@ def field_named(refusal: ApiError) -> str:
                     field == "displayName" and path.endswith(".displayname")
                 ):
                     return field
-    return ""
+    named = any(map(_FILE_TYPE.search, refusal.texts))
+    return "attachments.contentType" if named else ""

@@ -61,6 +61,9 @@ class AcsSettings(EntraProviderSettings):
         recipient, ``together`` one request with all of them in Bcc. Example: ``together``.
     :ivar blind_to: the address in To of such mail, with ``blind: together``. It receives the mail, too.
         Example: ``undisclosed@mail.example.com``.
+    :ivar engagement_tracking: ``false``: the service does not count who opens the mail and its links, for
+        which it changes the HTML; ``true``: it does, if its domain is set so. Default: as the domain is set
+        in the portal. Example: ``false``.
     :ivar accept_on: a mail counts as delivered when its operation has ``succeeded``, or already when the
         request is answered with ``202``.
     """
@@ -73,6 +76,7 @@ class AcsSettings(EntraProviderSettings):
     sender_domains: tuple[values.Domain, ...] = ()
     blind: Literal["single", "together"] = "single"
     blind_to: values.Address | None = None
+    engagement_tracking: values.Flag | None = None
     accept_on: Literal["succeeded", "202"] = "succeeded"
 
     @property
@@ -199,6 +203,7 @@ def build(name: str, settings: AcsSettings, context: "ProviderContext") -> "Prov
         sender=settings.sender,
         sender_domains=settings.sender_domains,
         blind_to=settings.blind_to if settings.blind == "together" and settings.blind_to else "",
+        engagement_tracking=settings.engagement_tracking,
         accept_on=settings.accept_on,
         limits=settings.limits,
     )

@@ -105,12 +105,14 @@ class AcsOptions:
 
     :ivar sender: the address that sends when the mail's own is not in ``sender_domains``.
     :ivar blind_to: the To address of one request for all blind recipients; ``""``: each gets a request.
+    :ivar engagement_tracking: whether the service counts who opens the mail; ``None``: as its domain is set.
     :ivar accept_on: ``"succeeded"`` waits for the service's result, ``"202"`` does not.
     """
 
     sender: str
     sender_domains: Collection[str] = ()
     blind_to: str = ""
+    engagement_tracking: bool | None = None
     accept_on: str = "succeeded"
     limits: Limits = ACS_LIMITS
 
@@ -142,6 +144,7 @@ class Acs(ProviderDefaults):
             "sender": options.sender,
             "domains": sorted(set(map(ascii_domain, options.sender_domains))),
             "blind_to": options.blind_to,
+            "engagement_tracking": options.engagement_tracking,
             "largest": limits.request,
         }
         self._worker = worker
@@ -181,8 +184,7 @@ class Acs(ProviderDefaults):
             return whole
         seen = []
         for address in addresses:
-            operation_id = single_id(delivery, address)
-            found = await get_operation(self._api, self._clock, operation_id, operation_url(operation_id))
+            operation_id, found = await self._find(single_id(delivery, address))
             if found.outcome is None and found.known is False:
                 break  # requests are sent in this order, so no later one was sent either
             seen.append((operation_id, address, found))
@@ -227,7 +229,7 @@ class Acs(ProviderDefaults):
         if not isinstance(mapped, tuple):
             return mapped
         facts, octets = mapped
-        requests = [_request(delivery, made) for made in facts["requests"]]
+        requests = [_request(delivery, made, without) for made in facts["requests"]]
         recipients, most = len(delivery.envelope.addresses), self._most_recipients
         # A request has at most one more, ``blind_to``. If the limit was lowered, the mail is halved.
         if most and recipients >= most and any(len(each.sent.addresses) > most for each in requests):
@@ -320,10 +322,18 @@ class Acs(ProviderDefaults):
         return results_of(outcome, api_error, request.addresses, request.sent)
 
     async def _resolve(self, operation_id: str, addresses: Sequence[str]) -> Results | None:
-        seen = await get_operation(self._api, self._clock, operation_id, operation_url(operation_id))
+        operation_id, seen = await self._find(operation_id)
         if seen.outcome is None and seen.known is False:
             return None
         return await self._resolved(seen, operation_id, addresses)
+
+    async def _find(self, operation_id: str) -> tuple[str, OperationStatus]:
+        """Ask for an operation, and if it is unknown for the one that followed the refusal of its files."""
+        for each in (operation_id, _suppressing(operation_id)):
+            seen = await get_operation(self._api, self._clock, each, operation_url(each))
+            if seen.known is not False:
+                break
+        return each, seen
 
     async def _resolved(self, seen: OperationStatus, operation_id: str, addresses: Sequence[str]) -> Results:
         """Return the outcomes of an operation once they are known."""
@@ -338,9 +348,20 @@ class Acs(ProviderDefaults):
         return results_of(outcome, api_error, addresses, Sent())
 
 
-def _request(delivery: Delivery, made: Mapping[str, Any]) -> _Request:
+def _suppressing(operation_id: str) -> str:
+    """
+    Return the id of the operation in which the service leaves out the files that it does not take.
+
+    It is another one: an id whose request was refused may be bound to that request.
+    """
+    return str(uuid.uuid5(uuid.UUID(operation_id), "invalid attachments suppressed"))
+
+
+def _request(delivery: Delivery, made: Mapping[str, Any], without: Sequence[str]) -> _Request:
     """Return the request that :func:`map_mail` described: for one recipient, or for all."""
     sent = Sent(made["to"], made["cc"], made["bcc"])
     addresses = sent.to if made["alone"] else delivery.envelope.addresses
     operation_id = single_id(delivery, addresses[0]) if made["alone"] else delivery.operation_id
+    if "attachments.contentType" in without:
+        operation_id = _suppressing(operation_id)
     return _Request(operation_id, addresses, sent, made["recipients"], made["digest"])

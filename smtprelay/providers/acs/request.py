@@ -10,13 +10,12 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from attrs import evolve
-
 from smtprelay.mime.address import Address
 from smtprelay.mime.kinds import OCTETS
 from smtprelay.mime.parse import Attachment, Mail, read
 from smtprelay.providers.acs.attachment_types import attached
 from smtprelay.providers.json_mail import (
+    MAX_HEADERS,
     MAX_SUBJECT,
     NO_SUBJECT,
     NO_TEXT,
@@ -31,6 +30,7 @@ from smtprelay.providers.json_mail import (
     mailbox,
     replies,
     reply_to,
+    short,
 )
 
 #: What a request can do without, by the names that the service has for it.
@@ -43,7 +43,14 @@ OPTIONAL: Final = (
     "attachments.name",
 )
 
+#: The service's own header (API documentation, "Reserved custom headers"): with ``true`` it goes on without
+#: the files that it does not take, instead of refusing the mail.
+SUPPRESS_INVALID: Final = "x-ms-acsemail-suppress-invalid-attachment"
+
 _RECIPIENTS: Final = b',"recipients":'
+
+#: Files that one event names.
+_MAX_NAMES: Final = 10
 
 
 #: For each request: whether it is for one blind recipient, its recipients, and these as JSON.
@@ -57,8 +64,8 @@ def map_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str,
 
     Parameters: ``recipients`` and ``envelope_sender``; ``sends_as``, where a rule says whom From names;
     ``sender`` and ``domains`` for :func:`choose_sender`; ``blind_to`` if blind recipients go together, else
-    ``""``; ``without``, those of :data:`OPTIONAL` that are left out; ``largest``, the most octets of a
-    request, or ``None``.
+    ``""``; ``without``, those of :data:`OPTIONAL` that are left out; ``engagement_tracking``, as configured,
+    or ``None``; ``largest``, the most octets of a request, or ``None``.
 
     Facts: ``size`` of the largest request; ``sender``; ``notes``, (field, reason) of what was corrected;
     ``requests``, each with its lists ``to``, ``cc`` and ``bcc``, whether it is for a blind one ``alone``, its
@@ -90,7 +97,8 @@ def _made(octets: bytes, parameters: Mapping[str, Any]) -> tuple[dict[str, Any],
     sent_by = parameters.get("sends_as") or parameters["envelope_sender"]
     sender = choose_sender(mail, sent_by, parameters["sender"], parameters["domains"])
     answer_to = () if "replyTo" in without else reply_to(mail, parameters["envelope_sender"], sender)
-    pieces = body_of(mail, sender, answer_to, corrections, without)
+    tracking = parameters["engagement_tracking"]
+    pieces = body_of(mail, sender, answer_to, corrections, without, tracking=tracking)
     groups = [
         (alone, visible, json_octets(_recipients(visible, corrections, names="displayName" not in without)))
         for alone, visible in grouped(mail, parameters["recipients"], parameters["blind_to"])
@@ -135,25 +143,25 @@ def body_of(
     answer_to: Sequence[Address],
     corrections: Corrections,
     without: Collection[str] = (),
+    *,
+    tracking: bool | None = None,
 ) -> _Pieces:
     """Return the request up to its recipients, attachments as they are: each copy of them takes its time."""
     parts, html = mail.attachments, mail.html or ""
     if parts:
         inline, plain_names = "attachments.contentId" not in without, "attachments.name" in without
         parts, html = attached(parts, html, corrections, inline=inline, plain_names=plain_names)
-        if "attachments.contentType" in without:
-            # Those that the service does not document went as octets.
-            parts = [
-                evolve(part, content_type="text/plain") if part.content_type == OCTETS else part
-                for part in parts
-            ]
+    if "attachments.contentType" in without:
+        corrections.notes.insert(0, ("attachments", _may_be_missing(parts)))
     request: dict[str, Any] = {"senderAddress": sender}
+    if tracking is not None:
+        request["userEngagementTrackingDisabled"] = not tracking
     subject = line(mail.subject, MAX_SUBJECT, "content.subject", corrections) or NO_SUBJECT
     reachable = replies(answer_to, corrections)
     if reachable:
         names = "displayName" not in without
         request["replyTo"] = [_entry(who if names else Address(who.address)) for who in reachable]
-    headers = {} if "headers" in without else custom_headers(mail.headers, corrections)
+    headers = _headers(mail, corrections, without)
     if headers:
         request["headers"] = headers
     pieces: list[bytes | memoryview] = [
@@ -173,6 +181,20 @@ def body_of(
         pieces[-1] = b'"}]'
     pieces.append(_RECIPIENTS)
     return pieces
+
+
+def _headers(mail: Mail, corrections: Corrections, without: Collection[str]) -> Mapping[str, str]:
+    headers = {} if "headers" in without else custom_headers(mail.headers, corrections)
+    order = {SUPPRESS_INVALID: "true"} if "attachments.contentType" in without else {}
+    return {**dict([*headers.items()][: MAX_HEADERS - len(order)]), **order}
+
+
+def _may_be_missing(parts: Sequence[Attachment]) -> str:
+    """Say which files the service may leave out: those of types that it does not document, else any."""
+    names = [part.name for part in parts if part.content_type == OCTETS] or [part.name for part in parts]
+    shown = ", ".join(short(name) for name in names[:_MAX_NAMES])
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return f"the service leaves out those that it does not take, of: {shown}{more}"
 
 
 def _file(attachment: Attachment) -> bytes:

@@ -5,8 +5,11 @@ What fails here fails for every mail, so it is never the mail's fault.
 """
 
 import binascii
+import re
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
 
+from attrs import evolve
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 
 from smtprelay.model.outcome import Blocked, Deferred
@@ -85,14 +88,24 @@ async def _log_in(channel: Channel, extensions: Extensions, settings: ServerSett
         ours = ", ".join(wanted)
         raise NotAccepted(Blocked(f"no way to log in at {channel.host}: it offers {offered}, we want {ours}"))
     answer = await _ask(channel, login.opening, settings)
+    said = [*login.opening.decode("ascii").split()[2:], secret]
     for respond in login.responses:
         if answer.code != CHALLENGE:
             break
-        response = respond(_decoded(channel, answer))
-        answer = await _ask(channel, b64encode(response) + b"\r\n", settings, "AUTH")
+        response = b64encode(respond(_decoded(channel, answer)))
+        said.append(response.decode("ascii"))
+        answer = await _ask(channel, response + b"\r\n", settings, "AUTH")
     if answer.code != LOGGED_IN:
-        outcome = of_session(channel.host, f"the login of {settings.username}", answer)
+        outcome = of_session(channel.host, f"the login of {settings.username}", _without(said, answer))
         raise (LoginRefused if answer.code in CREDENTIALS else NotAccepted)(outcome)
+
+
+def _without(said: Sequence[str], answer: ServerReply) -> ServerReply:
+    """Return a reply without what we have said: some servers repeat a line that they do not understand."""
+    # The longest first; a word of two letters may be anything else.
+    secrets = sorted((re.escape(each) for each in said if len(each) > 2), key=len, reverse=True)  # noqa: PLR2004
+    pattern = re.compile("|".join(secrets) or r"(?!)")
+    return evolve(answer, lines=tuple(pattern.sub("…", line) for line in answer.lines))
 
 
 def _decoded(channel: Channel, answer: ServerReply) -> bytes:

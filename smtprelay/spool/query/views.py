@@ -17,6 +17,7 @@ from smtprelay.model.queue import (
     RECORDED,
     SPLIT,
     SUSPENDED,
+    TAKES_NO_MAIL,
     AttemptRecord,
     Detail,
     LaneState,
@@ -25,6 +26,7 @@ from smtprelay.model.queue import (
     RecipientState,
     Selection,
     Summary,
+    Unreachable,
 )
 from smtprelay.model.queue_admin import Found
 from smtprelay.model.route import RateLimit
@@ -141,7 +143,7 @@ def lanes(
     """Return the lanes, all of them or those of one provider; of providers that are gone the busy ones."""
     where, parameters = (" WHERE provider = ?", (provider,)) if provider else ("", ())
     rows = connection.execute(f"{_LANES}{where} ORDER BY provider, key", parameters).fetchall()
-    failing = {each.provider for each in unreachable(connection)}
+    failing = _names(unreachable(connection))
     whole = {row[0]: _of_provider(row, rate_limits, failing) for row in rows if row[1] == ""}
     return [
         LaneState(*_shown(row), *_of_lane(row, whole[row[0]]))
@@ -228,10 +230,15 @@ def stats(connection: Connection, rate_limits: Mapping[str, RateLimit], engine: 
         free=free,
         oldest=oldest,
         oldest_message=oldest_message,
-        lanes=_summed_lanes(connection, totals, rate_limits, {each.provider for each in failing}),
+        lanes=_summed_lanes(connection, totals, rate_limits, _names(failing)),
         crash_loops=[f"{message}.{n}" for message, n in crash_loops],
         unreachable=failing,
     )
+
+
+def _names(failing: Sequence[Unreachable]) -> set[str]:
+    """Return the providers that cannot be reached; the others answer."""
+    return {each.provider for each in failing if each.stage != TAKES_NO_MAIL}
 
 
 def usage(connection: Connection, engine: Engine) -> tuple[int, DiskSpace]:

@@ -11,6 +11,7 @@ from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import TestCase
 
+from smtprelay.testing.smtp import SILENCE, SmtpSink
 from tests.process.conversation import Conversation
 from tests.process.program import Program, eventually
 from tests.process.relay_process import RelayProcess, message
@@ -128,6 +129,22 @@ class BoundTests(ShutdownCase, TestCase):
         self.assertEqual(await relay.stop(), 0)
         [line] = await relay.queued()
         self.assertEqual((line["state"], line["uncertain"]), ("deferred", True))
+        self.assertNotIn(b"Traceback", relay.life.out + relay.life.err)
+
+    async def test_a_mail_server_that_hangs(self) -> None:
+        """What hangs at the dot of a mail server is let go, and is uncertain; 0."""
+        sink = SmtpSink()
+        sink.always("END", SILENCE)
+        port = await sink.listen(reactor)
+        self.addCleanup(port.stopListening)
+        host = f"type: smarthost, host: 127.0.0.1, port: {port.getHost().port}, tls: none"
+        relay = self.ending(RelayProcess.of(self.folder, f"out: {{{host}}}"))
+        await relay.start("--attempts-bound", "0.5")
+        await relay.send(message("on its way"), "user@example.com")
+        await eventually(lambda: sink.messages, "the dot")
+        self.assertEqual(await relay.stop(), 0)
+        [line] = await relay.queued()
+        self.assertTrue(line["uncertain"])
         self.assertNotIn(b"Traceback", relay.life.out + relay.life.err)
 
     async def test_what_has_no_outcome(self) -> None:

@@ -151,6 +151,18 @@ class UnwantedTests(SynchronousTestCase):
             )
             self.assertEqual(field_named(said(target=path)), field, path)
 
+    def test_sentences(self):
+        """A sentence about the type of a file means that, too; one about its content does not."""
+        for sentence, field in (
+            ("Attachment content type is not supported", "attachments.contentType"),
+            ("The attachment 'a.exe' has an invalid file extension", "attachments.contentType"),
+            ("Unsupported MIME type application/x-foo of attachment a.foo", "attachments.contentType"),
+            ("The attachment is too large", ""),
+            ("Invalid content type of the request", ""),
+            ("Request body validation error. ContentBytes invalid. Should be base64.", ""),
+        ):
+            self.assertEqual(field_named(said(sentence)), field, sentence)
+
 
 class OutcomeTests(SynchronousTestCase):
     def test_by_status(self):

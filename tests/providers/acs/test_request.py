@@ -36,6 +36,7 @@ def parameters(*recipients: str, **more: Any) -> dict[str, Any]:
         "domains": ["ok.org"],
         "blind_to": "",
         "without": [],
+        "engagement_tracking": None,
         "largest": None,
     }
     return {**usual, **more}
@@ -204,10 +205,6 @@ class BodyTests(SynchronousTestCase):
             ("displayName", lambda request: "displayName" in request["replyTo"][0]),
             ("attachments.contentId", lambda request: "contentId" in request["attachments"][0]),
             ("attachments.name", lambda request: request["attachments"][0]["name"] == "ä.qqq"),
-            (
-                "attachments.contentType",
-                lambda request: request["attachments"][0]["contentType"] == "application/octet-stream",
-            ),
         ):
             without = request_of(
                 full, "s@x.org", [] if field == "replyTo" else [B], VisibleRecipients([A]), field
@@ -253,6 +250,14 @@ class TaskTests(SynchronousTestCase):
         )
         [request] = requests(b"To: a@x.org\r\n\r\nx", *people, blind_to="list@d.org")
         self.assertEqual(request["recipients"]["to"], [{"address": "a@x.org"}])
+
+    def test_engagement_tracking(self):
+        """What is configured is in the request; without it the service's own setting counts."""
+        mail, key = b"To: a@x.org\r\n\r\nx", "userEngagementTrackingDisabled"
+        for configured, expected in ((None, None), (False, True), (True, False)):
+            [request] = requests(mail, engagement_tracking=configured)
+            check_send(request)
+            self.assertEqual(request.get(key), expected)
 
     def test_too_large(self):
         """What is beyond the limit is only measured; nothing comes back that nobody can send."""

@@ -1,4 +1,4 @@
-from base64 import b64decode
+from base64 import b64decode, b64encode
 
 from smtprelay.model.outcome import Blocked, Deferred, Delivered
 from smtprelay.providers.smarthost.provider import Smarthost
@@ -61,6 +61,23 @@ class BeginTests(Case):
         outcome = self.one(joined)
         self.assert_outcome(outcome, Blocked, "535 5.7.8 wrong name or password")
         self.assertNotIn("wrong!", outcome.why)
+
+    def test_server_that_repeats(self) -> None:
+        """A server that repeats what it does not understand gives no password away."""
+        secret = "s3cret-word"
+        plain = b64encode(f"\0u\0{secret}".encode()).decode()
+        for mechanism, told in (
+            ("plain", f"535 5.7.8 what is AUTH PLAIN {plain}?"),
+            ("login", f"535 5.7.8 what is {b64encode(secret.encode()).decode()}, {secret}?"),
+        ):
+            sink = SmtpSink(users={"u": "p"})
+            sink.script("AUTH", told)
+            joined = Joined(sink, username="u", password=lambda: secret, mechanism=mechanism)
+            outcome = self.one(joined)
+            self.assertIsInstance(outcome, Blocked)
+            self.assertIn("535 5.7.8", outcome.why)
+            for each in (secret, plain, b64encode(secret.encode()).decode()):
+                self.assertNotIn(each, outcome.why)
 
     def test_password_is_read_anew(self) -> None:
         """A password that is refused is read again, and if it was corrected the mail goes with it at once."""

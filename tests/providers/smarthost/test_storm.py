@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred as Waiting
 
 from smtprelay.model.outcome import Delivered, Failed, Uncertain
 from smtprelay.testing.smtp import CUT, KEYWORDS, SILENCE, ReplyAction, SmtpSink
+from smtprelay.testing.smtp_script import Cut
 from tests.providers.smarthost_wiring import Case, Joined, Stored, delivery
 
 MAILS = 20
@@ -89,6 +90,15 @@ class StormTests(Case):
         """A server that ends one connection in two at each command takes all mail in the end."""
         for seed, offer in enumerate(OFFERS):
             self.storm(SmtpSink(keywords=offer), (CUT,), 0.25, seed)
+
+    def test_dies_within_the_reply(self) -> None:
+        """The same of one that dies within its reply, also that to the dot: half a reply is none."""
+        for seed, offer in enumerate(OFFERS):
+            ends = self.storm(
+                SmtpSink(keywords=offer), (Cut(b"250-2.0.0 o"), Cut(b"250"), Cut(b"451 4")), 0.2, seed
+            )
+            self.assertGreater(ends["Uncertain"], 0)
+            self.assertEqual(ends["Failed"], 0)
 
     def test_greylisting(self) -> None:
         """A server that defers each recipient at first: nothing is uncertain, and nothing comes twice."""

@@ -1,0 +1,1 @@
+Azure Communication Services: a mail with a file whose type the service refuses arrives without that file, and the log names it; ``engagement_tracking`` turns the counting of opens off. ``docs/fidelity.rst`` lists what becomes of signed, encrypted and other special mail there and at Resend.

@@ -1,0 +1,1 @@
+``etc/examples`` has configurations for those who come from smtp-acs-bridge, azure_smtp_relay and SMTPRelay (smtprelayqueue), and ``docs/migrating.rst`` says what each of their variables, flags and keys is here.

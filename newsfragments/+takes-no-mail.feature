@@ -1,0 +1,1 @@
+A provider that answers and defers all mail for 10 minutes, say with 451, needs attention in ``smtprelay status``: ``takes no mail: …``. ``provider.failing`` and ``smtprelay_provider_failing`` tell it, too; the event has a field ``trouble``.

@@ -2,7 +2,7 @@
 ``make bench``: measures what smtprelay costs, beside those that it is compared with.
 
 It needs Linux, root (for a Postfix of its own), Debian's package ``postfix``, and for the row
-``awaiting`` the packages ``aiosmtpd`` and ``aiohttp``; ``signed_cpu`` is beside ``opendkim``, if that is installed.
+``awaiting`` the packages ``aiosmtpd`` and ``aiohttp``; ``signed_cpu`` looks for ``opendkim``, too.
 Everything runs on loopback. Which Python matters: one
 that was built without optimizations, as pyenv does by default, costs a sixth more than Debian's.
 """

@@ -110,7 +110,7 @@ class RewritingProvider(ProviderWrapper):
         return _of_named(results, targets)
 
     async def _refusal(self, envelope: Envelope, body: Body, shape: Shape) -> Outcome | None:
-        """Return the outcome of a mail that a rule, perhaps a new one, has made too large for the provider."""
+        """Return the outcome of a mail that a rule, perhaps a new one, has made too large."""
         limit = self._provider.limits.request
         least, size = self._provider.encoded_size(shape)
         if limit is not None and least <= limit < size:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol, Factory
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.trial.unittest import TestCase
@@ -17,6 +18,7 @@ from smtprelay.testing.resend import FakeResend
 from smtprelay.testing.ses import FakeSes
 from smtprelay.testing.smtp import SILENCE, SmtpSink
 from tests.mime.dkim.keys import ED25519, RECORDS
+from tests.process.acs_server import AcsServer
 from tests.process.dns_server import Zone, serve
 from tests.process.program import Program
 from tests.providers.http_wiring import Server
@@ -96,7 +98,10 @@ class OnlineCheckTests(TestCase):
     def services(self) -> dict[str, str]:
         """Return the settings of one provider of each type."""
         key = "api_key: {file: %s}"
-        for name, secret in (("gun.key", "key-1"), ("re.key", "re_1")):
+        acs = AcsServer()
+        self.addCleanup(lambda: Deferred.fromCoroutine(acs.stop()))
+        secrets = {"gun.key": "key-1", "re.key": "re_1", "acs.key": acs.connection_string()}
+        for name, secret in secrets.items():
             (self.folder / name).write_text(secret)
         return {
             "ses": f"{{type: ses, endpoint: '{self.site(self.ses)}'}}",
@@ -104,6 +109,7 @@ class OnlineCheckTests(TestCase):
             f"{key % 'gun.key'}}}",
             "re": f"{{type: resend, endpoint: '{self.site(self.resend)}', {key % 're.key'}}}",
             "host": self.smtp(self.sink),
+            "acs": f"{{type: acs, connection_string: {{file: acs.key}}, sender: x@{DOMAIN}}}",
             "local": "{type: capture, path: captured}",
         }
 
@@ -128,6 +134,9 @@ class OnlineCheckTests(TestCase):
             "providers.re: domains: example.com is verified, and Resend signs by it",
             "providers.host: probe: it works",
             "providers.host: senders: <postmaster@example.com>: 250 2.1.0",
+            "providers.acs: probe: it works",
+            "providers.acs: clock: that of this machine agrees with the service's",
+            "providers.acs: alignment of example.com: warning: mail is authenticated by nobody we know of",
             "providers.local: probe: it works",
             "example.com: SPF: v=spf1 mx -all",
             "example.com: DMARC: policy reject, by the record of example.com",

@@ -89,7 +89,7 @@ class OnlineCheckTests(TestCase):
         (self.folder / "smtprelay.yaml").write_text(CONFIG.format(providers=text, names=names))
         server = f"127.0.0.1:{await serve(self, self.zone)}"
         arguments = ["config", "check", "--online", "--nameserver", server, *options]
-        program = Program.python(["-m", "smtprelay", *arguments], self.folder, **AWS)
+        program = Program.forked(["-m", "smtprelay", *arguments], self.folder, **AWS)
         self.addCleanup(program.insist)
         await program.ends()
         self.assertNotIn(b"Traceback", program.out + program.err)

@@ -2,7 +2,8 @@
 ``make bench``: measures what smtprelay costs, beside those that it is compared with.
 
 It needs Linux, root (for a Postfix of its own), Debian's package ``postfix``, and for the row
-``awaiting`` the packages ``aiosmtpd`` and ``aiohttp``. Everything runs on loopback. Which Python matters: one
+``awaiting`` the packages ``aiosmtpd`` and ``aiohttp``; ``signed_cpu`` looks for ``opendkim``, too.
+Everything runs on loopback. Which Python matters: one
 that was built without optimizations, as pyenv does by default, costs a sixth more than Debian's.
 """
 
@@ -23,6 +24,7 @@ from bench import (
     rows_outgoing,
     rows_queue,
     rows_relay,
+    rows_signed,
     rows_workers,
 )
 from bench.peers import missing_programs
@@ -38,6 +40,9 @@ ROWS: Final[Mapping[str, Callable[[Workplace], Iterator[Row]]]] = {
         rows_relay.awaiting,
         rows_relay.each_provider,
         rows_outgoing.outgoing_cpu,
+        rows_signed.signed_cpu,
+        rows_signed.rewritten_cpu,
+        rows_signed.signed_memory,
         rows_accept.accept_cpu,
         rows_accept.accept_rate,
         rows_accept.group_commit,

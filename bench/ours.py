@@ -69,7 +69,7 @@ class Ours(Program):
     A relay that runs.
 
     :param program: the module that runs it, and its first argument.
-    :param via: the providers of the default route; empty is the first of ``providers``.
+    :param more: settings that are added to the configuration, or replace its own.
     :param spool: the settings of its spool; a file in ``folder`` if there are none.
     :param synchronous: so many workers have no spool, and answer with the provider's verdict; 0: it has one.
     :param root: the checkout that it runs from, with this Python.
@@ -81,7 +81,7 @@ class Ours(Program):
         providers: Mapping[str, Mapping[str, Any]],
         *,
         program: Sequence[str] = (ENTRY, "run"),
-        via: Sequence[str] = (),
+        more: Mapping[str, Any] | None = None,
         spool: Mapping[str, Any] | None = None,
         synchronous: int = 0,
         root: Path = ROOT,
@@ -100,7 +100,7 @@ class Ours(Program):
             "hostname": "relay.example.com",
             "listeners": [listener],
             "providers": dict(providers),
-            "routes": [{"name": "default", "via": list(via) or [next(iter(providers))]}],
+            "routes": [{"name": "default", "via": [next(iter(providers))]}],
             "logging": {"file": str(folder / "log")},
         }
         if synchronous:
@@ -108,6 +108,7 @@ class Ours(Program):
             config["workers"] = synchronous
         else:
             config["spool"] = dict(spool or {"path": str(folder / "spool")})
+        config.update(more or {})
         file = folder / "smtprelay.yaml"
         file.write_text(yaml.safe_dump(config))
         # Not in the configuration: a revision before this one may call its key otherwise.

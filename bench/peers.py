@@ -44,6 +44,22 @@ message_size_limit = 0
 mailbox_size_limit = 0
 alias_maps =
 alias_database =
+{more}
+"""
+
+#: A key and its domain, as ``opendkim`` has them; what it signs is what Postfix sends.
+_OPENDKIM: Final = """\
+Socket inet:{port}@127.0.0.1
+Domain {domain}
+Selector {selector}
+KeyFile {key}
+Mode s
+Canonicalization relaxed/relaxed
+OversignHeaders From
+RequireSafeKeys no
+Syslog no
+UserID root
+PidFile {folder}/opendkim.pid
 """
 
 _SERVICES: Final = """\
@@ -70,16 +86,17 @@ class Postfix(Program):
     A Postfix; only root can start it.
 
     :param sink: the port that it relays to; ``None``: it puts everything on hold.
+    :param more: lines of its main configuration.
     """
 
-    def __init__(self, folder: Path, sink: int | None) -> None:
+    def __init__(self, folder: Path, sink: int | None, more: str = "") -> None:
         self.port = free_port()
         self._config = folder / "etc"
         for each in (self._config, folder / "queue", folder / "data"):
             each.mkdir(parents=True)
         os.chown(folder / "data", pwd.getpwnam("postfix").pw_uid, grp.getgrnam("postfix").gr_gid)
         restriction = "" if sink else "check_client_access static:HOLD"
-        main = _MAIN.format(folder=folder, sink=sink or 9, restriction=restriction)
+        main = _MAIN.format(folder=folder, sink=sink or 9, restriction=restriction, more=more)
         (self._config / "main.cf").write_text(main)
         (self._config / "master.cf").write_text(_SERVICES.format(port=self.port))
         self._master = folder / "queue/pid/master.pid"
@@ -95,6 +112,22 @@ class Postfix(Program):
     def _ask_to_end(self) -> None:
         # What was started is a script that waits for the master, which ends all the others.
         os.kill(int(self._master.read_text()), signal.SIGTERM)
+
+
+class Opendkim(Program):
+    """
+    A milter that signs what Postfix takes, with Debian's package ``opendkim``.
+
+    :ivar settings: what Postfix needs to ask it.
+    """
+
+    def __init__(self, folder: Path, domain: str, selector: str, key: Path) -> None:
+        port = free_port()
+        file = folder / "opendkim.conf"
+        file.write_text(_OPENDKIM.format(port=port, folder=folder, domain=domain, selector=selector, key=key))
+        self.settings = f"smtpd_milters = inet:127.0.0.1:{port}\nmilter_default_action = tempfail"
+        super().__init__(["opendkim", "-f", "-x", file], folder / "opendkim.log")
+        self.wait_for(port)
 
 
 class Server(Program):

@@ -27,6 +27,7 @@ class Side:
     """
     One of those that are compared.
 
+    :ivar helper: another process whose CPU is the side's; 0: there is none.
     :ivar sink: where its mail ends; ``None``: it keeps it.
     :ivar clean: called after each round.
     """
@@ -34,8 +35,13 @@ class Side:
     name: str
     port: int
     pid: int
+    helper: int = 0
     sink: Sink | None = None
     clean: Callable[[], object] = lambda: None
+
+    def cpu(self) -> float:
+        """Return its :func:`settled_cpu`, with that of its helper."""
+        return settled_cpu(self.pid) + (cpu_seconds(self.helper) if self.helper else 0.0)
 
 
 @frozen(kw_only=True)
@@ -72,12 +78,12 @@ def alternate(sides: Sequence[Side], load: Load, rounds: int) -> Results:
 def measure(side: Side, load: Load) -> Round:
     """Send ``load`` to one side and see it through."""
     _see_through(side, load.shorter(10))
-    before = settled_cpu(side.pid)
+    before = side.cpu()
     sink_before = cpu_seconds(side.sink.pid) if side.sink else 0.0
     began = time.monotonic()
     source, samples = _see_through(side, load)
     lasted = max(samples[-1][0], began + source.seconds) - began if samples else source.seconds
-    spent = settled_cpu(side.pid) - before
+    spent = side.cpu() - before
     sink = cpu_seconds(side.sink.pid) - sink_before if side.sink else 0.0
     return Round(
         cpu=spent / load.messages * 1000,

@@ -34,6 +34,7 @@ IMPORTERS = {
     "smtprelay.config": ("smtprelay.config", "smtprelay.service", "smtprelay.cli", "smtprelay.demo"),
     "smtprelay.service": (
         "smtprelay.service",
+        "smtprelay.cli.commands.config",
         "smtprelay.cli.commands.run",
         "smtprelay.cli.in_process",
         "smtprelay.demo",

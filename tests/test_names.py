@@ -24,7 +24,7 @@ PLAIN = """
     call certificate chain challenge change channel charset child chunk clear cli clock cloud codecs codes
     collector command complaint complex conditions config connecting connection consistency
     contact container content context controls convertible cookies corrections costly counts cram
-    crash credentials cursor cut daemon data database date deadline decoder defaults defer
+    crash credentials cursor cut daemon data database date deadline decoder defaults defer dmarc domain
     deferred deliver delivered deliveries demo detail dialog direct disk dispatch dkim dns dot
     draft driver dsn due duration edit effective encoded end endpoint entra entry env environment error
     errors esmtp example exchange exclusive exit explain export exposition extensions extra

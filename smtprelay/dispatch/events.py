@@ -5,13 +5,14 @@ Each carries, beside what its sentence needs, ``count`` (recipients), ``age`` (s
 received) and ``seconds`` (how long the attempt took).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from smtprelay.dispatch.decision import Decision, reasons
 from smtprelay.interfaces import Events
 from smtprelay.model.attempt import Claim, NewMessage, Settlement
 from smtprelay.model.message import Delivery
-from smtprelay.model.outcome import Delivered
+from smtprelay.model.outcome import Delivered, Results
 from smtprelay.telemetry.log_format import flattened
 
 
@@ -26,15 +27,14 @@ def tell(events: Events, claim: Claim, decision: Decision, now: float, seconds: 
     common = {**about(delivery), "seconds": seconds}
     events("attempt.ended", attempt=claim.attempt, outcome=decision.outcome, **common)
     for kind, group in decision.groups.items():
-        fields = {
-            **common,
-            "age": now - delivery.received,
-            "recipients": ", ".join(group),
-            "count": len(group),
-        }
+        age = now - delivery.received
+        fields = {**common, "age": age, "recipients": ", ".join(group), "count": len(group)}
         if kind == "delivered":
-            ids = {each.id: None for each in group.values() if isinstance(each, Delivered) and each.id}
-            events("message.delivered", provider_id=", ".join(ids), **fields)
+            for provider, taken in _by_provider(delivery, group).items():
+                ids = dict.fromkeys(each.id for each in taken.values() if each.id)
+                part = {"provider": provider, "recipients": ", ".join(taken), "count": len(taken)}
+                taker = {**fields, **part}
+                events("message.delivered", provider_id=", ".join(ids), **taker)
         elif kind == "uncertain":
             events("message.uncertain", reason=reasons(group), **fields)
         elif kind not in ("failed", "expired"):
@@ -48,6 +48,15 @@ def tell(events: Events, claim: Claim, decision: Decision, now: float, seconds: 
         events("message.deferred", reason=settlement.reason, delay=_delay(decision, now), **fields)
     if settlement.state == "held" or settlement.bounce is not None or settlement.event is not None:
         tell_end(events, delivery, settlement, now, seconds)
+
+
+def _by_provider(delivery: Delivery, group: Results) -> Mapping[str, Mapping[str, Delivered]]:
+    """Return who was delivered to, by the provider that took the mail: it may be that of a sandbox."""
+    found: dict[str, dict[str, Delivered]] = {}
+    for address, outcome in group.items():
+        if isinstance(outcome, Delivered):
+            found.setdefault(outcome.by or delivery.provider, {})[address] = outcome
+    return found
 
 
 def tell_end(events: Events, delivery: Delivery, settlement: Settlement, now: float, seconds: float) -> None:

@@ -264,7 +264,8 @@ def _of_people(label: str, people: Sequence[Address]) -> bytes:
     for who in people:
         words += _person(who)
         words[-1] += ","
-    text = " ".join(words).removesuffix(",")
+    # An empty list is no value; an empty group is (RFC 5322 §3.4).
+    text = " ".join(words).removesuffix(",") or "undisclosed-recipients:;"
     # Octets that are not ASCII travel as they do in the value of a field.
     return folded(label, text.encode("utf-8", "replace").decode("ascii", "surrogateescape").split(" "))
 

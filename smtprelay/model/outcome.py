@@ -18,11 +18,13 @@ class Delivered:
     The provider's documented success answer; ``id`` is the provider's own, for tracing.
 
     :ivar reports: it took over the notifications that the sender asked for (RFC 3461 §5.2.1).
+    :ivar by: the provider that took it, if that is another one than the delivery's: that of a sandbox.
     """
 
     id: str = ""
     why: str = ""
     reports: bool = False
+    by: str = ""
 
 
 @frozen

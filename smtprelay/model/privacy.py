@@ -66,7 +66,7 @@ class PrivacyMask:
     def fields(self, fields: Mapping[str, object]) -> Mapping[str, object]:
         """Return the fields of an event with their texts masked."""
         return {
-            name: self.value(value, name) if isinstance(value, str | list | tuple) else value
+            name: self.value(value, name) if isinstance(value, str | list | tuple | Mapping) else value
             for name, value in fields.items()
         }
 

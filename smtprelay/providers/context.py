@@ -16,6 +16,7 @@ from smtprelay.http.renewed import CredentialService, Renewed
 from smtprelay.interfaces import DeferToThread, Events, MimeWorker
 from smtprelay.net.reachability import Reachability
 from smtprelay.providers.call import Caller
+from smtprelay.providers.signer import RuleKey
 from smtprelay.settings.provider import RemoteProviderSettings
 
 C = TypeVar("C")
@@ -33,6 +34,7 @@ class ProviderContext:
     :ivar open_http: makes the HTTP client of a provider.
     :ivar reachabilities: by the provider's name: whether it can be reached.
     :ivar renewed: by the provider's name: credentials that expire.
+    :ivar dkim_keys: those that sign what the providers send.
     """
 
     reactor: Any
@@ -44,6 +46,7 @@ class ProviderContext:
     open_http: Callable[..., Http] = open_http
     reachabilities: dict[str, Reachability] = field(factory=dict, init=False)
     renewed: dict[str, Renewed[Any]] = field(factory=dict, init=False)
+    dkim_keys: list[RuleKey] = field(factory=list, init=False)
     _tokens: EntraTokens = field(init=False)
 
     @_tokens.default

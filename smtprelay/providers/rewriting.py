@@ -15,7 +15,7 @@ from smtprelay.mime.head import MAX_HEADER
 from smtprelay.mime.rewrite import RewriteRule, parameters_of, rewrite_header
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Delivery, Envelope, Recipient
-from smtprelay.model.outcome import Deferred, Failed, Outcome, Results
+from smtprelay.model.outcome import TOO_LARGE, Deferred, Failed, Outcome, Results
 from smtprelay.model.patterns import folded
 from smtprelay.model.shape import Shape
 from smtprelay.providers.wrapper import ProviderWrapper
@@ -93,25 +93,31 @@ class RewritingProvider(ProviderWrapper):
         rules = self._rules(delivery)
         if not rules:
             return await self._provider.deliver(attempt)
-        outcome: Outcome
+        outcome: Outcome | None
         envelope, targets = _renamed(delivery.envelope, rules)
         try:
             body, facts = await self._rewritten(attempt.body, envelope.sender, rules)
+            shape = _shape(delivery.shape, body.size, facts)
+            outcome = await self._refusal(envelope, body, shape or Shape(size=body.size))
         except MailTooCostly as error:
             outcome = Failed(f"to rewrite the mail takes too much work: {error}", _TOO_COSTLY)
         except MimeWorkerUnavailable as error:
             outcome = Deferred(f"the mail could not be rewritten: {error}")
-        else:
-            rewritten = evolve(
-                delivery,
-                envelope=envelope,
-                size=body.size,
-                shape=_shape(delivery.shape, body.size, facts),
-                sends_as=facts["author"],
-            )
-            results = await self._provider.deliver(evolve(attempt, delivery=rewritten, body=body))
-            return _of_named(results, targets)
-        return attempt.results(outcome)
+        if outcome is not None:
+            return attempt.results(outcome)
+        rewritten = evolve(delivery, envelope=envelope, size=body.size, shape=shape, sends_as=facts["author"])
+        results = await self._provider.deliver(evolve(attempt, delivery=rewritten, body=body))
+        return _of_named(results, targets)
+
+    async def _refusal(self, envelope: Envelope, body: Body, shape: Shape) -> Outcome | None:
+        """Return the outcome of a mail that a rule, perhaps a new one, has made too large."""
+        limit = self._provider.limits.request
+        least, size = self._provider.encoded_size(shape)
+        if limit is not None and least <= limit < size:
+            size = await self._provider.measure(envelope, body)
+        if limit is None or size <= limit:
+            return None
+        return Failed(f"too large: rewritten a request of {size} bytes, {self.name} takes {limit}", TOO_LARGE)
 
     async def resolve(self, delivery: Delivery) -> Results | None:
         """Ask the provider. What it has taken it has taken, whatever the rules were then."""

@@ -63,7 +63,7 @@ class SandboxProvider(ProviderWrapper):
         """Return an outcome of the other provider: it stops no lane of this one."""
         where = f"in the sandbox, by {self._sandbox.name}"
         if isinstance(outcome, Delivered):
-            return evolve(outcome, why=f"{where} {outcome.why}".rstrip())
+            return evolve(outcome, why=f"{where} {outcome.why}".rstrip(), by=self._sandbox.name)
         if isinstance(outcome, Blocked | Throttled):
             return Deferred(f"{where}: {outcome.why}", closed=outcome.closed)
         return outcome

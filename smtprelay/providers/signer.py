@@ -51,6 +51,14 @@ class RuleKey:
     trouble: str = field(default="", init=False)
     _known: tuple[str, SigningKey] | None = field(default=None, init=False, repr=False)
 
+    @property
+    def failing(self) -> str:
+        """What an operator has to look at, in a sentence; ``""``: nothing."""
+        if not self.trouble:
+            return ""
+        what = "waits, it cannot be signed" if self.required else "leaves without a signature"
+        return f"mail of {self.rule.domain} {what} by {self.rule.selector}: {self.trouble}"
+
     def field_for(self, mail: HashedMail) -> bytes:
         """Return the signature; on a thread. Raises ``ValueError`` with why there is none."""
         text = self._read()

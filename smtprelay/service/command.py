@@ -188,7 +188,7 @@ def begin_log(loaded: Loaded, reactor: Any | None = None) -> Log:
     """Begin the log, with the configuration as its first lines; return it."""
     writing = start_logging(loaded.config, reactor)
     # A log that cannot be written must not stop the mail.
-    log = Fanout([writing])
+    log = Fanout([writing], loaded.config.privacy.mask)
     log("relay.start", version=VERSION, config=loaded.file)
     log("config.effective", settings=effective(loaded.config))
     for warning in loaded.warnings:

@@ -46,7 +46,7 @@ class ExpiryWatch:
 
     async def check(self) -> None:
         """Read certificates, which may be new, and warn."""
-        found = await self._defer_to_thread(lambda: dict(_expiries(self._config)))
+        found = await self._defer_to_thread(lambda: dict(expiries_of(self._config)))
         logins = {f"the login of {name}": each.login_expires for name, each in self.renewed.items()}
         self.known = found | {name: end for name, end in logins.items() if end is not None}
         now = self._clock.seconds()
@@ -57,7 +57,7 @@ class ExpiryWatch:
                 self._events("secret.expiring", name=name, text=words, time=end)
 
 
-def _expiries(config: Config) -> Iterator[tuple[str, float]]:
+def expiries_of(config: Config) -> Iterator[tuple[str, float]]:
     """Give the names of secrets and certificates, each with its end."""
     for path, value in walk(config):
         if isinstance(value, Secret) and value.ends is not None:

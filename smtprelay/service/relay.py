@@ -245,6 +245,10 @@ class Relay(Service):
     def expiries(self) -> Expiries:
         return {} if self._reloader is None else self._reloader.running.watches.expiries.known
 
+    def failing_keys(self) -> Sequence[str]:
+        keys = () if self._reloader is None else self._reloader.running.watches.dkim_keys
+        return [each.failing for each in keys if each.failing]
+
     async def registry(self) -> CollectorRegistry:
         return self.metrics.registry
 

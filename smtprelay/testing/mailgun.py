@@ -18,7 +18,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from attrs import field, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -30,6 +30,7 @@ MAX_SIZE: Final = 25 * 1024 * 1024
 MAX_OPTIONS: Final = 16 * 1024
 
 _PATH: Final = re.compile(rb"/v3/([^/]+)/messages\.mime")
+_DOMAIN: Final = re.compile(rb"/v4/domains/([^/]+)")
 _ADDRESS: Final = re.compile(
     r"(?:[^<>,@]*<)?([!#-'*+/-9=?A-Z^-~-]+(?:\.[!#-'*+/-9=?A-Z^-~-]+)*@[\w.-]+\.\w+)>?"
 )
@@ -74,7 +75,9 @@ class FakeMailgun(Resource):
     The API of one region.
 
     :ivar key: the account's API key.
+    :ivar sending_key: a key that may send, and nothing else.
     :ivar domains: those that may send.
+    :ivar records: by domain, the records for sending that ``GET /v4/domains/NAME`` lists.
     :ivar authorized: the only recipients that a domain for tests sends to; ``None``: it is no such domain.
     :ivar asked: how often a key was shown.
     """
@@ -84,7 +87,9 @@ class FakeMailgun(Resource):
     def __init__(self, clock: IReactorTime, key: str, domains: Iterable[str]) -> None:
         super().__init__()
         self.key = key
+        self.sending_key = ""
         self.domains = set(domains)
+        self.records: dict[str, Sequence[Mapping[str, str]]] = {}
         self.authorized: set[str] | None = None
         self.mails: list[MailgunMail] = []
         self.asked = 0
@@ -112,13 +117,16 @@ class FakeMailgun(Resource):
         request.setHeader("Content-Type", "application/json")
         return json.dumps(answer).encode()
 
-    def _answer(self, request: Request) -> Mapping[str, str] | None:
+    def _answer(self, request: Request) -> Mapping[str, Any] | None:
+        asked = _DOMAIN.fullmatch(request.path)
+        if asked is not None and request.method == b"GET":
+            return self._domain(request, asked[1].decode())
         path = _PATH.fullmatch(request.path)
         if path is None or request.method != b"POST":
             raise MailgunRefuses(200, body=b"Mailgun Magnificent API")
         self.asked += 1
-        credentials = base64.b64encode(f"api:{self.key}".encode()).decode()
-        if request.getHeader("Authorization") != f"Basic {credentials}":
+        keys = [_basic(each) for each in (self.key, self.sending_key) if each]
+        if request.getHeader("Authorization") not in keys:
             raise MailgunRefuses(401, body=b"Forbidden")
         domain = path[1].decode()
         if domain not in self.domains:
@@ -131,6 +139,14 @@ class FakeMailgun(Resource):
         mail = MailgunMail(f"<{now:.0f}.{number}@{domain}>", domain, recipients, now, raw, options)
         self.mails.append(mail)
         return None if act is not None else {"id": mail.id, "message": "Queued. Thank you."}
+
+    def _domain(self, request: Request, name: str) -> Mapping[str, Any]:
+        if request.getHeader("Authorization") != _basic(self.key):
+            raise MailgunRefuses(401, "Invalid private key")
+        if name not in self.domains and name not in self.records:
+            raise MailgunRefuses(404, "Domain not found")
+        domain = {"name": name, "state": "active" if name in self.domains else "unverified"}
+        return {"domain": domain, "sending_dns_records": self.records.get(name, ())}
 
     def _form(self, request: Request) -> tuple[Sequence[str], bytes, Mapping[str, str]]:
         content = request.content.read() if request.content else b""
@@ -154,6 +170,10 @@ class FakeMailgun(Resource):
             text = "Sandbox subdomains are for test purposes only. Please add it to authorized recipients."
             raise MailgunRefuses(403, f"Domain is not allowed to send: {text}")
         return recipients, raw, {**options, **dict(_COMMAND.findall(head))}
+
+
+def _basic(key: str) -> str:
+    return f"Basic {base64.b64encode(f'api:{key}'.encode()).decode()}"
 
 
 def _addresses(fields: Sequence[str]) -> Sequence[str]:

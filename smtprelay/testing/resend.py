@@ -91,7 +91,8 @@ class FakeResend(Resource):
     The API.
 
     :ivar keys: API keys that may send.
-    :ivar domains: verified domains.
+    :ivar sending_keys: those of them that may do nothing else.
+    :ivar domains: verified domains; ``pending``: those that are not yet.
     :ivar mails: what was accepted, each key once.
     :ivar refuses: well-formed addresses that it takes for no address.
     """
@@ -101,7 +102,9 @@ class FakeResend(Resource):
     def __init__(self, clock: IReactorTime, keys: Iterable[str], domains: Iterable[str]) -> None:
         super().__init__()
         self.keys = set(keys)
+        self.sending_keys: set[str] = set()
         self.domains = set(domains)
+        self.pending: set[str] = set()
         self.refuses: set[str] = set()
         self.mails: list[ResendMail] = []
         self._clock = clock
@@ -128,7 +131,10 @@ class FakeResend(Resource):
         return json.dumps(answer).encode()
 
     def _answer(self, request: Request) -> Mapping[str, Any] | None:
-        self._check_key(request.getHeader("Authorization") or "")
+        authorization = request.getHeader("Authorization") or ""
+        self._check_key(authorization)
+        if request.path == b"/domains" and request.method == b"GET":
+            return self._listed(authorization)
         if request.path != b"/emails":
             raise ResendRefuses(404, "not_found", "The requested endpoint does not exist.")
         if request.method != b"POST":
@@ -146,6 +152,14 @@ class FakeResend(Resource):
             raise act
         accepted = self._accepted(mail, request.getHeader("Idempotency-Key") or "")
         return None if act is not None else {"id": accepted.id}
+
+    def _listed(self, authorization: str) -> Mapping[str, Any]:
+        if authorization.removeprefix("Bearer ") in self.sending_keys:
+            text = "This API key is restricted to only send emails"
+            raise ResendRefuses(401, "restricted_api_key", text)
+        states = {**dict.fromkeys(self.domains, "verified"), **dict.fromkeys(self.pending, "pending")}
+        data = [{"id": name, "name": name, "status": state} for name, state in sorted(states.items())]
+        return {"object": "list", "has_more": False, "data": data}
 
     def _accepted(self, mail: Mapping[str, Any], key: str) -> ResendMail:
         if len(key) > 256:  # noqa: PLR2004 -- it is in the text

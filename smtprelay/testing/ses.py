@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, unquote
 from xml.sax.saxutils import escape
 
 from attrs import define, field, frozen
@@ -39,6 +39,7 @@ _AUTHORIZATION: Final = re.compile(
     r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/]+)/(?P<date>\d{8})/(?P<region>[\w-]+)/ses/aws4_request, "
     r"SignedHeaders=(?P<signed>[\w;-]+), Signature=(?P<signature>[0-9a-f]{64})"
 )
+_IDENTITIES: Final = b"/v2/email/identities/"
 _ADDRESS: Final = re.compile(r"[!-?A-~]+@[a-z0-9.-]+\.[a-z0-9-]+", re.IGNORECASE)
 _TAG: Final = re.compile(r"[\w-]{1,256}", re.ASCII)
 #: Some of those that it takes once.
@@ -83,12 +84,13 @@ class SesMail:
 
 @define
 class SesQuota:
-    """What the account may send."""
+    """What the account may send; ``production``: to everybody."""
 
     per_second: float = 14.0
     per_day: float = 50_000.0
     sent: float = 0.0
     enabled: bool = True
+    production: bool = True
 
 
 class FakeSes(Resource):
@@ -97,7 +99,8 @@ class FakeSes(Resource):
 
     :ivar keys: secret keys by access key.
     :ivar tokens: session tokens by access key, for those that need one.
-    :ivar denied: operations that the policy does not allow: ``send``, ``account``.
+    :ivar denied: operations that the policy does not allow: ``send``, ``account``, ``identity``.
+    :ivar identities: by name, what ``GetEmailIdentity`` says of addresses and domains.
     :ivar asked: the operation of each request, with its access key.
     """
 
@@ -109,6 +112,7 @@ class FakeSes(Resource):
         self.tokens: dict[str, str] = {}
         self.account = SesQuota()
         self.denied: set[str] = set()
+        self.identities: dict[str, Mapping[str, Any]] = {}
         self.mails: list[SesMail] = []
         self.asked: list[tuple[str, str]] = []
         self._clock = clock
@@ -140,6 +144,9 @@ class FakeSes(Resource):
         if what in {(b"GET", b"/v2/email/account"), "GetSendQuota"}:
             self._allowed("account", key)
             return self._account(api)
+        if request.method == b"GET" and request.path.startswith(_IDENTITIES):
+            self._allowed("identity", key)
+            return self._identity(unquote(request.path.removeprefix(_IDENTITIES).decode("ascii")))
         if what not in {(b"POST", b"/v2/email/outbound-emails"), "SendRawEmail"}:
             raise SesRefuses(404, "UnknownOperationException", str(what))
         self._allowed("send", key)
@@ -170,8 +177,14 @@ class FakeSes(Resource):
             "SentLast24Hours": account.sent,
         }
         if api == "v2":
-            return json.dumps({"SendQuota": quota, "SendingEnabled": account.enabled}).encode()
+            said = {"SendQuota": quota, "SendingEnabled": account.enabled}
+            return json.dumps({**said, "ProductionAccessEnabled": account.production}).encode()
         return _xml("GetSendQuota", "".join(f"<{name}>{value}</{name}>" for name, value in quota.items()))
+
+    def _identity(self, name: str) -> bytes:
+        if name not in self.identities:
+            raise SesRefuses(404, "NotFoundException", f"Email identity {name} does not exist.")
+        return json.dumps(self.identities[name]).encode()
 
     def _mail(
         self, sender: str, recipients: Sequence[str], data: str, options: Mapping[str, Any], api: str
@@ -206,6 +219,8 @@ class FakeSes(Resource):
         names = found["signed"].split(";")
         lines = [f"{name}:{' '.join((request.getHeader(name) or '').split())}\n" for name in names]
         path, _, query = request.uri.decode("ascii").partition("?")
+        # Of all services S3 alone does not encode the path of the URL once more.
+        path = quote(path, safe="/~")
         digest = hashlib.sha256(body).hexdigest()
         canonical = "\n".join([request.method.decode(), path, query, "".join(lines), found["signed"], digest])
         scope = f"{found['date']}/{found['region']}/ses/aws4_request"

@@ -14,7 +14,7 @@ from attrs import evolve
 from smtprelay.version import VERSION
 from smtprelay.web.api_router import ApiRoute
 from smtprelay.web.archive import archive_routes, check_routes
-from smtprelay.web.attention import attention, expiring
+from smtprelay.web.attention import attention, expiring, failing
 from smtprelay.web.auth import COOKIE
 from smtprelay.web.captured_mail import captured_mail_routes
 from smtprelay.web.context import Draining, ReloadFailed, Reloading, Sources
@@ -102,13 +102,18 @@ async def _status(sources: Sources, request: ApiRequest) -> ApiResponse:
     state = await sources.of_spool(sources.clock.seconds() - DAY)
     reloading = sources.operations.reloading
     rejected = None if reloading is None else reloading.rejected
-    lines = attention(state.stats, sources.relay.log_trouble(), state.silent, rejected)
+    relay = sources.relay
+    lines = [
+        *attention(state.stats, relay.log_trouble(), state.silent, rejected),
+        *failing(relay.failing_keys()),
+        *expiring(relay.expiries(), sources.clock.seconds()),
+    ]
     return json_answer(
         {
             "version": VERSION,
             "uptime": sources.uptime,
             "ready": {"ok": not any(checks.values()), "checks": checks},
-            "attention": [*lines, *expiring(sources.relay.expiries(), sources.clock.seconds())],
+            "attention": lines,
             "stats": None if sources.spool is None else plain(state.stats),
             "nodes": plain(state.nodes),
             "refused": state.refused,

@@ -3,7 +3,7 @@ The lines of ``attention`` in the status: what an operator has to look at.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from smtprelay.model.expiry import Expiries, expiry_words
@@ -59,6 +59,12 @@ def expiring(expiries: Expiries, now: float) -> Iterator[Mapping[str, Any]]:
     for name, end in expiries.items():
         if words := expiry_words(end, now):
             yield _line("expiring", name, f"{name} {words}")
+
+
+def failing(keys: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """Give the same lines of keys that cannot sign mail."""
+    for text in keys:
+        yield _line("dkim", "dkim", text)
 
 
 def _stopped(lane: LaneState) -> Iterator[Mapping[str, Any]]:

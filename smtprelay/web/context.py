@@ -134,6 +134,9 @@ class RelayStatus(Protocol):
     def expiries(self) -> Expiries:
         """Return when secrets, certificates and logins end."""
 
+    def failing_keys(self) -> Sequence[str]:
+        """Return a sentence for each key that cannot sign mail."""
+
     async def readiness(self) -> Checks:
         """
         Return the checks of ``/readyz``.

@@ -163,6 +163,11 @@ class RecipientTests(SynchronousTestCase):
         same = b"From: a@b.org\r\nTo: N  <new@x.example> ,\r\n\t A: b@x.example;\r\n\r\n"
         self.assertEqual(rewritten(same, MOVED), same)
 
+    def test_nobody_left(self) -> None:
+        """A field whose address is none after a rule names nobody, as a field may: its value is not empty."""
+        made = rewritten(b"From: a@b.org\r\nTo: <Undisclosed:@old.example;>\r\n\r\n", MOVED)
+        self.assertEqual(of(made, "To"), ["undisclosed-recipients:;"])
+
 
 class FieldTests(SynchronousTestCase):
     def test_added_and_removed(self) -> None:

@@ -38,6 +38,10 @@ class Zones(common.ResolverBase):
         records = [(dns.Record_AAAA if ":" in each else dns.Record_A)(each) for each in addresses]
         self._records.setdefault(name, []).extend(records)
 
+    def text(self, name: str, text: str) -> None:
+        """Add a TXT record."""
+        self._records.setdefault(name, []).append(dns.Record_TXT(text.encode()))
+
     def fail(self, question: str, error: type[Exception]) -> None:
         """Answer a question, as in ``asked``, with an error; :data:`SILENT`: not at all."""
         self._failing[question] = error

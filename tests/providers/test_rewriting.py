@@ -47,7 +47,7 @@ class Rewriting:
     """A provider that records, behind rules of the route ``default``."""
 
     def __init__(self, rule: RewriteRule | None = BOTH, *failures: Exception) -> None:
-        self.inner = Each(limits=Limits(request=1000))
+        self.inner = Each(limits=Limits(request=1_000_000))
         self.worker = InlineMimeWorker(failures)
         routes = {} if rule is None else {"default": rule}
         self.provider = RewritingProvider(self.inner, self.worker, routes=routes, users=FORCED)
@@ -176,6 +176,43 @@ class SizeTests(SynchronousTestCase):
         at.deliver(self, "old@x.example")
         self.assertEqual(self.successResultOf(Deferred.fromCoroutine(measuring)), len(at.sent[1]))
         self.assertGreater(len(at.sent[1]), len(MAIL) + 500)
+
+
+class FailoverTests(SynchronousTestCase):
+    """A mail that a rule makes larger goes to a provider that takes it, whatever the first one's limit is."""
+
+    def begin(self, *limits: int) -> Stage:
+        """Return a dispatcher with a provider for each limit of a request, before which mail is rewritten."""
+        rule = evolve(BOTH, added=(("X-Long", "x" * 500),))
+        self.inner = [
+            ScriptedProvider(f"p{number}", limits=Limits(request=limit))
+            for number, limit in enumerate(limits)
+        ]
+        outer = [
+            RewritingProvider(each, InlineMimeWorker(), routes={"default": rule}, users={})
+            for each in self.inner
+        ]
+        via = tuple(each.name for each in outer)
+        stage = Stage(outer, [Route(name="default", via=via, failover_after=3)])
+        return stage.start()
+
+    def test_next_provider(self) -> None:
+        """At once, and only there; a mail without rules would have gone to the first."""
+        stage = self.begin(len(MAIL) + 300, len(MAIL) + 3000)
+        message = stage.accept("old@x.example", provider="p0", body=MAIL)
+        stage.clock.pump([1.0] * 5)
+        self.assertEqual([len(each.sent) for each in self.inner], [0, 1])
+        self.assertEqual(stage.summary(message).state, "delivered")
+
+    def test_nobody_takes_it(self) -> None:
+        """If it is too large for all, its sender is told so."""
+        stage = self.begin(len(MAIL) + 300, len(MAIL) + 400)
+        message = stage.accept("old@x.example", provider="p0", body=MAIL)
+        stage.clock.pump([1.0] * 5)
+        self.assertEqual([len(each.sent) for each in self.inner], [0, 0])
+        self.assertEqual(stage.summary(message).state, "failed")
+        self.assertIn("too large: rewritten a request of", stage.summary(message).reason)
+        self.assertEqual(len(stage.posted), 1)
 
 
 class SignedTests(SynchronousTestCase):

@@ -43,8 +43,8 @@ class SandboxTests(SynchronousTestCase):
         self.assertEqual(
             results,
             {
-                "b@x.org": Delivered("scripted", "in the sandbox, by local"),
-                "c@ok.test.org": Delivered("scripted", "in the sandbox, by local"),
+                "b@x.org": Delivered("scripted", "in the sandbox, by local", by="local"),
+                "c@ok.test.org": Delivered("scripted", "in the sandbox, by local", by="local"),
                 "a@ok.test": Delivered("scripted"),
             },
         )
@@ -78,7 +78,7 @@ class SandboxTests(SynchronousTestCase):
         both = ("a@ok.test", "b@x.org")
         self.assertEqual(
             self.resolve(*both),
-            {"b@x.org": Delivered("2", "in the sandbox, by local"), "a@ok.test": Delivered("1")},
+            {"b@x.org": Delivered("2", "in the sandbox, by local", by="local"), "a@ok.test": Delivered("1")},
         )
         self.assertIsNone(self.resolve(*both))
         self.assertFalse(self.provider.idempotent)

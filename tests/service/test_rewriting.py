@@ -111,6 +111,9 @@ class SandboxTests(RelayCase, TestCase):
         await eventually(lambda: self.captured() == {"b@x.org": 1, "out@y.org": 1}, "the rest")
         await self.arrived(0, 1)
         self.assertEqual(self.left(), {"a@ok.test": 1})
+        # The log names who really took it.
+        told = {each["recipients"]: each["provider"] for each in self.events.of("message.delivered")}
+        self.assertEqual(told, {"a@ok.test": "one", "b@x.org, in@old.test": "local"})
         # A bounce to its sender, and the copy of it.
         self.sinks[0].script("RCPT", "550 5.1.1 nobody")
         await talk.mail(MAIL, "c@ok.test")

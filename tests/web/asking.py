@@ -255,6 +255,7 @@ class FakeRelay:
         self.since = since
         self.checks = checks
         self.ends: Expiries = {}
+        self.failing: list[str] = []
         self.trouble: LogTrouble | None = None
 
     def listeners(self) -> list[dict[str, str]]:
@@ -262,6 +263,9 @@ class FakeRelay:
 
     def expiries(self) -> Expiries:
         return self.ends
+
+    def failing_keys(self) -> list[str]:
+        return self.failing
 
     def log_trouble(self) -> LogTrouble | None:
         return self.trouble

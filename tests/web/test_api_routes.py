@@ -87,6 +87,14 @@ class StatusTests(SynchronousTestCase):
             'smtprelay_expiry_timestamp_seconds{name="listeners[0].tls.certificate"} 9e+09', metrics
         )
 
+    def test_failing_keys(self):
+        """A key that cannot sign needs a person."""
+        fixture = Fixture()
+        fixture.spool.stopped = ()
+        fixture.relay.failing = ["mail of example.com waits"]
+        [line] = fixture.get("/api/v1/status").json["attention"]
+        self.assertEqual((line["kind"], line["text"]), ("dkim", "mail of example.com waits"))
+
     def test_a_spool_that_hangs(self):
         """After some seconds all else is told; the question is given up."""
         fixture = Fixture()

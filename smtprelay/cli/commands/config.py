@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from smtprelay.cli import output
-from smtprelay.cli.exit_codes import CONFIG, FAILED, OK, CliError
+from smtprelay.cli.exit_codes import CONFIG, FAILED, OK, TEMPFAIL, CliError
+from smtprelay.cli.network import name_server, nameserver_option, run_reactor
 from smtprelay.cli.options import Group, chosen
-from smtprelay.cli.text import count
+from smtprelay.cli.text import count, printable
 
 if TYPE_CHECKING:
     from smtprelay.cli.options import CliSettings
-    from smtprelay.config import Explained, Loaded, Problem
+    from smtprelay.config import Config, Explained, Loaded, Problem
+    from smtprelay.interfaces.online import OnlineFinding
 
 _WIDTH = 100
 
@@ -25,20 +27,42 @@ def config() -> None:
 
 @config.command()
 @click.argument("file", required=False)
+@click.option(
+    "--online",
+    is_flag=True,
+    help="Also ask the providers and DNS whether mail will leave and be believed; no mail is sent.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --online: how long each question waits for its answer.",
+)
+@nameserver_option
 @click.pass_context
-def check(ctx: click.Context, *, file: str | None) -> int:
+def check(
+    ctx: click.Context, *, file: str | None, online: bool, timeout: float, nameserver: str | None
+) -> int:
     """
     Report every error in a configuration.
 
     It checks FILE, or the file that the relay would use. The exit status is 78 if there are errors.
+
+    With --online it is also 78 if a provider refuses us or a record in DNS is wrong, and 75 if only answers
+    are missing.
     """
+    server = name_server(nameserver)
     loaded = _load(ctx, file)
     if loaded is None:
         return CONFIG
     nouns = ("listener", "provider", "route")
     summary = ", ".join(count(len(getattr(loaded.config, f"{noun}s")), noun) for noun in nouns)
-    _tell(ctx, loaded.warnings, f"configuration ok: {summary}")
-    return OK
+    found = _online_findings(loaded.config, timeout, server) if online else ()
+    _tell(ctx, loaded.warnings, f"configuration ok: {summary}", found)
+    severities = {each.severity for each in found}
+    return CONFIG if "error" in severities else TEMPFAIL if "unknown" in severities else OK
 
 
 @config.command()
@@ -131,6 +155,18 @@ def _load(ctx: click.Context, file: str | None, *, alone: bool = False) -> "Load
         return None
 
 
+def _online_findings(
+    config: "Config", timeout: float, server: tuple[str, int] | None
+) -> "Sequence[OnlineFinding]":
+    async def ask(reactor: Any) -> "Sequence[OnlineFinding]":
+        from smtprelay.net.dns_records import make_resolver  # noqa: PLC0415 -- slow to import, as is the other
+        from smtprelay.service.online_check import OnlineChecker  # noqa: PLC0415
+
+        return await OnlineChecker(config, reactor, make_resolver(reactor, server), timeout).findings()
+
+    return run_reactor(ask)
+
+
 def _in_force(settings: "CliSettings", found: "Explained") -> Sequence[tuple[str, Any, str]]:
     """Return the values that a setting has, with their names and sources; none of a section."""
     from smtprelay.config import ConfigError, load, sources  # noqa: PLC0415
@@ -214,14 +250,21 @@ def _word(value: object) -> str:
     return f"[{', '.join(map(_word, value))}]" if isinstance(value, list) else str(value)
 
 
-def _tell(ctx: click.Context, problems: Sequence["Problem"], verdict: str) -> None:
+def _tell(
+    ctx: click.Context, problems: Sequence["Problem"], verdict: str, online: "Sequence[OnlineFinding]" = ()
+) -> None:
+    """Print what is wrong; ``verdict`` is ``""`` if the configuration has errors."""
     names = ("file", "line", "column", "severity", "text", "code")
     found = [{name: getattr(problem, name) for name in names} for problem in problems]
-    data = {"ok": bool(verdict), "problems": found}
-    output.result(ctx, data, lambda: _render(problems, verdict), rows=found)
+    asked = [
+        {name: getattr(each, name) for name in ("about", "check", "severity", "text")} for each in online
+    ]
+    ok = bool(verdict) and not any(each.severity in {"error", "unknown"} for each in online)
+    data = {"ok": ok, "problems": found, **({"online": asked} if asked else {})}
+    output.result(ctx, data, lambda: _render(problems, verdict, online), rows=[*found, *asked])
 
 
-def _render(problems: Sequence["Problem"], verdict: str) -> None:
+def _render(problems: Sequence["Problem"], verdict: str, online: "Sequence[OnlineFinding]") -> None:
     from smtprelay.config import render  # noqa: PLC0415
 
     for problem in problems:
@@ -234,3 +277,5 @@ def _render(problems: Sequence["Problem"], verdict: str) -> None:
         click.echo(f"{verdict}.", err=True)
     else:
         click.echo(verdict)
+    for each in online:
+        click.echo(printable(str(each)))

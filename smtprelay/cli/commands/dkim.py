@@ -2,16 +2,16 @@
 
 import os
 import re
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from ipaddress import ip_address
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
 from smtprelay.cli import output
 from smtprelay.cli.exit_codes import CANNOT_USE, FAILED, OK, USAGE, CliError
 from smtprelay.cli.locate import configuration
+from smtprelay.cli.network import name_server, nameserver_option, run_reactor
 from smtprelay.cli.options import Group, chosen
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 #: Those of :data:`smtprelay.mime.dkim.key.KINDS`, which is slow to import.
 _KINDS: Final = click.Choice(["rsa", "ed25519"])
 _NAME: Final = re.compile(r"[\w-]+(\.[\w-]+)*", re.ASCII)
-_DNS_PORT: Final = 53
-
-_T = TypeVar("_T")
 
 
 class _CheckedKey(NamedTuple):
@@ -81,11 +78,7 @@ def keygen(ctx: click.Context, /, *, domain: str, selector: str, kind: str, file
 
 
 @dkim.command()
-@click.option(
-    "--nameserver",
-    metavar="ADDRESS[:PORT]",
-    help="The DNS server to ask, such as one of the domain's own; default: that of this machine.",
-)
+@nameserver_option
 @click.pass_context
 def check(ctx: click.Context, /, *, nameserver: str | None) -> int:
     """
@@ -93,11 +86,11 @@ def check(ctx: click.Context, /, *, nameserver: str | None) -> int:
 
     The exit status is 1 if signatures by one of them are not valid.
     """
-    server = None if nameserver is None else _server(nameserver)
+    server = name_server(nameserver)
     keys = configuration(chosen(ctx), os.environ).dkim
     if not keys:
         raise CliError(FAILED, "the configuration has no section dkim: there is no key to check")
-    checked = _run(lambda reactor: _checked(keys, reactor, server))
+    checked = run_reactor(lambda reactor: _checked(keys, reactor, server))
     rows = [
         {
             "domain": each.settings.domain,
@@ -128,60 +121,21 @@ def _write_new(file: str, text: str) -> None:
         raise CliError(CANNOT_USE, f"{file} exists already: name a new file") from error
 
 
-def _server(text: str) -> tuple[str, int]:
-    """Return the address and the port; a colon in an IPv6 address belongs to it, unless it is in brackets."""
-    host, colon, port = text.rpartition(":")
-    try:
-        if not colon or (":" in host and not host.startswith("[")):
-            return str(ip_address(text.strip("[]"))), _DNS_PORT
-        return str(ip_address(host.strip("[]"))), int(port)
-    except ValueError:
-        raise CliError(USAGE, f'"{text}" is no IP address, nor one with a port') from None
-
-
-def _run(work: Callable[[Any], Coroutine[Any, Any, _T]]) -> _T:
-    """Run a reactor until ``work`` is done, and return what it returns."""
-    from twisted.internet import reactor  # noqa: PLC0415 -- it is installed by that
-    from twisted.internet.defer import Deferred  # noqa: PLC0415
-    from twisted.python.failure import Failure  # noqa: PLC0415
-
-    ended: list[Any] = []
-    loop: Any = reactor
-
-    def begin() -> None:
-        Deferred.fromCoroutine(work(loop)).addBoth(ended.append).addBoth(lambda _: loop.stop())
-
-    loop.callWhenRunning(begin)
-    loop.run()
-    if not ended:
-        raise click.Abort
-    if isinstance(ended[0], Failure):
-        ended[0].raiseException()
-    result: _T = ended[0]
-    return result
-
-
 async def _checked(
     keys: "Sequence[DkimSettings]", reactor: Any, server: tuple[str, int] | None
 ) -> Sequence[_CheckedKey]:
-    from smtprelay.net.dns_records import make_resolver  # noqa: PLC0415 -- slow to import
+    from smtprelay.mime.dkim.record import RecordFinding, record_name  # noqa: PLC0415
+    from smtprelay.model.address import ascii_domain  # noqa: PLC0415 -- slow to import, as are the others
+    from smtprelay.net.dns_records import DnsFailed, make_resolver  # noqa: PLC0415
+    from smtprelay.net.sender_records import check_published  # noqa: PLC0415
 
     resolver = make_resolver(reactor, server)
-    return [await _check(each, resolver) for each in keys]
-
-
-async def _check(settings: "DkimSettings", resolver: Any) -> _CheckedKey:
-    from smtprelay.mime.dkim.key import parse_key  # noqa: PLC0415
-    from smtprelay.mime.dkim.record import RecordFinding, check_record, record_name  # noqa: PLC0415
-    from smtprelay.model.address import ascii_domain  # noqa: PLC0415
-    from smtprelay.net.dns_records import DnsFailed, text_records  # noqa: PLC0415
-
-    name = record_name(ascii_domain(settings.domain), ascii_domain(settings.selector))
-    try:
-        key = parse_key(settings.key.reveal())
-        texts = await text_records(resolver, name)
-    except ValueError as error:
-        return _CheckedKey(settings, name, [RecordFinding(f"the key cannot be used: {error}")])
-    except DnsFailed as error:
-        return _CheckedKey(settings, name, [RecordFinding(f"DNS cannot be asked: {error}")])
-    return _CheckedKey(settings, name, list(check_record(texts, key)))
+    checked = []
+    for each in keys:
+        try:
+            found = await check_published(resolver, each.domain, each.selector, each.key.reveal)
+        except DnsFailed as error:
+            found = [RecordFinding(f"DNS cannot be asked: {error}")]
+        name = record_name(ascii_domain(each.domain), ascii_domain(each.selector))
+        checked.append(_CheckedKey(each, name, found))
+    return checked

@@ -53,7 +53,8 @@ def build(name: str, settings: MailgunSettings, context: "ProviderContext") -> "
     endpoint = (settings.endpoint or _ENDPOINTS[settings.region]).rstrip("/")
     return Mailgun(
         context.caller(name, settings, lambda: api_key(settings.api_key.reveal())),
-        f"{endpoint}/v3/{settings.domain}/messages.mime",
+        endpoint,
+        settings.domain,
         limits=settings.limits,
         keep_commands=settings.x_mailgun_headers == "keep",
     )

@@ -5,14 +5,16 @@ Mailgun knows no idempotency: a lost answer is ``Uncertain``.
 """
 
 import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
 from attrs import evolve
 
 from smtprelay.http.client import NoAnswerError, Response
-from smtprelay.http.outcomes import json_object
+from smtprelay.http.outcomes import json_object, words
+from smtprelay.http.upload import RequestBody
 from smtprelay.interfaces import Attempt, Body
+from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders
 from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Blocked, Delivered, Failed, Outcome, Results, Throttled, Uncertain
@@ -20,6 +22,7 @@ from smtprelay.model.route import Limits
 from smtprelay.providers.call import Caller
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.json_mail import sendable, unsendable
+from smtprelay.providers.mailgun.domain import domain_finding
 from smtprelay.providers.mailgun.errors import WRONG_PATH, table_of, wait_of
 
 _OK: Final = 200
@@ -33,12 +36,16 @@ class Mailgun(ProviderDefaults):
     :ivar next_hop: what Mailgun takes.
     """
 
-    def __init__(self, caller: Caller[str], url: str, *, limits: Limits, keep_commands: bool = False) -> None:
+    def __init__(
+        self, caller: Caller[str], endpoint: str, domain: str, *, limits: Limits, keep_commands: bool = False
+    ) -> None:
         self.name = caller.name
         self.limits = limits
         self.next_hop = NextHop(raw_fields=False, commands=() if keep_commands else ("x-mailgun-",))
         self._caller = caller
-        self._url = url
+        self._domain = domain
+        self._url = f"{endpoint}/v3/{domain}/messages.mime"
+        self._domain_url = f"{endpoint}/v4/domains/{domain}"
 
     async def deliver(self, attempt: Attempt) -> Results:
         """Send the mail; the envelope says to whom, whatever its header says."""
@@ -59,18 +66,25 @@ class Mailgun(ProviderDefaults):
         outcome = await self._send("probe", MultipartUpload("probe", [""], MemoryBody(b"")))
         return None if isinstance(outcome, Failed) else outcome
 
+    def online_checks(self, senders: Senders) -> OnlineChecks:  # noqa: ARG002 -- the seam's signature
+        """Ask for the domain; a sending key cannot tell."""
+
+        async def domain() -> Iterable[OnlineFinding]:
+            answer = await self._request("domain", "GET", self._domain_url, {})
+            if answer.status != _OK:
+                return [_of_refusal(answer)]
+            return [domain_finding(self._domain, json_object(answer.body))]
+
+        return {"domain": domain}
+
     async def close(self) -> None:
         """Close the connections."""
         await self._caller.close()
 
     async def _send(self, operation: str, form: "MultipartUpload") -> Outcome:
-        async def send(key: str) -> Response:
-            credentials = base64.b64encode(f"api:{key}".encode()).decode()
-            headers = {"Authorization": f"Basic {credentials}", "Content-Type": form.content_type}
-            return await self._caller.request(operation, "POST", self._url, headers, form)
-
         try:
-            answer = await self._caller.call(send)
+            headers = {"Content-Type": form.content_type}
+            answer = await self._request(operation, "POST", self._url, headers, form)
         except NoAnswerError as error:
             return error.outcome
         content = json_object(answer.body)
@@ -84,11 +98,34 @@ class Mailgun(ProviderDefaults):
         # A proxy may answer 200, too; only the service names the mail.
         return Uncertain("200 without the id that Mailgun gives each mail")
 
+    async def _request(
+        self,
+        operation: str,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: RequestBody | bytes = b"",
+    ) -> Response:
+        async def send(key: str) -> Response:
+            credentials = base64.b64encode(f"api:{key}".encode()).decode()
+            authorized = {"Authorization": f"Basic {credentials}", **headers}
+            return await self._caller.request(operation, method, url, authorized, body)
+
+        return await self._caller.call(send)
+
     def _refused(self, answer: Response, message: str) -> Outcome:
         outcome = self._caller.refused(answer, table_of(answer.status, message), message=message)
         if isinstance(outcome, Throttled) and outcome.retry_after is None:
             return evolve(outcome, retry_after=wait_of(message, self._caller.seconds()))
         return outcome
+
+
+def _of_refusal(answer: Response) -> OnlineFinding:
+    """Return what it means that Mailgun does not tell: a key that may only send can still send."""
+    if answer.status in {401, 403}:
+        return OnlineFinding("not known: the key may not ask for the domain")
+    said = words(answer.status, "", str(json_object(answer.body).get("message", "")))
+    return OnlineFinding(said, "error" if answer.status == 404 else "unknown")  # noqa: PLR2004
 
 
 class MultipartUpload:

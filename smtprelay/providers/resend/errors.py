@@ -43,6 +43,9 @@ UNVERIFIED: Final = ErrorTable(meanings={})
 #: A mail with this key has been sent in the last 24 hours, and its content was another.
 SENT_BEFORE: Final = "invalid_idempotent_request"
 
+#: The key may send, and nothing else.
+RESTRICTED: Final = "restricted_api_key"
+
 _ABOUT_KEY: Final = re.compile(r"\bAPI key\b", re.IGNORECASE)
 _ABOUT_DOMAIN: Final = re.compile(r"not verified|testing emails", re.IGNORECASE)
 _ABOUT_RECIPIENTS: Final = re.compile(r"`(?:to|cc|bcc)`|recipient", re.IGNORECASE)

@@ -39,9 +39,7 @@ def build(name: str, settings: ResendSettings, context: "ProviderContext") -> "P
 
     endpoint = (settings.endpoint or "https://api.resend.com").rstrip("/")
     caller = context.caller(name, settings, lambda: api_key(settings.api_key.reveal()))
-    return Resend(
-        caller, f"{endpoint}/emails", limits=settings.limits, worker=context.mime, events=context.events
-    )
+    return Resend(caller, endpoint, limits=settings.limits, worker=context.mime, events=context.events)
 
 
 RESEND: Final = ProviderKind(settings=ResendSettings, build=build, limits=RESEND_LIMITS)

@@ -5,14 +5,15 @@ Each request has a key that is derived from the delivery, and for 24 hours Resen
 the same one. So a lost answer is ``Uncertain``, and the request is sent again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import evolve
 
 from smtprelay.http.client import NoAnswerError, Response
-from smtprelay.http.outcomes import json_object, obstacle
+from smtprelay.http.outcomes import json_object, obstacle, words
 from smtprelay.interfaces import Attempt, Body, Events, MimeWorker
+from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Results, Uncertain
 from smtprelay.model.route import Limits
@@ -21,7 +22,8 @@ from smtprelay.providers.call import Caller
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.json_mail import encoded_size, largest_mail, single_id, unsendable
 from smtprelay.providers.mapped_mail import mapped_mail, measured_mail, tell_corrected
-from smtprelay.providers.resend.errors import SENT_BEFORE, ResendError, error_of
+from smtprelay.providers.resend.domains import domain_findings
+from smtprelay.providers.resend.errors import RESTRICTED, SENT_BEFORE, ResendError, error_of
 from smtprelay.providers.resend.request import map_mail, measure
 
 _OK: Final = 200
@@ -37,12 +39,13 @@ class Resend(ProviderDefaults):
     idempotent = True
 
     def __init__(
-        self, caller: Caller[str], url: str, *, limits: Limits, worker: MimeWorker, events: Events
+        self, caller: Caller[str], endpoint: str, *, limits: Limits, worker: MimeWorker, events: Events
     ) -> None:
         self.name = caller.name
         self.limits = evolve(limits, size=limits.size or largest_mail(limits.request))
         self._caller = caller
-        self._url = url
+        self._url = f"{endpoint}/emails"
+        self._domains_url = f"{endpoint}/domains?limit=100"
         self._worker = worker
         self._events = events
 
@@ -83,6 +86,17 @@ class Resend(ProviderDefaults):
         outcome = await self._send("probe", b"{}", "")
         return None if isinstance(outcome, Failed) else outcome
 
+    def online_checks(self, senders: Senders) -> OnlineChecks:
+        """Ask for the domains of the account; a key that may only send cannot tell."""
+
+        async def domains() -> Iterable[OnlineFinding]:
+            answer = await self._request("domains", "GET", self._domains_url, {})
+            if answer.status != _OK:
+                return [_of_refusal(answer)]
+            return [*domain_findings(senders.authors, json_object(answer.body))]
+
+        return {"domains": domains}
+
     async def close(self) -> None:
         """Close the connections."""
         await self._caller.close()
@@ -104,14 +118,9 @@ class Resend(ProviderDefaults):
         return results
 
     async def _send(self, operation: str, body: bytes, key: str, *, several: bool = False) -> Outcome:
-        async def send(api_key: str) -> Response:
-            headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
-            if key:
-                headers["Idempotency-Key"] = key
-            return await self._caller.request(operation, "POST", self._url, headers, body)
-
+        headers = {"Content-Type": "application/json", **({"Idempotency-Key": key} if key else {})}
         try:
-            answer = await self._caller.call(send, lambda answer: _error(answer).about_key)
+            answer = await self._request(operation, "POST", self._url, headers, body)
         except NoAnswerError as error:
             return error.outcome
         if answer.status != _OK:
@@ -119,6 +128,15 @@ class Resend(ProviderDefaults):
         known = json_object(answer.body).get("id")
         # A proxy may answer 200, too; only the service names the mail.
         return Delivered(str(known)) if known else Uncertain("200 without the id that Resend gives each mail")
+
+    async def _request(
+        self, operation: str, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> Response:
+        async def send(api_key: str) -> Response:
+            authorized = {"Authorization": f"Bearer {api_key}", **headers}
+            return await self._caller.request(operation, method, url, authorized, body)
+
+        return await self._caller.call(send, lambda answer: _error(answer).about_key)
 
     def _refused(self, answer: Response, error: ResendError, *, several: bool) -> Outcome:
         if error.name == SENT_BEFORE:
@@ -130,6 +148,14 @@ class Resend(ProviderDefaults):
             # Nothing was sent, and Resend may repeat its answer to this key: the next attempt has another.
             return evolve(outcome, closed=True)
         return outcome
+
+
+def _of_refusal(answer: Response) -> OnlineFinding:
+    """Return what it means that Resend does not tell: a key that may only send can still send."""
+    error = _error(answer)
+    if error.name == RESTRICTED:
+        return OnlineFinding("not known: the key may only send")
+    return OnlineFinding(words(answer.status, error.name, error.message), "unknown")
 
 
 def _error(answer: Response) -> ResendError:

@@ -6,16 +6,18 @@ recipients.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 
 from smtprelay.http.client import NoAnswerError, Response
+from smtprelay.http.outcomes import words
 from smtprelay.http.renewed import Renewed
 from smtprelay.http.upload import RequestBody
 from smtprelay.interfaces import Attempt, Body, Events
+from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders
 from smtprelay.mime.address import ascii_address
 from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.message import Envelope
@@ -25,6 +27,7 @@ from smtprelay.model.shape import Shape
 from smtprelay.providers.call import Caller
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.ses.errors import CREDENTIALS, YOUNG, SesError, error_of
+from smtprelay.providers.ses.identity import identities_for, identity_path, read_identity
 from smtprelay.providers.ses.request import (
     API_V1,
     API_V2,
@@ -149,6 +152,20 @@ class Ses(ProviderDefaults):
             return None
         return [Window(count=max(1, int(quota.per_second)), seconds=1.0, unit="recipients")]
 
+    def online_checks(self, senders: Senders) -> OnlineChecks:
+        """Ask for the quota, and for the identities of the senders, unless they are another account's."""
+
+        async def quota() -> Iterable[OnlineFinding]:
+            found, answer = await self._quota()
+            return [_of_refusal(answer, "ses:GetAccount") if found is None else _of_quota(found)]
+
+        async def identities() -> Iterable[OnlineFinding]:
+            # One after the other: AWS takes few of these requests in a second.
+            return [await self._of_sender(each) for each in senders.all]
+
+        checks: OnlineChecks = {"quota": quota}
+        return checks if self._options.identity_arn else {**checks, "identities": identities}
+
     async def close(self) -> None:
         """Close the connections; then the credentials are of no more use."""
         await self._caller.close()
@@ -178,6 +195,18 @@ class Ses(ProviderDefaults):
     def _why(self) -> str:
         name = self._options.configuration_set
         return f"configuration set {name}" if name else ""
+
+    async def _of_sender(self, sender: str) -> OnlineFinding:
+        """Return whether SES lets an address send."""
+        for name in identities_for(sender):
+            hashed = b"", hashlib.sha256(b"").hexdigest()
+            answer = await self._ask("identity", "GET", identity_path(name), API_V2.content_type, hashed)
+            if answer.status == _OK:
+                return read_identity(name, answer.body).finding
+            if _error(answer).code != "NotFound":
+                return _of_refusal(answer, "ses:GetEmailIdentity")
+        domain = sender.rpartition("@")[2]
+        return OnlineFinding(f"SES has no identity for <{sender}>: verify {domain} in this region", "error")
 
     async def _quota(self) -> tuple[Quota | None, Response]:
         """Return the quota, or ``None`` and the last refusal; raises :class:`NoAnswerError`."""
@@ -219,6 +248,27 @@ async def _hashed(body: EncodedMail, size: int) -> _Hashed:
             pieces.append(piece)
     body.size = count
     return b"".join(pieces) if size <= _WHOLE else body, digest.hexdigest()
+
+
+def _of_quota(quota: Quota) -> OnlineFinding:
+    if not quota.enabled:
+        return OnlineFinding("the account may not send: see its status in the SES console", "error")
+    per_day = "any number" if quota.per_day < 0 else f"{quota.per_day:.0f}"
+    text = f"{quota.per_second:g} recipients a second, {quota.sent:.0f} of {per_day} in 24 hours are used"
+    if quota.used_up:
+        return OnlineFinding(text, "error")
+    if quota.confined:
+        text = f"{text}; the account is in the sandbox of SES: mail reaches verified recipients only"
+        return OnlineFinding(text, "warning")
+    return OnlineFinding(text)
+
+
+def _of_refusal(answer: Response, permission: str) -> OnlineFinding:
+    """Return what it means that SES does not tell: that does not keep it from sending."""
+    said = _error(answer)
+    if said.code == "AccessDenied":
+        return OnlineFinding(f"not known: the policy does not allow {permission}")
+    return OnlineFinding(words(answer.status, said.code, said.message), "unknown")
 
 
 def _refuses_us(answer: Response) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import orjson
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from smtprelay.interfaces import Body
 
@@ -43,12 +43,14 @@ class Quota:
 
     :ivar per_day: ``-1``: any number.
     :ivar enabled: whether it may send at all.
+    :ivar confined: it is in the sandbox of SES: mail to verified recipients only.
     """
 
     per_second: float
     per_day: float
     sent: float
     enabled: bool = True
+    confined: bool = False
 
     @property
     def used_up(self) -> bool:
@@ -176,7 +178,11 @@ def _v2_quota(answer: bytes) -> Quota:
     quota = account.get("SendQuota")
     if not isinstance(quota, dict):
         raise ValueError("the answer has no SendQuota")  # noqa: TRY004 -- the answer is not good
-    return _quota(quota.get, enabled=account.get("SendingEnabled") is not False)
+    return evolve(
+        _quota(quota.get),
+        enabled=account.get("SendingEnabled") is not False,
+        confined=account.get("ProductionAccessEnabled") is False,
+    )
 
 
 def _v1_quota(answer: bytes) -> Quota:
@@ -184,14 +190,14 @@ def _v1_quota(answer: bytes) -> Quota:
     return _quota(lambda name: member(answer, name) or None)
 
 
-def _quota(get: Callable[[str], Any], *, enabled: bool = True) -> Quota:
+def _quota(get: Callable[[str], Any]) -> Quota:
     try:
         per_second, per_day, sent = map(float, map(get, ("MaxSendRate", "Max24HourSend", "SentLast24Hours")))
     except TypeError as error:
         raise ValueError("the answer has no complete quota") from error
     if not all(map(isfinite, (per_second, per_day, sent))):
         raise ValueError("the quota is no number")
-    return Quota(per_second=per_second, per_day=per_day, sent=sent, enabled=enabled)
+    return Quota(per_second=per_second, per_day=per_day, sent=sent)
 
 
 API_V2: Final = ApiVersion(

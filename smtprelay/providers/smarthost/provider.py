@@ -4,7 +4,7 @@ Delivery to another SMTP server, or to the servers of each recipient's domain.
 SMTP itself is in the modules beside this one; here is which server a message goes to.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Attempt, Body, Events
+from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders, of_outcome
 from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.message import Envelope
 from smtprelay.model.outcome import Deferred, Delivered, Failed, Outcome, Results
@@ -78,27 +79,53 @@ class Smarthost(ProviderDefaults):
 
     async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
         """Begin a session, log in, and leave."""
-        server = self._settings.server
-        end_turn = await self._pool.turn()
-        contact = self._begin(server, "connect")
-        try:
-            session = await self._pool.open(server, contact)
-        except NotAccepted as stopped:
-            return stopped.outcome
-        except Lost as lost:
-            return Deferred(str(lost))
-        finally:
-            contact.dropped()
-            end_turn()
-        session.channel.answered()
-        session.channel.quit()
-        return Delivered()
+        [outcome] = await self._tried([])
+        return outcome
+
+    def online_checks(self, senders: Senders) -> OnlineChecks:
+        """Offer the senders to the server, in one session."""
+
+        async def ask() -> Iterable[OnlineFinding]:
+            offered = senders.envelope or ("",)
+            _, *outcomes = await self._tried(offered)
+            return [
+                of_outcome(outcome, f"<{sender}>: {outcome.why}")
+                for sender, outcome in zip(offered, outcomes, strict=False)
+            ]
+
+        return {"senders": ask}
 
     async def close(self) -> None:
         """Say goodbye on the idle connections, on others after their use; return when all are gone."""
         if self._settings.credential is not None:
             self._settings.credential.close()
         await self._pool.close()
+
+    async def _tried(self, senders: Iterable[str]) -> Sequence[Outcome]:
+        """
+        Begin a session, log in, offer each of ``senders``, and leave.
+
+        The first outcome is that of the session, the others are of the senders that were offered.
+        """
+        server = self._settings.server
+        end_turn = await self._pool.turn()
+        contact = self._begin(server, "connect")
+        outcomes: list[Outcome] = []
+        try:
+            session = await self._pool.open(server, contact)
+            session.channel.answered()
+            outcomes.append(Delivered())
+            for sender in senders:
+                outcomes.append(await session.try_sender(sender))  # noqa: PERF401 -- what came is kept
+            session.channel.quit()
+        except NotAccepted as stopped:
+            outcomes.append(stopped.outcome)
+        except Lost as lost:
+            outcomes.append(Deferred(str(lost)))
+        finally:
+            contact.dropped()
+            end_turn()
+        return outcomes
 
     async def _send(self, server: ServerAddress, envelope: Envelope, body: Body) -> Results:
         while True:
@@ -205,6 +232,10 @@ class DirectDelivery(Smarthost):
     async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
         """Return ``None``: only a mail can tell whether a domain takes mail."""
         return None
+
+    def online_checks(self, senders: Senders) -> OnlineChecks:  # noqa: ARG002 -- the seam's signature
+        """Return nothing: there is no server that all mail goes to."""
+        return {}
 
     async def close(self) -> None:
         """Close the connections, and ask DNS no more."""

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from smtprelay.interfaces import Body
 from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.message import Envelope
-from smtprelay.model.outcome import TOO_LARGE, Deferred, Failed, Outcome, Results, Uncertain
+from smtprelay.model.outcome import TOO_LARGE, Deferred, Delivered, Failed, Outcome, Results, Uncertain
 from smtprelay.providers.outgoing import FinishedBody
 from smtprelay.providers.smarthost.commands import Extensions, Unsendable, mail, rcpt
 from smtprelay.providers.smarthost.connection import CLOSING, Channel, Lost
@@ -101,6 +101,18 @@ class SmarthostSession:
         if accepted:
             results.update(dict.fromkeys(accepted, of_mail(host, "DATA", answers[count])))
         return results
+
+    async def try_sender(self, sender: str) -> Outcome:
+        """Offer a sender, withdraw it, and return what the server said. Raises :class:`Lost`."""
+        try:
+            line = mail(Envelope(sender=sender, recipients=()), self._extensions, 0, eight_bit=False)
+        except Unsendable as error:
+            return Failed(str(error), error.code)
+        answer = await self._command(line)
+        if not answer.positive:
+            return of_mail(self.channel.host, f"the sender <{sender}>", answer)
+        await self._command(RSET)
+        return Delivered(why=str(answer))
 
     # --- the envelope
 

@@ -58,6 +58,7 @@ def rewrite_rule(settings: RewriteSettings) -> RewriteRule:
 def build_signer(config: Config, context: ProviderContext) -> MailSigner | None:
     """Return what signs mail; ``None``: there is no key for that. No key is read yet."""
     keys = [RuleKey(signature_rule(each), each.required, each.key.reveal) for each in config.dkim]
+    context.dkim_keys.extend(keys)
     return MailSigner(keys, context.mime, context.events, context.defer_to_thread) if keys else None
 
 

@@ -26,6 +26,7 @@ from smtprelay.net.buffer_budget import Budget
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.router import Router
 from smtprelay.providers.context import ProviderContext
+from smtprelay.providers.signer import RuleKey
 from smtprelay.service.build.bounces import InternalMessages
 from smtprelay.service.build.delivery import build_context, build_delays, build_end_reports, build_synchronous
 from smtprelay.service.build.listeners import (
@@ -80,11 +81,13 @@ class Watches:
     """
     What looks periodically, because of a configuration.
 
+    :ivar dkim_keys: those that sign; each tells whether it can.
     :ivar delays: ``None``: delay notices are not configured.
     """
 
     reachability: ReachabilityWatch
     expiries: ExpiryWatch
+    dkim_keys: Sequence[RuleKey]
     delays: Delays | None
 
 
@@ -167,6 +170,7 @@ def build(config: Config, resources: RelayResources, storage: OpenSpool) -> Runn
             expiries=ExpiryWatch(
                 config, providers.renewed, resources.threads.work, resources.reactor, resources.events
             ),
+            dkim_keys=providers.dkim_keys,
             delays=None if storage.spool is None else build_delays(config, context, end_reports.reporter),
         ),
         listeners=_listeners(config, router, synchronous, resources, storage),

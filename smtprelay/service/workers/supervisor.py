@@ -296,6 +296,10 @@ class Supervisor(Service):
         """Return nothing: the workers know, who also answer for the status."""
         return {}
 
+    def failing_keys(self) -> Sequence[str]:
+        """Return nothing: the workers know."""
+        return ()
+
     async def readiness(self) -> Mapping[str, str | None]:
         """Return the checks of ``/readyz``: it is ready while one worker is."""
         checks: dict[str, str | None] = dict.fromkeys(("recovery", "workers", "draining"))

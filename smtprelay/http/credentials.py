@@ -48,9 +48,6 @@ class CredentialSource(Protocol[C_co]):
     def doubt(self) -> None:
         """Take note that a request got no answer."""
 
-    def close(self) -> None:
-        """End what runs periodically."""
-
 
 class StoredCredentials(CredentialSource[C]):
     """
@@ -86,6 +83,3 @@ class StoredCredentials(CredentialSource[C]):
     def doubt(self) -> None:
         """Read them anew for the next request."""
         self._stale = True
-
-    def close(self) -> None:
-        """Do nothing: nothing runs."""

@@ -208,13 +208,16 @@ class Relay(Service):
         """Begin to deliver, and start the periodic tasks."""
         self._refusals.store = permits.refusals
         tasks: list[PeriodicTask] = [("log", CHECK_EVERY, self._log.check)]
+        chores: Sequence[PeriodicTask] = ()
         if self.spool is not None and self.config.spool is not None:
             self._retention = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
-            tasks += [
-                ("hold_rules", SWEEP_EVERY, partial(maybeDeferred, dispatcher.hold_rules.wake)),
-                *self._retention.tasks,
-            ]
-        self._clocks = [watch_lag(self._reactor, self.metrics), *(self._every(*each) for each in tasks)]
+            tasks.append(("hold_rules", SWEEP_EVERY, partial(maybeDeferred, dispatcher.hold_rules.wake)))
+            chores = self._retention.tasks
+        self._clocks = [
+            watch_lag(self._reactor, self.metrics),
+            *(self._every(*each) for each in tasks),
+            *(self._every(*each, of_spool=True) for each in chores),
+        ]
         dispatcher.start()
 
     def sources(self) -> Sources:
@@ -266,6 +269,8 @@ class Relay(Service):
         if self._reloader is None or self._dispatcher is None:
             return
         self._reloader.running.watches.reachability.clock_stepped(seconds)
+        for renewed in self._reloader.running.renewed.values():
+            renewed.clock_stepped(seconds)
         if self._clock is self._reactor:
             self._dispatcher.clock_stepped(seconds)
             for deliveries in self._reloader.deliveries:

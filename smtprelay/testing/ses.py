@@ -97,6 +97,7 @@ class FakeSes(Resource):
 
     :ivar keys: secret keys by access key.
     :ivar tokens: session tokens by access key, for those that need one.
+    :ivar identities: the domains and addresses that are verified; ``None``: all.
     :ivar denied: operations that the policy does not allow: ``send``, ``account``.
     :ivar asked: the operation of each request, with its access key.
     """
@@ -108,6 +109,7 @@ class FakeSes(Resource):
         self.keys = dict(keys)
         self.tokens: dict[str, str] = {}
         self.account = SesQuota()
+        self.identities: set[str] | None = None
         self.denied: set[str] = set()
         self.mails: list[SesMail] = []
         self.asked: list[tuple[str, str]] = []
@@ -183,6 +185,10 @@ class FakeSes(Resource):
         for address in (*recipients, *([sender] if sender else [])):
             if not _ADDRESS.fullmatch(address):
                 raise SesRefuses(400, "BadRequestException", f"Illegal address: {address!r}")
+        domain = sender.rpartition("@")[2]
+        if self.identities is not None and sender and self.identities.isdisjoint({sender, domain}):
+            failed = f"The following identities failed the check in region {self._region.upper()}: {sender}"
+            raise SesRefuses(400, "MessageRejected", f"Email address is not verified. {failed}")
         if len(data) > MAX_SIZES[api]:
             raise SesRefuses(400, "BadRequestException", "Message length is more than allowed")
         try:

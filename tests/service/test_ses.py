@@ -1,6 +1,10 @@
 """A relay before Amazon SES, as ``etc/examples`` has it."""
 
+import subprocess
+import sys
+
 from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from smtprelay.config import load
@@ -56,6 +60,29 @@ class SesRelayTests(SesRelayCase, TestCase):
         first, second = (mail.time for mail in self.fake.mails)
         self.assertGreater(second - first, 0.5)
         self.assertEqual({each["provider_id"] for each in delivered}, {mail.id for mail in self.fake.mails})
+
+    async def test_a_sender_that_is_not_verified(self) -> None:
+        """Its mail waits in a lane that ``status`` names; other mail flows, and a probe sends it at last."""
+        await self.begin("ses.yaml")
+        self.fake.identities = {"good.example"}
+        for sender in ("a@bad.example", "b@bad.example", "c@good.example"):
+            self.assertEqual((await self.send("b@example.net", sender=sender))[:3], "250")
+        await eventually(lambda: self.events.of("message.delivered"), "the good one's mail")
+        self.assertEqual([mail.sender for mail in self.fake.mails], ["c@good.example"])
+        [blocked] = self.events.of("lane.blocked")
+        self.assertEqual(blocked["lane"], "setup:bad.example")
+        told = await deferToThread(self.command, "status")
+        self.assertIn("setup:bad.example", told)
+        self.assertIn("Email address is not verified", told)
+        self.fake.identities.add("bad.example")
+        await deferToThread(self.command, "providers", "probe", "ses", "setup:bad.example")
+        await eventually(lambda: len(self.events.of("message.delivered")) == 3, "the mail that waited")
+
+    def command(self, *words: str) -> str:
+        """Return what a command prints."""
+        words = ("smtprelay", *words, "--endpoint", f"{self.folder}/c.sock")
+        program = (sys.executable, "-m", *words)
+        return subprocess.run(program, check=True, capture_output=True, text=True).stdout
 
     async def test_credentials_that_hang(self) -> None:
         """While they are obtained, without an end, replies, other providers and the stop wait for nothing."""

@@ -51,7 +51,7 @@ class EntraTokens:
         timeout: float = 30.0,
     ) -> Renewed[str]:
         """
-        Return the token of ``application`` for ``scope``; each who gets it closes it once.
+        Return the token of ``application`` for ``scope``; it may be that of others, too.
 
         :param user: who uses it first, for the log and the metrics: a provider's name.
         :param outbound: how the requests for it leave.
@@ -59,7 +59,7 @@ class EntraTokens:
         """
         key = (application, scope, outbound)
         if key in self._shared:
-            return self._shared[key].share()
+            return self._shared[key]
         service: Any
         if application.credential in BY_IDENTITY:
             service = IdentityTokens(application, scope, outbound, timeout, self._clock.seconds)
@@ -71,7 +71,7 @@ class EntraTokens:
             service,
             clock=self._clock,
             events=self._events,
-            defer_to_thread=defer,
+            defer=defer,
             patience=timeout,
         )
         return renewed

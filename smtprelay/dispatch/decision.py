@@ -17,6 +17,7 @@ from smtprelay.dispatch.retry import FIRST_RESOLVE, SPOOL_AGAIN, delay, honoured
 from smtprelay.model.attempt import Block, Claim, Settlement
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import (
+    SETUP,
     TOO_LARGE,
     Blocked,
     Deferred,
@@ -27,6 +28,7 @@ from smtprelay.model.outcome import (
     Throttled,
     Uncertain,
     outcome_word,
+    stops_expiry,
 )
 from smtprelay.model.route import Route
 
@@ -254,7 +256,7 @@ def _grouped(case: DecisionInput, outcomes: Results) -> dict[str, Results]:
     if "deferred" in groups and _spent(case, groups["deferred"].values()):
         groups["expired"] = groups.pop("deferred")
     blocked = groups.get("blocked", {}).values()
-    stranded = blocked and all(isinstance(each, Blocked) and each.lane for each in blocked)
+    stranded = blocked and all(isinstance(each, Blocked) and not stops_expiry(each.lane) for each in blocked)
     if stranded and _is_old(case) and not case.elsewhere():
         groups.setdefault("expired", {}).update(groups.pop("blocked"))
     return dict(groups)
@@ -329,7 +331,13 @@ def _resolve_later(case: DecisionInput, _: Results) -> Settlement:
 def _leave_lane(case: DecisionInput, group: Results) -> Settlement:
     """Fail over at once, or wait in the lane, which is not claimed before it is open."""
     place = case.elsewhere()
-    return _go_without(case, group) if place is None else _moved(case, place, case.now)
+    if place is not None:
+        return _moved(case, place, case.now)
+    waiting = _go_without(case, group)
+    lanes = [each.lane for each in group.values() if isinstance(each, Blocked)]
+    if lanes[0].startswith(SETUP):
+        return evolve(waiting, provider=case.claim.delivery.provider, lane=lanes[0])
+    return waiting
 
 
 def _go_again(case: DecisionInput, group: Results) -> Settlement:

@@ -89,6 +89,6 @@ def _delay(decision: Decision, now: float) -> float:
     """Return after how many seconds it goes again; in a stopped lane not before that is probed."""
     settlement = decision.settlement
     due = now if settlement.due is None else settlement.due
-    if settlement.block is not None and not settlement.provider:
+    if settlement.block is not None and settlement.provider in ("", settlement.block.provider):
         due = max(due, settlement.block.until)
     return max(0.0, due - now)

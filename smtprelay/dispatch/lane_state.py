@@ -18,6 +18,9 @@ from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Throttled
 from smtprelay.model.queue import ASKED_TO_WAIT, TAKES_NO_MAIL, Unreachable
 
+#: Stops that are kept, unless more lanes stand still at once: senders give lanes their names.
+_MOST: Final = 10_000
+
 #: The least time between two warnings that a lane is throttled, seconds.
 _SILENT: Final = 60.0
 
@@ -131,6 +134,8 @@ class LaneStates:
             self._events("lane.blocked", provider=provider, lane=lane, reason=why, until=stop.until)
         elif probed or now >= stop.until:
             stop = _Stop(now + probe_delay(stop.times + 1), stop.times + 1)
+        if len(self._stops) > _MOST:
+            self._stops = {place: each for place, each in self._stops.items() if now < each.until}
         self._stops[provider, lane] = stop
         return Block(provider=provider, lane=lane, until=stop.until, reason=why)
 

@@ -20,7 +20,7 @@ from smtprelay.http.response import DONE, ReceivedResponse
 from smtprelay.http.upload import Upload
 from smtprelay.net.reachability import connection_end
 
-#: Headers of more bytes are no answer.
+#: Headers of more bytes are no answer; so are fields behind a body.
 MAX_HEAD: Final = 64 * 1024
 
 _FIRST_FINAL: Final = 200
@@ -57,7 +57,8 @@ class HttpConnection(Protocol):
         self._response: ReceivedResponse | None = None
         self._waiting: Deferred[ReceivedResponse] | None = None
         self._closed: Deferred[None] | None = None
-        self._received = 0
+        #: Octets of this answer, and those since the last piece of its body.
+        self._received = self._apart = 0
         self._complete = self._keep_alive = False
 
     def connectionMade(self) -> None:
@@ -73,7 +74,7 @@ class HttpConnection(Protocol):
             :class:`.upload.BodyError`.
         """
         self._upload = upload
-        self._received, self._complete = 0, False
+        self._received, self._apart, self._complete = 0, 0, False
         self._response = ReceivedResponse(self.lose)
         waiting = self._waiting = Deferred(self._cancelled)
         uploading = upload.begin(head, self.transport)
@@ -104,6 +105,7 @@ class HttpConnection(Protocol):
             self.lose()
             return
         self._received += len(data)
+        self._apart += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as exc:
@@ -115,11 +117,11 @@ class HttpConnection(Protocol):
                 return
         if self._complete:
             self._finish(response)
-        if response.code >= _FIRST_FINAL:
-            self._answer(response)
-        elif self._received > MAX_HEAD:
+        elif self._apart > MAX_HEAD:
             self._break_off(HttpParserError("the answer's headers have no end"))
             self.transport.abortConnection()
+        if response.code >= _FIRST_FINAL:
+            self._answer(response)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail the pending request."""
@@ -191,6 +193,7 @@ class HttpConnection(Protocol):
     def on_body(self, piece: bytes) -> None:
         """Take a piece of the body."""
         assert self._response is not None
+        self._apart = 0
         self._response.receive(piece)
 
     def on_message_complete(self) -> None:

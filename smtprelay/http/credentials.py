@@ -51,9 +51,6 @@ class CredentialSource(Protocol[C_co]):
     def doubt(self) -> None:
         """Take note that a request got no answer."""
 
-    def close(self) -> None:
-        """End what runs periodically."""
-
 
 class MappedSource(CredentialSource[D], Generic[C, D]):
     """
@@ -83,10 +80,6 @@ class MappedSource(CredentialSource[D], Generic[C, D]):
     def doubt(self) -> None:
         """Doubt those of the source."""
         self._source.doubt()
-
-    def close(self) -> None:
-        """Close the source."""
-        self._source.close()
 
 
 async def call_with(
@@ -147,6 +140,3 @@ class StoredCredentials(CredentialSource[C]):
     def doubt(self) -> None:
         """Read them anew for the next request."""
         self._stale = True
-
-    def close(self) -> None:
-        """Do nothing: nothing runs."""

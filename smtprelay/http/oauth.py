@@ -17,6 +17,7 @@ _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "
 _OK: Final = 200
 #: Seconds, if an answer does not say how long its token is valid.
 _USUAL_LIFE: Final = 3600.0
+_LONGEST_LIFE: Final = 366 * 86_400
 _TOKEN: Final = re.compile(r"[!-~]+")
 #: Microsoft's descriptions begin with a number, which says more than the error's name.
 _NUMBERED: Final = re.compile(r"(AADSTS[0-9]+): ")
@@ -87,7 +88,7 @@ class OauthTokens:
         if stored and isinstance(newer, str):
             self._replaced = (stored, newer)
         life = found.get("expires_in")
-        seconds = float(life) if isinstance(life, int | float) else _USUAL_LIFE
+        seconds = float(life) if isinstance(life, int | float) and 0 < life < _LONGEST_LIFE else _USUAL_LIFE
         return Credential(token, self._seconds() + seconds, self._endpoint)
 
     async def revoke(self) -> None:

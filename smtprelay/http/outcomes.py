@@ -6,6 +6,7 @@ down as data that can be read and tested without a network. An operator's mistak
 what a table does not know is deferred.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -15,7 +16,12 @@ from typing import Any, Final
 import orjson
 from attrs import field, frozen
 
-from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Throttled, Uncertain
+from smtprelay.model.address import ascii_domain
+from smtprelay.model.message import Delivery
+from smtprelay.model.outcome import SETUP, Blocked, Deferred, Delivered, Failed, Outcome, Throttled, Uncertain
+
+#: A domain that a command can name.
+_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,253}")
 
 
 class Classification(Enum):
@@ -52,11 +58,13 @@ class ErrorTable:
     :ivar meanings: what is not in it is ``DEFERRED``.
     :ivar enhanced: status codes (RFC 3463) for the bounce; else ``5.0.0``.
     :ivar advice: what an operator can do about what is blocked; added to the provider's words.
+    :ivar of_sender: what is blocked is the mail of a sender, and no other: see :func:`sender_lane`.
     """
 
     meanings: Meanings
     enhanced: Mapping[int | str, str] = field(factory=dict)
     advice: Mapping[int | str, str] = field(factory=dict)
+    of_sender: bool = False
 
     def outcome(
         self,
@@ -85,6 +93,50 @@ class ErrorTable:
                 return Throttled(why, retry_after, lane)
             case Classification.DEFERRED:
                 return Deferred(why, retry_after)
+
+
+def blocked_table(advice: str, *statuses: int, of_sender: bool = False) -> ErrorTable:
+    """Return the table of a refusal that is blocked whatever its code, with one advice."""
+    meanings: Meanings = dict.fromkeys(statuses, Classification.BLOCKED)
+    return ErrorTable(meanings=meanings, advice=dict.fromkeys(statuses, advice), of_sender=of_sender)
+
+
+@frozen
+class ServiceError:
+    """
+    What a refusal says of itself.
+
+    :ivar code: the service's name for it, ``""`` if it has none.
+    :ivar message: in the service's words.
+    """
+
+    status: int
+    code: str
+    message: str
+
+
+def sender_lane(delivery: Delivery) -> str:
+    """
+    Return the lane in which mail waits while a service does not take its sender: one for each domain.
+
+    An operator must verify the domain, or allow it; the mail of others flows.
+    """
+    address = delivery.sends_as or delivery.author or delivery.envelope.sender
+    domain = ascii_domain(address.rpartition("@")[2])
+    return SETUP + (domain if _DOMAIN.fullmatch(domain) else "unknown")
+
+
+def taken(known: object, service: str, why: str = "") -> Outcome:
+    """
+    Return what a 200 means that names the mail as ``known``.
+
+    A proxy may answer 200, too; only the service names the mail.
+    """
+    return (
+        Delivered(str(known), why)
+        if known
+        else Uncertain(f"200 without the id that {service} gives each mail")
+    )
 
 
 #: More is no time, seconds; what is honoured of it is less.
@@ -116,8 +168,13 @@ def words(status: int | str, code: str, message: str) -> str:
 
     Characters that cannot be seen are left out.
     """
-    text = ": ".join(" ".join(part.split()) for part in (code, message) if part.strip())
-    return "".join(filter(str.isprintable, f"{status} {text}")).rstrip()
+    text = ": ".join(filter(None, map(in_print, (code, message))))
+    return f"{status} {text}".rstrip()
+
+
+def in_print(text: str) -> str:
+    """Return what others say in one line, without characters that cannot be seen."""
+    return "".join(filter(str.isprintable, " ".join(text.split())))
 
 
 def json_object(body: bytes) -> Mapping[str, Any]:

@@ -8,17 +8,17 @@ on a thread of its own, once for all who wait, and not for each mail.
 import random
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Generic, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from attrs import field, frozen
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from smtprelay.http.client import NoAnswerError, NotSent
 from smtprelay.http.credentials import CredentialSource, NoCredentialsError
-from smtprelay.interfaces import DeferToThread, Events
+from smtprelay.interfaces import Events
 
 T = TypeVar("T")
 
@@ -32,8 +32,12 @@ _RECENT: Final = 10.0
 #: So many seconds may pass before one that replaces another, or was just made, is known everywhere.
 YOUNG: Final = 60.0
 _STOPPING: Final = "no credentials, and the relay stops"
-#: Seconds that a stop waits until credentials are revoked.
+#: Seconds that a stop waits until credentials are revoked, also those that are just being obtained.
 _REVOKE_BOUND: Final = 1.0
+#: Seconds after which obtaining one is taken to hang, so that it is tried again.
+_HANGS: Final = 120.0
+#: So many may hang: each has a thread.
+_MOST_HANGING: Final = 3
 
 
 @frozen
@@ -67,7 +71,10 @@ class CredentialService(Protocol[T]):
 
     def obtain(self, *, refused: bool) -> Credential[T]:
         """
-        Return the credentials; it is never called twice at once.
+        Return the credentials.
+
+        It is called again while a call before hangs: what that brings after all is only used if no later one
+        has brought anything.
 
         :param refused: the last ones were refused, so others are wanted.
         :raises NoAnswerError: it is not known whether there are any.
@@ -76,7 +83,23 @@ class CredentialService(Protocol[T]):
         """
 
     def revoke(self) -> None:
-        """Make those that were obtained useless, as far as that is possible; it raises as ``obtain`` does."""
+        """
+        Make those that were obtained useless, as far as that is possible, also those that are being obtained.
+
+        Nothing is obtained any more. It raises as ``obtain`` does.
+        """
+
+
+class TokenService(Protocol[T]):
+    """A :class:`CredentialService` of coroutines, which needs no thread."""
+
+    required_at_start: bool
+
+    async def obtain(self, *, refused: bool) -> Credential[T]:
+        """Return the credentials."""
+
+    async def revoke(self) -> None:
+        """Make those that were obtained useless."""
 
 
 class Renewed(CredentialSource[T]):
@@ -86,17 +109,18 @@ class Renewed(CredentialSource[T]):
     If that fails it is tried again, and the one before is used until it expires.
 
     :param clock: its seconds are those since the epoch.
+    :param defer: calls a method of ``service``, on a thread or as a coroutine.
     :param patience: seconds that a request waits for it.
     """
 
     def __init__(
         self,
         provider: str,
-        service: CredentialService[T],
+        service: CredentialService[T] | TokenService[T],
         *,
         clock: IReactorTime,
         events: Events,
-        defer_to_thread: DeferToThread,
+        defer: Callable[[Callable[[], Any]], "Deferred[Any]"],
         patience: float = 30.0,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -104,7 +128,7 @@ class Renewed(CredentialSource[T]):
         self._service = service
         self._clock = clock
         self._events = events
-        self._defer_to_thread = defer_to_thread
+        self._defer = defer
         self._patience = patience
         self._chance = chance
         self._obtained: Credential[T] | None = None
@@ -112,8 +136,11 @@ class Renewed(CredentialSource[T]):
         self._waiting: list[Deferred[T]] = []
         self._is_obtaining = self._is_closed = self._is_stopping = False
         self._failures = 0
-        self._users = 1
         self._timer: IDelayedCall | None = None
+        #: The calls of ``obtain`` that have not ended, by number: they hang, but perhaps the last.
+        self._calls: dict[int, Deferred[Any]] = {}
+        self._last = self._used = 0
+        self._deadline: IDelayedCall | None = None
 
     @property
     def known(self) -> T | None:
@@ -160,20 +187,15 @@ class Renewed(CredentialSource[T]):
         except NoAnswerError:
             return usable.value
 
-    def share(self) -> Self:
-        """Return itself to one more user, who closes it, too."""
-        self._users += 1
-        return self
-
     def doubt(self) -> None:
         """Do nothing: a lost answer says nothing of a credential."""
 
-    def close(self) -> None:
-        """Renew it no more on our own account, when all its users have closed it."""
-        self._users -= 1
-        if self._users <= 0:
-            self._is_closed = True
-            self._stop_timer()
+    def clock_stepped(self, seconds: float) -> None:
+        """Obtain it anew: the system clock was set forward by so many seconds, or back."""
+        self._obtained_at += seconds
+        self._changed_at += seconds
+        if self._timer is not None and self._timer.active():
+            self._begin()
 
     def stop_waiting(self) -> None:
         """The relay stops: all who wait for a credential get none, now and from now on."""
@@ -182,12 +204,21 @@ class Renewed(CredentialSource[T]):
         for waiter in waiting:
             waiter.errback(NotSent(_STOPPING))
 
-    async def revoke(self) -> None:
-        """Have it revoked, after :meth:`close`; a service that does not answer is not waited for."""
-        if self._obtained is not None:
-            revoking = self._defer_to_thread(self._service.revoke)
-            revoking.addTimeout(_REVOKE_BOUND, self._clock)
-            await revoking.addErrback(self._not_revoked)
+    async def close(self) -> None:
+        """
+        Renew it no more on our own account, and have it revoked.
+
+        A service that does not answer is not waited for. What is just being obtained is revoked with it.
+        """
+        was_closed, self._is_closed, self._obtained = self._is_closed, True, None
+        self._stop_timer()
+        self._stop_deadline()
+        if self._last and not was_closed:
+            revoking = self._defer(self._service.revoke)
+            parts = [revoking, *map(_end_of, self._calls.values())]
+            ending: Deferred[Any] = DeferredList(parts, consumeErrors=True)
+            ending.addCallback(lambda results: results[0][1])
+            await ending.addTimeout(_REVOKE_BOUND, self._clock).addErrback(self._not_revoked)
 
     def _not_revoked(self, failure: Failure) -> None:
         why = "no answer" if failure.check(TookTooLong) else failure.getErrorMessage()
@@ -209,14 +240,41 @@ class Renewed(CredentialSource[T]):
         return waiter.addTimeout(self._patience, self._clock, self._too_late) if not waiter.called else waiter
 
     def _too_late(self, _failure: object, seconds: float) -> Any:
+        hanging = len(self._calls) - self._is_obtaining
+        if hanging:  # it is not only slow: an operator must see to it
+            raise NoCredentialsError(f"no credentials: to obtain them hangs ({hanging + 1} times)")
         raise NotSent(f"no credentials within {seconds:g} s")
 
     def _begin(self, *, refused: bool = False) -> None:
         self._stop_timer()
-        if not self._is_obtaining:
-            self._is_obtaining = True
-            obtaining = self._defer_to_thread(partial(self._service.obtain, refused=refused))
-            obtaining.addCallbacks(self._succeeded, self._failed)
+        if self._is_obtaining:
+            return
+        if len(self._calls) >= _MOST_HANGING:
+            self._failed(Failure(NoCredentialsError(f"to obtain them hangs ({_MOST_HANGING} times)")))
+            return
+        self._is_obtaining = True
+        self._last = number = self._last + 1
+        self._deadline = None if self._is_closed else self._clock.callLater(_HANGS, self._hangs)
+        obtaining = self._calls[number] = self._defer(partial(self._service.obtain, refused=refused))
+        obtaining.addBoth(self._ended, number)
+
+    def _hangs(self) -> None:
+        self._is_obtaining = False
+        self._failed(Failure(NoCredentialsError(f"no answer within {_HANGS:g} s; it is tried again")))
+
+    def _ended(self, result: Any, number: int) -> None:
+        """Use what a call has brought; one that was taken to hang may still bring something."""
+        del self._calls[number]
+        in_time = self._is_obtaining and number == self._last
+        if in_time:
+            self._is_obtaining = False
+            self._stop_deadline()
+        if not isinstance(result, Failure):
+            if number > self._used:
+                self._used = number
+                self._succeeded(result)
+        elif in_time:
+            self._failed(result)
 
     def _succeeded(self, obtained: Credential[T]) -> None:
         now, before = self._clock.seconds(), self.known
@@ -245,7 +303,7 @@ class Renewed(CredentialSource[T]):
         self._end(Failure(error), None if self._obtained is None else delay)
 
     def _end(self, result: Any, pause: float | None) -> None:
-        self._is_obtaining = False
+        self._stop_timer()
         if pause is not None and not self._is_closed:
             self._timer = self._clock.callLater(pause, self._begin)
         waiting, self._waiting = self._waiting, []
@@ -256,3 +314,21 @@ class Renewed(CredentialSource[T]):
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._timer = None
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+
+
+def _end_of(call: Deferred[Any]) -> Deferred[None]:
+    """Return what fires when ``call`` has ended."""
+    end: Deferred[None] = Deferred()
+
+    def ended(result: Any) -> Any:
+        if not end.called:
+            end.callback(None)
+        return result
+
+    call.addBoth(ended)
+    return end

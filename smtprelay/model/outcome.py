@@ -8,6 +8,9 @@ from attrs import frozen
 #: RFC 3463: message too big for system. Another provider may take it.
 TOO_LARGE: Final = "5.3.4"
 
+#: Begins the key of a lane in which mail waits until an operator has set something up at the provider.
+SETUP: Final = "setup:"
+
 #: RFC 3463 §3.5: delivery time expired.
 EXPIRED: Final = "4.4.7"
 
@@ -82,7 +85,8 @@ class Blocked:
     """
     Credentials, permission, account or host: not the mail's fault.
 
-    :ivar lane: the lane to stop: the delivery's own, or ``""`` for the whole provider.
+    :ivar lane: the lane to stop: the delivery's own, or ``""`` for the whole provider; or one that begins
+        with :data:`SETUP`, in which the mail waits from now on.
     :ivar closed: that of :class:`Deferred`.
     """
 
@@ -96,6 +100,15 @@ class Uncertain:
     """The answer was lost after the body was sent: it may or may not have been taken."""
 
     why: str
+
+
+def stops_expiry(lane: str) -> bool:
+    """
+    Tell whether mail does not grow older while ``lane`` is blocked: an operator must mend that.
+
+    In any other lane within a provider, such as a mailbox that is gone, mail expires.
+    """
+    return not lane or lane.startswith(SETUP)
 
 
 def outcome_word(outcome: "Outcome") -> str:

@@ -59,10 +59,17 @@ def tls_words(reason: Failure) -> str:
     """Say why a connection ended; OpenSSL puts its words into a list of tuples."""
     error = reason.value
     if isinstance(error, TLSError) and error.args and isinstance(error.args[0], list):
-        return "; ".join(str(entry[-1]) for entry in error.args[0])
+        return untrusted_words("; ".join(str(entry[-1]) for entry in error.args[0]))
     if isinstance(error, VerificationError):
         return "the certificate is not for this host"
     return connection_end(error)
+
+
+def untrusted_words(text: str, setting: str = "ca") -> str:
+    """Return ``text``; if it says that a certificate is not trusted with the setting that lets it in."""
+    if "certificate verify failed" not in text.lower():
+        return text
+    return f"{text} (if that is the right server, name the authority of its certificate in {setting})"
 
 
 @implementer(IStreamClientEndpoint)

@@ -75,5 +75,6 @@ def _counted(rate: SendingRate, client: Client) -> tuple[str, ...]:
 
 
 def _too_fast(rate: SendingRate, seconds: float) -> Reply:
-    text = f"Too many {rate.what} in a short time, try again in {max(1, round(seconds))} s"
+    limit = f"Too many {rate.what} at once, the limit is {rate.burst}"
+    text = f"{limit}: try again in {max(1, round(seconds))} s"
     return Reply(code=450, enhanced="4.7.1", text=text, rule=rate.rule)

@@ -98,19 +98,28 @@ class Caller(Generic[C]):
         return succeeded(answer) or self.refused(answer, errors)
 
     def refused(
-        self, answer: Response, errors: ErrorTable, code: str = "", message: str = "", *, lane: str = ""
+        self,
+        answer: Response,
+        errors: ErrorTable,
+        code: str = "",
+        message: str = "",
+        *,
+        lane: str = "",
+        sender: str = "",
     ) -> Outcome:
         """
         Return what an answer that is no success means.
 
         :param message: in the provider's words; else its body is repeated.
         :param lane: that of :meth:`ErrorTable.outcome`.
+        :param sender: the same, for an error that is about the sender.
         """
         said = message or answer.body[:_REPEATED].decode("utf-8", "replace")
         wait = retry_after(answer.header("Retry-After"), self.seconds())
-        return errors.outcome(answer.status, code, said, retry_after=wait, lane=lane)
+        return errors.outcome(
+            answer.status, code, said, retry_after=wait, lane=sender if errors.of_sender else lane
+        )
 
     async def close(self) -> None:
         """Close all connections."""
-        self._source.close()
         await self._http.close()

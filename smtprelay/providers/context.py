@@ -12,7 +12,7 @@ from smtprelay.azure.application import EntraApplication
 from smtprelay.azure.tokens import EntraTokens
 from smtprelay.http.client import Http, open_http
 from smtprelay.http.credentials import CredentialSource, StoredCredentials
-from smtprelay.http.renewed import CredentialService, Renewed
+from smtprelay.http.renewed import CredentialService, Renewed, TokenService
 from smtprelay.interfaces import DeferToThread, Events, MimeWorker
 from smtprelay.net.reachability import Reachability
 from smtprelay.providers.call import Caller
@@ -35,6 +35,7 @@ class ProviderContext:
     :ivar reachabilities: by the provider's name: whether it can be reached.
     :ivar renewed: by the provider's name: credentials that expire.
     :ivar dkim_keys: those that sign what the providers send.
+    :ivar kept: the same of the configuration before, of those whose settings have not changed.
     """
 
     reactor: Any
@@ -59,6 +60,8 @@ class ProviderContext:
             defer_to_own_thread=self.defer_to_own_thread,
         )
 
+    kept: dict[str, Renewed[Any]] = field(factory=dict, init=False)
+
     def reachability(self, provider: str) -> Reachability:
         """Return what notes whether ``provider`` can be reached."""
         return self.reachabilities.setdefault(provider, Reachability(provider, self.reactor.seconds))
@@ -77,9 +80,9 @@ class ProviderContext:
         return self.caller_with(provider, settings, renewed), renewed
 
     def renewing_credential(
-        self, provider: str, settings: RemoteProviderSettings, service: Any
-    ) -> Renewed[Any]:
-        """Return credentials of a :class:`CredentialService` of coroutines: it needs no thread."""
+        self, provider: str, settings: RemoteProviderSettings, service: TokenService[C]
+    ) -> Renewed[C]:
+        """Return credentials that need no thread to be obtained."""
         return self._renewed(provider, settings, service, lambda work: Deferred.fromCoroutine(work()))
 
     def entra_token(
@@ -96,15 +99,15 @@ class ProviderContext:
         self,
         provider: str,
         settings: RemoteProviderSettings,
-        service: CredentialService[C],
-        defer: DeferToThread,
+        service: CredentialService[C] | TokenService[C],
+        defer: Callable[[Callable[[], Any]], Deferred[Any]],
     ) -> Renewed[C]:
-        renewed = self.renewed[provider] = Renewed(
+        renewed = self.renewed[provider] = self.kept.get(provider) or Renewed(
             provider,
             service,
             clock=self.reactor,
             events=self.events,
-            defer_to_thread=defer,
+            defer=defer,
             patience=settings.timeout,
         )
         return renewed

@@ -32,7 +32,7 @@ class ExpiryWatch:
     """
     Knows when each ends, and warns once a day of what ends soon.
 
-    :ivar renewed: credentials, by their provider.
+    :ivar renewed: that of :class:`smtprelay.service.build.running.RunningConfig`.
     :ivar known: by the name of the setting.
     """
 

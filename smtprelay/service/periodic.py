@@ -21,18 +21,25 @@ def every(
     operation: str,
     seconds: float,
     task: Callable[[], Awaitable[Any]],
+    *,
+    of_spool: bool = False,
 ) -> LoopingCall:
     """
     Run ``task`` every ``seconds``, never twice at once; stop the call to end that.
 
     :param operation: its name in the log if it fails.
+    :param of_spool: it is an operation of the spool.
     """
 
     async def do() -> None:
         try:
             await task()
-        except Exception as error:  # noqa: BLE001 -- whatever the spool raises, the next run may succeed
-            events("spool.failed", operation=operation, reason=str(error) or type(error).__name__)
+        except Exception as error:  # noqa: BLE001 -- whatever it raises, the next run may succeed
+            reason = str(error) or type(error).__name__
+            if of_spool:
+                events("spool.failed", operation=operation, reason=reason)
+            else:
+                events("task.failed", task=operation, reason=reason)
 
     call = LoopingCall(lambda: Deferred.fromCoroutine(do()))
     call.clock = clock

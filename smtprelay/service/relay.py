@@ -211,13 +211,16 @@ class Relay(Service):
         """Begin to deliver, and start the periodic tasks."""
         self._refusals.store = permits.refusals
         tasks: list[PeriodicTask] = [("log", CHECK_EVERY, self._log.check)]
+        chores: Sequence[PeriodicTask] = ()
         if self.spool is not None and self.config.spool is not None:
             self._retention = Retention(self.spool.maintenance, self.config.spool, self._clock, self._events)
-            tasks += [
-                ("hold_rules", SWEEP_EVERY, partial(maybeDeferred, dispatcher.hold_rules.wake)),
-                *self._retention.tasks,
-            ]
-        self._clocks = [watch_lag(self._reactor, self.metrics), *(self._every(*each) for each in tasks)]
+            tasks.append(("hold_rules", SWEEP_EVERY, partial(maybeDeferred, dispatcher.hold_rules.wake)))
+            chores = self._retention.tasks
+        self._clocks = [
+            watch_lag(self._reactor, self.metrics),
+            *(self._every(*each) for each in tasks),
+            *(self._every(*each, of_spool=True) for each in chores),
+        ]
         dispatcher.start()
 
     def sources(self) -> Sources:
@@ -273,6 +276,8 @@ class Relay(Service):
         if self._reloader is None or self._dispatcher is None:
             return
         self._reloader.running.watches.reachability.clock_stepped(seconds)
+        for renewed in self._reloader.running.renewed.values():
+            renewed.clock_stepped(seconds)
         if self._clock is self._reactor:
             self._dispatcher.clock_stepped(seconds)
             for deliveries in self._reloader.deliveries:
@@ -297,7 +302,7 @@ class Relay(Service):
         except StartFailed as error:
             raise as_failed(error) from error
         finally:
-            self._secrets.keep_only(self.config)
+            await self._secrets.keep_only(self.config)
 
     async def use(self, config: Config) -> Reloaded:
         """Do the same, for :class:`FileReloading`."""
@@ -317,7 +322,7 @@ class Relay(Service):
             call.stop()
         if self._retention is not None:
             self._retention.stopping = True
-        self._secrets.stop()
+        await self._secrets.stop()
         if self._reloader is not None:
             self._reloader.stop()
         self._throttle.stop()

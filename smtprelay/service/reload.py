@@ -6,7 +6,7 @@ the configuration that it began with, whose connections are closed when nothing 
 """
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
@@ -36,6 +36,7 @@ from smtprelay.service.expiry_watch import CHECK_EVERY as EXPIRIES_EVERY
 from smtprelay.service.listeners import Listeners
 from smtprelay.service.periodic import PeriodicTask, every
 from smtprelay.service.threads import Threads
+from smtprelay.settings.provider import ProviderSettings
 from smtprelay.spool.engines.transaction import SpoolFault
 from smtprelay.web.context import Reloaded, ReloadFailed, Sources
 
@@ -105,12 +106,13 @@ class Reloader:
     async def _replace(self, config: Config) -> Reloaded:
         # Secrets' files are read.
         compared = partial(_compared, self.running.config, config)
-        config, restart, changed = await self._resources.threads.work(compared)
+        config, restart, changed, same = await self._resources.threads.work(compared)
         if not changed:
             await self._change(self.running)
         else:
+            kept = {name: each for name, each in self.running.renewed.items() if name in same}
             # Certificates and authorities are read.
-            building = self._resources.threads.work(build, config, self._resources, self._storage)
+            building = self._resources.threads.work(build, config, self._resources, self._storage, kept)
             await self._change(await building)
         return reloaded(changed, restart)
 
@@ -131,7 +133,7 @@ class Reloader:
         except Exception:
             await self._show(old)
             self._listeners.use(old.listeners)
-            await new.close()
+            await new.close(old)
             raise
         self._put_into_force(new)
 
@@ -143,7 +145,7 @@ class Reloader:
         closed = self._listeners.use(new.listeners)
         self._deliveries = [each for each in (*self._deliveries, old.synchronous) if not each.is_idle]
         self._begin()
-        leaving = DeferredList([closed, Deferred.fromCoroutine(old.close())])
+        leaving = DeferredList([closed, Deferred.fromCoroutine(old.close(new))])
         self._leaving.add(leaving)
         leaving.addCallback(self._left, leaving)
 
@@ -195,7 +197,7 @@ class Reloader:
     def stop(self) -> None:
         """Begin nothing more, and wait for no credentials; a change that is being made is undone."""
         self._end()
-        for renewed in self.running.watches.expiries.renewed.values():
+        for renewed in self.running.renewed.values():
             renewed.stop_waiting()
         if self._changing is not None:
             self._changing.cancel()
@@ -272,10 +274,22 @@ class FileReloading:
         return ReloadFailed(f"{reasons[0]}{more}", later=later)
 
 
-def _compared(before: Config, config: Config) -> tuple[Config, Sequence[str], Sequence[Change]]:
-    """Return what of ``config`` can be put into force, what needs a restart, and what changes."""
+def _compared(
+    before: Config, config: Config
+) -> tuple[Config, Sequence[str], Sequence[Change], Collection[str]]:
+    """
+    Return what of ``config`` can be put into force, what needs a restart, and what changes.
+
+    The last are the providers of which nothing changes.
+    """
     usable, restart = applicable(before, config)
-    return usable, restart, changes(before, usable)
+    old, new = before.providers, usable.providers
+    same = {name for name in old.keys() & new.keys() if _is_same(old[name], new[name])}
+    return usable, restart, changes(before, usable), same
+
+
+def _is_same(old: ProviderSettings, new: ProviderSettings) -> bool:
+    return type(old) is type(new) and not changes(old, new)
 
 
 def reloaded(changed: Sequence[Change], restart: Sequence[str]) -> Reloaded:

@@ -74,20 +74,20 @@ class RemoteSecrets:
                 raise StartFailed(f"{spelled(path)}: {error}", UNAVAILABLE) from error
             remote.latest = partial(getattr, source, "known")
 
-    def keep_only(self, config: Config) -> None:
+    async def keep_only(self, config: Config) -> None:
         """End the timers of those that ``config``, which is in force now, does not name."""
         settings = config.key_vault or KeyVaultSettings(credential="managed_identity")
         named = {(remote.url, settings, settings.application) for _, remote in remote_secrets(config)}
         for key in self._known.keys() - named:
             for source in self._known.pop(key):
-                source.close()
+                await source.close()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Read nothing more, and let nobody wait."""
         for sources in self._known.values():
             for source in sources:
                 source.stop_waiting()
-                source.close()
+                await source.close()
         self._known.clear()
 
     def _begin(self, url: str, settings: KeyVaultSettings) -> tuple[Renewed[str], Renewed[str]]:
@@ -112,7 +112,7 @@ class RemoteSecrets:
             service,
             clock=self._reactor,
             events=self._events,
-            defer_to_thread=lambda work: Deferred.fromCoroutine(work()),
+            defer=lambda work: Deferred.fromCoroutine(work()),
             patience=timeout,
         )
         return source, token

@@ -51,6 +51,8 @@ histogram spool_commit_duration_seconds: Duration of a commit with its sync. If 
 histogram spool_commit_operations: Operations that share a commit. It is higher under load, which is normal.
 counter spool_errors{operation}: Operations on the spool, when they fail. spool.failed in the log gives the
     reason.
+counter task_errors{task}: Periodic tasks, such as looking at certificates, when they fail. task.failed in the
+    log gives the reason; the next run may succeed.
 gauge spool_full: 1 while new mail is refused because a limit of the spool is reached. Raise spool.limit, or
     deliver or delete mail.
 gauge spool_limit_bytes: The limit of smtprelay_spool_bytes.

@@ -87,6 +87,7 @@ info spool.recovered: {deliveries} deliveries taken up again after a crash
 warn spool.reclaimed: {deliveries} deliveries taken over from a node that has stopped
 warn history.pruned: the history of {messages} messages is removed early: the spool is too large
 error spool.failed: spool: {operation}: {reason} | message
+error task.failed: {task}, which is done periodically, failed: {reason}
 info spool.writable: the spool can be written again
 error spool.full: the spool is full: {reason}
 info spool.accepting: the spool has room again

@@ -48,6 +48,7 @@ _ADDED: Final[Sequence[tuple[str, str, str | float, Mapping[str, str]]]] = (
     ("spool.commit", "spool_commit_duration_seconds", "seconds", {}),
     ("spool.commit", "spool_commit_operations", "operations", {}),
     ("spool.failed", "spool_errors", 1, {}),
+    ("task.failed", "task_errors", 1, {}),
     ("attempt.started", "provider_in_flight", 1, {}),
     ("attempt.ended", "delivery_attempts", 1, {}),
     ("attempt.ended", "delivery_attempt_duration_seconds", "seconds", {}),

@@ -100,7 +100,8 @@ class FakeSes(Resource):
     :ivar keys: secret keys by access key.
     :ivar tokens: session tokens by access key, for those that need one.
     :ivar denied: operations that the policy does not allow: ``send``, ``account``, ``identity``.
-    :ivar identities: by name, what ``GetEmailIdentity`` says of addresses and domains.
+    :ivar identities: by name, what ``GetEmailIdentity`` says of those that are verified; ``None``: each
+        sender is.
     :ivar asked: the operation of each request, with its access key.
     """
 
@@ -112,7 +113,7 @@ class FakeSes(Resource):
         self.tokens: dict[str, str] = {}
         self.account = SesQuota()
         self.denied: set[str] = set()
-        self.identities: dict[str, Mapping[str, Any]] = {}
+        self.identities: dict[str, Mapping[str, Any]] | None = None
         self.mails: list[SesMail] = []
         self.asked: list[tuple[str, str]] = []
         self._clock = clock
@@ -182,7 +183,7 @@ class FakeSes(Resource):
         return _xml("GetSendQuota", "".join(f"<{name}>{value}</{name}>" for name, value in quota.items()))
 
     def _identity(self, name: str) -> bytes:
-        if name not in self.identities:
+        if self.identities is None or name not in self.identities:
             raise SesRefuses(404, "NotFoundException", f"Email identity {name} does not exist.")
         return json.dumps(self.identities[name]).encode()
 
@@ -196,6 +197,10 @@ class FakeSes(Resource):
         for address in (*recipients, *([sender] if sender else [])):
             if not _ADDRESS.fullmatch(address):
                 raise SesRefuses(400, "BadRequestException", f"Illegal address: {address!r}")
+        domain = sender.rpartition("@")[2]
+        if self.identities is not None and sender and not {sender, domain} & set(self.identities):
+            failed = f"The following identities failed the check in region {self._region.upper()}: {sender}"
+            raise SesRefuses(400, "MessageRejected", f"Email address is not verified. {failed}")
         if len(data) > MAX_SIZES[api]:
             raise SesRefuses(400, "BadRequestException", "Message length is more than allowed")
         try:

@@ -94,7 +94,7 @@ _NO_VALUE: Final = (
 )
 _DEVICE: Final = "no setting helps: the client must follow RFC 5321"
 _PASSES: Final = "temporary: the client tries again"
-_LATER: Final = "or leave it: the client tries again"
+_RATE: Final = "or raise the rate beside it, or leave it: the client tries again"
 _REST: Final = "or have the client send the rest in another transaction, as most do"
 _DEFAULT: Final = "if allow_from is not set it is [127.0.0.0/8, ::1]: include these, too"
 _BETTER: Final = "have the client log in: that is safer than a network"
@@ -197,17 +197,11 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
         "listeners[{listener}].limits.command_time: more than now (5m unless it is set)",
         "or have the client send its next command sooner, and QUIT at the end",
     ),
-    "data-rate": (
-        "listeners[{listener}].limits.data_rate: less than now (100 unless it is set)",
-        "or the client, or its network, is too slow",
-    ),
-    "early-talker": (
-        "listeners[{listener}].limits.greet_delay: set 0s",
-        "or have the client wait for the greeting",
-    ),
-    "message-rate": ("listeners[{listener}].limits.messages.rate: set more", _LATER),
-    "recipients-rate": ("listeners[{listener}].limits.recipients_rate.rate: set more", _LATER),
-    "user-rate": ("users[{user}].rate: set more", _LATER),
+    "data-rate": ("", "the client, or its network, is slower than limits.data_rate of the listener"),
+    "early-talker": ("", "have the client wait for the greeting, or take greet_delay off the listener"),
+    "message-rate": ("listeners[{listener}].limits.messages.burst: set {twice}", _RATE),
+    "recipients-rate": ("listeners[{listener}].limits.recipients_rate.burst: set {twice}", _RATE),
+    "user-rate": ("", "raise the user's rate, or leave it: the client tries again"),
     "unfinished": (
         "",
         "no setting helps: the client or its network closed the connection within the message",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
 from smtprelay.azure.application import EntraApplication
@@ -57,7 +57,7 @@ class JoinedEntra:
         failed = self.http.run(source.current())
         found: list[Any] = []
         failed.addErrback(lambda failure: found.append(failure.value))
-        source.close()
+        ensureDeferred(source.close())
         assert isinstance(found[0], NoAnswerError), found
         return found[0].outcome
 

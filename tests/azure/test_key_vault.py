@@ -59,7 +59,7 @@ class Case(SynchronousTestCase):
         self.http = MemoryHttp(ByHost(self.entra.fake, self.vault), self.clock)
         threads: Any = SimpleNamespace(work=execute, own=execute)
         self.secrets = RemoteSecrets(self.clock, self.events, threads, lambda *_, **__: self.http.http)
-        self.addCleanup(self.secrets.stop)
+        self.addCleanup(lambda: self.http.result(self.secrets.stop()))
 
     def config(self, text: str = TEXT) -> Config:
         return load_text(f"{text}{ASKED}\n", {"S": SECRET}).config
@@ -119,9 +119,8 @@ class SecretTests(Case):
         config = self.config()
         self.read(config)
         self.assertEqual(self.password(config), "n3w")
-        self.secrets.keep_only(
-            load_text(TEXT.replace(f'{{key_vault: "{VAULT}/secrets/printer"}}', "p")).config
-        )
+        other = load_text(TEXT.replace(f'{{key_vault: "{VAULT}/secrets/printer"}}', "p")).config
+        self.http.result(self.secrets.keep_only(other))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_refused(self) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import execute
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -133,7 +133,7 @@ class LoginTests(Case):
         """A token of Entra, for storage."""
         entra = JoinedEntra()
         source = entra.tokens.source("table", entra.application(), "https://storage.azure.com/.default")
-        self.addCleanup(source.close)
+        self.addCleanup(lambda: ensureDeferred(source.close()))
         entra.token(source)
         self.fake = FakeTables(
             "acct", KEY, lambda token: entra.fake.knows(token, "https://storage.azure.com")

@@ -176,6 +176,26 @@ class LaneContract(SpoolStories):
 
         return self.play(story)
 
+    def test_mail_that_waits_for_its_operator_does_not_age(self):
+        """Neither in the lane that it goes to, nor in another spool; mail of a mailbox that is gone does."""
+
+        async def story(spool: Spool) -> None:
+            await self.send(spool)
+            (claim,) = (await spool.claim()).claims
+            for lane, expected in (("setup:x.org", 5.0), ("box", 1012.0)):
+                block = Block(provider="main", lane=lane, until=9e9, reason="not verified")
+                moved = Settlement(state="queued", outcomes={}, provider="main", lane=lane, block=block)
+                await spool.settle(claim, moved)
+                self.clock.advance(1000)
+                (exported,) = (await spool.archive.export(Selection())).items
+                self.assertEqual(1000.0, exported.archived.deliveries[0].blocked)
+                await spool.block(Block(provider="main", lane=lane))
+                self.clock.advance(5 if lane != "box" else 7)
+                (claim,) = (await spool.claim()).claims
+                self.assertEqual((lane, expected), (claim.delivery.lane, claim.age))
+
+        return self.play(story)
+
     def test_a_blocked_key_leaves_the_others_alone(self):
         """Blocking one mailbox of a provider stops that lane and no other."""
 

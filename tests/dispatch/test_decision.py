@@ -150,6 +150,14 @@ class OneRecipientTests(SynchronousTestCase):
         ):
             self.assertEqual(self.judge(outcome, claim, place, **route).settlement.state, "queued")
 
+    def test_mail_that_waits_for_its_operator(self) -> None:
+        """It waits in a lane of its own, however old it is, unless another provider takes it."""
+        old, unverified = make_claim(A, age=1e9), Blocked("not verified", "setup:x.org")
+        settlement = self.judge(unverified, old).settlement
+        self.assertEqual((settlement.state, settlement.due, settlement.tries), ("queued", MORNING, 0))
+        self.assertEqual((settlement.provider, settlement.lane), (old.delivery.provider, "setup:x.org"))
+        self.assertEqual(self.judge(unverified, old, TWO).settlement.provider, "two")
+
     def test_only_a_deferral_expires(self) -> None:
         """However old it is, a blocked mail waits, and a delivered one is delivered."""
         old = make_claim(A, age=30 * 86400.0)

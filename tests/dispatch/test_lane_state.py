@@ -73,6 +73,13 @@ class LanesTests(SynchronousTestCase):
         self.learn(Delivered(), later=94)
         self.assertEqual(self.events.of("lane.unblocked"), [{"provider": "one", "lane": "box"}])
 
+    def test_senders_fill_no_memory(self) -> None:
+        """Of too many lanes that senders have named, those whose time is over are forgotten."""
+        for number in range(10_002):
+            self.learn(Blocked("x", lane=f"setup:d{number}"), later=number * 0.001)
+        self.learn(Blocked("x", lane="setup:last"), later=10_000)
+        self.assertEqual(len(self.lanes._stops), 1)
+
     def test_a_blocked_provider_stops_all_its_lanes(self) -> None:
         """And no other provider's."""
         self.learn(Blocked("account closed"))

@@ -119,6 +119,27 @@ class BlockedTests(DispatcherTestCase):
         stage.clock.pump([0.1] * 10)
         self.assertEqual("queued", stage.summary(young).state)
 
+    def test_a_sender_that_is_not_set_up(self) -> None:
+        """His mail waits for weeks and bounces not even then, while other mail flows."""
+        lane = "setup:x.org"
+        one = ScriptedProvider("one", [Blocked("not verified", lane), Delivered(), *[Blocked("x", lane)] * 9])
+        stage = self.stage(one, route={"expire": 600.0})
+        bad, good = stage.accept(), stage.accept()
+        self.assertEqual([stage.summary(each).state for each in (bad, good)], ["queued", "delivered"])
+        summary = stage.summary(bad)
+        self.assertEqual((summary.lane, summary.waiting_for), (lane, "not verified"))
+        self.assertEqual(summary.try_now, f"smtprelay providers probe one {lane}")
+        stage.clock.pump([30.0, 60.0, 120.0, 240.0, 480.0, 900.0])
+        self.assertGreater(len(one.sent), 5)
+        self.assertEqual([each["lane"] for each in stage.events.of("lane.blocked")], [lane])
+        one.answers.clear()
+        one.answers.append(Deferred("busy"))
+        for _ in range(200):
+            stage.clock.advance(10.0 if one.answers else 0.0)
+        self.assertEqual(stage.summary(bad).state, "deferred")
+        stage.clock.advance(86_400.0)
+        self.assertEqual(stage.summary(bad).state, "delivered")
+
     def test_a_lane_that_a_lost_claim_found_blocked_is_stopped_all_the_same(self) -> None:
         """The finding is true, whoever has the mail now."""
         answer: defer.Deferred[Any] = defer.Deferred()

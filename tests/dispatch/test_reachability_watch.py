@@ -277,7 +277,7 @@ class ReachWatchTests(SynchronousTestCase):
         self.refuse()
         self.pass_time(25)
         self.assertEqual(self.events.of("provider.failing"), [])
-        self.assertEqual(self.events.of("spool.failed")[0]["operation"], "reachability")
+        self.assertEqual(self.events.of("task.failed")[0]["task"], "reachability")
         self.spool._writer.do = write
         self.pass_time(1)
         self.assertEqual(len(self.events.of("provider.failing")), 1)

@@ -145,6 +145,36 @@ class ReadingTests(Case):
         self.failureResultOf(self.start(), AnswerLost)
         self.assertTrue(self.joined.wire.pumps[0].clientIO.disconnecting)
 
+    def test_endless_trailers(self) -> None:
+        """Fields behind a body that have no end are not kept; the answer counts, without its end."""
+        head = b"HTTP/1.1 202 O\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n"
+        for field in (b"X-Much: %b\r\n" % (b"x" * 1000), b"x" * 1000):
+            with self.subTest(field):
+                self.join(head)
+                asked = self.start()
+                connection = self.joined.wire.pumps[0].client
+                for _ in range(200):
+                    connection.dataReceived(field)
+                answer = self.successResultOf(asked)
+                self.assertEqual((answer.status, answer.body, answer.complete), (202, b"ab", False))
+                self.assertTrue(self.joined.wire.pumps[0].clientIO.disconnecting)
+                self.assertLess(len(list(answer.headers.getAllRawHeaders())), 70)
+
+    def test_long_body(self) -> None:
+        """A body may be longer than headers."""
+        self.join(b"HTTP/1.1 200 O\r\nContent-Length: 100000\r\n\r\n")
+        asked = self.start()
+        for _ in range(100):
+            self.joined.wire.pumps[0].client.dataReceived(b"x" * 1000)
+        answer = self.successResultOf(asked)
+        self.assertEqual((len(answer.body), answer.complete), (100_000, True))
+
+    def test_endless_interim_answers(self) -> None:
+        """So it is with "100 Continue" again and again."""
+        self.join([b"HTTP/1.1 100 Continue\r\n\r\n" * 100] * 40)
+        self.failureResultOf(self.start(), AnswerLost)
+        self.assertTrue(self.joined.wire.pumps[0].clientIO.disconnecting)
+
 
 class KeepingTests(Case):
     def test_closing_answer(self):

@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
@@ -57,7 +58,7 @@ class OAuthTests(SynchronousTestCase):
         text = f"type: smarthost, host: smtp.test, username: u@contoso.com, oauth: {oauth}"
         settings = load_text(with_provider(text), self.environ).config.providers["more"]
         source = credential_source("more", settings, self.http.context(events=self.events))
-        self.addCleanup(source.close)
+        self.addCleanup(lambda: ensureDeferred(source.close()))
         return source
 
     def token(self, oauth: str) -> str:
@@ -163,8 +164,11 @@ class OAuthTests(SynchronousTestCase):
         for answer in (b"", b"[]", {}, {"access_token": 1}, {"access_token": "a\1b"}, {"access_token": ""}):
             self.endpoint.answer = answer
             self.assertIsInstance(self.refusal(), Blocked, answer)
-        self.endpoint.answer = {"access_token": "t", "expires_in": "soon"}
-        self.assertEqual(self.token(ENTRA), "t")
+        for seconds in ("soon", -5, 0, 1e300):
+            self.endpoint.answer = {"access_token": "t", "expires_in": seconds}
+            source = self.source(ENTRA)
+            self.assertEqual(self.http.result(source.current(), 1), "t")
+            self.assertEqual(self.events.of("credential.renewed")[-1]["seconds"], 3600.0)
 
     def test_secret_that_is_missing(self) -> None:
         """It blocks, and says where it should be; nothing is asked."""

@@ -49,7 +49,7 @@ class RenewedTests(SynchronousTestCase):
             self.service,
             clock=self.clock,
             events=self.events,
-            defer_to_thread=self.thread,
+            defer=self.thread,
             chance=lambda: 1.0,
         )
 
@@ -65,6 +65,9 @@ class RenewedTests(SynchronousTestCase):
         """Let the thread end with a value."""
         expires = None if life is None else self.clock.seconds() + life
         self.threads[-1].callback(Credential(value, expires, "a service", **more))
+
+    def close(self) -> "Deferred[None]":
+        return Deferred.fromCoroutine(self.renewed.close())
 
     def held(self) -> str:
         return self.successResultOf(self.ask())
@@ -174,7 +177,7 @@ class RenewedTests(SynchronousTestCase):
             else:
                 self.threads[-1].errback(ending)
             self.assertEqual(self.successResultOf(asked), expected)
-        self.renewed.close()
+        self.close()
 
     def test_young(self) -> None:
         """For a minute one that replaces another is young; the first never is, nor one that is the same."""
@@ -220,22 +223,98 @@ class RenewedTests(SynchronousTestCase):
             self.assertEqual(self.successResultOf(missing), expected)
 
     def test_revoked(self) -> None:
-        """One that was obtained is revoked; a stop waits a second for that, and a failure is only told."""
-        self.successResultOf(Deferred.fromCoroutine(self.renewed.revoke()))
-        self.assertEqual(self.threads, [])
-        self.ask()
-        self.obtain()
-        self.renewed.close()
+        """When it is closed it is revoked, once; that is waited for a second, and a failure is only told."""
         for ending, told in ((None, []), (ValueError("denied"), ["denied"]), ("none", ["no answer"])):
-            revoking = Deferred.fromCoroutine(self.renewed.revoke())
+            self.setUp()
+            self.ask()
+            self.obtain()
+            revoking = self.close()
             self.assertNoResult(revoking)
             if ending == "none":
                 self.clock.advance(1)
             else:
                 self.threads[-1].callback(None) if ending is None else self.threads[-1].errback(ending)
             self.successResultOf(revoking)
-            texts = [each["text"] for each in self.events.of("relay.warning")]
-            self.assertEqual([text.rpartition(": ")[2] for text in texts[-1:]], told)
+            texts = [str(each["text"]).rpartition(": ")[2] for each in self.events.of("relay.warning")]
+            self.assertEqual(texts, told)
+            self.successResultOf(self.close())
+            self.assertEqual(self.service.refused, [False, True])
+
+    def test_nothing_to_revoke(self) -> None:
+        """What was never obtained is not revoked."""
+        self.successResultOf(self.close())
+        self.assertEqual(self.threads, [])
+
+    def test_closed_while_obtaining(self) -> None:
+        """A stop in the middle of it has that revoked, too, and waits for both."""
+        asked = self.ask()
+        closing = self.close()
+        self.threads[1].callback(None)
+        self.assertNoResult(closing)
+        self.threads[0].errback(NotSent("given back"))
+        self.successResultOf(closing)
+        self.failureResultOf(asked, NotSent)
+        self.assertEqual((self.clock.getDelayedCalls(), self.events.of("relay.warning")), ([], []))
+
+    def test_hangs_for_long(self) -> None:
+        """After two minutes another thread tries; three may hang, and mail waits for its operator."""
+        self.ask()
+        self.obtain(life=900.0)
+        self.advance(601)
+        self.assertEqual(len(self.threads), 2)
+        for number in (3, 4):
+            self.advance(123)
+            self.assertEqual(len(self.threads), number)
+        reasons = [each["reason"] for each in self.events.of("credential.failed")]
+        self.assertEqual(reasons, ["no answer within 120 s; it is tried again"] * 2)
+        self.advance(300)
+        self.assertEqual(len(self.threads), 4)
+        asked = self.ask()
+        error = self.failureResultOf(asked, NoCredentialsError).value
+        self.assertEqual(error.outcome, Blocked("to obtain them hangs (3 times)"))
+        self.threads[1].errback(ValueError("nobody is interested"))
+        self.assertEqual(self.events.of("credential.failed")[-1]["reason"], "to obtain them hangs (3 times)")
+        asked = self.ask()
+        self.assertEqual(len(self.threads), 5)
+        self.obtain("b")
+        self.assertEqual(self.successResultOf(asked), "b")
+
+    def test_hangs_at_first(self) -> None:
+        """Who waits behind one that hangs is told that, and its lane waits for an operator."""
+        asked = self.ask()
+        self.advance(121)
+        self.failureResultOf(asked, NotSent)
+        asked = self.ask()
+        self.advance(31)
+        error = self.failureResultOf(asked, NoCredentialsError).value
+        self.assertEqual(error.outcome, Blocked("no credentials: to obtain them hangs (2 times)"))
+
+    def test_after_a_hang(self) -> None:
+        """One that comes late is used, unless a later one came before it."""
+        for late in ("b", None):
+            self.setUp()
+            first = self.ask()
+            self.advance(121)
+            self.failureResultOf(first, NotSent)
+            self.ask()
+            self.threads[0].callback(Credential("b")) if late else None
+            self.assertEqual(self.renewed.known, late)
+            self.threads[1].callback(Credential("c"))
+            if not late:
+                self.threads[0].callback(Credential("b"))
+            self.assertEqual(self.held(), "c")
+            self.assertEqual(len(self.events.of("credential.renewed")), 2 if late else 1)
+
+    def test_clock_step(self) -> None:
+        """When the clock is changed it is obtained anew: when it ends may be another time now."""
+        self.ask()
+        self.obtain(life=3600.0)
+        self.clock.advance(10_000_000)
+        self.obtain(life=3600.0)
+        self.renewed.clock_stepped(10_000_000.0)
+        self.assertEqual(len(self.threads), 3)
+        self.obtain("b", life=3600.0)
+        self.assertEqual(self.held(), "b")
 
     def test_stop(self) -> None:
         """While the relay stops nobody waits: there is what is held, or nothing."""
@@ -262,7 +341,8 @@ class RenewedTests(SynchronousTestCase):
         """After close nothing happens by itself, and one that asks is still served."""
         self.ask()
         self.obtain()
-        self.renewed.close()
+        self.close()
+        self.threads[-1].callback(None)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.clock.advance(40)
         asked = self.ask()

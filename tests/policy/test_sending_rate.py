@@ -53,7 +53,7 @@ class SendingRatesTests(SynchronousTestCase):
         refusal = self.assertRaises(
             Refused, self.rates.count, RATE, Client(address="192.0.2.1", listener="lan")
         )
-        text = "450 4.7.1 Too many messages in a short time, try again in 4 s"
+        text = "450 4.7.1 Too many messages at once, the limit is 3: try again in 4 s"
         self.assertEqual((str(refusal), refusal.reply.rule), (text, "message-rate"))
 
     def test_who(self):

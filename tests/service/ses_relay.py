@@ -61,15 +61,15 @@ class SesRelayCase:
         self.addCleanup(lambda: self.relay.stopService() if self.relay.running else None)
         await self.relay.started
 
-    async def send(self, *recipients: str) -> str:
+    async def send(self, *recipients: str, sender: str = "app@example.org") -> str:
         talk = await Conversation.open(self.smtp)
         self.addCleanup(talk.close)
         await talk.say("EHLO client.test")
-        await talk.say("MAIL FROM:<app@example.org>")
+        await talk.say(f"MAIL FROM:<{sender}>")
         for recipient in recipients:
             await talk.say(f"RCPT TO:<{recipient}>")
         await talk.say("DATA")
-        return await talk.say(MAIL.decode() + "\r\n.")
+        return await talk.say(MAIL.decode().replace("app@example.org", sender) + "\r\n.")
 
     async def get(self, site: int, path: str) -> tuple[int, str]:
         response = await treq.get(f"http://127.0.0.1:{self.sites[site]}{path}", persistent=False)

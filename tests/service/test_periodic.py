@@ -15,9 +15,10 @@ class EveryTests(SynchronousTestCase):
         async def fail() -> None:
             raise OSError("disk on fire")
 
-        for operation, seconds in (("reclaim", 1), ("shrink", 2)):
-            self.addCleanup(every(clock, events, operation, seconds, fail).stop)
+        for operation, seconds in (("reclaim", 1), ("expiries", 2)):
+            of_spool = operation == "reclaim"
+            self.addCleanup(every(clock, events, operation, seconds, fail, of_spool=of_spool).stop)
         clock.pump([1.0, 1.0])
-        told = [(each["operation"], each["reason"]) for each in events.of("spool.failed")]
-        expected = [("reclaim", "disk on fire")] * 2 + [("shrink", "disk on fire")]
-        self.assertEqual(sorted(told), expected)
+        chore = {"operation": "reclaim", "reason": "disk on fire"}
+        self.assertEqual(events.of("spool.failed"), [chore, chore])
+        self.assertEqual(events.of("task.failed"), [{"task": "expiries", "reason": "disk on fire"}])

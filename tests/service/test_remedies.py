@@ -202,6 +202,16 @@ STORIES = (
         listener={"limits": {"recipients": 1}},
         said=("EHLO c", MAIL, RCPT, "RCPT TO:<other@there.test>", *CONTENT),
     ),
+    Story(
+        rule="message-rate",
+        listener={"limits": {"messages": {"rate": "1/h"}}},
+        said=("EHLO c", MAIL, "RSET", MAIL, RCPT, *CONTENT),
+    ),
+    Story(
+        rule="recipients-rate",
+        listener={"limits": {"recipients_rate": {"rate": "1/h", "per": "listener"}}},
+        said=("EHLO c", MAIL, RCPT, "RCPT TO:<other@there.test>", *CONTENT),
+    ),
     Story(rule="connections", listener={"limits": {"connections": 1}}, before=1),
     Story(rule="connections-per-client", listener={"limits": {"connections_per_client": 1}}, before=1),
     Story(

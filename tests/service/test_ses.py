@@ -1,6 +1,10 @@
 """A relay before Amazon SES, as ``etc/examples`` has it."""
 
+import subprocess
+import sys
+
 from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from smtprelay.config import load
@@ -16,6 +20,7 @@ class ExampleTests(SynchronousTestCase):
         keys = {"MAILGUN_API_KEY": "key", "RESEND_API_KEY": "re_key", "AWS_REGION": "eu-west-1"}
         keys |= {"VAULT_ADDR": "https://vault.example.com", "VAULT_TOKEN": "t"}
         keys |= {"SMTP_PASSWORD": "p", "ACS_KEY": "a2V5", "ACS_SENDER_ADDRESS": "d@mail.example.com"}
+        keys["ENTRA_CLIENT_SECRET"] = "s"
         keys["ACS_CONNECTION_STRING"] = "endpoint=https://x.example;accesskey=a2V5"
         for path in sorted(EXAMPLES.glob("*.yaml")):
             self.assertEqual(list(load(str(path), keys).warnings), [], path.name)
@@ -58,6 +63,29 @@ class SesRelayTests(SesRelayCase, TestCase):
         first, second = (mail.time for mail in self.fake.mails)
         self.assertGreater(second - first, 0.5)
         self.assertEqual({each["provider_id"] for each in delivered}, {mail.id for mail in self.fake.mails})
+
+    async def test_a_sender_that_is_not_verified(self) -> None:
+        """Its mail waits in a lane that ``status`` names; other mail flows, and a probe sends it at last."""
+        await self.begin("ses.yaml")
+        self.fake.identities = {"good.example": {}}
+        for sender in ("a@bad.example", "b@bad.example", "c@good.example"):
+            self.assertEqual((await self.send("b@example.net", sender=sender))[:3], "250")
+        await eventually(lambda: self.events.of("message.delivered"), "the good one's mail")
+        self.assertEqual([mail.sender for mail in self.fake.mails], ["c@good.example"])
+        [blocked] = self.events.of("lane.blocked")
+        self.assertEqual(blocked["lane"], "setup:bad.example")
+        told = await deferToThread(self.command, "status")
+        self.assertIn("setup:bad.example", told)
+        self.assertIn("Email address is not verified", told)
+        self.fake.identities["bad.example"] = {}
+        await deferToThread(self.command, "providers", "probe", "ses", "setup:bad.example")
+        await eventually(lambda: len(self.events.of("message.delivered")) == 3, "the mail that waited")
+
+    def command(self, *words: str) -> str:
+        """Return what a command prints."""
+        words = ("smtprelay", *words, "--endpoint", f"{self.folder}/c.sock")
+        program = (sys.executable, "-m", *words)
+        return subprocess.run(program, check=True, capture_output=True, text=True).stdout
 
     async def test_credentials_that_hang(self) -> None:
         """While they are obtained, without an end, replies, other providers and the stop wait for nothing."""

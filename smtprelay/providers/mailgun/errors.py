@@ -7,7 +7,7 @@ It has no error codes: a status, and a sentence.
 import re
 from typing import Final
 
-from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, retry_after
+from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, blocked_table, retry_after
 from smtprelay.model.outcome import TOO_LARGE
 
 ERRORS: Final = ErrorTable(
@@ -29,7 +29,7 @@ ERRORS: Final = ErrorTable(
 #: One address is none that Mailgun takes; it does not say which.
 BAD_ADDRESS: Final = ErrorTable(meanings={400: Classification.FAILED}, enhanced={400: "5.1.3"})
 #: A domain for tests sends to some addresses only: an operator's to correct, and of no other mail.
-SANDBOX: Final = ErrorTable(meanings={})
+SANDBOX: Final = blocked_table("use a domain that is not for tests", 400, 403, of_sender=True)
 #: What answers paths that the API does not have, with a 200.
 WRONG_PATH: Final = "Mailgun Magnificent API"
 

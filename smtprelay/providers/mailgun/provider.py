@@ -11,13 +11,13 @@ from typing import Final
 from attrs import evolve
 
 from smtprelay.http.client import NoAnswerError, Response
-from smtprelay.http.outcomes import json_object, words
+from smtprelay.http.outcomes import json_object, sender_lane, taken, words
 from smtprelay.http.upload import RequestBody
 from smtprelay.interfaces import Attempt, Body
 from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders
 from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.memory_body import MemoryBody
-from smtprelay.model.outcome import Blocked, Delivered, Failed, Outcome, Results, Throttled, Uncertain
+from smtprelay.model.outcome import Blocked, Failed, Outcome, Results, Throttled
 from smtprelay.model.route import Limits
 from smtprelay.providers.call import Caller
 from smtprelay.providers.defaults import ProviderDefaults
@@ -54,15 +54,16 @@ class Mailgun(ProviderDefaults):
         to = {address: sendable(address) for address in addresses if address not in results}
         if not to:
             return results
-        outcome = await self._send(
-            "send", MultipartUpload(attempt.delivery.operation_id, [*to.values()], attempt.body)
-        )
+        form = MultipartUpload(attempt.delivery.operation_id, [*to.values()], attempt.body)
+        outcome = await self._send("send", form, sender_lane(attempt.delivery))
         if isinstance(outcome, Failed):
             outcome = evolve(outcome, whole=len(to) > 1 and outcome.code == "5.1.3")
         return {**results, **dict.fromkeys(to, outcome)}
 
-    async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
+    async def probe(self, lane: str) -> Outcome | None:
         """Send a form without recipients: that it is not good is only said to a key and domain that are."""
+        if lane:
+            return None
         outcome = await self._send("probe", MultipartUpload("probe", [""], MemoryBody(b"")))
         return None if isinstance(outcome, Failed) else outcome
 
@@ -81,7 +82,7 @@ class Mailgun(ProviderDefaults):
         """Close the connections."""
         await self._caller.close()
 
-    async def _send(self, operation: str, form: "MultipartUpload") -> Outcome:
+    async def _send(self, operation: str, form: "MultipartUpload", sender: str = "") -> Outcome:
         try:
             headers = {"Content-Type": form.content_type}
             answer = await self._request(operation, "POST", self._url, headers, form)
@@ -89,14 +90,11 @@ class Mailgun(ProviderDefaults):
             return error.outcome
         content = json_object(answer.body)
         if answer.status != _OK:
-            return self._refused(answer, str(content.get("message", "")))
-        if content.get("id"):
-            return Delivered(str(content["id"]))
+            return self._refused(answer, str(content.get("message", "")), sender)
         text = answer.body[:200].decode("utf-8", "replace")
         if WRONG_PATH in text:
             return Blocked(f"200 {text.strip()} (check domain and endpoint)")
-        # A proxy may answer 200, too; only the service names the mail.
-        return Uncertain("200 without the id that Mailgun gives each mail")
+        return taken(content.get("id"), "Mailgun")
 
     async def _request(
         self,
@@ -113,8 +111,9 @@ class Mailgun(ProviderDefaults):
 
         return await self._caller.call(send)
 
-    def _refused(self, answer: Response, message: str) -> Outcome:
-        outcome = self._caller.refused(answer, table_of(answer.status, message), message=message)
+    def _refused(self, answer: Response, message: str, sender: str) -> Outcome:
+        table = table_of(answer.status, message)
+        outcome = self._caller.refused(answer, table, message=message, sender=sender)
         if isinstance(outcome, Throttled) and outcome.retry_after is None:
             return evolve(outcome, retry_after=wait_of(message, self._caller.seconds()))
         return outcome

@@ -6,9 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from attrs import frozen
-
-from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, json_object
+from smtprelay.http.outcomes import (
+    HTTP,
+    Classification,
+    ErrorTable,
+    ServiceError,
+    blocked_table,
+    json_object,
+)
 from smtprelay.model.outcome import TOO_LARGE
 
 _BLOCKED: Final = Classification.BLOCKED
@@ -33,12 +38,9 @@ ERRORS: Final = ErrorTable(
     },
 )
 #: Our key is refused, with whatever status: a wrong one with 400, 401 or 403.
-KEY: Final = ErrorTable(
-    meanings=dict.fromkeys((400, 401, 403), _BLOCKED),
-    advice=dict.fromkeys((400, 401, 403), "check api_key"),
-)
+KEY: Final = blocked_table("check api_key", 400, 401, 403)
 #: A domain is not verified, or none is yet: an operator's to correct, and of no other mail.
-UNVERIFIED: Final = ErrorTable(meanings={})
+UNVERIFIED: Final = blocked_table("verify the domain with Resend", 403, of_sender=True)
 
 #: A mail with this key has been sent in the last 24 hours, and its content was another.
 SENT_BEFORE: Final = "invalid_idempotent_request"
@@ -51,33 +53,24 @@ _ABOUT_DOMAIN: Final = re.compile(r"not verified|testing emails", re.IGNORECASE)
 _ABOUT_RECIPIENTS: Final = re.compile(r"`(?:to|cc|bcc)`|recipient", re.IGNORECASE)
 
 
-@frozen
-class ResendError:
-    """What an answer says of itself: ``name`` and ``message`` of its JSON."""
-
-    status: int
-    name: str
-    message: str
-
-    @property
-    def about_key(self) -> bool:
-        """Whether it refuses our key and not the mail."""
-        return self.status in KEY.meanings and bool(_ABOUT_KEY.search(f"{self.message} {self.name}"))
-
-    @property
-    def about_recipients(self) -> bool:
-        """Whether one bad address may be why the whole mail was refused."""
-        return bool(_ABOUT_RECIPIENTS.search(self.message))
-
-    @property
-    def table(self) -> ErrorTable:
-        """What it means."""
-        if self.about_key:
-            return KEY
-        return UNVERIFIED if self.status == 403 and _ABOUT_DOMAIN.search(self.message) else ERRORS  # noqa: PLR2004
+def about_key(error: ServiceError) -> bool:
+    """Tell whether a refusal is of our key and not of the mail."""
+    return error.status in KEY.meanings and bool(_ABOUT_KEY.search(f"{error.message} {error.code}"))
 
 
-def error_of(status: int, body: bytes) -> ResendError:
-    """Return the error in an answer."""
+def about_recipients(error: ServiceError) -> bool:
+    """Tell whether one bad address may be why the whole mail was refused."""
+    return bool(_ABOUT_RECIPIENTS.search(error.message))
+
+
+def table_of(error: ServiceError) -> ErrorTable:
+    """Return what a refusal is looked up in."""
+    if about_key(error):
+        return KEY
+    return UNVERIFIED if error.status == 403 and _ABOUT_DOMAIN.search(error.message) else ERRORS  # noqa: PLR2004
+
+
+def error_of(status: int, body: bytes) -> ServiceError:
+    """Return the error in an answer: ``name`` and ``message`` of its JSON."""
     said: Mapping[str, Any] = json_object(body)
-    return ResendError(status, str(said.get("name") or ""), str(said.get("message") or ""))
+    return ServiceError(status, str(said.get("name") or ""), str(said.get("message") or ""))

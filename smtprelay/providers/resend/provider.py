@@ -11,11 +11,11 @@ from typing import Any, Final
 from attrs import evolve
 
 from smtprelay.http.client import NoAnswerError, Response
-from smtprelay.http.outcomes import json_object, obstacle, words
+from smtprelay.http.outcomes import ServiceError, json_object, obstacle, sender_lane, taken, words
 from smtprelay.interfaces import Attempt, Body, Events, MimeWorker
 from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders
 from smtprelay.model.message import Delivery, Envelope
-from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Results, Uncertain
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Results
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.call import Caller
@@ -23,7 +23,14 @@ from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.json_mail import encoded_size, largest_mail, single_id, unsendable
 from smtprelay.providers.mapped_mail import mapped_mail, measured_mail, tell_corrected
 from smtprelay.providers.resend.domains import domain_findings
-from smtprelay.providers.resend.errors import RESTRICTED, SENT_BEFORE, ResendError, error_of
+from smtprelay.providers.resend.errors import (
+    RESTRICTED,
+    SENT_BEFORE,
+    about_key,
+    about_recipients,
+    error_of,
+    table_of,
+)
 from smtprelay.providers.resend.request import map_mail, measure
 
 _OK: Final = 200
@@ -81,8 +88,10 @@ class Resend(ProviderDefaults):
             return {**results, **dict.fromkeys(recipients, nobody)}
         return {**results, **await self._send_all(delivery, facts["requests"], octets)}
 
-    async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
+    async def probe(self, lane: str) -> Outcome | None:
         """Send a request without a mail: that it is not good is only said to a key that is."""
+        if lane:
+            return None
         outcome = await self._send("probe", b"{}", "")
         return None if isinstance(outcome, Failed) else outcome
 
@@ -112,22 +121,24 @@ class Resend(ProviderDefaults):
         for request in requests:
             addresses, body = request["addresses"], octets + request["recipients"].encode()
             key = single_id(delivery, addresses[0]) if request["alone"] else delivery.operation_id
-            outcome = stopped or await self._send("send", body, key, several=len(addresses) > 1)
+            outcome = stopped or await self._send(
+                "send", body, key, sender_lane(delivery), several=len(addresses) > 1
+            )
             results.update(dict.fromkeys(addresses, outcome))
             stopped = obstacle(outcome)
         return results
 
-    async def _send(self, operation: str, body: bytes, key: str, *, several: bool = False) -> Outcome:
+    async def _send(
+        self, operation: str, body: bytes, key: str, sender: str = "", *, several: bool = False
+    ) -> Outcome:
         headers = {"Content-Type": "application/json", **({"Idempotency-Key": key} if key else {})}
         try:
             answer = await self._request(operation, "POST", self._url, headers, body)
         except NoAnswerError as error:
             return error.outcome
         if answer.status != _OK:
-            return self._refused(answer, _error(answer), several=several)
-        known = json_object(answer.body).get("id")
-        # A proxy may answer 200, too; only the service names the mail.
-        return Delivered(str(known)) if known else Uncertain("200 without the id that Resend gives each mail")
+            return self._refused(answer, _error(answer), sender, several=several)
+        return taken(json_object(answer.body).get("id"), "Resend")
 
     async def _request(
         self, operation: str, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
@@ -136,13 +147,13 @@ class Resend(ProviderDefaults):
             authorized = {"Authorization": f"Bearer {api_key}", **headers}
             return await self._caller.request(operation, method, url, authorized, body)
 
-        return await self._caller.call(send, lambda answer: _error(answer).about_key)
+        return await self._caller.call(send, lambda answer: about_key(_error(answer)))
 
-    def _refused(self, answer: Response, error: ResendError, *, several: bool) -> Outcome:
-        if error.name == SENT_BEFORE:
+    def _refused(self, answer: Response, error: ServiceError, sender: str, *, several: bool) -> Outcome:
+        if error.code == SENT_BEFORE:
             return Delivered(why="sent before, by a request whose answer was lost")
-        outcome = self._caller.refused(answer, error.table, error.name, error.message)
-        if isinstance(outcome, Failed) and error.about_recipients:
+        outcome = self._caller.refused(answer, table_of(error), error.code, error.message, sender=sender)
+        if isinstance(outcome, Failed) and about_recipients(error):
             return evolve(outcome, code="5.1.3", whole=several)
         if isinstance(outcome, Deferred | Blocked) and answer.status < 500:  # noqa: PLR2004
             # Nothing was sent, and Resend may repeat its answer to this key: the next attempt has another.
@@ -153,10 +164,10 @@ class Resend(ProviderDefaults):
 def _of_refusal(answer: Response) -> OnlineFinding:
     """Return what it means that Resend does not tell: a key that may only send can still send."""
     error = _error(answer)
-    if error.name == RESTRICTED:
+    if error.code == RESTRICTED:
         return OnlineFinding("not known: the key may only send")
-    return OnlineFinding(words(answer.status, error.name, error.message), "unknown")
+    return OnlineFinding(words(answer.status, error.code, error.message), "unknown")
 
 
-def _error(answer: Response) -> ResendError:
+def _error(answer: Response) -> ServiceError:
     return error_of(answer.status, answer.body)

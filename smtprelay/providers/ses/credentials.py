@@ -6,6 +6,7 @@ thread. Importing this module loads botocore.
 """
 
 import logging
+import re
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -14,12 +15,14 @@ import botocore.loaders
 import botocore.session
 from attrs import evolve, field, frozen
 from botocore.credentials import ReadOnlyCredentials
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, HTTPClientError
 from botocore.exceptions import ConnectionError as NotConnected
 from botocore.parsers import ResponseParserError
 
 from smtprelay.http.client import NotSent
+from smtprelay.http.outcomes import in_print
 from smtprelay.http.renewed import Credential
+from smtprelay.net.tls_client import untrusted_words
 from smtprelay.providers.ses.errors import CREDENTIALS, repeatable
 from smtprelay.providers.ses.outbound import use_outbound
 from smtprelay.providers.ses.sources import AwsSource
@@ -32,6 +35,15 @@ _LATER: Final = frozenset(
     {"Throttling", "ThrottlingException", "IDPCommunicationError", "RequestLimitExceeded"}
 )
 _SERVER_ERROR: Final = 500
+#: Characters of what a program prints that are looked at; less is repeated.
+_READ: Final = 4000
+#: In what a program prints that gives credentials: escape sequences, values of secrets, and words that may be
+#: secrets.
+_ESCAPE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)?")
+_VALUE: Final = re.compile(
+    r"(?i)([\w-]*(?:secret|passw|passphrase|token|credential|key)[\w-]*[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|\S+)"
+)
+_LONG_WORD: Final = re.compile(r"(?=[^\s]*[0-9])(?=[^\s]*[A-Za-z])[A-Za-z0-9+/=_.~-]{16,}")
 
 
 @frozen
@@ -69,6 +81,8 @@ def access_of(source: AwsSource, held: Credential[Any] | None = None) -> Credent
         raise ValueError(f"no AWS credentials: {_words(error)}") from error
     except BotoCoreError as error:
         raise ValueError(f"no AWS credentials: {_words(error)}") from error
+    except LookupError as error:
+        raise NotSent("no AWS credentials: an answer without them: is that AWS?") from error
 
 
 def _access_of(source: AwsSource, held: Credential[Any] | None) -> Credential[AwsAccess]:
@@ -133,4 +147,7 @@ def _expiry(found: Any) -> float | None:
 
 
 def _words(error: Exception) -> str:
-    return " ".join(repeatable(str(error)).split())
+    text = str(error)
+    if isinstance(error, CredentialRetrievalError):
+        text = _LONG_WORD.sub("…", _VALUE.sub(r"\1…", _ESCAPE.sub("", text[:_READ])))
+    return untrusted_words(in_print(repeatable(text)))

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 from attrs import frozen
 
+from smtprelay.http.outcomes import json_object
 from smtprelay.interfaces.online import OnlineFinding
 from smtprelay.model.address import ascii_domain
-from smtprelay.providers.ses.request import content
 
 _SUCCESS: Final = "SUCCESS"
 #: A domain above that of an address has at least so many names.
@@ -60,7 +60,7 @@ def identities_for(sender: str) -> Iterator[str]:
 
 def read_identity(name: str, answer: bytes) -> SesIdentity:
     """Return what an answer says."""
-    said = content(answer)
+    said = json_object(answer)
     dkim, mail_from = (_object(said.get(key)) for key in ("DkimAttributes", "MailFromAttributes"))
     uses_own = mail_from.get("MailFromDomainStatus") == _SUCCESS
     return SesIdentity(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from attrs import evolve, field, frozen
 
+from smtprelay.mime.address import ascii_address
 from smtprelay.model.route import Limits
 from smtprelay.providers.kind import ProviderKind
 from smtprelay.providers.ses.vault_settings import (
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
 SES_LIMITS: Final = Limits(request=40_000_000, recipients=50)
 
 _TAG: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+#: Maximum number of tags of a mail.
+_MOST_TAGS: Final = 50
 _ROLE: Final = re.compile(r"arn:[\w-]+:iam::[0-9]+:role/\S+")
-_IDENTITY: Final = re.compile(r"arn:[\w-]+:ses:[\w-]+:[0-9]+:identity/\S+")
+_IDENTITY: Final = re.compile(r"arn:[\w-]+:ses:([\w-]+):[0-9]{12}:identity/\S+")
 _REGION: Final = re.compile(r"[a-z]{2,}(-[a-z0-9]+)+")
 _SESSION: Final = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 #: Settings that only the API v2 has.
@@ -122,11 +126,16 @@ class SesSettings(HttpProviderSettings):
 def check_words(settings: SesSettings, path: Path) -> Iterator[Complaint]:
     """Names, tags and ARNs are such that SES takes them."""
     role = settings.assume_role
-    name, arn = "expected letters, digits, _ and -", "expected arn:aws:ses:REGION:ACCOUNT:identity/NAME"
+    contacts = settings.list_
+    name = "expected letters, digits, _ and -, at most 64"
+    arn = "expected arn:aws:ses:REGION:ACCOUNT:identity/NAME"
     checked = [
         ("region", settings.region, _REGION, "expected a region such as eu-west-1"),
-        ("configuration_set", settings.configuration_set, _TAG, name),
+        ("configuration_set", settings.configuration_set, _NAME, name),
         ("identity_arn", settings.identity_arn, _IDENTITY, arn),
+        ("tenant", settings.tenant, _NAME, name),
+        ("list.name", contacts.name if contacts else None, _NAME, name),
+        ("list.topic", contacts.topic if contacts else None, _NAME, name),
     ]
     if role is not None:
         arn, session = "expected arn:aws:iam::ACCOUNT:role/NAME", "expected 2 to 64 of a-z A-Z 0-9 _+=,.@-"
@@ -139,6 +148,20 @@ def check_words(settings: SesSettings, path: Path) -> Iterator[Complaint]:
         if not (_TAG.fullmatch(name) and _TAG.fullmatch(value)):
             text = f'"{name}: {value}": expected letters, digits, _ and -, at most 256'
             yield Complaint((*path, "tags"), text, "CFG-VALUE")
+
+
+def check_mail(settings: SesSettings, path: Path) -> Iterator[Complaint]:
+    """What is in each mail is such that SES does not refuse all of them."""
+    arn = _IDENTITY.fullmatch(settings.identity_arn or "")
+    if arn and settings.region and arn[1] != settings.region:
+        text = f"an identity of {arn[1]}, and region is {settings.region}: SES wants one of its own region"
+        yield Complaint((*path, "identity_arn"), text, "CFG-VALUE")
+    if len(settings.tags) > _MOST_TAGS:
+        text = f"{len(settings.tags)} tags: SES takes {_MOST_TAGS} with a mail"
+        yield Complaint((*path, "tags"), text, "CFG-VALUE")
+    if settings.feedback and not ascii_address(settings.feedback):
+        text = f'"{settings.feedback}": SES takes letters of ASCII only before the @'
+        yield Complaint((*path, "feedback"), text, "CFG-VALUE")
 
 
 def check_api(settings: SesSettings, path: Path) -> Iterator[Complaint]:
@@ -220,7 +243,8 @@ def build(name: str, settings: SesSettings, context: "ProviderContext") -> "Prov
         tenant=settings.tenant or "",
         contact_list=contacts.name if contacts else "",
         topic=(contacts and contacts.topic) or "",
-        feedback=settings.feedback or "",
+        feedback=ascii_address(settings.feedback or ""),
+        keep_commands=settings.x_ses_headers == "keep",
     )
     return Ses(
         caller,
@@ -229,7 +253,6 @@ def build(name: str, settings: SesSettings, context: "ProviderContext") -> "Prov
         options,
         limits=settings.limits,
         events=context.events,
-        keep_commands=settings.x_ses_headers == "keep",
     )
 
 
@@ -237,7 +260,7 @@ SES: Final = ProviderKind(
     settings=SesSettings,
     build=build,
     limits=SES_LIMITS,
-    checks=(check_words, check_api, check_vault_settings),
+    checks=(check_words, check_mail, check_api, check_vault_settings),
     outside_checks=(check_library, check_region, check_vault_access),
     raw=True,
 )

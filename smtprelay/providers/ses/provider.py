@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import evolve
 
 from smtprelay.http.client import NoAnswerError, Response
-from smtprelay.http.outcomes import words
+from smtprelay.http.outcomes import ServiceError, sender_lane, taken, words
 from smtprelay.http.renewed import Renewed
 from smtprelay.http.upload import RequestBody
 from smtprelay.interfaces import Attempt, Body, Events
@@ -21,12 +21,19 @@ from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders
 from smtprelay.mime.address import ascii_address
 from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.message import Envelope
-from smtprelay.model.outcome import Blocked, Delivered, Failed, Outcome, Results, Uncertain
+from smtprelay.model.outcome import Blocked, Delivered, Failed, Outcome, Results
 from smtprelay.model.route import Limits, Window
 from smtprelay.model.shape import Shape
 from smtprelay.providers.call import Caller
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.ses.errors import CREDENTIALS, YOUNG, SesError, error_of
+from smtprelay.providers.ses.errors import (
+    CREDENTIALS,
+    YOUNG,
+    about_recipients,
+    error_of,
+    lane_of,
+    table_of,
+)
 from smtprelay.providers.ses.identity import identities_for, identity_path, read_identity
 from smtprelay.providers.ses.request import (
     API_V1,
@@ -65,7 +72,6 @@ class Ses(ProviderDefaults):
     A :class:`smtprelay.interfaces.Provider`: one request for all recipients.
 
     :param renewed: the credentials that ``caller`` uses.
-    :param keep_commands: leave ``X-SES-…`` fields of clients in the mail.
     :ivar next_hop: what SES takes.
     """
 
@@ -78,12 +84,11 @@ class Ses(ProviderDefaults):
         *,
         limits: Limits,
         events: Events,
-        keep_commands: bool = False,
     ) -> None:
         self.name = caller.name
         self.limits = evolve(limits, request=min(limits.request or version.most, version.most))
         # It knows no SMTPUTF8, so header fields are ASCII.
-        commands = () if keep_commands else ("x-ses-",)
+        commands = () if options.keep_commands else ("x-ses-",)
         self.next_hop = NextHop(
             raw_fields=False, commands=commands, once=tuple(_ONCE.split()), replaced=("date", "message-id")
         )
@@ -117,12 +122,14 @@ class Ses(ProviderDefaults):
         }
         recipients = [known for known in sendable.values() if known]
         if recipients:
-            outcome = await self._send(sender, recipients, attempt.body)
+            outcome = await self._send(sender, recipients, attempt)
             results.update({address: outcome for address, known in sendable.items() if known})
         return results
 
-    async def probe(self, lane: str) -> Outcome | None:  # noqa: ARG002 -- the seam's signature
-        """Ask for the quota; a key that may only send cannot tell."""
+    async def probe(self, lane: str) -> Outcome | None:
+        """Ask for the quota; a key that may only send cannot tell, and only a mail whether its sender may."""
+        if lane:
+            return None
         try:
             quota, answer = await self._quota()
         except NoAnswerError as error:
@@ -167,12 +174,11 @@ class Ses(ProviderDefaults):
         return checks if self._options.identity_arn else {**checks, "identities": identities}
 
     async def close(self) -> None:
-        """Close the connections; then the credentials are of no more use."""
+        """Close the connections."""
         await self._caller.close()
-        await self._renewed.revoke()
 
-    async def _send(self, sender: str, recipients: list[str], mail: Body) -> Outcome:
-        version = self._version
+    async def _send(self, sender: str, recipients: list[str], attempt: Attempt) -> Outcome:
+        version, mail = self._version, attempt.body
         encoded = EncodedMail(version, sender, recipients, self._options, mail)
         hashed = await _hashed(encoded, mail.size)
         try:
@@ -181,15 +187,11 @@ class Ses(ProviderDefaults):
             return error.outcome
         if answer.status != _OK:
             said = _error(answer)
-            outcome = self._refused(answer, said)
-            if isinstance(outcome, Failed) and len(recipients) > 1 and said.about_recipients:
+            outcome = self._refused(answer, said, sender_lane(attempt.delivery))
+            if isinstance(outcome, Failed) and len(recipients) > 1 and about_recipients(said):
                 return evolve(outcome, whole=True)
             return outcome
-        known = version.identify(answer.body)
-        # A proxy may answer 200, too; only the service names the mail.
-        return (
-            Delivered(known, self._why) if known else Uncertain("200 without the id that SES gives each mail")
-        )
+        return taken(version.identify(answer.body), "SES", self._why)
 
     @property
     def _why(self) -> str:
@@ -233,9 +235,12 @@ class Ses(ProviderDefaults):
 
         return await self._caller.call(send, _refuses_us)
 
-    def _refused(self, answer: Response, error: SesError) -> Outcome:
-        young = error.code in CREDENTIALS and self._renewed.is_young
-        return self._caller.refused(answer, YOUNG if young else error.table, error.code, error.message)
+    def _refused(self, answer: Response, error: ServiceError, sender: str = "") -> Outcome:
+        table = table_of(error, self._options)
+        if error.code in CREDENTIALS and self._renewed.is_young:
+            table = YOUNG
+        lane = lane_of(table, error, self._options)
+        return self._caller.refused(answer, table, error.code, error.message, lane=lane, sender=sender)
 
 
 async def _hashed(body: EncodedMail, size: int) -> _Hashed:
@@ -276,5 +281,5 @@ def _refuses_us(answer: Response) -> bool:
     return answer.status != _OK and _error(answer).code in CREDENTIALS - {"AccessDenied"}
 
 
-def _error(answer: Response) -> SesError:
-    return error_of(answer.header("x-amzn-ErrorType"), answer.body)
+def _error(answer: Response) -> ServiceError:
+    return error_of(answer.status, answer.header("x-amzn-ErrorType"), answer.body)

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 import orjson
 from attrs import evolve, field, frozen
 
+from smtprelay.http.outcomes import json_object
 from smtprelay.interfaces import Body
 
 #: Octets of an element that are read.
@@ -25,7 +26,11 @@ _TRIPLE: Final = 3
 
 @frozen(kw_only=True)
 class SesOptions:
-    """What the configuration says of all mail; ``""`` is nothing."""
+    """
+    What the configuration says of all mail; ``""`` is nothing.
+
+    :ivar keep_commands: fields ``X-SES-…`` of clients stay in the mail.
+    """
 
     configuration_set: str = ""
     tags: Mapping[str, str] = field(factory=dict)
@@ -34,6 +39,7 @@ class SesOptions:
     contact_list: str = ""
     topic: str = ""
     feedback: str = ""
+    keep_commands: bool = False
 
 
 @frozen(kw_only=True)
@@ -163,18 +169,9 @@ def member(answer: bytes, name: str) -> str:
     return unescape(found[1][:_LONGEST].decode("utf-8", "replace")).strip() if found else ""
 
 
-def content(answer: bytes) -> Mapping[str, Any]:
-    """Return the JSON object in an answer; empty if there is none."""
-    try:
-        value = orjson.loads(answer)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def _v2_quota(answer: bytes) -> Quota:
     """Raise ``ValueError`` for an answer without a quota."""
-    account = content(answer)
+    account = json_object(answer)
     quota = account.get("SendQuota")
     if not isinstance(quota, dict):
         raise ValueError("the answer has no SendQuota")  # noqa: TRY004 -- the answer is not good
@@ -207,7 +204,7 @@ API_V2: Final = ApiVersion(
     frame=_v2_frame,
     quoted=bytes,
     account=QuotaRequest("GET", "/v2/email/account", b"", _v2_quota),
-    identify=lambda answer: str(content(answer).get("MessageId") or ""),
+    identify=lambda answer: str(json_object(answer).get("MessageId") or ""),
 )
 API_V1: Final = ApiVersion(
     target="/",

@@ -42,12 +42,14 @@ class VaultServer:
     :ivar ca: a file or folder of authorities to trust; ``""``: those that requests brings along.
     :ivar certificate: the files of the client's certificate and key, if there is one.
     :ivar proxies: as requests takes them.
+    :ivar proxy: host and port of that proxy, for people; ``""``: there is none.
     :ivar timeout: seconds for each step of a request.
     """
 
-    address: str
+    address: str = field(repr=False)
     namespace: str = ""
     proxies: Mapping[str, str] = field(factory=dict, repr=False)
+    proxy: str = ""
     ca: str = ""
     certificate: tuple[str, str] | None = None
     timeout: float = 30.0

@@ -7,25 +7,20 @@ then there are new keys, or a new login with new keys. Each call blocks, so it i
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from threading import Lock
 from typing import Any, Final
-from urllib.parse import urljoin
 
 from attrs import evolve, field, frozen
 from botocore.credentials import ReadOnlyCredentials
 from hvac import Client
-from hvac.exceptions import Forbidden, InvalidPath, InvalidRequest, Unauthorized, VaultError
-from requests import Session
-from requests.exceptions import InvalidHeader, InvalidURL, RequestException
+from hvac.exceptions import Forbidden, InvalidPath, InvalidRequest, Unauthorized
 
 from smtprelay.http.client import NoAnswerError, NotSent
 from smtprelay.http.renewed import YOUNG, Credential
 from smtprelay.model.network import is_plain_remote
 from smtprelay.providers.ses.sources import VaultSource
+from smtprelay.providers.ses.vault_http import VaultSession, in_words, place
 
-#: What is said to us; other errors are Vault's own, and may pass.
-_REFUSALS: Final = (Forbidden, InvalidPath, InvalidRequest, Unauthorized)
-#: The only refusal that hvac has no name for.
-_UNSUPPORTED: Final = "unsupported operation"
 #: A renewal that brings a smaller share of the time that has passed since the last one is none.
 _GROWTH: Final = 0.5
 #: Vault counts in whole seconds.
@@ -34,8 +29,8 @@ _SLACK: Final = 2.0
 _READ_EVERY: Final = 60.0
 #: Seconds for each step of a request that revokes: the relay stops.
 _REVOKE_TIMEOUT: Final = 2.0
-#: Maximum length of Vault's words in a reason.
-_REPEATED: Final = 300
+#: What claims to be valid for longer, seconds, is renewed all the same.
+_LONGEST: Final = 10 * 366 * 86_400
 
 
 @frozen
@@ -88,24 +83,50 @@ class Vault:
     def __init__(self, source: VaultSource, seconds: Callable[[], float]) -> None:
         self._source = source
         self._seconds = seconds
+        self._lock = Lock()
         self._held: _Kept | None = None
+        #: How often keys were asked for, and which of that has brought those that are held.
+        self._asked = self._brought = 0
+        self._closed = False
 
     def obtain(self, *, refused: bool) -> Credential[Any]:
         """Return the keys, for longer or new; it raises as :class:`CredentialService` says."""
-        before = self._held
-        with _in_words(self._source.server.address):
+        with self._lock:
+            if self._closed:
+                raise NotSent("Vault: the keys were given back")
+            self._asked += 1
+            number, before = self._asked, self._held
+        with in_words(self._source.server):
             held = None if before is None or refused else self._renewed(before)
-            held = self._held = held or self._new()
-        if refused and before is not None:
-            with suppress(ValueError, NoAnswerError):
-                self._revoke(before)
+            held = held or self._new()
+        with self._lock:
+            late = self._closed or number < self._brought
+            there = self._held
+            if not late:
+                self._held, self._brought = held, number
+        if late:
+            self._give_back(held, there)
+            raise NotSent("Vault: the keys came too late, and were given back")
+        # One that was taken to hang may have brought others meanwhile.
+        if there is not None and (refused or there is not before):
+            self._give_back(there, held)
         return self._credential(held)
 
     def revoke(self) -> None:
-        """Revoke the keys, if they are leased, and our login."""
-        held, self._held = self._held, None
+        """Revoke the keys, if they are leased, and our login; what is being obtained is revoked by itself."""
+        with self._lock:
+            self._closed = True
+            held, self._held = self._held, None
         if held is not None:
             self._revoke(held)
+
+    def _give_back(self, held: _Kept, current: _Kept | None) -> None:
+        """Revoke what is not needed, as far as it does not belong to ``current``."""
+        with suppress(ValueError, NoAnswerError):
+            if current is None or current.token != held.token:
+                self._revoke(held)
+            elif held.lease != current.lease:
+                self._revoke(held, with_token=False)
 
     def _credential(self, held: _Kept) -> Credential[Any]:
         now, login = self._seconds(), held.login.expires
@@ -118,7 +139,8 @@ class Vault:
             held.end if held.lease else None,
             f"Vault {self._source.path}",
             renew=renew,
-            is_new=bool(held.lease) and not held.keys.token and now < held.since + YOUNG,
+            # The clock may have been set back.
+            is_new=bool(held.lease) and not held.keys.token and held.since <= now < held.since + YOUNG,
             login_expires=None if self._source.mount or held.login.renewable else login,
         )
 
@@ -137,12 +159,19 @@ class Vault:
                     if term.has_grown(kept.term, since):
                         return evolve(kept, login=login, term=term, renewed=self._seconds())
                 return self._read(client, login)
-        except _REFUSALS:
+        except (Forbidden, InvalidPath, InvalidRequest, Unauthorized):
             return None
 
     def _new(self) -> _Kept:
         with self._client("") as client:
-            return self._read(client, self._log_in(client))
+            login = self._log_in(client)
+            try:
+                return self._read(client, login)
+            except Exception:
+                if self._source.mount:  # each try would leave a token behind
+                    with suppress(Exception):
+                        client.auth.token.revoke_self()
+                raise
 
     def _log_in(self, client: Client) -> _Expiry:
         """Give ``client`` a token; return its term."""
@@ -170,6 +199,8 @@ class Vault:
             raise ValueError(f"Vault: {path} has no access_key and secret_key")
         token = found.get("security_token") or found.get("session_token") or None
         lease, now = answer.get("lease_id") or "", self._seconds()
+        if not all(isinstance(text, str) for text in (token or "", lease)):
+            raise NotSent(f"Vault: {path}: a session token or a lease that is no text: is that a Vault?")
         return _Kept(
             client.token,
             login,
@@ -180,17 +211,20 @@ class Vault:
             now,
         )
 
-    def _revoke(self, held: _Kept) -> None:
+    def _revoke(self, held: _Kept, *, with_token: bool = True) -> None:
         """Revoke our token, and so all that was leased with it; of one that was given the lease alone."""
-        with _in_words(self._source.server.address), self._client(held.token, _REVOKE_TIMEOUT) as client:
-            if self._source.mount:
+        with in_words(self._source.server), self._client(held.token, _REVOKE_TIMEOUT) as client:
+            if self._source.mount and with_token:
                 client.auth.token.revoke_self()
             elif held.lease:
                 client.sys.revoke_lease(held.lease)
 
     def _expiry(self, given: Any, name: str = "lease_duration") -> _Expiry:
         seconds = _part(given, name, int)
-        return _Expiry(self._seconds() + seconds if seconds else None, bool(given.get("renewable")))
+        if isinstance(seconds, bool) or seconds < 0:
+            raise NotSent(f"Vault: {name} is {seconds}: is that a Vault?")
+        end = self._seconds() + min(seconds, _LONGEST) if seconds else None
+        return _Expiry(end, given.get("renewable") is True)
 
     @contextmanager
     def _client(self, token: str, timeout: float | None = None) -> Iterator[Client]:
@@ -198,7 +232,7 @@ class Vault:
         if not server.address:
             raise ValueError("no address of Vault: set vault.address, or VAULT_ADDR")
         if is_plain_remote(server.address):
-            raise ValueError(f"Vault: {server.address}: http:// is for loopback only: use https://")
+            raise ValueError(f"Vault: {place(server.address)}: http:// is for loopback only: use https://")
         # hvac leaves a session that it is given as it is.
         session = VaultSession()
         session.verify, session.cert, session.proxies = (
@@ -215,53 +249,6 @@ class Vault:
         )
         with closing(client.adapter):
             yield client
-
-
-class VaultSession(Session):
-    """Follows a redirect, as a standby sends one, only to where secrets may go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        # Otherwise requests itself looks for proxies, authorities and logins (~/.netrc).
-        self.trust_env = False
-
-    def get_redirect_target(self, resp: Any) -> Any:
-        """Return where a redirect leads, if ``resp`` is one; raises ``ValueError`` for what is not safe."""
-        target = super().get_redirect_target(resp)
-        if target and is_plain_remote(urljoin(resp.url, target)):
-            raise ValueError(f"Vault: {resp.url} sends us to {target}: http:// is for loopback only")
-        return target
-
-
-@contextmanager
-def _in_words(address: str) -> Iterator[None]:
-    """Raise errors of hvac and requests as :class:`CredentialService` does, without what was sent."""
-    try:
-        yield
-    except VaultError as error:
-        text = f"Vault: {_words(error)}"
-        if isinstance(error, _REFUSALS) or _UNSUPPORTED in text:
-            raise ValueError(text) from None
-        raise NotSent(text) from None
-    except (InvalidURL, InvalidHeader, UnicodeError):
-        text = "Vault: its address is none, or HTTP takes no such namespace or token"
-        raise ValueError(text) from None
-    except RequestException as error:
-        raise NotSent(f"Vault at {address} does not answer: {_reason(error)}") from None
-
-
-def _words(error: VaultError) -> str:
-    """Return where it happened, and what Vault says."""
-    body = error.json if isinstance(error.json, Mapping) else {}
-    said = "; ".join(map(str, (*(error.errors or ()), *(body.get("warnings") or ()))))
-    what = said or ("there is nothing" if isinstance(error, InvalidPath) else type(error).__name__)
-    return f"{str(error.url).partition('/v1/')[2]}: {' '.join(what.split())[:_REPEATED]}"
-
-
-def _reason(error: Exception) -> str:
-    """Return the cause that requests wraps."""
-    inner = error.args[0] if error.args else error
-    return " ".join(str(getattr(inner, "reason", inner)).split())[:_REPEATED]
 
 
 def _part(answer: Any, name: str, kind: Any = Mapping) -> Any:

@@ -173,12 +173,14 @@ def vault_source(vault: VaultSettings, outbound: "Outbound", timeout: float) -> 
 
     mount, login = _vault_login(vault)
     certificate, address = vault.client_certificate, vault.address or ""
+    proxies = outbound.proxies(address)
     server = VaultServer(
         address=address,
         namespace=vault.namespace or "",
         ca=vault.ca or "",
         certificate=(certificate, vault.client_key or certificate) if certificate else None,
-        proxies=outbound.proxies(address),
+        proxies=proxies,
+        proxy=str(outbound.proxy) if proxies else "",
         timeout=timeout,
     )
     return VaultSource(

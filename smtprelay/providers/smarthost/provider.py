@@ -97,8 +97,6 @@ class Smarthost(ProviderDefaults):
 
     async def close(self) -> None:
         """Say goodbye on the idle connections, on others after their use; return when all are gone."""
-        if self._settings.credential is not None:
-            self._settings.credential.close()
         await self._pool.close()
 
     async def _tried(self, senders: Iterable[str]) -> Sequence[Outcome]:

@@ -4,8 +4,9 @@ All that follows from a configuration, built whole before anything of it is used
 So a reload changes nothing if the new configuration cannot be used, and everything at once if it can.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from attrs import frozen
@@ -18,6 +19,7 @@ from smtprelay.dispatch.end_reports import EndReports
 from smtprelay.dispatch.lane_state import LaneStates
 from smtprelay.dispatch.reachability_watch import ReachabilityWatch
 from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
+from smtprelay.http.renewed import Renewed
 from smtprelay.interfaces import Events
 from smtprelay.interfaces.spool import Spool
 from smtprelay.mime.worker.mime_worker import ProcessMimeWorker
@@ -93,25 +95,41 @@ class Watches:
 
 @frozen(kw_only=True)
 class RunningConfig:
-    """A configuration, and what a relay works with because of it."""
+    """
+    A configuration, and what a relay works with because of it.
+
+    :ivar renewed: credentials that expire, by their provider.
+    """
 
     config: Config
     context: DispatchContext
     end_reports: EndReports
     watches: Watches
+    renewed: Mapping[str, Renewed[Any]]
     listeners: Sequence[ListenerSetup]
     synchronous: SynchronousDeliveries
 
     async def check_required(self) -> None:
         """Raise :class:`StartFailed` if there are no credentials without which the relay must not start."""
-        for name, renewed in self.watches.expiries.renewed.items():
+        for name, renewed in self.renewed.items():
             if why := await renewed.missing():
                 raise StartFailed(f"provider {name}: {why}", UNAVAILABLE)
 
-    async def close(self) -> None:
-        """Close the connections to the providers."""
-        closing = [Deferred.fromCoroutine(provider.close()) for provider in self.context.providers.values()]
-        for succeeded, result in await DeferredList(closing, consumeErrors=True):
+    async def close(self, other: "RunningConfig | None" = None) -> None:
+        """
+        Close the connections to the providers; then their credentials are of no more use.
+
+        :param other: a configuration that stays in force; what it shares with this one stays, too.
+        """
+        shared = [] if other is None else list(map(id, other.renewed.values()))
+        credentials = [each for each in self.renewed.values() if id(each) not in shared]
+        await self._closed(provider.close() for provider in self.context.providers.values())
+        await self._closed(each.close() for each in credentials)
+
+    async def _closed(self, closing: Iterable[Coroutine[Any, Any, None]]) -> None:
+        for succeeded, result in await DeferredList(
+            list(map(Deferred.fromCoroutine, closing)), consumeErrors=True
+        ):
             if not succeeded:
                 failure: Any = result
                 text = f"a provider could not be closed: {failure.getErrorMessage()}"
@@ -134,12 +152,18 @@ def build_dispatch(
     )
 
 
-def build(config: Config, resources: RelayResources, storage: OpenSpool) -> RunningConfig:
+def build(
+    config: Config,
+    resources: RelayResources,
+    storage: OpenSpool,
+    kept: Mapping[str, Renewed[Any]] = MappingProxyType({}),
+) -> RunningConfig:
     """
     Return what follows from ``config``; nothing is opened or connected yet.
 
     It reads certificates and authorities, and only asks the reactor for the time: it may run on a thread.
 
+    :param kept: that of :class:`ProviderContext`.
     :raises CertificateError: a listener's certificate cannot be used.
     """
     providers = ProviderContext(
@@ -150,6 +174,7 @@ def build(config: Config, resources: RelayResources, storage: OpenSpool) -> Runn
         mime=resources.mime,
         hostname=config.hostname,
     )
+    providers.kept.update(kept)
     context, router, end_reports = build_dispatch(config, providers, storage)
     synchronous = build_synchronous(
         context, end_reports, storage.spool, resources.threads.work, resources.budget
@@ -173,6 +198,7 @@ def build(config: Config, resources: RelayResources, storage: OpenSpool) -> Runn
             dkim_keys=providers.dkim_keys,
             delays=None if storage.spool is None else build_delays(config, context, end_reports.reporter),
         ),
+        renewed=providers.renewed,
         listeners=_listeners(config, router, synchronous, resources, storage),
         synchronous=synchronous,
     )

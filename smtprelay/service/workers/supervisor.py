@@ -270,7 +270,7 @@ class Supervisor(Service):
             raise as_failed(error) from error
         self.config = config
         self._log.use(config)
-        self._secrets.keep_only(config)
+        await self._secrets.keep_only(config)
         return reloaded(changes(before, config), restart)
 
     async def _change(self, before: Config, config: Config) -> None:
@@ -347,7 +347,7 @@ class Supervisor(Service):
             await self._monitor.stop()
         for call in self._clocks:
             call.stop()
-        self._secrets.stop()
+        await self._secrets.stop()
         await self._sockets.close()
         await self._ports.close()
         os.close(self._descriptor)

@@ -21,6 +21,7 @@ from smtprelay.model.archive import (
     ArchiveItem,
     ArchivePage,
 )
+from smtprelay.model.outcome import stops_expiry
 from smtprelay.model.queue import FINAL, STATES, AttemptRecord, Selection
 from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.maintenance.retention import remove
@@ -56,7 +57,7 @@ _MESSAGES: Final = """
 _DELIVERIES: Final = f"""
     SELECT d.message, d.n, d.generation, d.route, l.provider, l.key, d.state, d.due, d.ended, d.attempt,
         d.tries, d.errors, d.deferrals, d.uncertain, d.noticed, d.reason, d.blocked_before, d.hold,
-        o.blocked_total, o.blocked_since
+        o.blocked_total, o.blocked_since, l.blocked_total, l.blocked_since
     FROM delivery d{LANES} WHERE d.message IN ({{}}) ORDER BY d.message, d.n"""  # noqa: S608 -- constants
 _RECIPIENTS: Final = """
     SELECT message, n, address, notify, orcpt, state, reason, provider_id
@@ -169,11 +170,18 @@ def _items(tx: Transaction, messages: Sequence[str]) -> list[ArchiveItem]:
     return items
 
 
+def _blocked(lane: str, times: Sequence[Any], now: float) -> float:
+    """Return the seconds of :meth:`LaneTable.blocked_time`; the rows may belong to others."""
+    total, since, own_total, own_since = times
+    whole = blocked_time(total or 0.0, since, now)
+    return whole + blocked_time(own_total, own_since, now) if lane and stops_expiry(lane) else whole
+
+
 def _delivery(
     tx: Transaction, row: Sequence[Any], recipients: _Rows, attempts: _Rows, credentials: _Rows
 ) -> ArchivedDelivery:
     (message, n, generation, route, provider, lane, state, due, ended, attempt, tries, errors, *rest) = row
-    deferrals, uncertain, noticed, reason, blocked_before, hold, total, since = rest
+    deferrals, uncertain, noticed, reason, blocked_before, hold, *times = rest
     if state == "active" or (state == "held" and reason == MOVING):
         uncertain = uncertain or state == "active"
         state, due, reason = "queued", tx.now, _UNKNOWN if state == "active" else ""
@@ -194,7 +202,7 @@ def _delivery(
         uncertain=bool(uncertain),
         noticed=bool(noticed & DELAYED),
         bounced=bool(noticed & BOUNCED),
-        blocked=max(0.0, blocked_time(total or 0.0, since, tx.now) - blocked_before),
+        blocked=max(0.0, _blocked(lane, times, tx.now) - blocked_before),
         reason=reason,
         hold=hold,
         recipients=tuple(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field, fields, frozen
 
+from smtprelay.model.outcome import stops_expiry
 from smtprelay.model.queue import SUSPENDED
 from smtprelay.model.route import RateLimit
 from smtprelay.spool.tables.lane import Lane
@@ -175,11 +176,13 @@ class LaneTable:
 
     def blocked_time(self, lane: Lane) -> float:
         """
-        Return for how long the provider of ``lane`` has been blocked, in seconds.
+        Return for how long mail in ``lane`` has not grown older, in seconds.
 
-        A mailbox that is gone or a login that was revoked does not stop the clock: such mail expires.
+        That is while its provider was blocked, and while the lane itself waited for an operator. A mailbox
+        that is gone or a login that was revoked does not stop the clock: such mail expires.
         """
-        return self.own(lane).blocked_time(self._now)
+        whole = self.own(lane).blocked_time(self._now)
+        return whole + lane.blocked_time(self._now) if lane.key and stops_expiry(lane.key) else whole
 
     def ready(self, provider: str, limit: int) -> list[Lane]:
         """Return lanes of ``provider`` whose turn has come, the longest unserved first."""

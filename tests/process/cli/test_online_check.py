@@ -59,7 +59,7 @@ class OnlineCheckTests(TestCase):
         (self.folder / "u.password").write_text("p")
         (self.folder / "key.pem").write_text(ED25519)
         self.ses = FakeSes(reactor, {"AKID": "secret"})
-        self.ses.identities["example.com"] = VERIFIED
+        self.ses.identities = {"example.com": VERIFIED}
         self.gun = FakeMailgun(reactor, "key-1", ["mg.example.com"])
         self.resend = FakeResend(reactor, ["re_1"], ["example.com"])
         self.sink = SmtpSink(users={"u": "p"}, required=True)

@@ -96,7 +96,7 @@ class AnswerTests(SynchronousTestCase):
         for status, message, kind in (
             (400, "from parameter is missing", Failed),
             (400, BAD_ADDRESS, Failed),
-            (400, "Free accounts are for test purposes only.", Deferred),
+            (400, "Free accounts are for test purposes only.", Blocked),
             (402, "Parameters were valid but request failed", Blocked),
             (
                 403,
@@ -169,7 +169,10 @@ class AnswerTests(SynchronousTestCase):
         gun = JoinedMailgun()
         gun.fake.authorized = {BOB}
         self.assertIsInstance(gun.deliver(BOB)[BOB], Delivered)
-        self.assertIsInstance(gun.deliver(CY)[CY], Deferred)
+        outcome = gun.deliver(CY)[CY]
+        self.assertIsInstance(outcome, Blocked)
+        self.assertEqual(outcome.lane, "setup:mail.example.com")
+        self.assertIsNone(gun.result(gun.provider.probe(outcome.lane)))
 
     def test_lost(self) -> None:
         """Mailgun knows no repetition: what is sent again arrives again."""

@@ -138,8 +138,8 @@ class AnswerTests(SynchronousTestCase):
             (401, "restricted_api_key", "This key may do something else.", Blocked),
             (403, "invalid_api_key", "Wrong.", Blocked),
             (403, "suspended_api_key", "This API key is suspended.", Blocked),
-            (403, "validation_error", "The x.example domain is not verified.", Deferred),
-            (403, "validation_error", "You can only send testing emails to your own address.", Deferred),
+            (403, "validation_error", "The x.example domain is not verified.", Blocked),
+            (403, "validation_error", "You can only send testing emails to your own address.", Blocked),
             (404, "not_found", "The requested endpoint does not exist.", Blocked),
             (405, "method_not_allowed", "Method is not allowed.", Blocked),
             (409, "concurrent_idempotent_requests", "In progress.", Uncertain),
@@ -158,6 +158,14 @@ class AnswerTests(SynchronousTestCase):
             outcome = self.outcome(ResendRefuses(status, name, message))
             self.assertIsInstance(outcome, kind, f"{status} {name} {message}")
             self.assertIn(message, outcome.why)
+
+    def test_a_domain_that_is_not_verified(self) -> None:
+        """It stops the mail from that domain alone; a wrong key stops all mail."""
+        unverified = ResendRefuses(403, "validation_error", "The x.example domain is not verified.")
+        outcome = self.outcome(unverified)
+        self.assertEqual((outcome.lane, outcome.closed), ("setup:mail.example.com", True))
+        self.assertIsNone(JoinedResend().result(JoinedResend().provider.probe(outcome.lane)))
+        self.assertEqual(self.outcome(ResendRefuses(403, "invalid_api_key", "Wrong.")).lane, "")
 
     def test_one_bad_address(self) -> None:
         """Resend does not say which of several it does not take: they are tried in halves."""

@@ -129,6 +129,7 @@ class MotoTests(TestCase):
         made = kind.settings(**{"type": "ses", "limits": kind.limits, "region": REGION, **settings})
         ses = self.ses = kind.build("ses", made.completed("relay.example.com", os.environ), context)
         self.addCleanup(lambda: Deferred.fromCoroutine(ses.close()))
+        self.addCleanup(lambda: Deferred.fromCoroutine(context.renewed["ses"].close()))
         return self.deliver(*recipients or (BOB,))
 
     async def deliver(self, *recipients: str) -> Outcome:
@@ -243,6 +244,21 @@ class ChainTests(TestCase):
         self.assertEqual((found.value.keys.access_key, found.value.region), ("P", "eu-north-1"))
         error = await self.assertFailure(self.access({"AWS_PROFILE": "nobody"}), ValueError)
         self.assertEqual(str(error), "no AWS credentials: The config profile (nobody) could not be found")
+
+    async def test_process(self) -> None:
+        """What a program says that gives no credentials is told, without secrets and control characters."""
+        said = (
+            "\x1b[31mfailed\x1b[0m\x1b]0;title\x07 for mail: secret=hunter2 'password': 'hunter3'"
+            " --token hunter4hunter4hunter4 AKIAIOSFODNN7EXAMPLE wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+        )
+        script = self.file(f'echo "{said}" >&2; exit 1')
+        config = self.file(f"[profile mail]\nregion = {REGION}\ncredential_process = sh {script}\n")
+        error = await self.assertFailure(
+            self.access({"AWS_CONFIG_FILE": config, "AWS_PROFILE": "mail"}), ValueError
+        )
+        text = str(error)
+        self.assertTrue(text.isprintable(), text)
+        self.assertIn("failed for mail: secret=… 'password': … --token … … …", text)
 
     async def test_line_ends(self) -> None:
         """A secret that was stored with its line end makes no request, and is told for what it is."""

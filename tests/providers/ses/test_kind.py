@@ -50,6 +50,14 @@ class SesKindTests(SynchronousTestCase):
             f"assume_role: {{{ROLE}, session_name: 'a b'}}": "expected 2 to 64 of",
             "tags: {'a b': c}": "expected letters, digits, _ and -",
             "tags: {a: 'ü'}": "expected letters, digits, _ and -",
+            f"tags: {{{', '.join(f't{n}: x' for n in range(51))}}}": "51 tags: SES takes 50",
+            "region: eu-west-2, identity_arn: 'arn:aws:ses:eu-west-1:123456789012:identity/a.example'": (
+                "an identity of eu-west-1, and region is eu-west-2"
+            ),
+            f"configuration_set: {'a' * 65}": "at most 64",
+            "tenant: 'a b'": "expected letters, digits, _ and -",
+            "list: {name: 'a b'}": "expected letters, digits, _ and -",
+            "feedback: jürgen@b.example": "letters of ASCII only before the @",
             "api: v1, tenant: t": "tenant needs api: v2",
             "api: v1, list: {name: l}": "list needs api: v2",
             "api: v1, feedback: a@b.example": "feedback needs api: v2",
@@ -164,6 +172,7 @@ class SesKindTests(SynchronousTestCase):
             ("https://v.example", "n", 7.0),
         )
         self.assertEqual(found.server.proxies, {"https": "http://proxy.example:3128"})
+        self.assertEqual(found.server.proxy, "proxy.example:3128")
         self.assertEqual((found.server.ca, found.server.certificate), ("/ca", ("/c.pem", "/c.pem")))
         self.assertEqual((found.mount, found.login()), ("jwt", {"role": "r", "jwt": "j"}))
         variables |= {"APPROLE_ROLE_ID": "a", "APPROLE_SECRET_ID": "s", "CACERT": "/ca.pem"}

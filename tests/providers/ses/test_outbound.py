@@ -1,9 +1,11 @@
 """How botocore asks for credentials: through the proxy, with our authorities; metadata directly."""
 
+import subprocess
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import CredentialRetrievalError
 from OpenSSL.SSL import VERIFY_FAIL_IF_NO_PEER_CERT, VERIFY_PEER
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -23,6 +25,10 @@ from smtprelay.net.outbound import Outbound, Proxy
 from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.registry import BUILT_IN
 from smtprelay.providers.ses.credentials import AwsAccess, AwsSource, access_of
+from smtprelay.providers.ses.outbound import BoundedProcess
+from smtprelay.providers.ses.vault import Vault
+from smtprelay.providers.ses.vault_settings import VaultSettings, vault_source
+from smtprelay.settings.secret import fixed
 from smtprelay.testing.certificates import make_certificate
 from smtprelay.testing.mime import InlineMimeWorker
 from smtprelay.testing.provider_contract import delivery
@@ -51,10 +57,11 @@ class Sts(Resource):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[Any] = []
+        self.answer = ANSWER
 
     def render(self, request: Request) -> bytes:
         self.seen.append(request.requestHeaders)
-        return ANSWER
+        return self.answer
 
 
 class Metadata(Resource):
@@ -166,6 +173,7 @@ class OutboundTests(TestCase):
             ses = kind.build("ses", settings, context)
             results = await ses.deliver(Attempt(delivery(BOB), MemoryBody(MAIL)))
         self.addCleanup(lambda: Deferred.fromCoroutine(ses.close()))
+        self.addCleanup(lambda: Deferred.fromCoroutine(context.renewed["ses"].close()))
         self.assertIsInstance(results[BOB], Delivered)
         [asked] = proxy.asked
         self.assertIn(b"CONNECT email.example.com:8443 ", asked)
@@ -186,6 +194,7 @@ class OutboundTests(TestCase):
         variables = {**KEYS, "AWS_MAX_ATTEMPTS": "1"}
         error = await self.assertFailure(self.access(Outbound(proxy=proxy.proxy()), variables), NotSent)
         self.assertIn("certificate verify failed", str(error))
+        self.assertIn("name the authority of its certificate in ca)", str(error))
         self.assertEqual(self.sts.seen, [])
 
     async def test_no_proxy(self) -> None:
@@ -216,6 +225,72 @@ class OutboundTests(TestCase):
             expected = Blocked if kind is ProxyLoginFailed else Postponed
             self.assertEqual(error.outcome, expected(str(error)))
             self.assertEqual(len(proxy.asked), 1)
+
+    async def test_vault(self) -> None:
+        """Vault is asked through the proxy; one that wants another login blocks, and is named."""
+        proxy = self.begin(b"HTTP/1.1 407 No\r\n\r\n")
+        settings = BUILT_IN["ses"].settings(
+            type="ses", proxy=proxy.proxy(user="relay", password="hunter2").url
+        )
+        vault = VaultSettings(
+            path="aws/creds/mail", address="https://ops:hunter3@vault.example.com", token=fixed("t", "inline")
+        )
+        vault_of = Vault(vault_source(vault, settings.outbound, settings.timeout), reactor.seconds)
+        error = await self.assertFailure(
+            deferToThread(lambda: vault_of.obtain(refused=False)), ProxyLoginFailed
+        )
+        where = f"the proxy 127.0.0.1:{proxy.port}"
+        self.assertEqual(str(error), f"Vault: {where} wants a login, or another one (407)")
+        self.assertEqual(error.outcome, Blocked(str(error)))
+        proxy = self.begin(b"HTTP/1.1 403 No\r\n\r\n")
+        settings = BUILT_IN["ses"].settings(
+            type="ses", proxy=proxy.proxy(user="relay", password="hunter2").url
+        )
+        vault_of = Vault(vault_source(vault, settings.outbound, settings.timeout), reactor.seconds)
+        error = await self.assertFailure(deferToThread(lambda: vault_of.obtain(refused=False)), NotSent)
+        self.assertIn(
+            f"Vault at https://vault.example.com through the proxy 127.0.0.1:{proxy.port} does", str(error)
+        )
+        self.assertNotIn("hunter", str(error))
+
+    async def test_authority_of_vault(self) -> None:
+        """Of a certificate that nobody vouches for it says which setting would let it in."""
+        address = f"https://127.0.0.1:{self.serve(self.sts)}"
+        vault = VaultSettings(path="aws/creds/mail", address=address, token=fixed("t", "inline"))
+        source = vault_source(vault, Outbound(), 30.0)
+        vault_of = Vault(source, reactor.seconds)
+        obtaining = deferToThread(lambda: vault_of.obtain(refused=False))
+        error = await self.assertFailure(obtaining, NotSent)
+        self.assertIn(f"Vault at {address} does not answer: ", str(error))
+        self.assertIn("name the authority of its certificate in vault.ca)", str(error))
+
+    def test_process_without_end(self) -> None:
+        """A program that does not end is ended; its command, which may have a secret, is not repeated."""
+        command = ["sh", "-c", "exec sleep 60 # planted"]
+        process = BoundedProcess(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        error = self.assertRaises(CredentialRetrievalError, process.communicate, None, 0.01)
+        self.assertIn("it has not ended within 60 s", str(error))
+        self.assertNotIn("planted", str(error))
+        self.assertEqual(process.returncode, -9)
+
+    async def test_flood(self) -> None:
+        """An answer without an end is not read to its end."""
+        proxy = self.begin()
+        self.sts.answer = b"x" * 1_000_000
+        error = await self.assertFailure(
+            self.access(Outbound(proxy=proxy.proxy(), ca=self.ca), {**KEYS, "AWS_MAX_ATTEMPTS": "1"}), NotSent
+        )
+        self.assertIn("the answer is larger than any with credentials", str(error))
+
+    async def test_nonsense(self) -> None:
+        """An answer of something else, or without keys, says nothing of us."""
+        proxy = self.begin()
+        for self.sts.answer in (b"hello", ANSWER.replace(b"Credentials>", b"Other>"), b"<a>" * 50_000):
+            variables = {**KEYS, "AWS_MAX_ATTEMPTS": "1"}
+            error = await self.assertFailure(
+                self.access(Outbound(proxy=proxy.proxy(), ca=self.ca), variables), NotSent
+            )
+            self.assertIn("no AWS credentials: ", str(error))
 
     async def test_away(self) -> None:
         """A proxy that cannot be reached is named."""

@@ -13,6 +13,7 @@ from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Thrott
 from smtprelay.model.route import Window
 from smtprelay.model.shape import shape_of
 from smtprelay.providers.outgoing import OutgoingProvider
+from smtprelay.providers.ses.kind import ContactListSettings
 from smtprelay.testing.mime import InlineMimeWorker
 from smtprelay.testing.provider_contract import BodyInPieces, delivery
 from smtprelay.testing.ses import SesLostConnection, SesRefuses
@@ -163,7 +164,7 @@ class AnswerTests(SynchronousTestCase):
             (400, "MailFromDomainNotVerifiedException", "no MX", Blocked),
             (404, "NotFoundException", "Configuration set <x> does not exist.", Blocked),
             (400, "ConfigurationSetDoesNotExistException", "x", Blocked),
-            (400, "MessageRejected", "Email address is not verified. The following: a@b", Deferred),
+            (400, "MessageRejected", "Email address is not verified. The following: a@b", Blocked),
             (400, "MessageRejected", "Sending paused for this account. Check the inbox.", Blocked),
             (400, "MessageRejected", "virus", Failed),
             (400, "BadRequestException", "Duplicate header 'X'.", Failed),
@@ -174,8 +175,78 @@ class AnswerTests(SynchronousTestCase):
         ):
             for api in ("v2", "v1"):
                 outcome = self.outcome(status, code, message, api=api)
-                self.assertIsInstance(outcome, kind, (api, code, message))
+                self.assertIsInstance(outcome, kind, f"{api} {code} {message}")
                 self.assertIn(message, outcome.why)
+
+    def test_one_sender(self) -> None:
+        """An identity that is not verified or not in the policy stops the mail of its domain alone."""
+        arn = "arn:aws:ses:eu-west-1:123456789012:identity/mail.example.com"
+        for status, code, message in (
+            (400, "MessageRejected", "Email address is not verified. The following: a@b"),
+            (400, "MailFromDomainNotVerifiedException", "no MX"),
+            (403, "AccessDeniedException", f"User is not authorized to perform: ses:SendEmail on: {arn}"),
+        ):
+            for api in ("v2", "v1"):
+                outcome = self.outcome(status, code, message, api=api)
+                self.assertEqual(outcome.lane, "setup:mail.example.com", (api, message))
+                self.assertIn("verify this identity", outcome.why)
+
+    def test_all_senders(self) -> None:
+        """What is said of us and not of a sender stops all mail."""
+        for status, code, message in (
+            (403, "AccessDeniedException", "User is not authorized to perform ses:SendEmail"),
+            (400, "AccountSuspendedException", "no"),
+            (404, "NotFoundException", "Tenant x does not exist"),
+        ):
+            self.assertEqual(self.outcome(status, code, message, tenant="x").lane, "", message)
+
+    def test_configuration_sets(self) -> None:
+        """That of all mail stops it; that of a client, or of an identity, only what is sent with it."""
+        for code, message, lane in (
+            ("ConfigurationSetSendingPausedException", "Sending is paused for configuration set <ours>.", ""),
+            ("ConfigurationSetSendingPausedException", "paused", ""),
+            ("NotFoundException", "Configuration set <theirs> does not exist.", "/theirs"),
+            ("AccessDeniedException", "not on arn:aws:ses:r:1:configuration-set/theirs", "/theirs"),
+            ("BadRequestException", "Invalid configuration set name", "-"),
+        ):
+            outcome = self.outcome(400, code, message, configuration_set="ours")
+            self.assertIsInstance(outcome, Blocked)
+            expected = lane and f"setup:configuration-set{lane.strip('-')}"
+            self.assertEqual(outcome.lane, expected, message)
+        outcome = self.outcome(400, "ConfigurationSetSendingPausedException", "paused")
+        self.assertEqual(outcome.lane, "setup:configuration-set")
+        kept = {"configuration_set": "ours", "x_ses_headers": "keep"}
+        outcome = self.outcome(400, "ConfigurationSetSendingPausedException", "paused", **kept)
+        self.assertEqual(outcome.lane, "setup:configuration-set")
+        field = "Duplicate header 'X-SES-CONFIGURATION-SET'."
+        self.assertIsInstance(self.outcome(400, "BadRequestException", field), Failed)
+
+    def test_our_own_values(self) -> None:
+        """A value of the configuration that SES refuses blocks; one of the mail fails the mail."""
+        arn = "arn:aws:ses:eu-west-2:123456789012:identity/example.com"
+        contacts = ContactListSettings(name="customers", topic="news")
+        for settings, message in (
+            ({"tags": {"app": "relay"}}, "Too many tags: at most 50"),
+            ({"tags": {"app": "relay"}}, "1 validation error detected: Value at 'emailTags' failed"),
+            ({"identity_arn": arn}, f"Invalid ARN <{arn}>"),
+            ({"tenant": "contoso"}, "TenantName is invalid"),
+            ({"list_": contacts}, "Contact list customers is not valid"),
+            ({"feedback": "bounces@example.com"}, "Illegal address: bounces@example.com"),
+        ):
+            outcome = self.outcome(400, "BadRequestException", message, **settings)
+            self.assertIsInstance(outcome, Blocked, message)
+            self.assertEqual(outcome.lane, "")
+            self.assertIsInstance(self.outcome(400, "BadRequestException", message), Failed, message)
+        kept = {"tags": {"app": "relay"}, "x_ses_headers": "keep"}
+        outcome = self.outcome(400, "BadRequestException", "Invalid tag", **kept)
+        self.assertEqual(outcome.lane, "setup:x-ses-headers")
+        for message in ("Illegal address: tag@arn.example", "Duplicate header 'X-Tag'."):
+            outcome = self.outcome(400, "BadRequestException", message, tags={"app": "x"}, identity_arn=arn)
+            self.assertIsInstance(outcome, Failed, message)
+
+    def test_probe_of_a_sender(self) -> None:
+        """That the account may send says nothing of one sender: a mail must try."""
+        self.assertIsNone(JoinedSes().result(JoinedSes().provider.probe("setup:mail.example.com")))
 
     def test_a_long_code(self) -> None:
         """Of what calls itself an error not more is repeated than an error has."""

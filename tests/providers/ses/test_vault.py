@@ -1,5 +1,6 @@
 """Keys from Vault: how we log in, how long they live, and what its errors mean."""
 
+from threading import Event, Thread
 from typing import Any
 
 import hvac
@@ -11,7 +12,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from smtprelay.http.client import NotSent
-from smtprelay.providers.ses.vault import VaultSession
+from smtprelay.providers.ses.vault_http import VaultSession
 from smtprelay.testing.vault import VaultRefuses
 from tests.ports import free_port
 from tests.providers.vault_wiring import JWT, PATH, ROLE, SECRET_ID, JoinedVault, Users, served
@@ -233,6 +234,58 @@ class LeaseTests(TestCase):
             await joined.on_thread(joined.vault.revoke)
         self.assertEqual(joined.fake.tokens, {"hvs.given": given})
 
+    async def test_revoked_while_obtaining(self) -> None:
+        """What is obtained when all is revoked is given back by who obtains it; then nothing is obtained."""
+        joined = JoinedVault(self)
+        vault = joined.begin()
+        for known in (False, True):
+            vault = joined.begin()
+            if known:
+                await joined.obtain()
+            joined.before_next = lambda vault=vault: vault.revoke()
+            await self.assertFailure(joined.obtain(), NotSent)
+            self.assertEqual((joined.users.now, joined.fake.tokens), ({}, {}))
+            error = await self.assertFailure(joined.obtain(), NotSent)
+            self.assertEqual(str(error), "Vault: the keys were given back")
+
+    async def test_late(self) -> None:
+        """Of two that obtain at once the later one counts; the keys of the other one are given back."""
+        joined = JoinedVault(self)
+        vault = joined.begin()
+        joined.before_next = lambda: vault.obtain(refused=False)
+        error = await self.assertFailure(joined.obtain(), NotSent)
+        self.assertEqual(str(error), "Vault: the keys came too late, and were given back")
+        self.assertEqual(len(joined.users.now), 1)
+        found = await joined.obtain()
+        self.assertIn(found.value.access_key, joined.users.now)
+
+    async def test_both(self) -> None:
+        """If the earlier one is done first both count, and its keys are given back when there are others."""
+        joined = JoinedVault(self)
+        vault, seen = joined.begin(), []
+        later = Thread(target=lambda: seen.append(vault.obtain(refused=False)))
+        begun, done = Event(), Event()
+
+        def in_the_midst() -> None:
+            joined.before_next = lambda: (begun.set(), done.wait(10))
+            later.start()
+            begun.wait(10)
+
+        joined.before_next = in_the_midst
+        first = await joined.obtain()
+        self.assertIn(first.value.access_key, joined.users.now)
+        done.set()
+        await joined.on_thread(later.join)
+        self.assertEqual(list(joined.users.now), [seen[0].value.access_key])
+        self.assertNotEqual(first.value.access_key, seen[0].value.access_key)
+
+    async def test_login_in_vain(self) -> None:
+        """A login whose keys cannot be read is given back: there is one with each try."""
+        joined = JoinedVault(self)
+        joined.begin(path="aws/creds/other")
+        await self.assertFailure(joined.obtain(), ValueError)
+        self.assertEqual(joined.fake.tokens, {})
+
 
 class KvTests(TestCase):
     timeout = 60
@@ -319,6 +372,97 @@ class ErrorTests(TestCase):
             joined.begin(address=address)
             error = await self.assertFailure(joined.obtain(), ValueError)
             self.assertEqual(str(error), words)
+
+    async def test_login_in_the_address(self) -> None:
+        """A login in the address is repeated nowhere."""
+        joined = JoinedVault(self)
+        nobody = f"127.0.0.1:{free_port()}"
+        for address in (f"http://ops:planted@{nobody}", "http://ops:planted@vault.example"):
+            vault = joined.begin(address=address)
+            with self.assertRaises(Exception) as caught:
+                await joined.obtain()
+            self.assertIn("vault.example" if "vault" in address else nobody, str(caught.exception))
+            self.assertNotIn("planted", f"{caught.exception} {vault._source!r}")
+
+    async def test_redirect_with_a_login(self) -> None:
+        """So it is not where a redirect leads."""
+        session, moved = VaultSession(), Response()
+        moved.status_code, moved.url = 307, "https://a:planted@vault.test/v1/x"
+        moved.headers["Location"] = "http://a:planted@192.0.2.2/v1/x"
+        error = self.assertRaises(ValueError, session.get_redirect_target, moved)
+        self.assertNotIn("planted", str(error))
+
+    async def test_lies(self) -> None:
+        """Answers with wrong types and numbers are none of Vault's, and end no thread."""
+        joined = JoinedVault(self)
+        lies = Lies()
+        for answer in (
+            b"[]",
+            b"7",
+            b"[" * 100_000,
+            b'{"auth": {"client_token": 7, "lease_duration": 60}}',
+            b'{"auth": {"client_token": "t", "lease_duration": -1}}',
+            b'{"auth": {"client_token": "t", "lease_duration": true}}',
+            b'{"auth": {"client_token": "t", "lease_duration": 1.5}}',
+            b'{"auth": {"client_token": "t", "lease_duration": "60"}}',
+            b'{"auth": {"client_token": "t", "lease_duration": null}}',
+        ):
+            lies.answers = [answer]
+            joined.begin(address=served(self, lies))
+            await self.assertFailure(joined.obtain(), NotSent)
+        login = b'{"auth": {"client_token": "t", "lease_duration": %b}}' % (b"9" * 300)
+        keys = b'"access_key": "A", "secret_key": "S"'
+        for answer, kind in (
+            (b'{"data": 7}', NotSent),
+            (b'{"data": {%b, "security_token": 7}}' % keys, NotSent),
+            (b'{"data": {%b}, "lease_id": [1], "lease_duration": 1}' % keys, NotSent),
+            (b'{"data": {%b}, "lease_id": "l", "lease_duration": -5}' % keys, NotSent),
+            (b'{"data": {"access_key": ["A"], "secret_key": "S"}}', ValueError),
+        ):
+            lies.answers = [login, answer]
+            joined.begin(address=served(self, lies))
+            await self.assertFailure(joined.obtain(), kind)
+        lies.answers = [login, b'{"data": {%b}, "lease_id": "l", "lease_duration": %b}' % (keys, b"9" * 300)]
+        joined.begin(address=served(self, lies))
+        self.assertLess((await joined.obtain()).expires, joined.seconds() + 1e9)
+
+    async def test_flood(self) -> None:
+        """An answer without an end is not read to its end."""
+        joined, lies = JoinedVault(self), Lies()
+        lies.answers = [b"{" + b" " * 1_000_000 + b"}"]
+        joined.begin(address=served(self, lies))
+        error = await self.assertFailure(joined.obtain(), NotSent)
+        self.assertIn("the answer is larger than any of Vault", str(error))
+
+    async def test_words(self) -> None:
+        """What an error says is in one line, of whatever type it is."""
+        joined = JoinedVault(self)
+        lies = Lies(503)
+        for answer in (
+            b'{"errors": "a\\u001b[31m\\nb"}',
+            b'{"errors": [["a", 7]]}',
+            b'{"errors": 7, "warnings": 8}',
+        ):
+            lies.answers = [answer]
+            joined.begin(address=served(self, lies))
+            error = await self.assertFailure(joined.obtain(), NotSent)
+            self.assertTrue(str(error).isprintable(), str(error))
+
+
+class Lies(Resource):
+    """Gives the next of ``answers``; after the last one nothing."""
+
+    isLeaf = True
+
+    def __init__(self, status: int = 200) -> None:
+        super().__init__()
+        self.answers: list[bytes] = []
+        self.status = status
+
+    def render(self, request: Request) -> bytes:
+        request.setResponseCode(self.status)
+        request.setHeader("Content-Type", "application/json")
+        return self.answers.pop(0) if self.answers else b""
 
 
 class Portal(Resource):

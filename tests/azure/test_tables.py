@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import ensureDeferred, execute
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.trial.unittest import SynchronousTestCase
 

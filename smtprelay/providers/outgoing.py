@@ -194,8 +194,8 @@ class OutgoingProvider(ProviderWrapper):
         if not self._hop.takes(shape) or shape.eight_bit:
             grown = _ENCODED * shape.size + _PERCENT_ENCODED * shape.eight_bit
             least, most = 0, shape.size + grown + _PARTS_ROOM
-        small, large = (evolve(shape, size=max(0, size)) for size in (least, most))
-        return self._provider.encoded_size(small)[0], self._provider.encoded_size(large)[1]
+        encoded_size = self._provider.encoded_size
+        return encoded_size(shape.resized(max(0, least)))[0], encoded_size(shape.resized(most))[1]
 
     async def measure(self, envelope: Envelope, body: Body) -> int:
         """Return the size of the largest form of the mail, and some room for what is not known yet."""

@@ -244,15 +244,16 @@ class Ses(ProviderDefaults):
 
 
 async def _hashed(body: EncodedMail, size: int) -> _Hashed:
-    """Return a request, with its size, and its SHA-256; a small one whole."""
-    pieces, count, digest = [], 0, hashlib.sha256()
+    """Return a request, with its size, and its SHA-256; that of a small mail whole."""
+    if size <= _WHOLE:
+        whole = await body.whole()
+        return whole, hashlib.sha256(whole).hexdigest()
+    count, digest = 0, hashlib.sha256()
     async for piece in body.chunks():
         digest.update(piece)
         count += len(piece)
-        if size <= _WHOLE:
-            pieces.append(piece)
     body.size = count
-    return b"".join(pieces) if size <= _WHOLE else body, digest.hexdigest()
+    return body, digest.hexdigest()
 
 
 def _of_quota(quota: Quota) -> OnlineFinding:

@@ -110,6 +110,10 @@ class EncodedMail:
         #: Known when it was read once.
         self.size: int | None = None
 
+    async def whole(self) -> bytes:
+        """Give the request at once."""
+        return self._before + self._quoted(base64.b64encode(await self._mail.whole())) + self._behind
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Give the request in pieces."""
         yield self._before

@@ -2,10 +2,10 @@
 One lane: a provider, or a mailbox or login within it, with what it counts and what holds it up.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Final
 
+import orjson
 from attrs import define, field
 
 from smtprelay.model.queue import ASKED_TO_WAIT
@@ -133,14 +133,15 @@ class Lane:
             self._counts = {
                 (each.unit, each.seconds): some for each, some in zip(windows, counts, strict=True)
             }
-            self.spent = json.dumps([[*window, some] for window, some in self._counts.items()])
+            counted = [[*window, some] for window, some in self._counts.items()]
+            self.spent = orjson.dumps(counted, option=orjson.OPT_NON_STR_KEYS).decode()
 
     def _counted(self, rate_limit: RateLimit) -> tuple[Sequence[Window], Sequence[Spent]]:
         """Return the windows of its rate, and what was counted in each."""
         windows = rate_limit.lane_windows if self.key else rate_limit.windows
         if self._counts is None:
             self._counts = {}
-            for unit, seconds, counts in json.loads(self.spent or "[]"):
+            for unit, seconds, counts in orjson.loads(self.spent or "[]"):
                 # Earlier versions counted messages alone, and wrote how many were allowed.
                 counted = unit if isinstance(unit, str) else "messages"
                 self._counts[counted, seconds] = {int(part): count for part, count in counts.items()}

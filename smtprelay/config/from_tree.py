@@ -47,7 +47,7 @@ def structure(root: TreeNode, hooks: Mapping[Any, Hook]) -> tuple[Config, Table,
 
     :param hooks: are for the types that depend on the environment.
     """
-    root, hook = expect_table(root), _Hooks(hooks).of(Config)
+    root, hook = expect_table(root), _TreeReader(hooks).hook_of(Config)
     new: Sequence[Finding] = unavailable(root)
     findings: list[Finding] = []
     while True:
@@ -59,13 +59,13 @@ def structure(root: TreeNode, hooks: Mapping[Any, Hook]) -> tuple[Config, Table,
             new = invalid.findings
 
 
-class _Hooks:
+class _TreeReader:
     """The hook of each type: those given, and the others, which are made when a node needs them."""
 
     def __init__(self, hooks: Mapping[Any, Hook]) -> None:
         self._known: dict[Any, Hook] = dict(hooks)
 
-    def of(self, kind: Any) -> Hook:
+    def hook_of(self, kind: Any) -> Hook:
         """Return the hook of ``kind``."""
         kind = kind if kind in self._known else given(kind)
         if kind not in self._known:
@@ -108,7 +108,7 @@ class _Hooks:
                 _expect_good_words(node, _parser(element))
             for item in expect_items(node):
                 try:
-                    made.append(self.of(element)(item))
+                    made.append(self.hook_of(element)(item))
                 except Invalid as invalid:
                     findings += invalid.findings
             if findings:
@@ -126,7 +126,7 @@ class _Hooks:
             entries = expect_table(node)
             for key, item in entries.items():
                 try:
-                    made[parse_key(key)] = self.of(element)(item)
+                    made[parse_key(key)] = self.hook_of(element)(item)
                 except Invalid as invalid:
                     findings += invalid.findings
                 except ValueError as error:
@@ -153,7 +153,7 @@ class _Hooks:
                     findings += [_missing(key, entries, meant)] if setting.required else []
                     continue
                 try:
-                    made[setting.attribute.name] = self.of(setting.kind)(item)
+                    made[setting.attribute.name] = self.hook_of(setting.kind)(item)
                 except Invalid as invalid:
                     findings += invalid.findings
             if findings:

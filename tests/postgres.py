@@ -1,9 +1,9 @@
 """
 PostgreSQL servers for tests, from the package index; each over a socket in its own folder.
 
-Most tests share one server of their process, and have a schema each, or one after the other the same. A test that kills,
-restarts or follows a server makes one of its own. ``POSTGRES_BIN`` names the folder with the programs of
-another version than the package's.
+Most tests share one server of their process, and have a schema each, or one after the other the same. A test
+that kills, restarts or follows a server makes one of its own. ``POSTGRES_BIN`` names the folder with the
+programs of another version than the package's.
 """
 
 import atexit

@@ -15,7 +15,8 @@ from tests.mime.outgoing.finishing import EIGHT_BIT, SEVEN_BIT, plan
 from tests.steps import counted
 
 #: From a mail to one of so many times its octets: at most so many times the work, four times what is linear
-#: and an eighth of a square. Over less growth one step of the machine's caches would count as much as the work.
+#: and an eighth of a square. Over less growth one step of the machine's caches would count as much as the
+#: work.
 GROWTH = 32
 BOUND = 128
 #: Below this what does not grow is what would be measured.

@@ -38,7 +38,7 @@ class ClockedReactor:
 
 @cache
 def empty_database() -> bytes:
-    """Return the file of a spool in which nothing ever was: to make the tables takes longer than most tests."""
+    """Return the file of a spool without mail: to make its tables takes longer than most tests."""
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript("PRAGMA page_size = 16384; PRAGMA auto_vacuum = INCREMENTAL")
         migrate(connection, "0.0", SQLITE_TYPES)

@@ -47,7 +47,7 @@ def structure(root: TreeNode, hooks: Mapping[Any, Hook]) -> tuple[Config, Table,
 
     :param hooks: are for the types that depend on the environment.
     """
-    root, hook = expect_table(root), _TreeReader(hooks).hook_of(Config)
+    root, hook = expect_table(root), TreeReader(hooks).hook_of(Config)
     new: Sequence[Finding] = unavailable(root)
     findings: list[Finding] = []
     while True:
@@ -59,8 +59,12 @@ def structure(root: TreeNode, hooks: Mapping[Any, Hook]) -> tuple[Config, Table,
             new = invalid.findings
 
 
-class _TreeReader:
-    """The hook of each type: those given, and the others, which are made when a node needs them."""
+class TreeReader:
+    """
+    Has a hook for each type: those given, and the others, which are made when a node needs them.
+
+    :param hooks: are for the types that depend on the environment.
+    """
 
     def __init__(self, hooks: Mapping[Any, Hook]) -> None:
         self._known: dict[Any, Hook] = dict(hooks)

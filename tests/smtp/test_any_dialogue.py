@@ -378,6 +378,6 @@ class WorkTests(SynchronousTestCase):
 
             return counted(say, "smtprelay/")
 
-        times = max(10, 1_500 // len(unit))
+        times = max(10, 3_000 // len(unit))
         work(1)
         self.assertLessEqual(work(2 * times), GROWTH * work(times))

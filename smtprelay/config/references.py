@@ -51,8 +51,8 @@ def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook
     def proxy(node: TreeNode) -> Any:
         return secret(node) if isinstance(node, Table) else word_hook(parse_proxy_url)(node)
 
-    def certificate(node: TreeNode, kind: Any) -> Any:
-        return secret(node, kind) if isinstance(node, Table) else path(node, kind)
+    def certificate(node: TreeNode) -> Any:
+        return secret(node) if isinstance(node, Table) else path(node)
 
     path = word_hook(lambda text: resolve(text, folder))
     return {

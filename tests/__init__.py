@@ -23,9 +23,10 @@ if "twisted.trial" in sys.modules:
     import hypothesis
     from hypothesis.configuration import set_hypothesis_home_dir
 
-    # How long something takes depends on the machine, and what else it does.
+    # How long something takes depends on the machine, and what else it does. Each run has other examples, and
+    # what one has found is tried first in the next; for long searches there is tests/fuzz.
     hypothesis.settings.register_profile(
-        "smtprelay", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+        "smtprelay", max_examples=60, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
     hypothesis.settings.load_profile("smtprelay")
     # One for all processes of trial, which have folders of their own: what takes a second to find is there.

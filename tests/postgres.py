@@ -1,9 +1,9 @@
 """
 PostgreSQL servers for tests, from the package index; each over a socket in its own folder.
 
-Most tests share one server of their process, and have a schema each. A test that kills,
-restarts or follows a server makes one of its own. ``POSTGRES_BIN`` names the folder with the programs of
-another version than the package's.
+Most tests share one server of their process, and have a schema each, or one after the other the same. A test
+that kills, restarts or follows a server makes one of its own. ``POSTGRES_BIN`` names the folder with the
+programs of another version than the package's.
 """
 
 import atexit
@@ -49,6 +49,27 @@ def new_spool_url() -> str:
     with psycopg.connect(server_url(), autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {schema}")
     return psycopg.conninfo.make_conninfo(server_url(), options=f"-csearch_path={schema}")
+
+
+@cache
+def _shared_spool_url() -> str:
+    return new_spool_url()
+
+
+def empty_spool_url() -> str:
+    """
+    Return the connection string of a schema that others have used before: its tables are there, and empty.
+
+    To make them takes longer than most tests do. The first one finds none.
+    """
+    ours = "schemaname = current_schema()"
+    with psycopg.connect(_shared_spool_url(), autocommit=True) as connection:
+        tables = connection.execute(f"SELECT tablename FROM pg_tables WHERE {ours}").fetchall()
+        for (table,) in tables:
+            if table != "schema_version":
+                connection.execute(f"DELETE FROM {table}")
+        connection.execute(f"SELECT setval(sequencename::regclass, 1, false) FROM pg_sequences WHERE {ours}")
+    return _shared_spool_url()
 
 
 class Server:

@@ -6,12 +6,11 @@ import pkgutil
 import re
 import sys
 from importlib.metadata import packages_distributions, requires
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import smtprelay
-from tests.statements import statements
+from tests.statements import statements, trees
 
 
 def names() -> list[str]:
@@ -23,8 +22,8 @@ def names() -> list[str]:
 def imported() -> set[str]:
     """Return what is imported anywhere, by the first part of its name."""
     roots = set()
-    for path in Path(*smtprelay.__path__).rglob("*.py"):
-        for node in statements(ast.parse(path.read_bytes())):
+    for tree in trees().values():
+        for node in statements(tree):
             if isinstance(node, ast.Import):
                 roots |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

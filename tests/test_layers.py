@@ -11,13 +11,10 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.statements import statements
-
-ROOT = Path(__file__).parents[1]
+from tests.statements import ROOT, module_name, statements, trees
 
 #: The stations of a mail's way; they meet in plain top-level modules and in the folders they share.
 STATIONS = ("smtp", "policy", "spool", "dispatch", "providers")
@@ -114,12 +111,11 @@ PLAIN = frozenset(
 )
 
 
-def modules(folder: str = "smtprelay") -> Iterator[tuple[str, ast.Module]]:
-    """Return name and tree of each module below ``folder``."""
-    for path in sorted((ROOT / folder).rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        yield name, ast.parse(path.read_text("utf-8"), str(path))
+def modules(package: str = "smtprelay") -> Iterator[tuple[str, ast.Module]]:
+    """Give name and tree of each module of ``package``."""
+    for name, tree in trees(package.partition(".")[0]).items():
+        if within(name, package):
+            yield name, tree
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -210,7 +206,7 @@ class LayerTests(SynchronousTestCase):
         wrong = [
             f"{name} imports {target}"
             for station in STATIONS
-            for name, tree in modules(f"smtprelay/{station}")
+            for name, tree in modules(f"smtprelay.{station}")
             for target in imported(tree)
             if target.startswith("smtprelay.") and target.split(".")[1] not in {station, *top}
         ]
@@ -256,7 +252,8 @@ class LayerTests(SynchronousTestCase):
 
     def test_no_reactor_comes_along(self) -> None:
         """All modules but the adapters can be imported without any reactor being installed."""
-        names = [name for name, _ in modules() if name not in ADAPTERS and not name.endswith("__main__")]
+        found = map(module_name, sorted((ROOT / "smtprelay").rglob("*.py")))
+        names = [name for name in found if name not in ADAPTERS and not name.endswith("__main__")]
         script = (
             "import importlib, sys; seen = [name for name in sys.argv[1:] if importlib.import_module(name)"
             " and sys.modules.pop('twisted.internet.reactor', None)]; print(seen)"

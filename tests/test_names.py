@@ -7,13 +7,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.statements import statements
-
-ROOT = Path(__file__).parents[1]
+from tests.statements import ROOT, statements, trees
 
 #: Words that every Twisted developer or mail administrator knows. Before you add one, look for a term of
 #: ``docs/glossary.rst``, or make one.
@@ -76,16 +73,10 @@ def stem(word: str) -> str:
     return word
 
 
-def modules() -> Iterator[tuple[str, Path]]:
-    """Give the name and the file of each module."""
-    for path in sorted((ROOT / "smtprelay").rglob("*.py")):
-        yield str(path.relative_to(ROOT).with_suffix("")).replace("/", "."), path
-
-
 def classes() -> Iterator[tuple[str, str]]:
     """Give the module and the name of each class."""
-    for module, path in modules():
-        for node in statements(ast.parse(path.read_text("utf-8"), str(path))):
+    for module, tree in trees().items():
+        for node in statements(tree):
             if isinstance(node, ast.ClassDef):
                 yield module, node.name
 
@@ -94,7 +85,7 @@ class NameTests(SynchronousTestCase):
     def test_words(self) -> None:
         """The name of each module and class is made of terms of the glossary and of plain words."""
         known = set(map(stem, (*terms(), *PLAIN.split())))
-        names = {(module, part) for module, _ in modules() for part in module.split(".")} | set(classes())
+        names = {(module, part) for module in trees() for part in module.split(".")} | set(classes())
         strange = sorted(
             f"{name} in {module}: {word}"
             for module, name in names

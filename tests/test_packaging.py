@@ -27,13 +27,14 @@ from smtprelay.version import VERSION
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("setup.cfg", "setup.py", "pyproject.toml", "README.rst", "LICENSE", "smtprelay", "twisted")
-IGNORED = (".git", *(line.strip("/") for line in (ROOT / ".gitignore").read_text().split()))
+IGNORED = ("/.git", *(line.rstrip("/") for line in (ROOT / ".gitignore").read_text().split()))
 
 
 def tracked(folder: Path) -> Iterator[str]:
     """Return the files of the checkout, without those that git is told to ignore."""
     for path in folder.iterdir():
-        if any(fnmatch(path.name, pattern) for pattern in IGNORED):
+        # A pattern with a slash before it is one of the root.
+        if any(fnmatch(name, each) for name in (path.name, f"/{path.relative_to(ROOT)}") for each in IGNORED):
             continue
         if path.is_dir():
             yield from tracked(path)
@@ -92,28 +93,23 @@ class PackagingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
         self.checkout = self.folder / "checkout"
-        self.checkout.mkdir(parents=True)
-        for name in SOURCES:
-            if (ROOT / name).is_dir():
-                copytree(
-                    ROOT / name, self.checkout / name, ignore=ignore_patterns("__pycache__", "dropin.cache")
-                )
-            else:
-                (self.checkout / name).write_bytes((ROOT / name).read_bytes())
 
-    def test_wheel(self) -> None:
-        """The wheel holds the relay, all of it, and the plugin; nothing else; and it installs."""
-        run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", self.folder, self.checkout)
+    def test_release(self) -> None:
+        """
+        The source distribution is the whole checkout, and can be tested; its wheel installs.
+
+        The wheel holds the relay, all of it, and the plugin; nothing else.
+        """
+        for name in tracked(ROOT):
+            (self.checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.checkout / name).write_bytes((ROOT / name).read_bytes())
+        # Without more words it makes the source distribution, and the wheel of that.
+        run(sys.executable, "-m", "build", "--no-isolation", "-o", self.folder, self.checkout)
+        (archive,) = self.folder.glob("*.tar.gz")
         (wheel,) = self.folder.glob("*.whl")
-        held = set(zipfile.ZipFile(wheel).namelist())
+        self.check_source(archive)
+        self.check_content(wheel)
         self.check_metadata(wheel)
-        ours = {
-            str(path.relative_to(ROOT))
-            for path in (ROOT / "smtprelay").rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts
-        }
-        rest = {name for name in held - ours if ".dist-info/" not in name}
-        self.assertEqual((ours - held, rest), (set(), {"twisted/plugins/smtprelay_dropin.py"}))
         environment = Environment(self.folder / "venv")
         self.assertNotIn("smtprelay", environment.twistd_help())
         environment.install(wheel)
@@ -121,6 +117,26 @@ class PackagingTests(SynchronousTestCase):
         self.assertEqual(run(environment.scripts / "smtprelay", "--version"), f"smtprelay {VERSION}\n")
         example = run(environment.scripts / "smtprelay", "config", "example")
         self.assertEqual(example, (ROOT / "etc" / "smtprelay.yaml").read_text("utf-8"))
+
+    def check_source(self, archive: Path) -> None:
+        """Nothing of the checkout is missing; tests run in it, also those that read documents."""
+        with tarfile.open(archive) as held:
+            held.extractall(self.folder, filter="data")
+        unpacked = self.folder / archive.name.removesuffix(".tar.gz")
+        self.assertEqual([name for name in tracked(ROOT) if not (unpacked / name).is_file()], [])
+        tests = ("tests.model.test_message_id", "tests.test_architecture")
+        run(sys.executable, "-m", "twisted.trial", *tests, folder=unpacked)
+
+    def check_content(self, wheel: Path) -> None:
+        """It holds what it should, and no more."""
+        held = set(zipfile.ZipFile(wheel).namelist())
+        ours = {
+            str(path.relative_to(ROOT))
+            for path in (ROOT / "smtprelay").rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        rest = {name for name in held - ours if ".dist-info/" not in name}
+        self.assertEqual((ours - held, rest), (set(), {"twisted/plugins/smtprelay_dropin.py"}))
 
     def check_metadata(self, wheel: Path) -> None:
         """The licence is named as SPDX does, its text is there, and no extra brings what nothing imports."""
@@ -132,32 +148,15 @@ class PackagingTests(SynchronousTestCase):
         extras = {"all", "aws", "azure", "postgres", "vault", "bench", "dev", "fuzz", "interop"}
         self.assertEqual(set(metadata.get_all("Provides-Extra")), extras)
 
-    def test_source_distribution(self) -> None:
-        """It holds the whole checkout; what it unpacks to can be tested, and installed."""
-        checkout = self.folder / "whole"
-        for name in tracked(ROOT):
-            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
-            (checkout / name).write_bytes((ROOT / name).read_bytes())
-        run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "-o", self.folder, checkout)
-        (archive,) = self.folder.glob("*.tar.gz")
-        with tarfile.open(archive) as held:
-            held.extractall(self.folder, filter="data")
-        unpacked = self.folder / archive.name.removesuffix(".tar.gz")
-        self.assertEqual([name for name in tracked(ROOT) if not (unpacked / name).is_file()], [])
-        run(
-            sys.executable,
-            "-m",
-            "twisted.trial",
-            "tests.model.test_message_id",
-            "tests.test_readme",
-            folder=unpacked,
-        )
-        environment = Environment(self.folder / "venv")
-        environment.install(archive)
-        self.assertIn("smtprelay", environment.twistd_help())
-
     def test_editable(self) -> None:
         """An editable install is found by Twisted too, from any folder."""
+        self.checkout.mkdir(parents=True)
+        for name in SOURCES:
+            if (ROOT / name).is_dir():
+                ignored = ignore_patterns("__pycache__", "dropin.cache")
+                copytree(ROOT / name, self.checkout / name, ignore=ignored)
+            else:
+                (self.checkout / name).write_bytes((ROOT / name).read_bytes())
         environment = Environment(self.folder / "venv")
         environment.install("--editable", self.checkout)
         self.assertIn("smtprelay", environment.twistd_help())

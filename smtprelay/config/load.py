@@ -9,7 +9,7 @@ from typing import Final
 from attrs import field, frozen
 
 from smtprelay.config.environment import SECTIONS, overlay
-from smtprelay.config.from_tree import make_converter, structure
+from smtprelay.config.from_tree import structure
 from smtprelay.config.model import Config
 from smtprelay.config.problem import ConfigError, Problem, make_problem
 from smtprelay.config.references import outside_hooks
@@ -72,8 +72,8 @@ def load(
     if source.broken:
         raise ConfigError(source.problems)
     problems = [*source.problems, *overlay(source.root, environ, sets)]
-    converter = make_converter(outside_hooks(environ, Path(file).absolute().parent))
-    config, root, findings = structure(_place(source.root) if only_place else source.root, converter)
+    hooks = outside_hooks(environ, Path(file).absolute().parent)
+    config, root, findings = structure(_place(source.root) if only_place else source.root, hooks)
     # A value that is wrong as text is not reported again as a setting.
     known = {(problem.line, problem.column) for problem in source.problems}
     new = [found for found in findings if (found.mark.line, found.mark.column) not in known]

@@ -36,7 +36,7 @@ def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook
         ),
     }
 
-    def secret(node: TreeNode, _: Any) -> Secret:
+    def secret(node: TreeNode) -> Secret:
         if isinstance(node, Table):
             return _from_table(node, makers)
         text = expect_word(node)
@@ -48,11 +48,11 @@ def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook
             raise wrong(node, f"a secret is expected, not the name of its file: write {written}")
         return fixed(text, "inline" if isinstance(node, Scalar) and node.literal else "environment")
 
-    def proxy(node: TreeNode, kind: Any) -> Any:
-        return secret(node, kind) if isinstance(node, Table) else word_hook(parse_proxy_url)(node, kind)
+    def proxy(node: TreeNode) -> Any:
+        return secret(node) if isinstance(node, Table) else word_hook(parse_proxy_url)(node)
 
-    def certificate(node: TreeNode, kind: Any) -> Any:
-        return secret(node, kind) if isinstance(node, Table) else path(node, kind)
+    def certificate(node: TreeNode) -> Any:
+        return secret(node) if isinstance(node, Table) else path(node)
 
     path = word_hook(lambda text: resolve(text, folder))
     return {

@@ -21,8 +21,7 @@ from smtprelay.mime.parse import charset_guess
 from smtprelay.mime.structure import part_of
 from smtprelay.mime.text import decoded
 from smtprelay.model.address import ascii_domain, has_control, is_mailbox
-from smtprelay.model.patterns import Patterns
-from smtprelay.model.patterns import folded as lowered
+from smtprelay.model.patterns import Patterns, lowered
 from smtprelay.model.shape import count_eight_bit
 
 #: Characters of a display name, and of a word in it that is not encoded, at most.

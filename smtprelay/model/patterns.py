@@ -18,7 +18,7 @@ from smtprelay.model.address import ascii_domain
 _ASCII_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
-def folded(text: str) -> str:
+def lowered(text: str) -> str:
     """Return ``text`` with its ASCII letters in lower case, and no others changed."""
     return text.translate(_ASCII_LOWER)
 
@@ -67,7 +67,7 @@ class Patterns:
         """Say whether one of the patterns matches ``address``; none do if there are none."""
         if self.anything:
             return True
-        address = folded(address) or "<>"
+        address = lowered(address) or "<>"
         if address in self._exact:
             return True
         local, at, domain = address.rpartition("@")
@@ -83,11 +83,11 @@ class Patterns:
 
     @cached_property
     def _exact(self) -> frozenset[str]:
-        return frozenset(folded(text) for text in self.texts if "*" not in text)
+        return frozenset(lowered(text) for text in self.texts if "*" not in text)
 
     @cached_property
     def _domains(self) -> frozenset[str]:
-        split = [folded(text).rpartition("@") for text in self.texts]
+        split = [lowered(text).rpartition("@") for text in self.texts]
         return frozenset(domain for local, _, domain in split if local == "*" and "*" not in domain)
 
     @cached_property

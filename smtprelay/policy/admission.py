@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from smtprelay.model.address import has_control, is_mailbox, is_numeric, is_ordinary, is_routed, without_route
 from smtprelay.model.message import Client, Recipient, Refused, Reply
-from smtprelay.model.patterns import folded
+from smtprelay.model.patterns import lowered
 from smtprelay.policy.settings import Identity, ListenerPolicy
 
 
@@ -72,7 +72,7 @@ def recipient(
     """
     routed = False
     if not is_ordinary(address):
-        if folded(address) == "postmaster":
+        if lowered(address) == "postmaster":
             address = f"{address}@{listener.hostname}"
         routed = is_routed(address)
         address = without_route(address)

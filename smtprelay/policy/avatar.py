@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from smtprelay.interfaces import IEnvelopeDelivery, Incoming, Receive
 from smtprelay.model.message import Client, Draft, Envelope, Recipient, Refused, Reply
-from smtprelay.model.patterns import folded
+from smtprelay.model.patterns import lowered
 from smtprelay.policy import admission, stock_server
 from smtprelay.policy.received_header import received
 from smtprelay.policy.router import Router, no_route
@@ -143,7 +143,7 @@ class EnvelopeDelivery:
         context = transaction.context
         accepted = admission.recipient(context.listener, self._identity, recipient, parameters)
         local, _, domain = accepted.address.rpartition("@")
-        key = f"{local}@{folded(domain)}"
+        key = f"{local}@{lowered(domain)}"
         if key not in transaction.recipients:
             if context.listener.one_delivery:
                 self._join(transaction, accepted.address)

@@ -16,7 +16,7 @@ from smtprelay.mime.rewrite import RewriteRule, parameters_of, rewrite_header
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Delivery, Envelope, Recipient
 from smtprelay.model.outcome import TOO_LARGE, Deferred, Failed, Outcome, Results
-from smtprelay.model.patterns import folded
+from smtprelay.model.patterns import lowered
 from smtprelay.model.shape import Shape
 from smtprelay.providers.wrapper import ProviderWrapper
 
@@ -174,7 +174,7 @@ def _renamed(envelope: Envelope, rules: Sequence[RewriteRule]) -> tuple[Envelope
     for recipient in envelope.recipients:
         new = _replaced(recipient, rules)
         local, _, domain = new.address.rpartition("@")
-        key = keys[recipient.address] = f"{local}@{folded(domain)}"
+        key = keys[recipient.address] = f"{local}@{lowered(domain)}"
         # Of two that have become one, the one that wants to be told of a failure says how.
         if key not in found or found[key].notify == "NEVER":
             found[key] = new

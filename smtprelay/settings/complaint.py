@@ -27,6 +27,11 @@ class Complaint:
     severity: str = "error"
 
 
+def loopback_only(path: Path) -> Complaint:
+    """Return the error that the URL at ``path`` is read on its way to another machine."""
+    return Complaint(path, "http:// is for loopback only: use https://", "CFG-CLEAR-TEXT")
+
+
 def below(where: str, key: str | int) -> str:
     """Return the name, for people, of ``key`` within ``where``."""
     if isinstance(key, int):

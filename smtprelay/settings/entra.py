@@ -14,7 +14,7 @@ from smtprelay.azure.clouds import CLOUDS
 from smtprelay.model.network import is_plain_remote
 from smtprelay.net.outbound import Outbound
 from smtprelay.settings import values
-from smtprelay.settings.complaint import Complaint, Path
+from smtprelay.settings.complaint import Complaint, Path, loopback_only
 from smtprelay.settings.provider import HttpProviderSettings
 from smtprelay.settings.proxy import ProxySetting, proxy_of
 from smtprelay.settings.secret import Secret
@@ -169,7 +169,7 @@ def check_entra(settings: EntraSettings, path: Path) -> Iterator[Complaint]:
 
 def _check_authority(authority: str, credential: str, path: Path) -> Iterator[Complaint]:
     if is_plain_remote(authority):
-        yield Complaint(path, "http:// is for loopback only: use https://", "CFG-CLEAR-TEXT")
+        yield loopback_only(path)
     elif not authority.startswith("https://") and credential in BY_IDENTITY:
         yield Complaint(path, f"credential: {credential} needs https://", "CFG-VALUE")
 

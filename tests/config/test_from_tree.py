@@ -252,7 +252,7 @@ def shaped(cls: type) -> st.SearchStrategy[dict[str, Any]]:
 
 
 class HypothesisTests(SynchronousTestCase):
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(
         st.binary(max_size=200)
         | st.text(alphabet="ab:-[]{}&*!|>'\"#%@, \n\t${}?~0\\", max_size=60).map(str.encode)

@@ -19,7 +19,7 @@ from jsonschema import Draft7Validator
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.config import Config, Setting, example, json_schema
-from smtprelay.config.from_tree import make_converter
+from smtprelay.config.from_tree import TreeReader
 from smtprelay.config.json_schema import json_schema_of
 from smtprelay.config.problem import Invalid
 from smtprelay.config.references import outside_hooks
@@ -32,7 +32,7 @@ from tests.test_readme import PAGES, blocks
 EVERY = [
     (each, Draft7Validator(json.loads(json.dumps(json_schema_of(each))))) for each in all_settings(Config)
 ]
-CONVERTER = make_converter(outside_hooks({}, Path("/x")))
+READER = TreeReader(outside_hooks({}, Path("/x")))
 #: Of each notation one, and some of none.
 WORDS = (
     *("true", "False", "1", "2.5", "5%", "30s", "10MB", "30/min", "never", "off", "x", "null", "${X}"),
@@ -76,7 +76,7 @@ def refused(setting: Setting, value: object) -> bool:
     """Return whether the loader refuses ``value``; what is missing beside it does not count."""
     root = tree({setting.name: value}, "")
     try:
-        CONVERTER.structure(root, setting.owner)
+        READER.hook_of(setting.owner)(root)
     except Invalid as invalid:
         missing = f'"{setting.name}" is missing'
         return any(

@@ -308,7 +308,7 @@ class LivenessTests(SynchronousTestCase):
         """No order of commits, answers and times leaves mail behind or needlessly delivers it twice."""
         case = Play.TestCase()
         case.settings = settings(
-            max_examples=400,
+            max_examples=150,
             stateful_step_count=12,
             deadline=None,
             suppress_health_check=list(HealthCheck),

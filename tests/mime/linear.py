@@ -7,8 +7,8 @@ from typing import Any
 #: Twice the input may cost so many times as much: twice, and what measuring is off by.
 LIMIT = 2.3
 #: Shorter runs measure nothing; one of a longer one is enough.
-_SECONDS = 0.006
-_LONG = 0.02
+_SECONDS = 0.002
+_LONG = 0.004
 
 
 def growth(

@@ -205,7 +205,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(pairs(f"{'a' * MAX_ADDRESS}@x.org, b@x.org"), [("b@x.org", "")])
         self.assertEqual(len(pairs(f"{'a' * MAX_NAME}bc <b@x.org>")[0][1]), MAX_NAME)
 
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(
         st.lists(FRAGMENTS | st.text(max_size=3), max_size=25).map("".join),
         st.sampled_from(["", "shift_jis", "koi8-r"]),

@@ -137,7 +137,7 @@ class WordTests(SynchronousTestCase):
         value = "=?utf-8?q?a?= " * (MAX_WORDS + 1)
         self.assertEqual(decode_words(value).strip(), "a" * MAX_WORDS + " =?utf-8?q?a?=")
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(
         st.lists(FRAGMENTS | st.text(max_size=4), max_size=20).map("".join),
         st.sampled_from(["", "koi8-r", "big5"]),

@@ -216,7 +216,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(len(many.parameters), MAX_PARAMETERS)
         self.assertEqual(len(content_type(f"a/b; x={'y' * MAX_LENGTH}z").parameters["x"]), MAX_LENGTH)
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(
         st.lists(FRAGMENTS | st.text(max_size=3), max_size=25).map("".join),
         st.sampled_from(["", "shift_jis", "koi8-r"]),

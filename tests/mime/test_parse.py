@@ -230,7 +230,7 @@ class BoundsTests(SynchronousTestCase):
             steps.append(counted(partial(read, message)))
         self.assertEqual(steps[1], steps[0])
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=120, deadline=None)
     @given(mails())
     def test_anything(self, message: bytes):
         """No mail whatever makes it fail; what it says can be written as UTF-8, and has no controls."""
@@ -245,7 +245,7 @@ class BoundsTests(SynchronousTestCase):
             self.assertIsInstance((part.name + part.content_id + part.content_type).encode(), bytes)
             bytes_of(part)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=120, deadline=None)
     @given(mails())
     def test_something_is_shown(self, message: bytes):
         """A mail that has a word in it is no empty mail, whatever is wrong with it."""

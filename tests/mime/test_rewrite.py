@@ -229,7 +229,7 @@ MAIL = st.one_of(
 
 
 class PropertyTests(SynchronousTestCase):
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(MAIL, RULES, st.sampled_from(("", "root", "scan@example.com")))
     @example(b"From: a\r\nX-Bad: 1 <a@b.org>\r\n\r\n", (DO_NOT_REPLY,), "scan@example.com")
     def test_twice(self, mail: bytes, rules: tuple[RewriteRule, ...], sender: str) -> None:
@@ -237,7 +237,7 @@ class PropertyTests(SynchronousTestCase):
         once = rewritten(mail, *rules, sender=sender)
         self.assertEqual(rewritten(once, *rules, sender=sender), once)
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(st.lists(PERSON, max_size=5), RULE, NAME)
     def test_no_control(self, people: list[str], rule: RewriteRule, value: str) -> None:
         """Whatever stands in names and values, no control gets into a field that is written, and no line."""
@@ -253,7 +253,7 @@ class PropertyTests(SynchronousTestCase):
                     written, rb"(?i)\A(?:(?:from|to|cc|reply-to|subject|x-relay|x-value):|[ \t])"
                 )
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @given(st.lists(ADDRESS, max_size=6))
     def test_each_recipient_once(self, named: list[str]) -> None:
         """A field with a recipient that was replaced names all that it named, by who gets the mail, once."""

@@ -253,7 +253,7 @@ class BoundsTests(SynchronousTestCase):
         self.assertEqual(len(parts_of(MIXED + b"--b\r\n\r\n" * (MAX_PARTS - 1))), MAX_PARTS)
         self.assertRaises(TooComplexError, parts_of, MIXED + b"--b\r\n\r\n" * MAX_PARTS)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(mails())
     def test_whatever_there_is(self, mail: bytes):
         """Parts lie within the mail, one behind the other, and behind the multipart that they are in."""

@@ -116,7 +116,7 @@ class ControlTests(SynchronousTestCase):
             with self.subTest(value):
                 self.assertEqual(decoded(value), text)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=120, deadline=None)
     @given(
         st.binary(max_size=60), st.sampled_from(["", "shift_jis", "iso-2022-jp", "utf-16", "hz", "nonsense"])
     )

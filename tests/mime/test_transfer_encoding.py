@@ -245,7 +245,7 @@ class UuencodeTests(SynchronousTestCase):
 
 
 class AnythingTests(SynchronousTestCase):
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(
         st.lists(
             st.sampled_from(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.model.patterns import Patterns, folded, glob
+from smtprelay.model.patterns import Patterns, glob, lowered
 
 
 class PatternsTests(SynchronousTestCase):
@@ -105,4 +105,4 @@ class PatternsTests(SynchronousTestCase):
     @given(st.text())
     def test_folding_keeps_what_is_not_ascii(self, text: str):
         """Folding changes ASCII capitals and nothing else, so it never changes the length."""
-        self.assertEqual(folded(text), "".join(char.lower() if char.isascii() else char for char in text))
+        self.assertEqual(lowered(text), "".join(char.lower() if char.isascii() else char for char in text))

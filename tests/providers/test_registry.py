@@ -166,25 +166,32 @@ class DocumentTests(SynchronousTestCase):
 
 
 class InstalledTests(SynchronousTestCase):
-    """The example, installed by pip."""
+    """The example, installed by pip: once, for that takes longer than all that is asked of it."""
+
+    def test_installed(self) -> None:
+        """It is found, configured, checked and explained like a provider of ours, and passes the contract."""
+        checks = (self.found_both_ways, self.contract, self.configured, self.mistakes, self.explained)
+        for check in checks:
+            with self.subTest(check.__name__):
+                check()
 
     def configure(self, settings: str) -> Path:
         file = Path(self.mktemp()).absolute()
         file.write_text(SMALL.replace("local: {type: capture, path: captured}", f"box: {{{settings}}}"))
         return file
 
-    def test_found_both_ways(self) -> None:
+    def found_both_ways(self) -> None:
         """It is found by its entry point and as a Twisted plugin, and is one kind."""
         self.assertEqual(
             run("-c", FOUND), "[['postbox'], ['postbox']] postbox acs ses mailgun resend smarthost capture\n"
         )
 
-    def test_contract(self) -> None:
+    def contract(self) -> None:
         """It passes the contract suite, which our package brings."""
         tests = EXAMPLE / "test_smtprelay_postbox.py"
         self.assertIn("PASSED (successes=15)", run("-m", "twisted.trial", tests))
 
-    def test_configured(self) -> None:
+    def configured(self) -> None:
         """Its settings are read, have defaults and limits, are masked, and come from the environment, too."""
         file = self.configure("type: postbox, api_key: very-secret")
         shown = run(
@@ -203,7 +210,7 @@ class InstalledTests(SynchronousTestCase):
         self.assertEqual((box["stream"], box["api_key"], box["timeout"]), ("bulk", "‹inline›", "30s"))
         self.assertEqual(box["limits"], {"size": None, "request": None, "recipients": 50})
 
-    def test_mistakes(self) -> None:
+    def mistakes(self) -> None:
         """A misspelt key gets did-you-mean, a wrong value says what is expected, a secret is not quoted."""
         file = self.configure("type: postbox, api_keys: very-secret, stream: noise")
         told = run("-m", "smtprelay", "-c", file, "config", "check", status=78)
@@ -213,7 +220,7 @@ class InstalledTests(SynchronousTestCase):
         told = run("-m", "smtprelay", "-c", self.configure("type: postbx"), "config", "check", status=78)
         self.assertIn('unknown type "postbx" - did you mean "postbox"?', told)
 
-    def test_explained(self) -> None:
+    def explained(self) -> None:
         """``config explain``, ``config schema`` and ``config example`` have its settings."""
         found, schema, example = shown(
             "config explain providers.postbox.stream", "config schema", "config example"

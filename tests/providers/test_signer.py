@@ -362,7 +362,7 @@ _BODIES = st.lists(
 
 
 class AnyMailTests(SynchronousTestCase):
-    @settings(max_examples=150)
+    @settings(max_examples=80)
     @given(_FIELDS, _FIELDS, _BODIES, st.sampled_from(FORMS), st.booleans())
     def test_generated(
         self, before: str, after: str, body: str, forms: tuple[bool, bool], eight_bit: bool

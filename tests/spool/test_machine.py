@@ -402,7 +402,7 @@ class MachineTests(SynchronousTestCase):
         """No order of events makes a count drift, loses a recipient, or lets a claim settle twice."""
         case = SpoolMachine.TestCase()
         case.settings = settings(
-            max_examples=150,
+            max_examples=60,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -14,7 +14,7 @@ from smtprelay.config.tree import Scalar, nearest
 from smtprelay.model.expiry import expiry_words
 from smtprelay.model.network import is_plain_remote
 from smtprelay.providers.registry import kind_of
-from smtprelay.settings.complaint import Complaint, Path, spelled
+from smtprelay.settings.complaint import Complaint, Path, loopback_only, spelled
 from smtprelay.settings.entra import KeyVaultSettings, check_entra, check_identity_library
 from smtprelay.settings.provider import HttpProviderSettings
 from smtprelay.settings.proxy import has_password, proxy_of
@@ -72,7 +72,7 @@ def check_webhooks(view: CheckedConfig) -> Iterator[Complaint]:
         if url and not re.match("https?://[^/]", url):
             yield Complaint((*path, "url"), "expected https://host/…", "CFG-VALUE")
         elif url and is_plain_remote(url):
-            yield Complaint((*path, "url"), "http:// is for loopback only: use https://", "CFG-CLEAR-TEXT")
+            yield loopback_only((*path, "url"))
 
 
 def check_proxies(view: CheckedConfig) -> Iterator[Complaint]:

@@ -11,7 +11,7 @@ from smtprelay.config.checks import CheckedConfig
 from smtprelay.config.endpoint import is_encrypted, is_local, is_proxied
 from smtprelay.config.listeners import AnyChecker, Listener
 from smtprelay.model.network import is_plain_remote, too_wide
-from smtprelay.settings.complaint import Complaint, Path
+from smtprelay.settings.complaint import Complaint, Path, loopback_only
 from smtprelay.settings.provider import HttpProviderSettings
 
 
@@ -45,8 +45,7 @@ def check_clear_text(view: CheckedConfig) -> Iterator[Complaint]:
             and provider.endpoint
             and is_plain_remote(provider.endpoint)
         ):
-            text = "http:// is for loopback only: use https://"
-            yield Complaint(("providers", name, "endpoint"), text, "CFG-CLEAR-TEXT")
+            yield loopback_only(("providers", name, "endpoint"))
 
 
 CHECKS: Final = (check_listeners, check_sites, check_clear_text)

@@ -14,7 +14,7 @@ from smtprelay.azure.clouds import OUTLOOK, scope
 from smtprelay.model.network import is_loopback, is_plain_remote
 from smtprelay.providers.kind import ProviderKind
 from smtprelay.settings import values
-from smtprelay.settings.complaint import Complaint, Path
+from smtprelay.settings.complaint import Complaint, Path, loopback_only
 from smtprelay.settings.provider import RemoteProviderSettings
 from smtprelay.settings.proxy import environment_no_proxy, environment_proxy, proxy_of
 from smtprelay.settings.secret import Secret
@@ -143,8 +143,7 @@ def check_oauth(settings: SmarthostSettings, path: Path) -> Iterator[Complaint]:
         return
     endpoint = oauth.token_endpoint
     if endpoint and is_plain_remote(endpoint):
-        text = "http:// is for loopback only: use https://"
-        yield Complaint((*path, "oauth", "token_endpoint"), text, "CFG-CLEAR-TEXT")
+        yield loopback_only((*path, "oauth", "token_endpoint"))
     if oauth.refresh_token is None and oauth.client_secret is None:
         yield Complaint((*path, "oauth"), "expected client_secret or refresh_token", "CFG-MISSING")
     elif oauth.refresh_token is None and not (oauth.tenant or endpoint):

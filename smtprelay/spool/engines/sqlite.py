@@ -11,10 +11,12 @@ connection is closed, and whoever opens the next one first has all that can be r
 written into the database, anew, and synced; only then is anything built on it.
 """
 
+import atexit
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,8 +89,9 @@ class SqliteEngine(Engine):
         connection = None
         try:
             connection = open_file(self.database, cached_statements=256)
-            for pragma in _PRAGMAS:
-                connection.execute(f"PRAGMA {pragma}")
+            _configure(connection)
+            if self._file is None:
+                _empty_spool().backup(connection)
             (page,) = connection.execute("PRAGMA page_size").fetchone()
             connection.execute(f"PRAGMA wal_autocheckpoint = {self.log // page}")
             _empty_log(connection, "TRUNCATE")
@@ -213,6 +216,21 @@ def open_file(database: str, mode: str = "rw", **options: Any) -> SqliteConnecti
     connection: SqliteConnection = sqlite3.connect(
         place, uri=True, isolation_level=None, check_same_thread=False, factory=SqliteConnection, **options
     )
+    return connection
+
+
+def _configure(connection: Connection) -> None:
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+@cache
+def _empty_spool() -> sqlite3.Connection:
+    """Return what spools in memory begin as: a copy takes a thirtieth of the time that all migrations do."""
+    connection = open_file(":memory:")
+    atexit.register(connection.close)
+    _configure(connection)
+    migrate(connection, "0.0", SQLITE_TYPES)
     return connection
 
 

@@ -329,7 +329,7 @@ PIECES = (
 
 
 class AnythingTests(SynchronousTestCase):
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(
         st.lists(st.sampled_from(PIECES) | st.binary(max_size=6), max_size=12).map(b"".join),
         st.sampled_from(LABELS) | st.text(max_size=8),
@@ -342,7 +342,7 @@ class AnythingTests(SynchronousTestCase):
         self.assertLessEqual(len(text), len(octets))
         self.assertIn(fits(octets, label), (True, False))
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(
         st.lists(st.sampled_from(PIECES) | st.binary(max_size=6), max_size=12).map(b"".join),
         st.sampled_from(LABELS),

@@ -225,7 +225,7 @@ _STORED = st.builds(
 
 
 class HostileTests(SynchronousTestCase):
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None, max_examples=120)
     @given(_STORED, _HOP)
     def test_says_the_same(self, stored: bytes, hop: outgoing.NextHop) -> None:
         """Of any mail whatever its texts, attachments and names are in the finished one."""

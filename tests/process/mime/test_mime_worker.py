@@ -139,8 +139,8 @@ class BoundTests(WorkerCase, TestCase):
         self.worker = self.make(bounds=Bounds(cpu=(1.0, 0.0)))
         used = 0.0
         pids = set()
-        while used < 2.5:
-            facts, _ = await self.run_on(task=tasks.use, seconds=0.6)
+        while used < 1.2:
+            facts, _ = await self.run_on(task=tasks.use, seconds=0.4)
             used = facts["used"]
             pids.add(facts["pid"])
         self.assertEqual(len(pids), 1)
@@ -169,7 +169,7 @@ class BoundTests(WorkerCase, TestCase):
         """However little there is, a mail that grows is made or too costly, and never crashes the process."""
         mail = GROWING % ((b"&" * 78 + b"\r\n") * (6 * MIB // 80))
         told = set()
-        for megabytes in range(30, 200, 30):
+        for megabytes in range(30, 200, 50):
             self.worker = self.make(bounds=evolve(BOUNDS, memory=(megabytes * MIB, 0)))
             try:
                 await self.run_on(mail, task=map_mail, **PARAMETERS)

@@ -216,15 +216,15 @@ class NodesTests(NodesCase, TestCase):
 
 class SharedTests(NodesCase, TestCase):
     async def test_the_pace(self) -> None:
-        """Twenty in five seconds is that for all nodes together: no more are claimed, and each goes once."""
+        """Twenty in two seconds is that for all nodes together: no more are claimed, and each goes once."""
         acs = await self.fake_acs()
         # A node that has no time to renew its claims shall not lose them: that is another test.
-        nodes = self.to_acs(acs, more=", rate: [20/5s], concurrency: 30", lease="60s")
+        nodes = self.to_acs(acs, more=", rate: [20/2s], concurrency: 30", lease="60s")
         await self.start(nodes)
         await self.flow(nodes, 50)
         await self.see_to_the_end(acs, 50)
         claimed = [when for (when,) in self.tables.ask("SELECT started FROM attempt ORDER BY started")]
-        self.assertLessEqual(most_within(5.0, claimed), 20)
+        self.assertLessEqual(most_within(2.0, claimed), 20)
         self.assertEqual(len(claimed), 50)
         asked = [each for each in await acs.arrivals() if each["method"] == "POST"]
         self.assertEqual(len(asked), 50)

@@ -98,7 +98,7 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(request["attachments"][0]["content_id"], "part-1")
         self.assertIn('src="cid:part-1"', request["html"])
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(mails())
     def test_any_mail(self, octets: bytes) -> None:
         """Whatever is in a mail, Resend takes and sends it, or it was too complex; its size is as told."""

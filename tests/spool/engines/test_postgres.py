@@ -5,7 +5,7 @@ import os
 import random
 import socket
 from concurrent.futures import Future, wait
-from functools import partial
+from functools import cached_property, partial
 
 import psycopg
 from twisted.internet import reactor
@@ -37,7 +37,7 @@ from tests.behaviours.spool_notice import report_on
 from tests.behaviours.spool_stories import RATE_LIMITS, SpoolStories, done
 from tests.behaviours.spool_suspects import ROOMY
 from tests.listed import listed
-from tests.postgres import new_spool_url, server_url
+from tests.postgres import empty_spool_url, new_spool_url, server_url
 from tests.recording import Recording
 from tests.spool import older
 from tests.spool.engines.test_sqlite import ClockedReactor
@@ -49,8 +49,11 @@ class Shared(SpoolStories):
     def setUp(self):
         self.clock = Clock()
         self.clock.advance(1000)
-        self.url = new_spool_url()
         self.events = Recording()
+
+    @cached_property
+    def url(self):
+        return new_spool_url()
 
     async def open(self, rate_limits=RATE_LIMITS, *, listening=False, **opening):
         return await open_postgres(
@@ -72,7 +75,15 @@ class Shared(SpoolStories):
         return Deferred.fromCoroutine(tell())
 
 
-class PostgresTests(Shared, SpoolContract, TestCase):
+class Emptied(Shared):
+    """Opens them in a schema that earlier tests have used."""
+
+    def setUp(self):
+        super().setUp()
+        self.url = empty_spool_url()
+
+
+class PostgresTests(Emptied, SpoolContract, TestCase):
     """The contract."""
 
 
@@ -110,7 +121,7 @@ class OlderTests(Shared, TestCase):
         return self.play(story, older.RATES)
 
 
-class NodesTests(Shared, TestCase):
+class NodesTests(Emptied, TestCase):
     """Several nodes, which is what this engine is for."""
 
     def with_nodes(self, story, number=2, rate_limits=RATE_LIMITS):

@@ -1,0 +1,268 @@
+"""
+A mail too large for one request: a draft, its large attachments one by one, and then it is sent.
+
+Nothing is sent before the last step, so only its lost answer is ``Uncertain``. A draft that is not sent is
+deleted; if that fails, or the relay dies, the next attempt finds it by Message-ID and recipients. Exchange
+makes the mail anew, so what is signed cannot go this way.
+https://learn.microsoft.com/graph/outlook-large-attachments
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+from attrs import frozen
+
+from smtprelay.http.client import NoAnswerError, Response
+from smtprelay.http.outcomes import json_object
+from smtprelay.interfaces import Body, MimeWorker
+from smtprelay.mime.detach import DetachedPart, detach
+from smtprelay.mime.head import head_of
+from smtprelay.mime.structure import TooComplexError
+from smtprelay.model.message import Delivery
+from smtprelay.model.network import is_plain_remote
+from smtprelay.model.outcome import TOO_LARGE, Blocked, Deferred, Failed, Outcome, Throttled, Uncertain
+from smtprelay.providers.graph.api import TEXT, GraphApi, accepted, is_gone, mailbox_path
+from smtprelay.providers.json_mail import sendable
+
+#: Octets of an attachment that needs an upload session, and of each request to it: a multiple of 320 KiB
+#: below the 4 MB of any request.
+SESSION: Final = 3_000_000
+RANGE: Final = 12 * 320 * 1024
+
+_OK: Final = 200
+_CREATED: Final = 201
+_NO_CONTENT: Final = 204
+_FORBIDDEN: Final = 403
+_NEXT: Final = re.compile(r"([0-9]+)(?:-[0-9]*)?")
+_PERMISSION: Final = "upload_sessions needs the permission Mail.ReadWrite"
+
+
+class MailboxGone(Exception):  # noqa: N818 -- it says what the mailbox is
+    """The mailbox does not exist: ``outcome``, unless another one can send the mail."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+class _Stopped(Exception):  # noqa: N818 -- a state, not an error of ours
+    """A step did not succeed; ``outcome`` is that of the mail."""
+
+    def __init__(self, outcome: Outcome, *, not_found: bool = False) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+        self.not_found = not_found
+
+
+@frozen
+class _Draft:
+    """
+    A mail on its way.
+
+    :ivar path: of the mailbox.
+    """
+
+    path: str
+    delivery: Delivery
+    body: Body
+    message_id: str
+
+
+class DraftSender:
+    """
+    Sends large mail.
+
+    :param one_request: octets of a request in base64.
+    """
+
+    def __init__(self, api: GraphApi, worker: MimeWorker, one_request: int) -> None:
+        self._api = api
+        self._worker = worker
+        self._one_request = one_request
+
+    async def send(self, mailbox: str, delivery: Delivery, body: Body, why: str) -> Outcome:
+        """
+        Send a mail through a mailbox.
+
+        :raises MailboxGone: there is no such mailbox.
+        :raises MailTooCostly: of :class:`smtprelay.interfaces.MimeWorker`. So :class:`MimeWorkerUnavailable`.
+        """
+        try:
+            facts, rest = await self._worker.run(detach, body, {"most": self._one_request // 4 * 3})
+        except TooComplexError as error:
+            return Failed(f"the mail is too large for one request, and has {error}", TOO_LARGE)
+        if not rest:
+            text = "the mail is too large for one request without its attachments, or is signed or encrypted"
+            return Failed(text, TOO_LARGE)
+        draft = _Draft(mailbox_path(mailbox), delivery, body, head_of(rest).first("Message-ID"))
+        known = ""
+        try:
+            await self._discard_leftovers(draft)
+            known = await self._create(draft, rest)
+            for part in facts["parts"]:
+                await self._attach(draft, known, DetachedPart(**part))
+            return await self._submit(draft, known, why)
+        except _Stopped as stopped:
+            await self._discard(draft, known)
+            # Later it is the draft that is not there.
+            if stopped.not_found and not known:
+                raise MailboxGone(stopped.outcome) from None
+            return stopped.outcome
+
+    async def _create(self, draft: _Draft, rest: bytes) -> str:
+        answer = await self._step(
+            draft, "draft", f"POST {draft.path}/messages", base64.b64encode(rest), kind=TEXT, wanted=_CREATED
+        )
+        known = json_object(answer.body).get("id")
+        if not isinstance(known, str) or not known:
+            raise _Stopped(Deferred(f"{_CREATED} without the id that Graph gives each draft"))
+        return known
+
+    async def _attach(self, draft: _Draft, known: str, part: DetachedPart) -> None:
+        place = f"POST {draft.path}/messages/{quote(known, safe='')}/attachments"
+        told = {"name": part.name, "contentType": part.kind, "isInline": part.inline}
+        if part.content_id:
+            told["contentId"] = part.content_id
+        if part.size < SESSION:
+            content = b"".join([piece async for piece in ranges(draft.body, part)])
+            file = {
+                "@odata.type": "#microsoft.graph.fileAttachment",
+                **told,
+                "contentBytes": base64.b64encode(content).decode(),
+            }
+            await self._step(draft, "attach", place, orjson.dumps(file), wanted=_CREATED)
+            return
+        item = {"AttachmentItem": {"attachmentType": "file", "size": part.size, **told}}
+        session = await self._step(
+            draft, "upload-session", f"{place}/createUploadSession", orjson.dumps(item), wanted=_CREATED
+        )
+        url = json_object(session.body).get("uploadUrl")
+        if not isinstance(url, str) or not url or is_plain_remote(url) or not url.startswith("http"):
+            raise _Stopped(Deferred("Graph names no URL that an attachment can be uploaded to"))
+        at = 0
+        async for piece in ranges(draft.body, part):
+            at = await self._put(draft, url, piece, at, part.size)
+
+    async def _put(self, draft: _Draft, url: str, piece: bytes, at: int, size: int) -> int:
+        """Upload octets of an attachment; return where it goes on."""
+        end = at + len(piece)
+        # The URL is the permission: the token is not for its host.
+        headers = {
+            "Content-Range": f"bytes {at}-{end - 1}/{size}",
+            "Content-Type": "application/octet-stream",
+        }
+        try:
+            answer = await self._api.caller.request("upload", "PUT", url, headers, piece)
+        except NoAnswerError as error:
+            raise _Stopped(_unsent(error.outcome)) from None
+        if answer.status != (_CREATED if end == size else _OK):
+            outcome = _unsent(self._api.refused(answer, draft.delivery.lane))
+            # It says nothing of the mailbox, and not much of the mail.
+            raise _Stopped(outcome if isinstance(outcome, Throttled) else Deferred(outcome.why))
+        if end < size and _next_range(answer) != end:
+            raise _Stopped(Deferred(f"Graph does not go on with octet {end} of the attachment"))
+        return end
+
+    async def _submit(self, draft: _Draft, known: str, why: str) -> Outcome:
+        path = f"POST {draft.path}/messages/{quote(known, safe='')}/send"
+        try:
+            answer = await self._api.ask("send", path, request_id=draft.delivery.operation_id)
+        except NoAnswerError as error:
+            raise _Stopped(error.outcome) from None
+        outcome = accepted(answer, why)
+        if outcome is None:
+            raise _Stopped(self._api.refused(answer, draft.delivery.lane))
+        return outcome
+
+    async def _step(
+        self, draft: _Draft, operation: str, request: str, body: bytes = b"", *, kind: str = "", wanted: int
+    ) -> Response:
+        """Ask for something that sends no mail; raises :class:`_Stopped` unless the answer is ``wanted``."""
+        try:
+            answer = await self._api.ask(
+                operation,
+                request,
+                body=body,
+                kind=kind or "application/json",
+                request_id=draft.delivery.operation_id,
+            )
+        except NoAnswerError as error:
+            raise _Stopped(_unsent(error.outcome)) from None
+        if answer.status != wanted:
+            raise self._refusal(draft, answer)
+        return answer
+
+    def _refusal(self, draft: _Draft, answer: Response) -> _Stopped:
+        outcome = _unsent(self._api.refused(answer, draft.delivery.lane))
+        if answer.status == _FORBIDDEN and isinstance(outcome, Blocked):
+            # Small mail may be sent all the same.
+            outcome = Deferred(f"{outcome.why} ({_PERMISSION})", ours=True)
+        return _Stopped(outcome, not_found=is_gone(answer))
+
+    async def _discard(self, draft: _Draft, known: str) -> None:
+        """Delete the draft; what cannot be deleted is found by the next attempt."""
+        try:
+            if known:
+                await self._api.ask("discard", f"DELETE {draft.path}/messages/{quote(known, safe='')}")
+            else:
+                await self._discard_leftovers(draft)
+        except (NoAnswerError, _Stopped):
+            return
+
+    async def _discard_leftovers(self, draft: _Draft) -> None:
+        """Delete what an attempt before has left. Other deliveries of the mail have other recipients."""
+        literal = draft.message_id.replace("'", "''")
+        wanted = quote(f"internetMessageId eq '{literal}'", safe="")
+        shown = "id,isDraft,toRecipients,ccRecipients,bccRecipients"
+        answer = await self._step(
+            draft, "find", f"GET {draft.path}/messages?$filter={wanted}&$select={shown}", wanted=_OK
+        )
+        ours = {sendable(address).lower() for address in draft.delivery.envelope.addresses}
+        for found in json_object(answer.body).get("value") or ():
+            if found.get("isDraft") is True and _people(found) & ours:
+                path = f"DELETE {draft.path}/messages/{quote(str(found.get('id')), safe='')}"
+                await self._step(draft, "discard", path, wanted=_NO_CONTENT)
+
+
+async def ranges(body: Body, part: DetachedPart) -> AsyncIterator[bytes]:
+    """Give the content of an attachment, decoded, in pieces of :data:`RANGE` octets."""
+    ready, letters, at = bytearray(), b"", 0
+    async for chunk in body.chunks():
+        piece = chunk[max(0, part.begin - at) : max(0, part.end - at)]
+        at += len(chunk)
+        if part.is_base64:
+            letters += piece.translate(None, b"\r\n")
+            whole = len(letters) // 4 * 4
+            piece, letters = binascii.a2b_base64(letters[:whole]), letters[whole:]
+        ready += piece
+        while len(ready) >= RANGE:
+            yield bytes(ready[:RANGE])
+            del ready[:RANGE]
+        if at >= part.end:
+            break
+    if ready:
+        yield bytes(ready)
+
+
+def _unsent(outcome: Outcome) -> Outcome:
+    """Return what an outcome means of a step that sends nothing."""
+    return Deferred(outcome.why) if isinstance(outcome, Uncertain) else outcome
+
+
+def _next_range(answer: Response) -> int | None:
+    found: Sequence[Any] = json_object(answer.body).get("nextExpectedRanges") or ()
+    match = _NEXT.fullmatch(str(found[0])) if found else None
+    return int(match[1]) if match else None
+
+
+def _people(message: Any) -> set[str]:
+    """Return whom a message is to, in lower case."""
+    lists = [message.get(f"{name}Recipients") or () for name in ("to", "cc", "bcc")]
+    return {
+        str(each.get("emailAddress", {}).get("address", "")).lower() for people in lists for each in people
+    }

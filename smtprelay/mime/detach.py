@@ -54,7 +54,8 @@ def detach(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, A
     """
     parts = parts_of(octets)
     guess = charset_guess(octets, parts)
-    left, cut = len(octets), []
+    left = len(octets)
+    cut: list[tuple[int, DetachedPart]] = []
     for n in sorted(_attachments(parts), key=lambda n: parts[n].begin - parts[n].end):
         if left <= parameters["most"]:
             break

@@ -21,6 +21,8 @@ from smtprelay.model.units import shortened
 from smtprelay.settings.complaint import did_you_mean
 
 _RATE: Final = re.compile(r"([0-9]{1,9}) ?/ ?([0-9]{0,9}) ?(s|m|min|h|d)")
+#: The same in octets, of which there may be more.
+_SIZE_RATE: Final = re.compile(r"([0-9.]{1,15} ?[KMGkmg][Ii]?[Bb]?) ?/ ?([0-9]{0,9}) ?(s|m|min|h|d)")
 #: As people write it who have not read the documentation.
 _SPOKEN_RATE: Final = re.compile(
     rf"([0-9]{{1,9}}) ?(?:(?:/|per|an?|every|in) ?([0-9]{{0,4}}) ?{units.SPOKEN_UNIT})?"
@@ -140,12 +142,15 @@ def parse_size_range(text: str) -> SizeRange:
 
 
 def parse_rate(text: str) -> Window:
-    """``30/min``, ``100/h``, ``25/10s``."""
-    match = _RATE.fullmatch(text)
-    if match and not (int(match[1]) and int(match[2] or 1)):
-        raise ValueError(f'"{text}" is not a rate: neither number may be 0')
+    """``30/min``, ``100/h``, ``25/10s``; in octets of the mail ``150MB/5min``."""
+    in_size = _SIZE_RATE.fullmatch(text)
+    match = in_size or _RATE.fullmatch(text)
     if match:
-        return Window(count=int(match[1]), seconds=float(int(match[2] or 1) * units.SECONDS[match[3]]))
+        count = units.parse_size(match[1].replace(" ", "")) if in_size else int(match[1])
+        if not (count and int(match[2] or 1)):
+            raise ValueError(f'"{text}" is not a rate: neither number may be 0')
+        seconds = float(int(match[2] or 1) * units.SECONDS[match[3]])
+        return Window(count=count, seconds=seconds, unit="bytes" if in_size else "messages")
     if (spoken := _SPOKEN_RATE.fullmatch(text.lower())) and int(spoken[1]):
         unit = (spoken[3] or "m")[:1].replace("m", "min")
         raise units.InvalidNotation(f'"{text}" is not a rate', f"{int(spoken[1])}/{spoken[2] or ''}{unit}")
@@ -320,8 +325,7 @@ Sizes = Annotated[
     SizeRange, _size(parse_size_range, "range of sizes (<2MiB, >=2MiB)", spell=_spell_size_range, json=STRING)
 ]
 Rate = Annotated[
-    Window,
-    Notation(parse_rate, "rate (30/min, 100/h, 25/10s)", unit="s, min, h, d", spell=spell_rate, json=STRING),
+    Window, Notation(parse_rate, "rate (30/min, 25/10s, 150MB/5min)", unit="s, min, h, d", spell=spell_rate)
 ]
 #: From 0.0 to 1.0.
 Share = Annotated[

@@ -5,7 +5,7 @@ It sends to whom the header of a mail names, as the real one does, and keeps eac
 strict as the real one where that is known. What goes wrong in the real world is scripted, by mailbox or by
 request::
 
-    fake = FakeGraph(reactor, "token", ["ann@example.com"])
+    fake = FakeGraph(reactor, lambda token: token == "secret", ["ann@example.com"])
     reactor.listenTCP(0, Site(fake), interface="127.0.0.1")
     fake.mailboxes["ann@example.com"].refusal = GraphRefuses(403, "ErrorAccessDenied", "Access is denied.")
     fake.script(None, GraphLost(), GraphHangs())
@@ -37,7 +37,7 @@ from smtprelay.testing.graph_mail import (
     message_json,
 )
 
-#: Octets of any request, and of a mail that is really sent: beyond them the answer is 200, and nothing is sent.
+#: Octets of any request, and of a mail that is sent: a larger one is answered with 200 and not sent.
 MAX_REQUEST: Final = 4_000_000
 MAX_SENT: Final = 2_240_000
 #: Octets of a file that is uploaded in ranges, at least.
@@ -101,7 +101,7 @@ class FakeGraph(Resource):
     """
     Graph, as one application sees it.
 
-    :ivar token: the one that is valid.
+    :ivar knows: tells whether a token is valid.
     :ivar mailboxes: by address, in lower case.
     :ivar mails: those that were sent, in order.
     :ivar invalid: recipients that Exchange refuses.
@@ -110,9 +110,9 @@ class FakeGraph(Resource):
 
     isLeaf = True
 
-    def __init__(self, clock: IReactorTime, token: str, mailboxes: Iterable[str]) -> None:
+    def __init__(self, clock: IReactorTime, knows: Callable[[str], bool], mailboxes: Iterable[str]) -> None:
         super().__init__()
-        self.token = token
+        self.knows = knows
         self.mailboxes = {address.lower(): FakeMailbox(address) for address in mailboxes}
         self.mails: list[GraphMail] = []
         self.invalid: set[str] = set()
@@ -183,7 +183,8 @@ class FakeGraph(Resource):
         path = request.path.decode().split("/")[1:]
         if path[0] == "upload":
             return self._upload(request, unquote(path[1]), content)
-        if request.getHeader("Authorization") != f"Bearer {self.token}":
+        scheme, _, token = (request.getHeader("Authorization") or "").partition(" ")
+        if scheme != "Bearer" or not self.knows(token):
             raise GraphRefuses(
                 401,
                 "InvalidAuthenticationToken",
@@ -223,8 +224,8 @@ class FakeGraph(Resource):
     def _send(self, mailbox: FakeMailbox, mail: GraphMail) -> None:
         known = {mailbox.address.lower(), *(alias.lower() for alias in mailbox.aliases)}
         if mail.author.lower() not in known:
-            text = "The user account which was used to submit this request does not have the right to send mail on"
-            raise GraphRefuses(403, "ErrorSendAsDenied", f"{text} behalf of the specified sending account.")
+            text = "does not have the right to send mail on behalf of the specified sending account."
+            raise GraphRefuses(403, "ErrorSendAsDenied", f"The user account which was used {text}")
         if not mail.recipients:
             text = "A message can't be sent because it contains no recipients."
             raise GraphRefuses(400, "ErrorInvalidRecipients", text)
@@ -238,7 +239,7 @@ class FakeGraph(Resource):
         return 201, message_json(mail)
 
     def _find(self, mailbox: FakeMailbox, _: str, request: Request, __: bytes) -> tuple[int, Any]:
-        found = _FILTER.fullmatch(unquote((request.args or {}).get(b"$filter", [b""])[0].decode()))
+        found = _FILTER.fullmatch((request.args or {}).get(b"$filter", [b""])[0].decode())
         if found is None:
             raise GraphRefuses(400, "ErrorInvalidUrlQueryFilter", "The query filter contains invalid nodes.")
         wanted = found[1].replace("''", "'")

@@ -54,7 +54,7 @@ _PERMISSION: Final = "the application needs the permission Mail.Send, with an ad
 _ADVICE: Final[Mapping[int | str, str]] = {
     401: "check tenant, client_id and cloud",
     403: f"{_PERMISSION}, and may be limited to other mailboxes",
-    "ErrorMessageSubmissionBlocked": "the account is blocked: see its status in the Microsoft 365 admin center",
+    "ErrorMessageSubmissionBlocked": "see the account's status in the Microsoft 365 admin center",
     404: "there is no such mailbox: check the sender, its licence, and cloud",
 }
 ERRORS: Final = ErrorTable(

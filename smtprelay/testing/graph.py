@@ -8,7 +8,7 @@ request::
     fake = FakeGraph(reactor, lambda token: token == "secret", ["ann@example.com"])
     reactor.listenTCP(0, Site(fake), interface="127.0.0.1")
     fake.mailboxes["ann@example.com"].refusal = GraphRefuses(403, "ErrorAccessDenied", "Access is denied.")
-    fake.script(None, GraphLost(), GraphHangs())
+    fake.script(None, GraphLost(), GraphSilence())
     ...
     [mail] = fake.mails
 
@@ -59,7 +59,7 @@ class GraphLost:
 
 
 @frozen
-class GraphHangs:
+class GraphSilence:
     """
     Never answer.
 
@@ -69,7 +69,7 @@ class GraphHangs:
     headers: bool = False
 
 
-GraphAct = GraphRefuses | GraphLost | GraphHangs | None
+GraphAct = GraphRefuses | GraphLost | GraphSilence | None
 
 
 @define
@@ -141,7 +141,7 @@ class FakeGraph(Resource):
         if (request.getHeader("return-client-request-id") or "").lower() == "true":
             request.setHeader("client-request-id", ours)
         act = self._script.popleft() if self._script else self._by_mailbox(request)
-        if isinstance(act, GraphHangs) and not act.headers:
+        if isinstance(act, GraphSilence) and not act.headers:
             return NOT_DONE_YET
         if act == GraphLost(done=False):
             request.loseConnection()
@@ -161,7 +161,7 @@ class FakeGraph(Resource):
         body = b"" if answer is None else json.dumps(answer).encode()
         if body:
             request.setHeader("Content-Type", "application/json")
-        if isinstance(act, GraphHangs):
+        if isinstance(act, GraphSilence):
             request.setHeader("Content-Length", str(len(body) + 1))
             request.write(body[:1])
             return NOT_DONE_YET

@@ -35,7 +35,9 @@ MAIL = (
 class JoinedGraph:
     """A provider, as the relay builds it, with the services that it speaks to, and the clock of all."""
 
-    def __init__(self, clock: Clock | None = None, mailboxes: Sequence[str] = (ANN,), **settings: Any) -> None:
+    def __init__(
+        self, clock: Clock | None = None, mailboxes: Sequence[str] = (ANN,), **settings: Any
+    ) -> None:
         if clock is None:
             clock = Clock()
             clock.advance(NOW)

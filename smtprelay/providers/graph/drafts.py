@@ -20,9 +20,8 @@ from attrs import frozen
 from smtprelay.http.client import NoAnswerError, Response
 from smtprelay.http.outcomes import json_object
 from smtprelay.interfaces import Body, MimeWorker
-from smtprelay.mime.detach import DetachedPart, detach
+from smtprelay.mime.attachment_cut import CutAttachment, cut_attachments
 from smtprelay.mime.head import head_of
-from smtprelay.mime.structure import TooComplexError
 from smtprelay.model.message import Delivery
 from smtprelay.model.network import is_plain_remote
 from smtprelay.model.outcome import TOO_LARGE, Blocked, Deferred, Failed, Outcome, Throttled, Uncertain
@@ -42,7 +41,7 @@ _NEXT: Final = re.compile(r"([0-9]+)(?:-[0-9]*)?")
 _PERMISSION: Final = "upload_sessions needs the permission Mail.ReadWrite"
 
 
-class MailboxGone(Exception):  # noqa: N818 -- it says what the mailbox is
+class MailboxUnknown(Exception):  # noqa: N818 -- it says what the mailbox is
     """The mailbox does not exist: ``outcome``, unless another one can send the mail."""
 
     def __init__(self, outcome: Outcome) -> None:
@@ -50,7 +49,7 @@ class MailboxGone(Exception):  # noqa: N818 -- it says what the mailbox is
         self.outcome = outcome
 
 
-class _Stopped(Exception):  # noqa: N818 -- a state, not an error of ours
+class _StepRefused(Exception):  # noqa: N818 -- a state, not an error of ours
     """A step did not succeed; ``outcome`` is that of the mail."""
 
     def __init__(self, outcome: Outcome, *, not_found: bool = False) -> None:
@@ -60,7 +59,7 @@ class _Stopped(Exception):  # noqa: N818 -- a state, not an error of ours
 
 
 @frozen
-class _Draft:
+class _DraftMail:
     """
     A mail on its way.
 
@@ -89,41 +88,38 @@ class DraftSender:
         """
         Send a mail through a mailbox.
 
-        :raises MailboxGone: there is no such mailbox.
+        :raises MailboxUnknown: there is no such mailbox.
         :raises MailTooCostly: of :class:`smtprelay.interfaces.MimeWorker`. So :class:`MimeWorkerUnavailable`.
         """
-        try:
-            facts, rest = await self._worker.run(detach, body, {"most": self._one_request // 4 * 3})
-        except TooComplexError as error:
-            return Failed(f"the mail is too large for one request, and has {error}", TOO_LARGE)
+        facts, rest = await self._worker.run(cut_attachments, body, {"most": self._one_request // 4 * 3})
         if not rest:
             text = "the mail is too large for one request without its attachments, or is signed or encrypted"
             return Failed(text, TOO_LARGE)
-        draft = _Draft(mailbox_path(mailbox), delivery, body, head_of(rest).first("Message-ID"))
+        draft = _DraftMail(mailbox_path(mailbox), delivery, body, head_of(rest).first("Message-ID"))
         known = ""
         try:
             await self._discard_leftovers(draft)
             known = await self._create(draft, rest)
             for part in facts["parts"]:
-                await self._attach(draft, known, DetachedPart(**part))
+                await self._attach(draft, known, CutAttachment(**part))
             return await self._submit(draft, known, why)
-        except _Stopped as stopped:
+        except _StepRefused as refusal:
             await self._discard(draft, known)
             # Later it is the draft that is not there.
-            if stopped.not_found and not known:
-                raise MailboxGone(stopped.outcome) from None
-            return stopped.outcome
+            if refusal.not_found and not known:
+                raise MailboxUnknown(refusal.outcome) from None
+            return refusal.outcome
 
-    async def _create(self, draft: _Draft, rest: bytes) -> str:
+    async def _create(self, draft: _DraftMail, rest: bytes) -> str:
         answer = await self._step(
             draft, "draft", f"POST {draft.path}/messages", base64.b64encode(rest), kind=TEXT, wanted=_CREATED
         )
         known = json_object(answer.body).get("id")
         if not isinstance(known, str) or not known:
-            raise _Stopped(Deferred(f"{_CREATED} without the id that Graph gives each draft"))
+            raise _StepRefused(Deferred(f"{_CREATED} without the id that Graph gives each draft"))
         return known
 
-    async def _attach(self, draft: _Draft, known: str, part: DetachedPart) -> None:
+    async def _attach(self, draft: _DraftMail, known: str, part: CutAttachment) -> None:
         place = f"POST {draft.path}/messages/{quote(known, safe='')}/attachments"
         told = {"name": part.name, "contentType": part.kind, "isInline": part.inline}
         if part.content_id:
@@ -143,12 +139,12 @@ class DraftSender:
         )
         url = json_object(session.body).get("uploadUrl")
         if not isinstance(url, str) or not url or is_plain_remote(url) or not url.startswith("http"):
-            raise _Stopped(Deferred("Graph names no URL that an attachment can be uploaded to"))
+            raise _StepRefused(Deferred("Graph names no URL that an attachment can be uploaded to"))
         at = 0
         async for piece in ranges(draft.body, part):
             at = await self._put(draft, url, piece, at, part.size)
 
-    async def _put(self, draft: _Draft, url: str, piece: bytes, at: int, size: int) -> int:
+    async def _put(self, draft: _DraftMail, url: str, piece: bytes, at: int, size: int) -> int:
         """Upload octets of an attachment; return where it goes on."""
         end = at + len(piece)
         # The URL is the permission: the token is not for its host.
@@ -159,62 +155,69 @@ class DraftSender:
         try:
             answer = await self._api.caller.request("upload", "PUT", url, headers, piece)
         except NoAnswerError as error:
-            raise _Stopped(_unsent(error.outcome)) from None
+            raise _StepRefused(_unsent(error.outcome)) from None
         if answer.status != (_CREATED if end == size else _OK):
             outcome = _unsent(self._api.refused(answer, draft.delivery.lane))
             # It says nothing of the mailbox, and not much of the mail.
-            raise _Stopped(outcome if isinstance(outcome, Throttled) else Deferred(outcome.why))
+            raise _StepRefused(outcome if isinstance(outcome, Throttled) else Deferred(outcome.why))
         if end < size and _next_range(answer) != end:
-            raise _Stopped(Deferred(f"Graph does not go on with octet {end} of the attachment"))
+            raise _StepRefused(Deferred(f"Graph does not go on with octet {end} of the attachment"))
         return end
 
-    async def _submit(self, draft: _Draft, known: str, why: str) -> Outcome:
+    async def _submit(self, draft: _DraftMail, known: str, why: str) -> Outcome:
         path = f"POST {draft.path}/messages/{quote(known, safe='')}/send"
         try:
             answer = await self._api.ask("send", path, request_id=draft.delivery.operation_id)
         except NoAnswerError as error:
-            raise _Stopped(error.outcome) from None
+            raise _StepRefused(error.outcome) from None
         outcome = accepted(answer, why)
         if outcome is None:
-            raise _Stopped(self._api.refused(answer, draft.delivery.lane))
+            raise _StepRefused(self._api.refused(answer, draft.delivery.lane))
         return outcome
 
     async def _step(
-        self, draft: _Draft, operation: str, request: str, body: bytes = b"", *, kind: str = "", wanted: int
+        self,
+        draft: _DraftMail,
+        operation: str,
+        request: str,
+        body: bytes = b"",
+        *,
+        kind: str = "",
+        wanted: int,
     ) -> Response:
-        """Ask for something that sends no mail; raises :class:`_Stopped` unless the answer is ``wanted``."""
+        """Take a step that sends no mail; raises :class:`_StepRefused` unless ``wanted`` is the answer."""
         try:
             answer = await self._api.ask(
                 operation,
                 request,
                 body=body,
-                kind=kind or "application/json",
+                kind=kind,
                 request_id=draft.delivery.operation_id,
             )
         except NoAnswerError as error:
-            raise _Stopped(_unsent(error.outcome)) from None
+            raise _StepRefused(_unsent(error.outcome)) from None
         if answer.status != wanted:
             raise self._refusal(draft, answer)
         return answer
 
-    def _refusal(self, draft: _Draft, answer: Response) -> _Stopped:
+    def _refusal(self, draft: _DraftMail, answer: Response) -> _StepRefused:
         outcome = _unsent(self._api.refused(answer, draft.delivery.lane))
         if answer.status == _FORBIDDEN and isinstance(outcome, Blocked):
             # Small mail may be sent all the same.
             outcome = Deferred(f"{outcome.why} ({_PERMISSION})", ours=True)
-        return _Stopped(outcome, not_found=is_gone(answer))
+        return _StepRefused(outcome, not_found=is_gone(answer))
 
-    async def _discard(self, draft: _Draft, known: str) -> None:
+    async def _discard(self, draft: _DraftMail, known: str) -> None:
         """Delete the draft; what cannot be deleted is found by the next attempt."""
         try:
             if known:
                 await self._api.ask("discard", f"DELETE {draft.path}/messages/{quote(known, safe='')}")
             else:
                 await self._discard_leftovers(draft)
-        except (NoAnswerError, _Stopped):
+        except (NoAnswerError, _StepRefused):
             return
 
-    async def _discard_leftovers(self, draft: _Draft) -> None:
+    async def _discard_leftovers(self, draft: _DraftMail) -> None:
         """Delete what an attempt before has left. Other deliveries of the mail have other recipients."""
         literal = draft.message_id.replace("'", "''")
         wanted = quote(f"internetMessageId eq '{literal}'", safe="")
@@ -229,7 +232,7 @@ class DraftSender:
                 await self._step(draft, "discard", path, wanted=_NO_CONTENT)
 
 
-async def ranges(body: Body, part: DetachedPart) -> AsyncIterator[bytes]:
+async def ranges(body: Body, part: CutAttachment) -> AsyncIterator[bytes]:
     """Give the content of an attachment, decoded, in pieces of :data:`RANGE` octets."""
     ready, letters, at = bytearray(), b"", 0
     async for chunk in body.chunks():

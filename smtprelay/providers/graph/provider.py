@@ -22,7 +22,7 @@ from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.graph.api import TEXT, GraphApi, accepted, is_gone, mailbox_path
-from smtprelay.providers.graph.drafts import DraftSender, MailboxGone
+from smtprelay.providers.graph.drafts import DraftSender, MailboxUnknown
 from smtprelay.providers.graph.errors import BAD_RECIPIENT
 from smtprelay.providers.graph.mailboxes import Mailboxes
 from smtprelay.providers.json_mail import sendable, unsendable
@@ -113,7 +113,7 @@ class Graph(ProviderDefaults):
         mailbox = self._mailboxes.of(delivery.envelope, delivery.sends_as or delivery.author)
         try:
             return await self._send_as(mailbox, delivery, body)
-        except MailboxGone as error:
+        except MailboxUnknown as error:
             outcome = error.outcome
         other = self._mailboxes.instead(mailbox, delivery, head_of(await anext(body.chunks(), b"")))
         if not other:
@@ -125,16 +125,16 @@ class Graph(ProviderDefaults):
             return await self._send_as(
                 other, evolve(delivery, sends_as=other), changed, f"{mailbox}: {outcome.why}"
             )
-        except MailboxGone as error:
+        except MailboxUnknown as error:
             return error.outcome
 
     async def _send_as(self, mailbox: str, delivery: Delivery, body: Body, before: str = "") -> Outcome:
-        """Send through a mailbox; raises :class:`MailboxGone`."""
+        """Send through a mailbox; raises :class:`MailboxUnknown`."""
         if not mailbox:
             text = "the mail names no mailbox to send from: set sender of the provider"
-            raise MailboxGone(Deferred(text, ours=True))
+            raise MailboxUnknown(Deferred(text, ours=True))
         if not sendable(mailbox):
-            raise MailboxGone(Failed(f"Graph has no such mailbox: <{mailbox}>", "5.1.7"))
+            raise MailboxUnknown(Failed(f"Graph has no such mailbox: <{mailbox}>", "5.1.7"))
         why = _note(mailbox, delivery.sends_as or delivery.author, before)
         if self._one_request is None or base64_size(body.size) <= self._one_request:
             return await self._send_whole(mailbox, delivery, body, why)
@@ -156,7 +156,7 @@ class Graph(ProviderDefaults):
             return error.outcome
         outcome = accepted(answer, why) or self._api.refused(answer, delivery.lane)
         if is_gone(answer):
-            raise MailboxGone(outcome)
+            raise MailboxUnknown(outcome)
         return outcome
 
 

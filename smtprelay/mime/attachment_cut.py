@@ -16,7 +16,7 @@ from smtprelay.mime.kinds import extension_for
 from smtprelay.mime.outgoing.field_changes import read
 from smtprelay.mime.parameters import content_type, disposition
 from smtprelay.mime.parse import charset_guess
-from smtprelay.mime.structure import Part, given_name, parts_of
+from smtprelay.mime.structure import Part, TooComplexError, given_name, parts_of
 from smtprelay.mime.text import decoded
 
 _SEALED: Final = frozenset({"multipart/signed", "multipart/encrypted"})
@@ -24,7 +24,7 @@ _TEXTS: Final = frozenset({"text/plain", "text/html", "text/calendar"})
 
 
 @frozen(kw_only=True)
-class DetachedPart:
+class CutAttachment:
     """
     An attachment that was cut out.
 
@@ -44,22 +44,24 @@ class DetachedPart:
     content_id: str
 
 
-def detach(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
+def cut_attachments(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], bytes]:
     """
     Cut out attachments, the largest first, until ``most`` octets are left, as a task of a MIME worker.
 
-    :return: Facts: ``parts``, the attributes of each :class:`DetachedPart`, in the order of the mail; and the
-        mail without them, nothing if it cannot be made that small.
-    :raises TooComplexError: of :mod:`smtprelay.mime.structure`.
+    :return: Facts: ``parts``, the attributes of each :class:`CutAttachment`, in the order of the mail. And
+        the mail without them, nothing if it cannot be made that small.
     """
-    parts = parts_of(octets)
+    try:
+        parts = parts_of(octets)
+    except TooComplexError:
+        return {"parts": []}, b""
     guess = charset_guess(octets, parts)
     left = len(octets)
-    cut: list[tuple[int, DetachedPart]] = []
+    cut: list[tuple[int, CutAttachment]] = []
     for n in sorted(_attachments(parts), key=lambda n: parts[n].begin - parts[n].end):
         if left <= parameters["most"]:
             break
-        found = _detached(octets, parts[n], f"attachment-{len(cut) + 1}", guess)
+        found = _cut(octets, parts[n], f"attachment-{len(cut) + 1}", guess)
         if found is not None:
             cut.append((n, found))
             left -= found.end - found.begin
@@ -83,7 +85,7 @@ def _attachments(parts: Sequence[Part]) -> Sequence[int]:
     return found
 
 
-def _detached(octets: bytes, part: Part, stem: str, guess: str) -> DetachedPart | None:
+def _cut(octets: bytes, part: Part, stem: str, guess: str) -> CutAttachment | None:
     content = octets[part.begin : part.end]
     encoding = part.encoding(content)
     is_base64 = encoding == "base64"
@@ -95,7 +97,7 @@ def _detached(octets: bytes, part: Part, stem: str, guess: str) -> DetachedPart 
         disposition(part.first("content-disposition"), guess),
         content_type(part.first("content-type"), guess),
     )
-    return DetachedPart(
+    return CutAttachment(
         begin=part.begin,
         end=part.end,
         is_base64=is_base64,

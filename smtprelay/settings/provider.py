@@ -43,6 +43,11 @@ class ProviderSettings:
         return ""
 
     @property
+    def failure_copies(self) -> Mapping[str, str]:
+        """Who gets a copy of each report of a failure, by the domain in lower case that the mail is from."""
+        return {}
+
+    @property
     def author_domains(self) -> Collection[str] | None:
         """The domains that From may have in mail that leaves by it; ``None``: any."""
         return None

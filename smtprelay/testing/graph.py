@@ -38,7 +38,7 @@ from smtprelay.testing.graph_mail import (
 )
 
 #: Octets of any request, and of a mail that is sent: a larger one is answered with 200 and not sent.
-MAX_REQUEST: Final = 4_000_000
+MAX_REQUEST: Final = 4 * 1024 * 1024
 MAX_SENT: Final = 2_240_000
 #: Octets of a file that is uploaded in ranges, at least.
 LEAST_SESSION: Final = 3_000_000

@@ -61,7 +61,7 @@ def cut_attachments(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mappi
     for n in sorted(_attachments(parts), key=lambda n: parts[n].begin - parts[n].end):
         if left <= parameters["most"]:
             break
-        found = _cut(octets, parts[n], f"attachment-{len(cut) + 1}", guess)
+        found = _cut(octets, parts, n, f"attachment-{len(cut) + 1}", guess)
         if found is not None:
             cut.append((n, found))
             left -= found.end - found.begin
@@ -85,7 +85,8 @@ def _attachments(parts: Sequence[Part]) -> Sequence[int]:
     return found
 
 
-def _cut(octets: bytes, part: Part, stem: str, guess: str) -> CutAttachment | None:
+def _cut(octets: bytes, parts: Sequence[Part], n: int, stem: str, guess: str) -> CutAttachment | None:
+    part = parts[n]
     content = octets[part.begin : part.end]
     encoding = part.encoding(content)
     is_base64 = encoding == "base64"
@@ -93,6 +94,7 @@ def _cut(octets: bytes, part: Part, stem: str, guess: str) -> CutAttachment | No
     if not size or encoding not in ("base64", "7bit"):
         return None
     content_id = decoded(part.first("content-id"), guess).strip().strip("<>")
+    is_related = part.parent >= 0 and parts[part.parent].kind.kind == "multipart/related"
     given = (
         disposition(part.first("content-disposition"), guess),
         content_type(part.first("content-type"), guess),
@@ -104,7 +106,7 @@ def _cut(octets: bytes, part: Part, stem: str, guess: str) -> CutAttachment | No
         size=size,
         name=file_names.clean(given_name(*given)) or stem + extension_for(part.kind.kind),
         kind=part.kind.kind,
-        inline=bool(content_id) and part.disposition.kind != "attachment",
+        inline=bool(content_id) and (part.disposition.kind != "attachment" or is_related),
         content_id=content_id,
     )
 

@@ -38,7 +38,7 @@ _TOO_LARGE: Final = ("ErrorMessageSizeExceeded", "RequestEntityTooLarge")
 #: An operator's to mend, and of this mail only: it waits.
 _WAITS: Final = (
     *("ErrorSendAsDenied", "ErrorQuotaExceeded", "ErrorInternalServerError"),
-    *("ErrorMailboxStoreUnavailable", "ErrorIrresolvableConflict"),
+    *("ErrorMailboxStoreUnavailable", "ErrorIrresolvableConflict", "ErrorItemNotFound"),
 )
 
 _MEANINGS: Final[Meanings] = {

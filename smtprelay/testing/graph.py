@@ -69,7 +69,14 @@ class GraphSilence:
     headers: bool = False
 
 
-GraphAct = GraphRefuses | GraphLost | GraphSilence | None
+@frozen
+class GraphAnswer:
+    """Do what was asked, and answer with this JSON."""
+
+    content: Mapping[str, Any]
+
+
+GraphAct = GraphRefuses | GraphLost | GraphSilence | GraphAnswer | None
 
 
 @define
@@ -141,11 +148,10 @@ class FakeGraph(Resource):
         if (request.getHeader("return-client-request-id") or "").lower() == "true":
             request.setHeader("client-request-id", ours)
         act = self._script.popleft() if self._script else self._by_mailbox(request)
-        if isinstance(act, GraphSilence) and not act.headers:
+        if act == GraphSilence(headers=False):
             return NOT_DONE_YET
         if act == GraphLost(done=False):
-            request.loseConnection()
-            return NOT_DONE_YET
+            return _lost(request)
         try:
             if isinstance(act, GraphRefuses):
                 raise act
@@ -155,17 +161,9 @@ class FakeGraph(Resource):
             for name, value in refusal.headers.items():
                 request.setHeader(name, value)
         if isinstance(act, GraphLost):
-            request.loseConnection()
-            return NOT_DONE_YET
+            return _lost(request)
         request.setResponseCode(status)
-        body = b"" if answer is None else json.dumps(answer).encode()
-        if body:
-            request.setHeader("Content-Type", "application/json")
-        if isinstance(act, GraphSilence):
-            request.setHeader("Content-Length", str(len(body) + 1))
-            request.write(body[:1])
-            return NOT_DONE_YET
-        return body
+        return _written(request, act.content if isinstance(act, GraphAnswer) else answer, act)
 
     def _number(self) -> int:
         self._numbers += 1
@@ -335,3 +333,19 @@ class FakeGraph(Resource):
         "POST messages attachments createUploadSession": _begin_upload,
         "POST messages send": _send_draft,
     }
+
+
+def _lost(request: Request) -> int:
+    request.loseConnection()
+    return NOT_DONE_YET
+
+
+def _written(request: Request, answer: Any, act: GraphAct) -> bytes | int:
+    body = b"" if answer is None else json.dumps(answer).encode()
+    if body:
+        request.setHeader("Content-Type", "application/json")
+    if not isinstance(act, GraphSilence):
+        return body
+    request.setHeader("Content-Length", str(len(body) + 2))
+    request.write(body or b"x")
+    return NOT_DONE_YET

@@ -9,7 +9,7 @@ from attrs import evolve
 
 from smtprelay.http.client import Response
 from smtprelay.http.upload import RequestBody
-from smtprelay.model.outcome import Deferred, Delivered, Outcome, Throttled
+from smtprelay.model.outcome import Deferred, Delivered, Outcome, Throttled, Uncertain
 from smtprelay.providers.call import Caller
 from smtprelay.providers.graph.errors import QUOTA_PAUSE, error_of
 
@@ -91,3 +91,8 @@ def is_gone(answer: Response) -> bool:
 def accepted(answer: Response, why: str) -> Outcome | None:
     """Return the success that an answer is; ``None``: it is none."""
     return Delivered(answer.header("request-id"), why) if answer.status == ACCEPTED else None
+
+
+def unsent(outcome: Outcome) -> Outcome:
+    """Return what an outcome means of a step that sends nothing."""
+    return Deferred(outcome.why) if isinstance(outcome, Uncertain) else outcome

@@ -24,8 +24,8 @@ from smtprelay.mime.attachment_cut import CutAttachment, cut_attachments
 from smtprelay.mime.head import head_of
 from smtprelay.model.message import Delivery
 from smtprelay.model.network import is_plain_remote
-from smtprelay.model.outcome import TOO_LARGE, Blocked, Deferred, Failed, Outcome, Throttled, Uncertain
-from smtprelay.providers.graph.api import TEXT, GraphApi, accepted, is_gone, mailbox_path
+from smtprelay.model.outcome import TOO_LARGE, Blocked, Deferred, Failed, Outcome, Throttled
+from smtprelay.providers.graph.api import TEXT, GraphApi, accepted, is_gone, mailbox_path, unsent
 from smtprelay.providers.json_mail import sendable
 
 #: Octets of an attachment that needs an upload session, and of each request to it: a multiple of 320 KiB
@@ -155,9 +155,9 @@ class DraftSender:
         try:
             answer = await self._api.caller.request("upload", "PUT", url, headers, piece)
         except NoAnswerError as error:
-            raise _StepRefused(_unsent(error.outcome)) from None
+            raise _StepRefused(unsent(error.outcome)) from None
         if answer.status != (_CREATED if end == size else _OK):
-            outcome = _unsent(self._api.refused(answer, draft.delivery.lane))
+            outcome = unsent(self._api.refused(answer, draft.delivery.lane))
             # It says nothing of the mailbox, and not much of the mail.
             raise _StepRefused(outcome if isinstance(outcome, Throttled) else Deferred(outcome.why))
         if end < size and _next_range(answer) != end:
@@ -195,13 +195,13 @@ class DraftSender:
                 request_id=draft.delivery.operation_id,
             )
         except NoAnswerError as error:
-            raise _StepRefused(_unsent(error.outcome)) from None
+            raise _StepRefused(unsent(error.outcome)) from None
         if answer.status != wanted:
             raise self._refusal(draft, answer)
         return answer
 
     def _refusal(self, draft: _DraftMail, answer: Response) -> _StepRefused:
-        outcome = _unsent(self._api.refused(answer, draft.delivery.lane))
+        outcome = unsent(self._api.refused(answer, draft.delivery.lane))
         if answer.status == _FORBIDDEN and isinstance(outcome, Blocked):
             # Small mail may be sent all the same.
             outcome = Deferred(f"{outcome.why} ({_PERMISSION})", ours=True)
@@ -250,11 +250,6 @@ async def ranges(body: Body, part: CutAttachment) -> AsyncIterator[bytes]:
             break
     if ready:
         yield bytes(ready)
-
-
-def _unsent(outcome: Outcome) -> Outcome:
-    """Return what an outcome means of a step that sends nothing."""
-    return Deferred(outcome.why) if isinstance(outcome, Uncertain) else outcome
 
 
 def _next_range(answer: Response) -> int | None:

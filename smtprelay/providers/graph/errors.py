@@ -66,6 +66,8 @@ ERRORS: Final = ErrorTable(
     },
     advice=_ADVICE,
 )
+#: A gateway gave up, whatever it says of what lies behind it.
+GATEWAY: Final = ErrorTable(meanings={502: Classification.UNCERTAIN, 504: Classification.UNCERTAIN})
 #: The request is too large, in whatever words.
 LARGE: Final = ErrorTable(meanings={400: Classification.FAILED}, enhanced={400: TOO_LARGE})
 
@@ -89,7 +91,9 @@ class GraphError:
 
     def table(self, status: int) -> ErrorTable:
         """Return what it is looked up in."""
-        return LARGE if status == 400 and _ABOUT_SIZE.search(self.message) else ERRORS  # noqa: PLR2004
+        if status in GATEWAY.meanings:
+            return GATEWAY
+        return LARGE if status in LARGE.meanings and _ABOUT_SIZE.search(self.message) else ERRORS
 
     @property
     def about_quota(self) -> bool:

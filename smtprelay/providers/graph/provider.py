@@ -21,7 +21,7 @@ from smtprelay.model.outcome import TOO_LARGE, Deferred, Failed, Outcome, Result
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.defaults import ProviderDefaults
-from smtprelay.providers.graph.api import TEXT, GraphApi, accepted, is_gone, mailbox_path
+from smtprelay.providers.graph.api import ACCEPTED, TEXT, GraphApi, accepted, is_gone, mailbox_path, unsent
 from smtprelay.providers.graph.drafts import DraftSender, MailboxUnknown
 from smtprelay.providers.graph.errors import BAD_RECIPIENT
 from smtprelay.providers.graph.mailboxes import Mailboxes
@@ -102,8 +102,8 @@ class Graph(ProviderDefaults):
                 return None
             answer = await self._api.ask("probe", f"POST {mailbox_path(mailbox)}/sendMail", kind=TEXT)
         except NoAnswerError as error:
-            return error.outcome
-        return None if answer.status in (_BAD_REQUEST, 202) else self._api.refused(answer, lane)
+            return unsent(error.outcome)
+        return None if answer.status in (_BAD_REQUEST, ACCEPTED) else self._api.refused(answer, lane)
 
     async def close(self) -> None:
         """Close the connections."""

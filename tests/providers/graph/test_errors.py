@@ -43,6 +43,7 @@ MEANINGS = [
     (509, "", Throttled, ""),
     (502, "", Uncertain, ""),
     (504, "", Uncertain, ""),
+    (504, "ErrorInternalServerError", Uncertain, ""),
     # Only one success is one.
     (200, "", Deferred, ""),
     (201, "", Deferred, ""),

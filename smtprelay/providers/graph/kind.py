@@ -14,6 +14,7 @@ from smtprelay.providers.kind import ProviderKind
 from smtprelay.settings import values
 from smtprelay.settings.complaint import Complaint, Path, did_you_mean
 from smtprelay.settings.entra import EntraProviderSettings, check_entra, check_identity_library
+from smtprelay.settings.secret import Secret
 
 if TYPE_CHECKING:
     from smtprelay.interfaces import Provider
@@ -63,6 +64,13 @@ class GraphSettings(EntraProviderSettings):
     """
     Microsoft Graph: mail is sent by the mailboxes of Microsoft 365.
 
+    :ivar tenant: id or domain of the tenant of Microsoft 365. Default: with ``workload`` that of
+        ``AZURE_TENANT_ID``. Example: ``contoso.com``.
+    :ivar client_id: id of the application that may send mail. Default: with ``managed_identity`` the identity
+        that the system assigned, with ``workload`` that of ``AZURE_CLIENT_ID``.
+        Example: ``11111111-2222-3333-4444-555555555555``.
+    :ivar client_secret: value of the application's secret (not its id).
+        Example: ``{file: /run/secrets/graph, expires: 2027-01-31}``.
     :ivar endpoint: URL of Graph; ``http://`` only on loopback. Default: that of ``cloud``.
         Example: ``https://graph.microsoft.us``.
     :ivar mailbox: whose mailbox sends a mail: that of the ``envelope``'s sender, of the address in From
@@ -78,6 +86,9 @@ class GraphSettings(EntraProviderSettings):
     """
 
     type: Literal["graph"]
+    tenant: values.Name | None = None
+    client_id: values.Name | None = None
+    client_secret: Secret | None = None
     mailbox: MailboxChoice = "envelope"
     sender: values.Address | None = None
     lane: MailboxLaneSettings = field(factory=MailboxLaneSettings)

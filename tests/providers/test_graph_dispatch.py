@@ -10,11 +10,12 @@ from smtprelay.model.route import Route, Schedule
 from smtprelay.testing.graph import GraphAct, GraphLost, GraphSilence
 from smtprelay.testing.graph_mail import GraphRefuses
 from smtprelay.testing.provider import ScriptedProvider
-from tests.dispatch.stage import Stage
+from tests.dispatch.stage import BOUNCES, Stage
 from tests.providers.graph_wiring import BOB, JoinedGraph
 
 PEOPLE = [f"p{number}@example.com" for number in range(40)]
 MAIL = b"Subject: Hi\r\nTo: bob@example.net\r\n\r\nhello\r\n"
+OPS = "ops@example.com"
 HOUR = 3600.0
 
 
@@ -23,8 +24,9 @@ class GraphDispatchTests(SynchronousTestCase):
         route = Route(name="default", via=("one",), expire=4 * HOUR, retry=Schedule(jitter=0.0))
         settings: Any = JoinedGraph().settings
         self.stage = Stage([ScriptedProvider("one")], [route], settings.rate_limit)
-        self.joined = JoinedGraph(clock=self.stage.clock, mailboxes=PEOPLE, sender="ops@example.com")
+        self.joined = JoinedGraph(clock=self.stage.clock, mailboxes=[*PEOPLE, OPS], sender=OPS)
         self.fake = self.joined.fake
+        self.fake.mailboxes[OPS].aliases.add(BOUNCES.sender)
         self.stage.providers["one"] = self.joined.provider
         self.stage.restart()
 
@@ -121,7 +123,7 @@ class GraphDispatchTests(SynchronousTestCase):
         self.assertEqual(self.sent(), Counter([refused, throttled, *others] * 2))
         self.assertEqual(len(self.stage.posted), 0)
         self.passes(4 * HOUR, 60.0)
-        self.assertEqual(len(self.stage.posted), 2)
+        self.assertEqual(self.sent()[OPS], 2)
         for report in self.stage.posted:
             self.assertEqual(report.draft.envelope.addresses, (deleted,))
 

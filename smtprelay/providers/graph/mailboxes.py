@@ -37,8 +37,9 @@ class Mailboxes:
         return self.fixed or next(filter(None, named), self.sender)
 
     def lane(self, envelope: Envelope, author: str) -> str:
-        """Return the key of the lane: one for each mailbox; ``""`` if there is only one, or none."""
-        return "" if self.fixed else sendable(self.of(envelope, author)).lower()
+        """Return the key of the lane: one for each mailbox; ``""`` if there is only one."""
+        mailbox = self.of(envelope, author)
+        return "" if self.fixed else (sendable(mailbox) or mailbox).lower() or "<>"
 
     def instead(self, mailbox: str, delivery: Delivery, head: Head) -> str:
         """Return the mailbox that sends for one that does not exist, ``""`` if there is none."""

@@ -17,7 +17,7 @@ class MailboxTests(SynchronousTestCase):
             ("header", ANN, BEN, BEN, BEN),
             ("header", "", "", OPS, OPS),
             (BEN, ANN, OPS, BEN, ""),
-            ("envelope", "root@nas", BEN, "root@nas", ""),
+            ("envelope", "Root@nas", BEN, "Root@nas", "root@nas"),
         ):
             rule = Mailboxes(chosen=chosen, sender=OPS)
             envelope = delivery("x@y.example", sender=sender).envelope
@@ -28,7 +28,7 @@ class MailboxTests(SynchronousTestCase):
         """Without a default a mail without a sender is From's."""
         envelope = delivery("x@y.example", sender="").envelope
         self.assertEqual(Mailboxes().of(envelope, BEN), BEN)
-        self.assertEqual(Mailboxes().of(envelope, ""), "")
+        self.assertEqual((Mailboxes().of(envelope, ""), Mailboxes().lane(envelope, "")), ("", "<>"))
 
     def test_fallback(self) -> None:
         """The domain is that of X-Sender, From, the sender, or a recipient: the first that is there."""

@@ -29,8 +29,8 @@ def by_envelope(header: Header, additions: Additions, guess: str) -> tuple[Heade
     """
     Return a header whose To and Cc name recipients of the envelope only, and Bcc with all others of them.
 
-    Names stay, groups become their members. From gets the sender if it has no address, and loses a name that
-    looks like one, which Exchange takes for the address.
+    Names stay, groups become their members. From gets the sender if it has no address that Exchange can know,
+    and loses a name that looks like one, which Exchange takes for the address.
 
     :param additions: its ``recipients`` are ASCII.
     :param guess: the charset of what is not ASCII and not UTF-8.
@@ -48,6 +48,9 @@ def by_envelope(header: Header, additions: Additions, guess: str) -> tuple[Heade
             new = address_field(_VISIBLE[name], shown) if shown else b""
         elif name == b"from" and octets.partition(b":")[2].strip():
             new = _author(octets, additions.sender, guess)
+        elif octets[len(name) : len(name) + 1] != b":":
+            # Some take an old blank before the colon for the end of the header.
+            new = octets[: len(name)] + octets[octets.index(b":") :]
         if new:
             fields.append(new)
             names.append(name)
@@ -57,15 +60,17 @@ def by_envelope(header: Header, additions: Additions, guess: str) -> tuple[Heade
 
 def _author(octets: bytes, sender: str, guess: str) -> bytes:
     value = unfolded(octets)
-    people = [who for who in addresses([value], guess) if "@" in who.address]
-    if not people:
-        words = in_one_line(decoded(value, guess)[:MAX_NAME]).strip(' <>:;,"')
-        return address_field("From", [Address(sender.strip("<>"), words)])
-    if any("@" in who.name for who in people):
-        return address_field(
-            "From", [Address(who.address, "" if "@" in who.name else who.name) for who in people]
-        )
-    return octets
+    named = addresses([value], guess)
+    people = [Address(who.address, "" if "@" in who.name else who.name) for who in named if _is_author(who)]
+    if people:
+        return address_field("From", people)
+    words = named[0].name if named else in_one_line(decoded(value, guess)[:MAX_NAME]).strip(' <>:;,"')
+    return address_field("From", [Address(sender.strip("<>"), "" if "@" in words else words)])
+
+
+def _is_author(who: Address) -> bool:
+    """Tell whether Exchange can know an author: a host alone, ``root@nas``, is no domain to it."""
+    return "." in ascii_address(who.address).rpartition("@")[2]
 
 
 def unique(people: Iterable[Address]) -> list[Address]:

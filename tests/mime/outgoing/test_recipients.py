@@ -97,9 +97,19 @@ class EnvelopeTests(SynchronousTestCase):
             "X: y": ("", "ann@example.com"),
             'From: "boss@example.com" <a@x.example>': ("", "a@x.example"),
             "From: Ann <a@x.example>": ("Ann", "a@x.example"),
+            "From: Big Bug bb@x.example": ("Big Bug", "bb@x.example"),
+            "From: root@nas": ("", "ann@example.com"),
+            "From: NAS <root@nas>": ("NAS", "ann@example.com"),
+            "From: jdöe@x.example": ("", "ann@example.com"),
         }.items():
             octets = finish(field.encode() + b"\r\nTo: b@x.example\r\n\r\nhello\r\n", "b@x.example")
             self.assertEqual(people(octets, "from"), [found], field)
+
+    def test_blank_before_colon(self) -> None:
+        """A field with a blank before its colon, as RFC 822 allowed, does not end the header."""
+        octets = finish(b"Fro :x\r\nTo\t: b@x.example\r\n\r\nhello\r\n", "b@x.example", "c@x.example")
+        self.assertEqual(people(octets, "to", "bcc"), [("", "b@x.example"), ("", "c@x.example")])
+        self.assertIn(b"Fro:x\r\n", octets)
 
     def test_many(self) -> None:
         """Five hundred blind recipients: the field is folded, and each is in it once."""

@@ -142,20 +142,29 @@ def parse_size_range(text: str) -> SizeRange:
 
 
 def parse_rate(text: str) -> Window:
-    """``30/min``, ``100/h``, ``25/10s``; in octets of the mail ``150MB/5min``."""
-    in_size = _SIZE_RATE.fullmatch(text)
-    match = in_size or _RATE.fullmatch(text)
+    """``30/min``, ``100/h``, ``25/10s``."""
+    match = _RATE.fullmatch(text)
     if match:
-        count = units.parse_size(match[1].replace(" ", "")) if in_size else int(match[1])
-        if not (count and int(match[2] or 1)):
-            raise ValueError(f'"{text}" is not a rate: neither number may be 0')
-        seconds = float(int(match[2] or 1) * units.SECONDS[match[3]])
-        return Window(count=count, seconds=seconds, unit="bytes" if in_size else "messages")
+        return _window(text, int(match[1]), match[2], match[3], "messages")
     if (spoken := _SPOKEN_RATE.fullmatch(text.lower())) and int(spoken[1]):
         unit = (spoken[3] or "m")[:1].replace("m", "min")
         raise units.InvalidNotation(f'"{text}" is not a rate', f"{int(spoken[1])}/{spoken[2] or ''}{unit}")
     expected = units.expected_time(text, "30/min, 100/h or 25/10s")
     raise ValueError(f'"{shortened(text)}" is not a rate: {expected}')
+
+
+def parse_load_rate(text: str) -> Window:
+    """A rate, also of octets of mail: ``150MB/5min``."""
+    match = _SIZE_RATE.fullmatch(text)
+    if match is None:
+        return parse_rate(text)
+    return _window(text, units.parse_size(match[1].replace(" ", "")), match[2], match[3], "bytes")
+
+
+def _window(text: str, count: int, number: str, unit: str, counted: str) -> Window:
+    if not (count and int(number or 1)):
+        raise ValueError(f'"{text}" is not a rate: neither number may be 0')
+    return Window(count=count, seconds=float(int(number or 1) * units.SECONDS[unit]), unit=counted)
 
 
 def parse_share(text: str) -> float:
@@ -325,7 +334,8 @@ Sizes = Annotated[
     SizeRange, _size(parse_size_range, "range of sizes (<2MiB, >=2MiB)", spell=_spell_size_range, json=STRING)
 ]
 Rate = Annotated[
-    Window, Notation(parse_rate, "rate (30/min, 25/10s, 150MB/5min)", unit="s, min, h, d", spell=spell_rate)
+    Window,
+    Notation(parse_load_rate, "rate (30/min, 25/10s, 150MB/5min)", unit="s, min, h, d", spell=spell_rate),
 ]
 #: From 0.0 to 1.0.
 Share = Annotated[

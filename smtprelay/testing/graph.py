@@ -207,8 +207,9 @@ class FakeGraph(Resource):
         if kind == "text/plain":
             mail = mail_from_mime(mailbox.address, content)
         else:
+            # The SDK begins the names of an action's parameters with a capital.
             given = json.loads(content)
-            mail = mail_from_json(mailbox.address, given.get("message", given))
+            mail = mail_from_json(mailbox.address, given.get("message") or given.get("Message") or given)
         request_id = request.getHeader("client-request-id") or ""
         return evolve(mail, id=f"AAMk{self._number()}=", request_id=request_id, time=self._clock.seconds())
 

@@ -66,15 +66,16 @@ class GraphRelayTests(TestCase):
         await eventually(lambda: len(self.events.of("message.delivered")) >= count, "the mail")
 
     async def test_scanner(self) -> None:
-        """A device without a login: a mail without Date, From and To arrives at whom the envelope names."""
+        """A device without a login, whose mail has no Date, From and To, and bare line feeds."""
         await self.start()
-        await self.send(ANN, "boss@example.com", "helpdesk@example.com")
+        await self.send(ANN, "boss@example.com", "helpdesk@example.com", body="Subject: Scan\n\nHello\nyou")
         await self.delivered()
         [mail] = self.fake.mails
         self.assertEqual((mail.mailbox, mail.author), (ANN, ANN))
         self.assertEqual(list(mail.bcc), ["boss@example.com", "support@example.com"])
         message = email.message_from_bytes(mail.raw)
         self.assertTrue(message["Date"] and message["Message-ID"])
+        self.assertEqual(message.get_payload(), "Hello\r\nyou\r\n")
         [told] = self.events.of("message.delivered")
         self.assertRegex(str(told["provider_id"]), r"\Arequest-[0-9]+\Z")
 

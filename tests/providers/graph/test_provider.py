@@ -65,6 +65,16 @@ class RequestTests(SynchronousTestCase):
         self.assertIn("From is sales@mail.example.com", taken.why)
         self.assertIsInstance(taken, Delivered)
 
+    def test_quoted_printable(self) -> None:
+        """Graph never gets quoted-printable, whose soft line breaks it takes for text."""
+        joined = JoinedGraph()
+        head = MAIL.partition(b"\r\n\r\n")[0]
+        quoted = b"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nJ=C3=BCrgen =\r\nwrites"
+        joined.deliver(body=head + b"\r\nContent-Type: text/plain; charset=utf-8" + quoted)
+        message = email.message_from_bytes(joined.fake.mails[0].raw)
+        self.assertEqual(message["Content-Transfer-Encoding"], "base64")
+        self.assertEqual(message.get_payload(decode=True), "Jürgen writes".encode())
+
     def test_bad_recipient(self) -> None:
         """A recipient whom Graph refuses without naming him: of several the delivery is halved."""
         joined = JoinedGraph()

@@ -335,7 +335,13 @@ Sizes = Annotated[
 ]
 Rate = Annotated[
     Window,
-    Notation(parse_load_rate, "rate (30/min, 25/10s, 150MB/5min)", unit="s, min, h, d", spell=spell_rate),
+    Notation(
+        parse_load_rate,
+        "rate (30/min, 25/10s, 150MB/5min)",
+        unit="s, min, h, d",
+        spell=spell_rate,
+        json=STRING,
+    ),
 ]
 #: From 0.0 to 1.0.
 Share = Annotated[

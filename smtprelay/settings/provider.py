@@ -11,6 +11,7 @@ from smtprelay.model.route import Limits, RateLimit
 from smtprelay.net.outbound import Outbound
 from smtprelay.settings import values
 from smtprelay.settings.proxy import ProxySetting, proxy_of
+from smtprelay.settings.rate import Rate
 
 
 @frozen(kw_only=True)
@@ -28,7 +29,7 @@ class ProviderSettings:
     """
 
     type: str
-    rate: tuple[values.Rate, ...] = ()
+    rate: tuple[Rate, ...] = ()
     concurrency: values.Count = 10
     limits: Limits = field(factory=Limits)
 

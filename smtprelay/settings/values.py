@@ -21,8 +21,6 @@ from smtprelay.model.units import shortened
 from smtprelay.settings.complaint import did_you_mean
 
 _RATE: Final = re.compile(r"([0-9]{1,9}) ?/ ?([0-9]{0,9}) ?(s|m|min|h|d)")
-#: The same in octets, of which there may be more.
-_SIZE_RATE: Final = re.compile(r"([0-9.]{1,15} ?[KMGkmg][Ii]?[Bb]?) ?/ ?([0-9]{0,9}) ?(s|m|min|h|d)")
 #: As people write it who have not read the documentation.
 _SPOKEN_RATE: Final = re.compile(
     rf"([0-9]{{1,9}}) ?(?:(?:/|per|an?|every|in) ?([0-9]{{0,4}}) ?{units.SPOKEN_UNIT})?"
@@ -145,7 +143,7 @@ def parse_rate(text: str) -> Window:
     """``30/min``, ``100/h``, ``25/10s``."""
     match = _RATE.fullmatch(text)
     if match:
-        return _window(text, int(match[1]), match[2], match[3], "messages")
+        return rate_window(text, int(match[1]), match[2], match[3])
     if (spoken := _SPOKEN_RATE.fullmatch(text.lower())) and int(spoken[1]):
         unit = (spoken[3] or "m")[:1].replace("m", "min")
         raise units.InvalidNotation(f'"{text}" is not a rate', f"{int(spoken[1])}/{spoken[2] or ''}{unit}")
@@ -153,15 +151,8 @@ def parse_rate(text: str) -> Window:
     raise ValueError(f'"{shortened(text)}" is not a rate: {expected}')
 
 
-def parse_load_rate(text: str) -> Window:
-    """A rate, also of octets of mail: ``150MB/5min``."""
-    match = _SIZE_RATE.fullmatch(text)
-    if match is None:
-        return parse_rate(text)
-    return _window(text, units.parse_size(match[1].replace(" ", "")), match[2], match[3], "bytes")
-
-
-def _window(text: str, count: int, number: str, unit: str, counted: str) -> Window:
+def rate_window(text: str, count: int, number: str, unit: str, counted: str = "messages") -> Window:
+    """Return ``count`` in ``number`` units of time; raises ``ValueError``, with ``text``, if one is 0."""
     if not (count and int(number or 1)):
         raise ValueError(f'"{text}" is not a rate: neither number may be 0')
     return Window(count=count, seconds=float(int(number or 1) * units.SECONDS[unit]), unit=counted)
@@ -332,16 +323,6 @@ Expiry = Annotated[
 Size = Annotated[int, _size(units.parse_size, "size (10MB, 25MiB)")]
 Sizes = Annotated[
     SizeRange, _size(parse_size_range, "range of sizes (<2MiB, >=2MiB)", spell=_spell_size_range, json=STRING)
-]
-Rate = Annotated[
-    Window,
-    Notation(
-        parse_load_rate,
-        "rate (30/min, 25/10s, 150MB/5min)",
-        unit="s, min, h, d",
-        spell=spell_rate,
-        json=STRING,
-    ),
 ]
 #: From 0.0 to 1.0.
 Share = Annotated[

@@ -14,6 +14,7 @@ from smtprelay.providers.kind import ProviderKind
 from smtprelay.settings import values
 from smtprelay.settings.complaint import Complaint, Path, did_you_mean
 from smtprelay.settings.entra import EntraProviderSettings, check_entra, check_identity_library
+from smtprelay.settings.rate import Rate
 from smtprelay.settings.secret import Secret
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class MailboxLaneSettings:
     """
 
     concurrency: values.Count = 4
-    rate: tuple[values.Rate, ...] = (
+    rate: tuple[Rate, ...] = (
         Window(count=25, seconds=10.0),
         Window(count=110_000_000, seconds=300.0, unit="bytes"),
     )

@@ -10,7 +10,8 @@ https://learn.microsoft.com/graph/outlook-large-attachments
 import base64
 import binascii
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -100,8 +101,7 @@ class DraftSender:
         try:
             await self._discard_leftovers(draft)
             known = await self._create(draft, rest)
-            for part in facts["parts"]:
-                await self._attach(draft, known, CutAttachment(**part))
+            await self._attach(draft, known, [CutAttachment(**part) for part in facts["parts"]])
             return await self._submit(draft, known, why)
         except _StepRefused as refusal:
             await self._discard(draft, known)
@@ -119,30 +119,32 @@ class DraftSender:
             raise _StepRefused(Deferred(f"{_CREATED} without the id that Graph gives each draft"))
         return known
 
-    async def _attach(self, draft: _DraftMail, known: str, part: CutAttachment) -> None:
-        place = f"POST {draft.path}/messages/{quote(known, safe='')}/attachments"
-        told = {"name": part.name, "contentType": part.kind, "isInline": part.inline}
-        if part.content_id:
-            told["contentId"] = part.content_id
-        if part.size < SESSION:
-            content = b"".join([piece async for piece in ranges(draft.body, part)])
-            file = {
-                "@odata.type": "#microsoft.graph.fileAttachment",
-                **told,
-                "contentBytes": base64.b64encode(content).decode(),
-            }
-            await self._step(draft, "attach", place, orjson.dumps(file), wanted=_CREATED)
-            return
-        item = {"AttachmentItem": {"attachmentType": "file", "size": part.size, **told}}
-        session = await self._step(
-            draft, "upload-session", f"{place}/createUploadSession", orjson.dumps(item), wanted=_CREATED
-        )
+    async def _attach(self, draft: _DraftMail, known: str, parts: Sequence[CutAttachment]) -> None:
+        url, at = "", 0
+        async for part, piece in contents(draft.body, parts):
+            if part.size < SESSION:
+                content = base64.b64encode(piece).decode()
+                file = {
+                    "@odata.type": "#microsoft.graph.fileAttachment",
+                    **_told(part),
+                    "contentBytes": content,
+                }
+                place = f"POST {draft.path}/messages/{quote(known, safe='')}/attachments"
+                await self._step(draft, "attach", place, orjson.dumps(file), wanted=_CREATED)
+                continue
+            if at == 0:
+                url = await self._begin_upload(draft, known, part)
+            at = await self._put(draft, url, piece, at, part.size) % part.size
+
+    async def _begin_upload(self, draft: _DraftMail, known: str, part: CutAttachment) -> str:
+        """Return the URL that an attachment is uploaded to."""
+        place = f"POST {draft.path}/messages/{quote(known, safe='')}/attachments/createUploadSession"
+        item = {"AttachmentItem": {"attachmentType": "file", "size": part.size, **_told(part)}}
+        session = await self._step(draft, "upload-session", place, orjson.dumps(item), wanted=_CREATED)
         url = json_object(session.body).get("uploadUrl")
-        if not isinstance(url, str) or not url or is_plain_remote(url) or not url.startswith("http"):
+        if not isinstance(url, str) or is_plain_remote(url) or not url.startswith("http"):
             raise _StepRefused(Deferred("Graph names no URL that an attachment can be uploaded to"))
-        at = 0
-        async for piece in ranges(draft.body, part):
-            at = await self._put(draft, url, piece, at, part.size)
+        return url
 
     async def _put(self, draft: _DraftMail, url: str, piece: bytes, at: int, size: int) -> int:
         """Upload octets of an attachment; return where it goes on."""
@@ -232,24 +234,36 @@ class DraftSender:
                 await self._step(draft, "discard", path, wanted=_NO_CONTENT)
 
 
-async def ranges(body: Body, part: CutAttachment) -> AsyncIterator[bytes]:
-    """Give the content of an attachment, decoded, in pieces of :data:`RANGE` octets."""
+async def contents(body: Body, parts: Sequence[CutAttachment]) -> AsyncIterator[tuple[CutAttachment, bytes]]:
+    """
+    Give the contents of attachments, decoded, in pieces of :data:`RANGE` octets at most.
+
+    :param parts: in their order in ``body``, which is read once.
+    """
+    waiting = deque(parts)
     ready, letters, at = bytearray(), b"", 0
     async for chunk in body.chunks():
-        piece = chunk[max(0, part.begin - at) : max(0, part.end - at)]
+        while waiting and waiting[0].begin < at + len(chunk):
+            part = waiting[0]
+            piece = chunk[max(0, part.begin - at) : part.end - at]
+            if part.is_base64:
+                letters += piece.translate(None, b"\r\n")
+                whole = len(letters) // 4 * 4
+                piece, letters = binascii.a2b_base64(letters[:whole]), letters[whole:]
+            ready += piece
+            is_whole = part.end <= at + len(chunk)
+            while len(ready) >= RANGE or (ready and is_whole):
+                yield part, bytes(ready[:RANGE])
+                del ready[:RANGE]
+            if not is_whole:
+                break
+            waiting.popleft()
         at += len(chunk)
-        if part.is_base64:
-            letters += piece.translate(None, b"\r\n")
-            whole = len(letters) // 4 * 4
-            piece, letters = binascii.a2b_base64(letters[:whole]), letters[whole:]
-        ready += piece
-        while len(ready) >= RANGE:
-            yield bytes(ready[:RANGE])
-            del ready[:RANGE]
-        if at >= part.end:
-            break
-    if ready:
-        yield bytes(ready)
+
+
+def _told(part: CutAttachment) -> Mapping[str, Any]:
+    told = {"name": part.name, "contentType": part.kind, "isInline": part.inline}
+    return {**told, "contentId": part.content_id} if part.content_id else told
 
 
 def _next_range(answer: Response) -> int | None:

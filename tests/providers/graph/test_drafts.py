@@ -1,6 +1,7 @@
 """Mail that is too large for one request: sent once, or visibly uncertain, and no draft is left behind."""
 
 import base64
+import email
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.attachment_cut import CutAttachment, cut_attachments
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Throttled, Uncertain
-from smtprelay.providers.graph.drafts import RANGE, ranges
+from smtprelay.providers.graph.drafts import RANGE, contents
 from smtprelay.testing.graph import GraphAct, GraphAnswer, GraphLost, GraphSilence
 from smtprelay.testing.graph_mail import GraphRefuses
 from tests.providers.graph_wiring import ANN, BOB, CY, MAIL, JoinedGraph
@@ -102,6 +103,17 @@ class StepTests(DraftCase):
             self.fake.mails.clear()
             self.assertIsInstance(self.send(), Delivered, step)
             self.check_sent()
+
+    def test_many_files(self) -> None:
+        """Many files, one of them as large as one range: each arrives whole."""
+        body, files = mail_of(RANGE, *range(100_000, 100_020), 3_000_000, 2_999_999)
+        self.assertIsInstance(self.send(body), Delivered)
+        [mail] = self.fake.mails
+        left = [part.get_payload(decode=True) for part in email.message_from_bytes(mail.raw).walk()][2:]
+        attached = [file.content for file in mail.files]
+        self.assertEqual(sorted(left + attached), sorted(files))
+        self.assertGreater(len(attached), 3)
+        self.assertEqual(self.fake.drafts, [])
 
     def test_away_afterwards(self) -> None:
         """A draft that cannot be deleted, for Graph is away by then, is found by the next attempt."""
@@ -206,8 +218,10 @@ class InPieces:
         self.size = len(content)
         self._content = content
         self._length = length
+        self.read = 0
 
     async def chunks(self) -> AsyncIterator[bytes]:
+        self.read += 1
         for at in range(0, self.size, self._length):
             yield self._content[at : at + self._length]
 
@@ -217,16 +231,19 @@ class InPieces:
 
 class RangeTests(SynchronousTestCase):
     def test_any_pieces(self) -> None:
-        """However the body comes in pieces, the files' octets come out, in ranges."""
+        """However the body comes in pieces, each file's octets come out in ranges; the body is read once."""
         facts, _ = cut_attachments(BODY, {"most": 1000})
         parts = [CutAttachment(**part) for part in facts["parts"]]
         for length in (999, 65_536, 262_144, 10_000_000):
+            body = InPieces(BODY, length)
+            pieces = self.successResultOf(defer.Deferred.fromCoroutine(self.collected(body, parts)))
             for part, file in zip(parts, FILES, strict=True):
-                pieces = self.successResultOf(
-                    defer.Deferred.fromCoroutine(self.collected(InPieces(BODY, length), part))
-                )
-                self.assertEqual(b"".join(pieces), file)
-                self.assertEqual([len(piece) for piece in pieces[:-1]], [RANGE] * (len(pieces) - 1))
+                found = [piece for each, piece in pieces if each == part]
+                self.assertEqual(b"".join(found), file)
+                self.assertEqual([len(piece) for piece in found[:-1]], [RANGE] * (len(found) - 1))
+            self.assertEqual(body.read, 1)
 
-    async def collected(self, body: InPieces, part: CutAttachment) -> list[bytes]:
-        return [piece async for piece in ranges(body, part)]
+    async def collected(
+        self, body: InPieces, parts: Sequence[CutAttachment]
+    ) -> list[tuple[CutAttachment, bytes]]:
+        return [each async for each in contents(body, parts)]

@@ -36,13 +36,16 @@ def by_envelope(header: Header, additions: Additions, guess: str) -> tuple[Heade
     :param guess: the charset of what is not ASCII and not UTF-8.
     """
     hidden = {comparison_key(address): address for address in additions.recipients}
+    visible: dict[bytes, list[str]] = {name: [] for name in _VISIBLE}
+    for name, octets in zip(header.names, header.fields, strict=True):
+        if name in visible:
+            visible[name].append(unfolded(octets))
     fields, names = [], []
     for name, octets in zip(header.names, header.fields, strict=True):
         new = octets
         if name in _VISIBLE:
-            values = [each for key, each in zip(header.names, header.fields, strict=True) if key == name]
             # All fields of a name become one, in the place of the first.
-            people = [] if name in names else addresses([unfolded(each) for each in values], guess)
+            people = addresses(visible.pop(name, ()), guess)
             known = [(hidden.pop(comparison_key(who.address), ""), who.name) for who in people]
             shown = [Address(address, label) for address, label in known if address]
             new = address_field(_VISIBLE[name], shown) if shown else b""

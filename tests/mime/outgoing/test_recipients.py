@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.mime.outgoing import Additions, Finishing, NextHop, plan_mail, plan_of
 from smtprelay.mime.outgoing.finish import parameters_of, plan_by_header
 from smtprelay.model.shape import shape_of
+from tests.mime.linear import LIMIT, growth
 from tests.mime.outgoing.finishing import HEAD, mixed
 
 HOP = NextHop(raw_fields=False, by_header=True, quoted_printable=False, commands=("resent-to",))
@@ -117,6 +118,29 @@ class EnvelopeTests(SynchronousTestCase):
         octets = finish(HEAD + b"\r\nhello\r\n", *everyone)
         self.assertEqual([address for _, address in people(octets, "bcc")], everyone)
         self.assertLess(max(map(len, octets.split(b"\r\n"))), 200)
+
+    def test_linear(self) -> None:
+        """Twice as many fields, mailboxes or authors take twice as long."""
+        for line in (
+            b"To: a@x.example\r\n",
+            b"To: a@x.example,\r\n b@x.example\r\n",
+            b"From: a@x.example\r\n",
+        ):
+            found = growth(
+                lambda mail: finish(mail, "a@x.example"),
+                lambda n, line=line: line * n + b"\r\nx\r\n",
+                500,
+                8_000,
+            )
+            self.assertLess(found, LIMIT, line)
+        for start in (b"To: x@x.example", b"From: x@x.example"):
+            found = growth(
+                lambda mail: finish(mail, "a@x.example"),
+                lambda n, start=start: start + b",\r\n a@x.example" * n + b"\r\n\r\nx\r\n",
+                500,
+                8_000,
+            )
+            self.assertLess(found, LIMIT, start)
 
     @given(st.text('ab@x.<>,;:"() \\=?\r\n\t', max_size=60), st.sets(st.sampled_from("abc"), min_size=1))
     def test_any_header(self, value: str, names: set[str]) -> None:

@@ -141,6 +141,7 @@ def build(name: str, settings: GraphSettings, context: "ProviderContext") -> "Pr
         Mailboxes(chosen=settings.mailbox, sender=settings.sender or "", fallback=fallback),
         context.mime,
         limits=settings.limits,
+        events=context.events,
         upload_sessions=settings.upload_sessions,
     )
 

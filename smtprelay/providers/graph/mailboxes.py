@@ -33,8 +33,9 @@ class Mailboxes:
 
     def of(self, envelope: Envelope, author: str) -> str:
         """Return the address of the mailbox, as it is in the mail; ``author``: whom From names."""
-        named = (author,) if self.chosen == "header" else (envelope.sender, self.sender, author)
-        return self.fixed or next(filter(None, named), self.sender)
+        # From that is no address Exchange can know is made the envelope's sender.
+        first = author if self.chosen == "header" and sendable(author) else ""
+        return self.fixed or first or envelope.sender or self.sender or author
 
     def lane(self, envelope: Envelope, author: str) -> str:
         """Return the key of the lane: one for each mailbox; ``""`` if there is only one."""

@@ -5,6 +5,7 @@ Graph gets no envelope, so the finished mail names its recipients and nobody els
 lost answer is ``Uncertain``.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from attrs import evolve
@@ -12,12 +13,12 @@ from attrs import evolve
 from smtprelay.http.base64_upload import Base64Upload, base64_size
 from smtprelay.http.client import NoAnswerError
 from smtprelay.http.credentials import CredentialSource
-from smtprelay.interfaces import Attempt, Body, MimeWorker
+from smtprelay.interfaces import Attempt, Body, Events, MimeWorker
 from smtprelay.mime.head import head_of
 from smtprelay.mime.outgoing import NextHop
 from smtprelay.mime.rewrite import RewriteRule
 from smtprelay.model.message import Delivery, Envelope
-from smtprelay.model.outcome import TOO_LARGE, Deferred, Failed, Outcome, Results
+from smtprelay.model.outcome import TOO_LARGE, Deferred, Delivered, Failed, Outcome, Results
 from smtprelay.model.route import Limits
 from smtprelay.model.shape import Shape
 from smtprelay.providers.defaults import ProviderDefaults
@@ -26,6 +27,7 @@ from smtprelay.providers.graph.drafts import DraftSender, MailboxUnknown
 from smtprelay.providers.graph.errors import BAD_RECIPIENT
 from smtprelay.providers.graph.mailboxes import Mailboxes
 from smtprelay.providers.json_mail import sendable, unsendable
+from smtprelay.providers.mapped_mail import tell_corrected
 from smtprelay.providers.rewriting import rewritten
 
 #: What a mailbox takes unless its administrator allows more (35 MB), in base64.
@@ -58,6 +60,7 @@ class Graph(ProviderDefaults):
         worker: MimeWorker,
         *,
         limits: Limits,
+        events: Events,
         upload_sessions: bool = False,
     ) -> None:
         self.name = api.caller.name
@@ -67,6 +70,7 @@ class Graph(ProviderDefaults):
         self._tokens = tokens
         self._mailboxes = mailboxes
         self._worker = worker
+        self._events = events
         self._drafts = DraftSender(api, worker, limits.request or LARGEST_DRAFT) if upload_sessions else None
 
     def lane(self, envelope: Envelope, author: str, login: str) -> str:  # noqa: ARG002 -- the seam's signature
@@ -135,7 +139,14 @@ class Graph(ProviderDefaults):
             raise MailboxUnknown(Deferred(text, ours=True))
         if not sendable(mailbox):
             raise MailboxUnknown(Failed(f"Graph has no such mailbox: <{mailbox}>", "5.1.7"))
-        why = _note(mailbox, delivery.sends_as or delivery.author, before)
+        author = delivery.sends_as or delivery.author
+        notes = _notes(mailbox, author if sendable(author) else delivery.envelope.sender or mailbox, before)
+        outcome = await self._send_body(mailbox, delivery, body, "; ".join((f"mailbox {mailbox}", *notes)))
+        if isinstance(outcome, Delivered):
+            tell_corrected(self._events, delivery, self.name, [("From", note) for note in notes])
+        return outcome
+
+    async def _send_body(self, mailbox: str, delivery: Delivery, body: Body, why: str) -> Outcome:
         if self._one_request is None or base64_size(body.size) <= self._one_request:
             return await self._send_whole(mailbox, delivery, body, why)
         if self._drafts is not None:
@@ -160,11 +171,10 @@ class Graph(ProviderDefaults):
         return outcome
 
 
-def _note(mailbox: str, author: str, before: str) -> str:
-    """Return what people are told of a mail that was taken."""
-    notes = [f"instead of {before}"] if before else []
+def _notes(mailbox: str, author: str, before: str) -> Sequence[str]:
+    """Return what people are told of From."""
+    notes = [f"sent by {mailbox} instead of {before}"] if before else []
     if author.lower() != mailbox.lower():
-        notes.append(
-            f"From is {author}: unless the tenant sends from aliases, people see the primary address"
-        )
-    return "; ".join((f"mailbox {mailbox}", *notes))
+        text = "unless the tenant sends from aliases, people see the mailbox's primary address"
+        notes.append(f"it is {author}, and the mailbox {mailbox}: {text}")
+    return notes

@@ -16,6 +16,7 @@ class MailboxTests(SynchronousTestCase):
             ("envelope", "", BEN, OPS, OPS),
             ("header", ANN, BEN, BEN, BEN),
             ("header", "", "", OPS, OPS),
+            ("header", ANN, "root@nas", ANN, ANN.lower()),
             (BEN, ANN, OPS, BEN, ""),
             ("envelope", "Root@nas", BEN, "Root@nas", "root@nas"),
         ):

@@ -62,8 +62,20 @@ class RequestTests(SynchronousTestCase):
         self.assertIsInstance(refused, Deferred)
         joined.fake.mailboxes[ANN].aliases.add("sales@mail.example.com")
         taken = joined.deliver(body=other, author="sales@mail.example.com")[BOB]
-        self.assertIn("From is sales@mail.example.com", taken.why)
         self.assertIsInstance(taken, Delivered)
+        [told] = joined.events.of("message.corrected")
+        self.assertEqual(told["field"], "From")
+        self.assertIn(
+            "it is sales@mail.example.com, and the mailbox ann@mail.example.com", str(told["reason"])
+        )
+
+    def test_device(self) -> None:
+        """A device that calls itself something in From sends as the envelope's sender, which is no alias."""
+        joined = JoinedGraph(mailbox="header")
+        body = MAIL.replace(b"Ann <ann@mail.example.com>", b"Scanner <root@nas>")
+        self.assertEqual(joined.deliver(body=body, author="root@nas")[BOB].why, f"mailbox {ANN}")
+        self.assertEqual(joined.fake.mails[0].author, ANN)
+        self.assertEqual(joined.events.of("message.corrected"), [])
 
     def test_quoted_printable(self) -> None:
         """Graph never gets quoted-printable, whose soft line breaks it takes for text."""
@@ -112,6 +124,8 @@ class FallbackTests(SynchronousTestCase):
         outcome = joined.deliver(BOB, CY, body=signed)[CY]
         self.assertIsInstance(outcome, Delivered)
         self.assertIn("instead of ann@mail.example.com: 404 ErrorInvalidUser", outcome.why)
+        [told] = joined.events.of("message.corrected")
+        self.assertIn("sent by ops@mail.example.com instead of", str(told["reason"]))
         [mail] = joined.fake.mails
         self.assertEqual((mail.mailbox, mail.author, set(mail.recipients)), (OPS, OPS, {BOB, CY}))
         message = email.message_from_bytes(mail.raw)

@@ -57,8 +57,8 @@ class JoinedGraph:
             "endpoint": "http://127.0.0.1:8080",
         }
         self.settings = kind.settings(**{"type": "graph", "limits": kind.limits, **given, **settings})
-        context = self.joined.context(events=self.events, open_http=self._open)
-        self.graph: Any = kind.build("graph", self.settings, context)
+        self.context = self.joined.context(events=self.events, open_http=self._open)
+        self.graph: Any = kind.build("graph", self.settings, self.context)
         self.provider = OutgoingProvider(
             self.graph, InlineMimeWorker(), hostname="relay.example.com", bounces_from="bounces@example.com"
         )
@@ -78,6 +78,9 @@ class JoinedGraph:
         return self.joined.result(coroutine, 31)
 
     def leftovers(self) -> Sequence[object]:
+        # The configuration closes them, after its providers.
+        for each in self.context.renewed.values():
+            self.result(each.close())
         return self.joined.leftovers()
 
     def _open(self, *_: Any, **given: Any) -> Http:

@@ -73,7 +73,11 @@ IMPORTERS = {
     "smtprelay.mime.transfer_encoding": ("smtprelay.mime",),
     "smtprelay.mime.outgoing.finish": ("smtprelay.mime.outgoing",),
     "smtprelay.mime.outgoing.parts": ("smtprelay.mime.outgoing",),
-    "smtprelay.mime.outgoing.field_changes": ("smtprelay.mime.outgoing", "smtprelay.mime.rewrite"),
+    "smtprelay.mime.outgoing.field_changes": (
+        "smtprelay.mime.attachment_cut",
+        "smtprelay.mime.outgoing",
+        "smtprelay.mime.rewrite",
+    ),
     "smtprelay.providers.acs.request": (
         "smtprelay.providers.acs.provider",
         "smtprelay.providers.acs.errors",

@@ -26,11 +26,11 @@ PLAIN = """
     draft driver dsn due duration edit effective encoded end endpoint entra entry env environment error
     errors esmtp example exchange exclusive exit explain export exposition extensions extra
     factory failed fake families family fault feedback field file filesystem filter finding
-    finish first fit foreign format found frame from garbled gathered group handshake hash head
+    finish first fit foreign format found frame from garbled gathered graph group handshake hash head
     health healthcheck heartbeat histogram hop http i id identity import in incoming index inherited init
     inline input interfaces internal interpolate invalid iso item iteration json jwt kept keys known
     labels later level lifeline limit line list literal load locate location lock log logging
-    lost maildir mailgun main maintenance mapped mark markup match memory merge metrics mime missing
+    lost mailbox maildir mailgun main maintenance mapped mark markup match memory merge metrics mime missing
     model monitor multipart mx named nameless net network new next no not notification notifier
     number oauth off offline open operation operator options origin original outgoing output overdue
     overlay own page parameter params parse part password path patience patterns pem periodic piece

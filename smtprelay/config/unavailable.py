@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 
 from smtprelay.config.problem import Finding
 from smtprelay.config.tree import Items, Scalar, Table, TreeNode, nearest
-from smtprelay.providers.registry import PLANNED
 from smtprelay.settings.complaint import Path as Place
 
 
@@ -29,7 +28,6 @@ class UnavailableSetting(NamedTuple):
 
 
 ROWS: Final = (
-    *(UnavailableSetting("providers.*.type", "the provider type", word) for word in PLANNED),
     UnavailableSetting("checkers.*.type", "the checker", "entra"),
     UnavailableSetting("checkers.*.type", "the checker", "azure_table"),
     UnavailableSetting("listeners.*.tls.client_ca", "checking the certificates of clients"),

@@ -200,7 +200,7 @@ class Http:
 
         :param url: leaves byte for byte as it is written.
         :param headers: with ``Host``, if it shall differ from the URL's.
-        :raises NotSent: nothing can have come of it. So always for a request without a body.
+        :raises NotSent: nothing can have come of it. So always for a request without a body that is no POST.
         :raises AnswerLost: the provider may have acted on it.
         """
         host = url.split("/", 3)[2]
@@ -222,7 +222,8 @@ class Http:
             reason = self._failed(cause, waiting, contact)
             if isinstance(cause, ProxyLoginError):
                 raise ProxyLoginFailed(reason) from exc
-            raise (AnswerLost if body and upload.sent else NotSent)(reason) from exc
+            acts = body or method == "POST"
+            raise (AnswerLost if acts and upload.sent else NotSent)(reason) from exc
         finally:
             contact.dropped()
             self._deadlines.end(waiting)

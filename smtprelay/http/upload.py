@@ -54,7 +54,7 @@ class Upload(PausingProducer):
         self.at = at
         self.size = len(body) if isinstance(body, bytes) else body.size
         self.length: Any = UNKNOWN_LENGTH if self.size is None else self.size
-        self.sent = self.size == 0
+        self.sent = False
         self._body = body
         self._stopped = False
 

@@ -5,17 +5,17 @@ A field that no rule is about keeps its octets. Display names stay; an address i
 says so. To rewrite twice is to rewrite once. Pure.
 """
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 from attrs import asdict, field, frozen
 
-from smtprelay.mime.address import Address, addresses, ascii_address, comparison_key
+from smtprelay.mime.address import Address, addresses, comparison_key
 from smtprelay.mime.controls import in_one_line
 from smtprelay.mime.outgoing.field_changes import Header, read
 from smtprelay.mime.outgoing.header_fields import folded, has_long_line, unfolded
+from smtprelay.mime.outgoing.recipients import MAX_NAME, address_field, unique
 from smtprelay.mime.outgoing.words import encoded_words
 from smtprelay.mime.parse import charset_guess
 from smtprelay.mime.structure import part_of
@@ -23,13 +23,6 @@ from smtprelay.mime.text import decoded
 from smtprelay.model.address import ascii_domain, has_control, is_mailbox
 from smtprelay.model.patterns import Patterns, lowered
 from smtprelay.model.shape import count_eight_bit
-
-#: Characters of a display name, and of a word in it that is not encoded, at most.
-_MAX_NAME: Final = 256
-_MAX_WORD: Final = 60
-
-_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9 !#$%&'*+/=?^_`{|}~-]+")
-_QUOTED: Final = re.compile(r'["\\]')
 
 #: Name in lower case, and the field with its line ends.
 _Fields = list[tuple[bytes, bytes]]
@@ -196,7 +189,7 @@ class _HeaderRewrite:
     def _set(self, name: str, people: Sequence[Address], behind: bytes = b"") -> None:
         """Have one field of this name, where the first one is; else behind another one, or at the end."""
         key = name.lower().encode("ascii")
-        new = (key, _of_people(name, people))
+        new = (key, address_field(name, people))
         present = [each for each, _ in self._fields]
         at = present.index(key) if key in present else len(present)
         if key not in present and behind in present:
@@ -215,7 +208,7 @@ class _HeaderRewrite:
         # Some read what looks like an address in a name as the address.
         self._set("From", [Address(author, "" if "@" in name else name)])
         self._drop([b"sender"])
-        before = _unique(who for who in people if is_mailbox(who.address)) or (
+        before = unique(who for who in people if is_mailbox(who.address)) or (
             [Address(sender)] if sender else []
         )
         if rule.reply_to == "envelope":
@@ -228,7 +221,7 @@ class _HeaderRewrite:
     def _words(self, name: bytes) -> str:
         """Return what stands where an address should be."""
         value = next((unfolded(octets) for each, octets in self._fields if each == name), "")
-        return in_one_line(decoded(value, self._guess)[:_MAX_NAME]).strip(' <>:;,"')
+        return in_one_line(decoded(value, self._guess)[:MAX_NAME]).strip(' <>:;,"')
 
     def _replace_recipients(self, address_rules: AddressRules) -> None:
         self._fields = [
@@ -242,48 +235,10 @@ class _HeaderRewrite:
         if replaced == list(people):
             return octets
         reachable = [who for who in replaced if is_mailbox(who.address)]
-        return _of_people(name.decode("ascii").capitalize(), _unique(reachable))
-
-
-def _unique(people: Iterable[Address]) -> list[Address]:
-    found: dict[str, Address] = {}
-    for who in people:
-        found.setdefault(comparison_key(who.address), who)
-    return list(found.values())
+        return address_field(name.decode("ascii").capitalize(), unique(reachable))
 
 
 def _added(name: str, value: str) -> tuple[bytes, bytes]:
     text = in_one_line(value)
     words = text.split(" ") if text.isascii() else encoded_words(text)
     return name.lower().encode("ascii"), folded(name, words)
-
-
-def _of_people(label: str, people: Sequence[Address]) -> bytes:
-    words: list[str] = []
-    for who in people:
-        words += _person(who)
-        words[-1] += ","
-    # An empty list is no value; an empty group is (RFC 5322 §3.4).
-    text = " ".join(words).removesuffix(",") or "undisclosed-recipients:;"
-    # Octets that are not ASCII travel as they do in the value of a field.
-    return folded(label, text.encode("utf-8", "replace").decode("ascii", "surrogateescape").split(" "))
-
-
-def _person(who: Address) -> Iterator[str]:
-    """Give the words of a mailbox."""
-    address = ascii_address(who.address) or in_one_line(who.address)
-    name = " ".join(who.name[:_MAX_NAME].split())
-    if not name:
-        yield address
-        return
-    if "=?" in name or not (name.isascii() and name.isprintable()) or max(map(len, name.split())) > _MAX_WORD:
-        yield from encoded_words(name)
-    elif _PLAIN_NAME.fullmatch(name):
-        yield from name.split(" ")
-    else:
-        yield from f'"{_QUOTED.sub(_escaped, name)}"'.split(" ")
-    yield f"<{address}>"
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return f"\\{found[0]}"

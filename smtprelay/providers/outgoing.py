@@ -7,7 +7,7 @@ the plan. The MIME worker does what more than a glance is needed for.
 """
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -23,6 +23,7 @@ from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import Deferred, Failed, Outcome, Results
 from smtprelay.model.shape import Shape, ShapeCounter, shape_of
+from smtprelay.providers.json_mail import sendable
 from smtprelay.providers.signer import SIGNATURE, MailSigner, SigningFailed
 from smtprelay.providers.wrapper import ProviderWrapper
 
@@ -154,7 +155,8 @@ class _FinishedMail:
         plan = outgoing.unchanged_plan(start, shape, hop)
         if plan is not None:
             return plan
-        header = outgoing.short_header(start, shape) if hop.takes(shape) else None
+        is_taken = hop.quoted_printable and hop.takes(shape)
+        header = outgoing.short_header(start, shape) if is_taken else None
         task, body = (
             (outgoing.plan_mail, self.body) if header is None else (outgoing.plan_header, MemoryBody(header))
         )
@@ -243,7 +245,13 @@ class OutgoingProvider(ProviderWrapper):
             message_id=f"<{delivery.message}@{self._hostname}>",
             date=date(delivery.received),
             sender=_sender(delivery.envelope.sender) or self._bounces_from,
+            recipients=self._named(delivery.envelope) if self._hop.by_header else (),
         )
+
+    @staticmethod
+    def _named(envelope: Envelope) -> Sequence[str]:
+        """Return the recipients that a header can name; the provider tells what becomes of others."""
+        return tuple(filter(None, map(sendable, envelope.addresses)))
 
 
 class _Begun(Body):

@@ -14,6 +14,7 @@ from warnings import warn
 
 from smtprelay.providers.acs.kind import ACS
 from smtprelay.providers.capture.kind import CAPTURE
+from smtprelay.providers.graph.kind import GRAPH
 from smtprelay.providers.kind import ProviderKind
 from smtprelay.providers.mailgun.kind import MAILGUN
 from smtprelay.providers.resend.kind import RESEND
@@ -24,15 +25,13 @@ from smtprelay.settings.provider import ProviderSettings
 #: The types of this version, one a line.
 BUILT_IN: Final[Mapping[str, ProviderKind]] = {
     ACS.name: ACS,
+    GRAPH.name: GRAPH,
     SES.name: SES,
     MAILGUN.name: MAILGUN,
     RESEND.name: RESEND,
     SMARTHOST.name: SMARTHOST,
     CAPTURE.name: CAPTURE,
 }
-
-#: Types that the roadmap promises.
-PLANNED: Final = ("graph",)
 
 GROUP: Final = "smtprelay.providers"
 

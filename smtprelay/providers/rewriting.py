@@ -82,9 +82,9 @@ class RewritingProvider(ProviderWrapper):
         """Return the size of the largest request that the mail becomes by the rules of any route."""
         sizes = [await self._provider.measure(envelope, body)]
         for rule in dict.fromkeys(self._routes.values()):
-            rewritten, _ = await self._rewritten(body, envelope.sender, (rule,))
+            other, _ = await rewritten(self._worker, body, envelope.sender, (rule,))
             renamed, _ = _renamed(envelope, (rule,))
-            sizes.append(await self._provider.measure(renamed, rewritten))
+            sizes.append(await self._provider.measure(renamed, other))
         return max(sizes)
 
     async def deliver(self, attempt: Attempt) -> Results:
@@ -96,7 +96,7 @@ class RewritingProvider(ProviderWrapper):
         outcome: Outcome | None
         envelope, targets = _renamed(delivery.envelope, rules)
         try:
-            body, facts = await self._rewritten(attempt.body, envelope.sender, rules)
+            body, facts = await rewritten(self._worker, attempt.body, envelope.sender, rules)
             shape = _shape(delivery.shape, body.size, facts)
             outcome = await self._refusal(envelope, body, shape or Shape(size=body.size))
         except MailTooCostly as error:
@@ -105,8 +105,8 @@ class RewritingProvider(ProviderWrapper):
             outcome = Deferred(f"the mail could not be rewritten: {error}")
         if outcome is not None:
             return attempt.results(outcome)
-        rewritten = evolve(delivery, envelope=envelope, size=body.size, shape=shape, sends_as=facts["author"])
-        results = await self._provider.deliver(evolve(attempt, delivery=rewritten, body=body))
+        changed = evolve(delivery, envelope=envelope, size=body.size, shape=shape, sends_as=facts["author"])
+        results = await self._provider.deliver(evolve(attempt, delivery=changed, body=body))
         return _of_named(results, targets)
 
     async def _refusal(self, envelope: Envelope, body: Body, shape: Shape) -> Outcome | None:
@@ -129,15 +129,19 @@ class RewritingProvider(ProviderWrapper):
         found = self._users.get(delivery.login), self._routes.get(delivery.route)
         return [rule for rule in found if rule is not None]
 
-    async def _rewritten(
-        self, body: Body, sender: str, rules: Sequence[RewriteRule]
-    ) -> tuple[Body, Mapping[str, Any]]:
-        """Return the mail by ``rules``, and the facts of :func:`rewrite_header`."""
-        start = await _start(body)
-        facts, header = await self._worker.run(
-            rewrite_header, MemoryBody(start), parameters_of(rules, sender)
-        )
-        return RewriteBody(body, header, facts["content"]) if header else body, facts
+
+async def rewritten(
+    worker: MimeWorker, body: Body, sender: str, rules: Sequence[RewriteRule]
+) -> tuple[Body, Mapping[str, Any]]:
+    """
+    Return a mail by ``rules``, and the facts of :func:`rewrite_header`.
+
+    :param sender: the envelope's.
+    :raises MailTooCostly: of :class:`smtprelay.interfaces.MimeWorker`. So :class:`MimeWorkerUnavailable`.
+    """
+    start = await _start(body)
+    facts, header = await worker.run(rewrite_header, MemoryBody(start), parameters_of(rules, sender))
+    return RewriteBody(body, header, facts["content"]) if header else body, facts
 
 
 async def _start(body: Body) -> bytes:

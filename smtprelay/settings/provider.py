@@ -11,6 +11,7 @@ from smtprelay.model.route import Limits, RateLimit
 from smtprelay.net.outbound import Outbound
 from smtprelay.settings import values
 from smtprelay.settings.proxy import ProxySetting, proxy_of
+from smtprelay.settings.rate import Rate
 
 
 @frozen(kw_only=True)
@@ -28,7 +29,7 @@ class ProviderSettings:
     """
 
     type: str
-    rate: tuple[values.Rate, ...] = ()
+    rate: tuple[Rate, ...] = ()
     concurrency: values.Count = 10
     limits: Limits = field(factory=Limits)
 
@@ -41,6 +42,11 @@ class ProviderSettings:
     def remote(self) -> str:
         """The name of the server in reports to senders (``Remote-MTA``); ``""`` if it is no mail server."""
         return ""
+
+    @property
+    def failure_copies(self) -> Mapping[str, str]:
+        """Who gets a copy of each report of a failure, by the domain in lower case that the mail is from."""
+        return {}
 
     @property
     def author_domains(self) -> Collection[str] | None:

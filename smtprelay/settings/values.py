@@ -142,15 +142,20 @@ def parse_size_range(text: str) -> SizeRange:
 def parse_rate(text: str) -> Window:
     """``30/min``, ``100/h``, ``25/10s``."""
     match = _RATE.fullmatch(text)
-    if match and not (int(match[1]) and int(match[2] or 1)):
-        raise ValueError(f'"{text}" is not a rate: neither number may be 0')
     if match:
-        return Window(count=int(match[1]), seconds=float(int(match[2] or 1) * units.SECONDS[match[3]]))
+        return rate_window(text, int(match[1]), match[2], match[3])
     if (spoken := _SPOKEN_RATE.fullmatch(text.lower())) and int(spoken[1]):
         unit = (spoken[3] or "m")[:1].replace("m", "min")
         raise units.InvalidNotation(f'"{text}" is not a rate', f"{int(spoken[1])}/{spoken[2] or ''}{unit}")
     expected = units.expected_time(text, "30/min, 100/h or 25/10s")
     raise ValueError(f'"{shortened(text)}" is not a rate: {expected}')
+
+
+def rate_window(text: str, count: int, number: str, unit: str, counted: str = "messages") -> Window:
+    """Return ``count`` in ``number`` units of time; raises ``ValueError``, with ``text``, if one is 0."""
+    if not (count and int(number or 1)):
+        raise ValueError(f'"{text}" is not a rate: neither number may be 0')
+    return Window(count=count, seconds=float(int(number or 1) * units.SECONDS[unit]), unit=counted)
 
 
 def parse_share(text: str) -> float:
@@ -318,10 +323,6 @@ Expiry = Annotated[
 Size = Annotated[int, _size(units.parse_size, "size (10MB, 25MiB)")]
 Sizes = Annotated[
     SizeRange, _size(parse_size_range, "range of sizes (<2MiB, >=2MiB)", spell=_spell_size_range, json=STRING)
-]
-Rate = Annotated[
-    Window,
-    Notation(parse_rate, "rate (30/min, 100/h, 25/10s)", unit="s, min, h, d", spell=spell_rate, json=STRING),
 ]
 #: From 0.0 to 1.0.
 Share = Annotated[

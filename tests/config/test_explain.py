@@ -177,7 +177,8 @@ class ConfiguredTests(SynchronousTestCase):
         found = {place: one(".".join(map(str, place)), loaded) for place in leaves}
         dotted = [each.key for each in found.values() if not (each.variable and each.option)]
         old = [f"routes[0].rewrite.recipients.{each}" for each in ("old@example.org", "*@old.example")]
-        keys = {*old, "logging.levels.smtprelay.smtp"}
+        domains = [f"providers.graph.{each}.example.com" for each in ("fallback", "notify_failures")]
+        keys = {*old, *domains, "logging.levels.smtprelay.smtp"}
         self.assertEqual(set(dotted), keys)
         variables = {each.variable: leaves[place] for place, each in found.items() if each.variable}
         sets = [f"{each.option}={leaves[place]}" for place, each in found.items() if each.option]

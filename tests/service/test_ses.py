@@ -22,6 +22,7 @@ class ExampleTests(SynchronousTestCase):
         keys |= {"SMTP_PASSWORD": "p", "ACS_KEY": "a2V5", "ACS_SENDER_ADDRESS": "d@mail.example.com"}
         keys["ENTRA_CLIENT_SECRET"] = "s"
         keys["ACS_CONNECTION_STRING"] = "endpoint=https://x.example;accesskey=a2V5"
+        keys |= {"GRAPH_CLIENT_ID": "c", "GRAPH_CLIENT_SECRET": "s"}
         for path in sorted(EXAMPLES.glob("*.yaml")):
             self.assertEqual(list(load(str(path), keys).warnings), [], path.name)
 

@@ -11,6 +11,7 @@ from smtprelay.config.listeners import parse_password_hash
 from smtprelay.model import units
 from smtprelay.model.route import Window
 from smtprelay.settings import values
+from smtprelay.settings.rate import parse_load_rate
 from smtprelay.settings.values import SizeRange
 from tests.config.loading import SMALL, problems_of
 
@@ -38,6 +39,14 @@ GOOD: list[tuple[Callable[[str], Any], dict[str, Any]]] = [
         {"30/min": Window(count=30, seconds=60.0), "100/h": Window(count=100, seconds=3600.0)},
     ),
     (values.parse_rate, {"25/10s": Window(count=25, seconds=10.0), "14 / s": Window(count=14, seconds=1.0)}),
+    (
+        parse_load_rate,
+        {
+            "25/10s": Window(count=25, seconds=10.0),
+            "150MB/5min": Window(count=150_000_000, seconds=300.0, unit="bytes"),
+            "1.5 GiB / h": Window(count=3 << 29, seconds=3600.0, unit="bytes"),
+        },
+    ),
     (values.parse_share, {"5%": 0.05, "100%": 1.0, "0.2": 0.2, "1": 1.0, "0": 0.0}),
     (
         values.parse_size_range,
@@ -68,6 +77,8 @@ BAD: list[tuple[Callable[[str], Any], list[str]]] = [
         ["", "30", "s", "-5s", "5 parsecs", "1e3s", "٣s", "9" * 20 + "s", "inf", "nan", "5s\n"],
     ),
     (units.parse_size, ["", "MB", "-1", "10 parsecs", "10MBB", "1_000", "9" * 30, "10Mi B"]),
+    (parse_load_rate, ["", "30", "0MB/s", "1MB/0s", "MB/s", "1XB/s", "1.2.3MB/s", "150MB"]),
+    (values.parse_rate, ["1MB/s"]),
     (values.parse_rate, ["", "30", "30/", "/min", "0/s", "30/0s", "30/parsec", "-1/s", "1.5/s"]),
     (values.parse_share, ["", "5", "101%", "-5%", "nan", "1.01"]),
     (values.parse_size_range, ["", "2MiB", "=2MiB", "<", "<x", "<2MiB,>1"]),

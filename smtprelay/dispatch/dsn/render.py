@@ -35,6 +35,7 @@ class BounceSettings:
     :ivar copy: an address that gets each bounce too, or ``""``; what reports no failure is not for it.
     :ivar largest: the largest message that goes back whole, bytes.
     :ivar remotes: the name of its host for each provider that is one.
+    :ivar copies: by provider: who gets each bounce of its mail too, by the domain that the mail is from.
     """
 
     sender: str
@@ -43,6 +44,7 @@ class BounceSettings:
     copy: str = ""
     largest: int = LARGEST_RETURN
     remotes: Mapping[str, str] = field(factory=dict)
+    copies: Mapping[str, Mapping[str, str]] = field(factory=dict)
 
 
 def render(report: Report, settings: BounceSettings, text: Iterable[str], fields: Iterable[str]) -> bytes:

@@ -19,7 +19,8 @@ from smtprelay.dispatch.dsn.report import DELAYED, FAILED, RELAYED, Report, Repo
 from smtprelay.dispatch.dsn.status_part import status_lines
 from smtprelay.dispatch.dsn.text_part import text_lines
 from smtprelay.interfaces import Body
-from smtprelay.mime.head import head_of
+from smtprelay.mime.author import domain_hint
+from smtprelay.mime.head import Head, head_of
 from smtprelay.model.attempt import Claim, NewMessage
 from smtprelay.model.message import Delivery, Envelope, Recipient
 from smtprelay.model.outcome import EXPIRED, Delivered, Failed, Outcome, Results
@@ -116,7 +117,8 @@ class DsnReporter:
         report = evolve(report, original=await self._original(delivery, body, full=full))
         text = await self._written(text_lines(report, settings.hostname))
         fields = await self._written(status_lines(report, settings.hostname))
-        envelope = self._envelope(report.to, settings.copy if failed else "")
+        copies = (settings.copy, await self._domain_copy(delivery, body)) if failed else ()
+        envelope = self._envelope(report.to, *copies)
         new = self._post(envelope, render(report, settings, text, fields), delivery.message)
         return evolve(new, kind=_KINDS[report.actions[0]])
 
@@ -138,6 +140,11 @@ class DsnReporter:
             parameters={"SMTPUTF8": ""} if international else {},
         )
 
+    async def _domain_copy(self, delivery: Delivery, body: Body) -> str:
+        """Return who is told of failed mail of a domain, ``""`` for nobody."""
+        copies = self._settings.copies.get(delivery.provider)
+        return copies.get(domain_hint(delivery, await _head(body)), "") if copies else ""
+
     async def _original(self, delivery: Delivery, body: Body, *, full: bool) -> Original:
         try:
             if full and delivery.size <= self._settings.largest:
@@ -158,13 +165,18 @@ async def _is_answer(report: Report, body: Body) -> bool:
     """
     if any(reported.recipient.notify for reported in report.recipients):
         return False
+    head = await _head(body)
+    return head.first("Auto-Submitted").partition(";")[0].strip().lower() == "auto-replied"
+
+
+async def _head(body: Body) -> Head:
+    """Return the header of a mail; an empty one if it cannot be read."""
     try:
-        head = head_of(await anext(body.chunks(), b""))
+        return head_of(await anext(body.chunks(), b""))
     except CancelledError:
         raise
     except Exception:  # noqa: BLE001 -- the outcome must be reported even if the spool fails
-        return False
-    return head.first("Auto-Submitted").partition(";")[0].strip().lower() == "auto-replied"
+        return head_of(b"")
 
 
 def _ended(recipient: Recipient, outcome: Outcome) -> ReportedRecipient | None:

@@ -76,11 +76,13 @@ class Additions:
 
     :ivar message_id: with angle brackets.
     :ivar sender: the value of From.
+    :ivar recipients: for a next hop that knows them by the header only: who gets the mail, in ASCII.
     """
 
     message_id: str
     date: str
     sender: str
+    recipients: Sequence[str] = ()
 
 
 @frozen(kw_only=True)
@@ -161,18 +163,23 @@ def _names(block: bytes) -> list[str]:
 
 
 def finished(
-    header: Header, additions: Additions, options: FieldOptions | None, changes: Changes = UNCHANGED
+    header: Header,
+    additions: Additions,
+    options: FieldOptions | None,
+    changes: Changes = UNCHANGED,
+    last: Sequence[bytes] = (),
 ) -> bytes | None:
     """
     Return the header of a mail as it leaves, with the blank line; ``None`` if it is that already.
 
     :param options: ``None``: each field is known to be as the next hop wants it.
+    :param last: fields that are put behind the others.
     :raises NotConvertible: of :mod:`smtprelay.mime.outgoing.header_fields`.
     """
     kept = list(_kept(header, options))
     names = {name for name, _ in kept}
     missing = [name for name in NEEDED if name not in names]
-    added = _added(header, additions, missing) if missing else []
+    added = [*(_added(header, additions, missing) if missing else []), *last]
     unchanged = changes is UNCHANGED and [field for _, field in kept] == list(header.fields)
     if header.clean and unchanged and not added:
         return None

@@ -6,7 +6,7 @@ that needs nothing of this leaves octet for octet as it came. The result is the 
 delivery and provider: nothing in it depends on the clock or on chance. Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import asdict, evolve
@@ -25,6 +25,7 @@ from smtprelay.mime.outgoing.field_changes import (
 from smtprelay.mime.outgoing.header_fields import FieldOptions, NotConvertible
 from smtprelay.mime.outgoing.parts import PartsWalk
 from smtprelay.mime.outgoing.plan import DROP, INSERT, KEEP, NextHop, Plan, PlanDraft
+from smtprelay.mime.outgoing.recipients import by_envelope
 from smtprelay.mime.parse import charset_guess
 from smtprelay.mime.structure import part_of
 from smtprelay.model.shape import Shape, count_eight_bit, shape_of
@@ -44,7 +45,12 @@ def short_header(start: bytes, shape: Shape) -> bytes | None:
 
 def unchanged_plan(start: bytes, shape: Shape, hop: NextHop) -> Plan | None:
     """Return the plan for a mail that plainly leaves as it is: nearly all do. ``None``: look closer."""
-    if not hop.takes(shape) or not _has_plain_fields(shape, hop) or not is_finished(start, hop):
+    if (
+        hop.by_header
+        or not hop.takes(shape)
+        or not _has_plain_fields(shape, hop)
+        or not is_finished(start, hop)
+    ):
         return None
     return _unchanged(shape)
 
@@ -57,8 +63,9 @@ def plan_by_header(start: bytes, shape: Shape, additions: Additions, hop: NextHo
     """
     header, old = read(start)
     options = None if _has_plain_fields(shape, hop) else _options(header, hop)
+    header, last = _for_hop(header, additions, hop, options)
     try:
-        new = finished(without_refused(header, hop), additions, options)
+        new = finished(header, additions, options, last=last)
     except NotConvertible as error:
         return Plan(refusal=str(error), code=error.code)
     if new is None:
@@ -90,11 +97,12 @@ def plan_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str
     """Plan a whole mail, as a task of a MIME worker; :func:`plan_of` reads what it returns."""
     additions, hop = Additions(**parameters["additions"]), NextHop(**parameters["hop"])
     header, content = read(octets)
-    options, header = _options(header, hop), without_refused(header, hop)
+    options = _options(header, hop)
+    header, last = _for_hop(header, additions, hop, options)
     draft = PlanDraft(octets)
 
     def finish(changes: Changes) -> None:
-        new = finished(header, additions, options, changes)
+        new = finished(header, additions, options, changes, last)
         if new is not None:
             draft.insert(new)
             draft.drop(content)
@@ -103,7 +111,8 @@ def plan_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str
         # The fields of parts are content for the next hop.
         of_parts = evolve(options, ascii_only=not hop.eight_bit, embedded=True)
         # A long header alone may be the reason to look at the mail.
-        if content > SMALL_HEADER and hop.takes(shape_of(octets[content:])):
+        is_taken = hop.quoted_printable and hop.takes(shape_of(octets[content:]))
+        if content > SMALL_HEADER and is_taken:
             finish(UNCHANGED)
         else:
             PartsWalk(draft, hop, of_parts, finish).run(content)
@@ -112,6 +121,14 @@ def plan_mail(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mapping[str
     else:
         plan = draft.plan()
     return plan.facts(), plan.inserted
+
+
+def _for_hop(
+    header: Header, additions: Additions, hop: NextHop, options: FieldOptions | None
+) -> tuple[Header, Sequence[bytes]]:
+    """Return the fields that ``hop`` may get, and those that are put behind them."""
+    header = without_refused(header, hop)
+    return by_envelope(header, additions, options.guess if options else "") if hop.by_header else (header, ())
 
 
 def _has_plain_fields(shape: Shape, hop: NextHop) -> bool:

@@ -136,10 +136,11 @@ class PartsWalk:
         content = mail.octets[part.begin : part.end]
         is_whole = (part.begin, part.end) == (part.header_end, part.last)
         shape = shape_of(content if is_whole else mail.octets[part.header_end : part.last])
-        if self._hop.takes(shape):
+        encoding = part.encoding(content)
+        is_refused = encoding == "quoted-printable" and not self._hop.quoted_printable
+        if self._hop.takes(shape) and not is_refused:
             self._finish_header(mail, part, UNCHANGED, ends=False)
             return
-        encoding = part.encoding(content)
         if encoding == "7bit" and part.kind.kind in _MESSAGES:
             self._finish_header(mail, part, self._changes_around(part))
             if mail.depth >= MAX_DEPTH:
@@ -156,7 +157,7 @@ class PartsWalk:
         """Plan what is encoded already, but in lines that are too long, or with raw octets in them."""
         blocks = base64_blocks(content) if encoding == "base64" else ()
         kind = _kind_of_text(part)
-        if encoding == "quoted-printable" or len(blocks) == 1:
+        if len(blocks) == 1 or (encoding == "quoted-printable" and self._hop.quoted_printable):
             self._finish_header(mail, part, Changes(encoding=encoding, kind=kind) if kind else UNCHANGED)
             end = part.begin + len(blocks[0]) if blocks else part.end
             self._encode(mail, part, f"wrap-{encoding}", end)
@@ -218,7 +219,8 @@ class PartsWalk:
         kind = part.kind.kind
         is_text = kind.startswith(("text/", "message/"))
         escapes = shape.eight_bit + content.count(b"=")
-        quoted = is_text and escapes * _ESCAPES <= len(content) and not holds_controls(content)
+        is_short = escapes * _ESCAPES <= len(content) and not holds_controls(content)
+        quoted = self._hop.quoted_printable and is_text and is_short
         declared = content_type(part.first("content-type")).kind
         return Changes(
             encoding="quoted-printable" if quoted else "base64",

@@ -33,6 +33,8 @@ class NextHop:
         give any, so they are left out.
     :ivar once: fields that it takes once in a mail, in lower case: the first stays.
     :ivar replaced: fields that it writes anew, in lower case: no signature can cover them.
+    :ivar by_header: it gets no envelope: whom To, Cc and Bcc name gets the mail.
+    :ivar quoted_printable: parts in this encoding; else they become base64, but for those that are signed.
     """
 
     eight_bit: bool = True
@@ -40,6 +42,8 @@ class NextHop:
     commands: Sequence[str] = ()
     once: Sequence[str] = ()
     replaced: Sequence[str] = ()
+    by_header: bool = False
+    quoted_printable: bool = True
 
     def takes_fields(self, names: Sequence[str]) -> bool:
         """Tell whether a header may have fields of these names, which are in lower case."""

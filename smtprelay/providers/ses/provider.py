@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import evolve
 
+from smtprelay.http.base64_upload import base64_size
 from smtprelay.http.client import NoAnswerError, Response
 from smtprelay.http.outcomes import ServiceError, sender_lane, taken, words
 from smtprelay.http.renewed import Renewed
@@ -42,7 +43,6 @@ from smtprelay.providers.ses.request import (
     EncodedMail,
     Quota,
     SesOptions,
-    base64_size,
 )
 
 if TYPE_CHECKING:

@@ -15,13 +15,12 @@ from urllib.parse import quote, urlencode
 import orjson
 from attrs import evolve, field, frozen
 
+from smtprelay.http.base64_upload import Base64Upload
 from smtprelay.http.outcomes import json_object
 from smtprelay.interfaces import Body
 
 #: Octets of an element that are read.
 _LONGEST: Final = 2000
-#: base64 makes four octets of three.
-_TRIPLE: Final = 3
 
 
 @frozen(kw_only=True)
@@ -117,18 +116,9 @@ class EncodedMail:
     async def chunks(self) -> AsyncIterator[bytes]:
         """Give the request in pieces."""
         yield self._before
-        rest = b""
-        async for chunk in self._mail.chunks():
-            piece = rest + chunk
-            cut = len(piece) - len(piece) % _TRIPLE
-            rest = piece[cut:]
-            yield self._quoted(base64.b64encode(piece[:cut]))
-        yield self._quoted(base64.b64encode(rest)) + self._behind
-
-
-def base64_size(size: int) -> int:
-    """Return the octets of so many in base64."""
-    return (size + 2) // 3 * 4
+        async for piece in Base64Upload(self._mail).chunks():
+            yield self._quoted(piece)
+        yield self._behind
 
 
 def _v2_frame(sender: str, recipients: list[str], options: SesOptions) -> tuple[bytes, bytes]:

@@ -92,4 +92,5 @@ def bounce_settings(config: Config, providers: Mapping[str, Provider]) -> Bounce
         copy=bounces.copy or "",
         largest=max(0, min(LARGEST_RETURN, *(size - _AROUND for size in sizes))) if sizes else LARGEST_RETURN,
         remotes={name: each.remote for name, each in config.providers.items() if each.remote},
+        copies={name: each.failure_copies for name, each in config.providers.items() if each.failure_copies},
     )

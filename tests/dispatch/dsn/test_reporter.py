@@ -19,6 +19,22 @@ MAIL = {"message": "M1", "delivery": "M1.1", "provider": "one"}
 
 
 class BounceTests(DispatcherTestCase):
+    def test_a_copy_by_domain(self) -> None:
+        """Of failed mail of its domain, and only of what this provider refused, an address gets a copy."""
+        copies = {"one": {"example.com": "it@example.com"}, "two": {"example.com": "no@example.com"}}
+        for copied, told in ((copies, ("scan@example.com", "it@example.com")), ({}, ("scan@example.com",))):
+            stage = self.stage(
+                ScriptedProvider("one", [Failed("no")]), bounces=evolve(BOUNCES, copies=copied)
+            )
+            stage.accept("a@x.org")
+            self.assertEqual(stage.posted[0].draft.envelope.addresses, told)
+        other = self.stage(
+            ScriptedProvider("one", [Failed("no")]),
+            bounces=evolve(BOUNCES, copies={"one": {"other.example": "it@other.example"}}),
+        )
+        other.accept("a@x.org", body=b"X-Sender: <root@Other.example>\r\n\r\nHello\r\n")
+        self.assertEqual(other.posted[0].draft.envelope.addresses, ("scan@example.com", "it@other.example"))
+
     def test_a_failed_mail_is_bounced_to_its_sender(self) -> None:
         """The bounce is a new mail of the null sender, and goes out at once."""
         one = ScriptedProvider("one", [Failed("550 no such user", "5.1.1")])

@@ -12,6 +12,7 @@ from twisted.trial.unittest import TestCase
 from smtprelay.policy.password_hash import hash_password
 from smtprelay.testing.acs import Answers, FakeAcs
 from smtprelay.testing.entra import FakeEntra
+from smtprelay.testing.graph import FakeGraph
 from smtprelay.testing.mailgun import FakeMailgun
 from smtprelay.testing.resend import FakeResend
 from smtprelay.testing.ses import FakeSes, SesRefuses
@@ -79,11 +80,19 @@ ENTRA = """\
 providers:
   acs: {{{acs}, client_secret: {{file: entra}}}}
   acs2: {{{acs}, client_secret: {{file: entra_wrong}}}}
+  graph: {{{graph}, client_secret: {{file: entra}}, mailbox: app@example.org, upload_sessions: true}}
   local: {{type: capture, path: captured}}
 routes:
   - {{match: {{recipient: ["*@acs.example"]}}, via: [acs]}}
   - {{match: {{recipient: ["*@acs2.example"]}}, via: [acs2]}}
+  - {{match: {{recipient: ["*@graph.example"]}}, via: [graph]}}
 """
+#: A mail of one file, which Graph gives a URL for.
+LARGE = (
+    b"From: app@example.org\r\nSubject: x\r\nContent-Type: application/pdf\r\n"
+    b"Content-Transfer-Encoding: base64\r\n\r\n"
+    + base64.encodebytes(b"x" * 3_100_000).replace(b"\n", b"\r\n")
+)
 #: Secrets that each of them has; "wrong" is a password that a client tries.
 COMMON = ("hook_secret", "user", "api", "wrong")
 
@@ -262,7 +271,7 @@ class KeySecretsTests(PlantedSecretsCase, TestCase):
 
 
 class EntraSecretsTests(PlantedSecretsCase, TestCase):
-    """Azure Communication Services with tokens of Microsoft Entra."""
+    """Azure Communication Services and Graph with tokens of Microsoft Entra."""
 
     names = ("entra", "entra_wrong")
 
@@ -272,21 +281,27 @@ class EntraSecretsTests(PlantedSecretsCase, TestCase):
         entra.application("contoso.com", "app").secrets[self.secrets["entra"]] = float("inf")
         fake = FakeAcs(reactor, [], retry_after=0)
         fake.takes = lambda token: entra.knows(token, "https://communication.azure.com")
-        acs = (
-            f'type: acs, endpoint: "{served(self, fake)}", sender: relay@relay.test,'
-            f' tenant: contoso.com, client_id: app, authority: "{served(self, entra)}"'
+        graph = FakeGraph(
+            reactor, lambda token: entra.knows(token, "https://graph.microsoft.com"), ["app@example.org"]
         )
-        relay = await self.relay(ENTRA, acs=acs).start()
+        application = f'tenant: contoso.com, client_id: app, authority: "{served(self, entra)}"'
+        acs = f'type: acs, endpoint: "{served(self, fake)}", sender: relay@relay.test, {application}'
+        place = f'type: graph, endpoint: "{served(self, graph)}", {application}'
+        relay = await self.relay(ENTRA, acs=acs, graph=place).start()
         await self.log_in(relay)
         await relay.send(message("x"), "b@acs.example")
         await eventually(lambda: fake.mails, "the mail with a token of Entra")
+        await relay.send(message("x"), "b@graph.example")
+        await relay.send(LARGE, "b@graph.example")
+        await eventually(lambda: len(graph.mails) == 2, "the mails through Graph")
+        graph.knows = lambda _: False
         denied = Answers(401, "Denied", "The token is refused.")
         fake.script(denied, denied)
-        for domain in ("acs.example", "acs2.example"):
+        for domain in ("acs.example", "acs2.example", "graph.example"):
             await relay.send(message("x"), f"b@{domain}")
         await eventually(lambda: b'"lane.blocked"' in relay.life.out, "a blocked lane")
         await eventually(lambda: b"AADSTS7000215" in relay.life.out, "a wrong secret of Entra")
-        await self.assert_hidden(relay, *entra.issued)
+        await self.assert_hidden(relay, *entra.issued, "authtoken=")
 
 
 class Tokens(dict[str, str]):

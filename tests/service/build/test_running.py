@@ -28,8 +28,11 @@ providers:
   exchangers: {{type: smarthost, host: mx}}
   tokens:
     {{type: smarthost, host: h, username: u, oauth: {{client_id: c, client_secret: {{env: K}}, tenant: t}}}}
+  graph: {{type: graph, tenant: t, client_id: c, client_secret: {{env: K}}}}
   capture: {{type: capture, path: captured}}
-routes: [{{via: [acs, ses, mailgun, resend, smarthost, exchangers, tokens, capture], on_failed: webhook}}]
+routes:
+  - via: [acs, graph, ses, mailgun, resend, smarthost, exchangers, tokens, capture]
+    on_failed: webhook
 webhook: {{url: {{env: HOOK}}}}
 bounces: {{delay_notice: 4h}}
 spool: {{path: spool}}

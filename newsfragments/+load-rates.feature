@@ -1,0 +1,1 @@
+A ``rate`` of a provider may count octets of mail: ``150MB/5min``.

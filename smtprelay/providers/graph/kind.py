@@ -1,0 +1,156 @@
+"""
+The settings of Microsoft Graph, and what must be right about them.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from attrs import field, frozen
+
+from smtprelay.azure.clouds import CLOUDS, scope
+from smtprelay.model.route import Limits, RateLimit, Window
+from smtprelay.model.units import shortened
+from smtprelay.providers.kind import ProviderKind
+from smtprelay.settings import values
+from smtprelay.settings.complaint import Complaint, Path, did_you_mean
+from smtprelay.settings.entra import EntraProviderSettings, check_entra, check_identity_library
+from smtprelay.settings.rate import Rate
+from smtprelay.settings.secret import Secret
+
+if TYPE_CHECKING:
+    from smtprelay.interfaces import Provider
+    from smtprelay.providers.context import ProviderContext
+
+#: Of a request in base64: a mail of 2.24 MB. A larger one is answered with 200, and not sent.
+GRAPH_LIMITS: Final = Limits(request=2_986_000, recipients=500)
+#: Clouds without upload sessions (https://learn.microsoft.com/graph/api/attachment-createuploadsession).
+_WITHOUT_SESSIONS: Final = ("usgov", "dod")
+
+
+def parse_mailbox(text: str) -> str:
+    """``envelope``, ``header``, or a mail address."""
+    if text in ("envelope", "header"):
+        return text
+    try:
+        return values.parse_address(text)
+    except ValueError:
+        hint = did_you_mean(text, ["envelope", "header"])
+        raise ValueError(
+            f'"{shortened(text)}" is neither envelope, header nor a mail address{hint}'
+        ) from None
+
+
+MailboxChoice = Annotated[str, values.Notation(parse_mailbox, "envelope, header, or mail address")]
+
+
+@frozen(kw_only=True)
+class MailboxLaneSettings:
+    """
+    How fast one mailbox may be asked.
+
+    :ivar concurrency: most requests at once.
+    :ivar rate: most requests per time, or octets of mail; all of them apply. Graph documents 150 MB of
+        requests in 5 minutes, which are 110 MB of mail before base64.
+    """
+
+    concurrency: values.Count = 4
+    rate: tuple[Rate, ...] = (
+        Window(count=25, seconds=10.0),
+        Window(count=110_000_000, seconds=300.0, unit="bytes"),
+    )
+
+
+@frozen(kw_only=True)
+class GraphSettings(EntraProviderSettings):
+    """
+    Microsoft Graph: mail is sent by the mailboxes of Microsoft 365.
+
+    :ivar tenant: id or domain of the tenant of Microsoft 365. Default: with ``workload`` that of
+        ``AZURE_TENANT_ID``. Example: ``contoso.com``.
+    :ivar client_id: id of the application that may send mail. Default: with ``managed_identity`` the identity
+        that the system assigned, with ``workload`` that of ``AZURE_CLIENT_ID``.
+        Example: ``11111111-2222-3333-4444-555555555555``.
+    :ivar client_secret: value of the application's secret (not its id).
+        Example: ``{file: /run/secrets/graph, expires: 2027-01-31}``.
+    :ivar endpoint: URL of Graph; ``http://`` only on loopback. Default: that of ``cloud``.
+        Example: ``https://graph.microsoft.us``.
+    :ivar mailbox: whose mailbox sends a mail: that of the ``envelope``'s sender, of the address in From
+        (``header``), or this one for all mail. Example: ``scanner@example.com``.
+    :ivar sender: the mailbox for mail without a sender, such as bounces. Example: ``postmaster@example.com``.
+    :ivar lane: how fast each mailbox may be asked.
+    :ivar upload_sessions: send mail that is too large for one request as a draft, its attachments one by one.
+        It needs the permission Mail.ReadWrite.
+    :ivar fallback: by the sender's domain: the mailbox that sends the mail of those that do not exist; From
+        is that address then. Example: ``{example.com: alerts@example.com}``.
+    :ivar notify_failures: by the sender's domain: an address that gets a copy of each report of a failure.
+        Example: ``{example.com: it@example.com}``.
+    """
+
+    type: Literal["graph"]
+    tenant: values.Name | None = None
+    client_id: values.Name | None = None
+    client_secret: Secret | None = None
+    mailbox: MailboxChoice = "envelope"
+    sender: values.Address | None = None
+    lane: MailboxLaneSettings = field(factory=MailboxLaneSettings)
+    upload_sessions: values.Flag = False
+    fallback: Mapping[values.Domain, values.Address] = field(factory=dict)
+    notify_failures: Mapping[values.Domain, values.Address] = field(factory=dict)
+
+    @property
+    def rate_limit(self) -> RateLimit:
+        """The rates of the application and of each mailbox; with one mailbox these are the same."""
+        lane = self.lane
+        if "@" in self.mailbox:
+            concurrency = min(self.concurrency, lane.concurrency)
+            return RateLimit(concurrency=concurrency, windows=(*self.rate, *lane.rate))
+        return RateLimit(
+            concurrency=self.concurrency,
+            windows=self.rate,
+            per_lane=lane.concurrency,
+            lane_windows=lane.rate,
+        )
+
+    @property
+    def failure_copies(self) -> Mapping[str, str]:
+        """Who is told of failures, by the sender's domain in lower case."""
+        return {domain.lower(): address for domain, address in self.notify_failures.items()}
+
+
+def check_sessions(settings: GraphSettings, path: Path) -> Iterator[Complaint]:
+    """The cloud has upload sessions."""
+    if settings.upload_sessions and settings.cloud in _WITHOUT_SESSIONS:
+        text = f"cloud: {settings.cloud} has no upload sessions"
+        yield Complaint((*path, "upload_sessions"), text, "CFG-VALUE")
+
+
+def build(name: str, settings: GraphSettings, context: "ProviderContext") -> "Provider":
+    """Return the provider; nothing is connected yet."""
+    # Slow to import.
+    from smtprelay.providers.graph.api import GraphApi  # noqa: PLC0415
+    from smtprelay.providers.graph.mailboxes import Mailboxes  # noqa: PLC0415
+    from smtprelay.providers.graph.provider import Graph  # noqa: PLC0415
+
+    service = CLOUDS[settings.cloud].graph
+    tokens = context.entra_token(name, settings, settings.application, scope(service))
+    fallback = {domain.lower(): address for domain, address in settings.fallback.items()}
+    endpoint = (settings.endpoint or service).rstrip("/")
+    return Graph(
+        GraphApi(context.caller_with(name, settings, tokens), f"{endpoint}/v1.0"),
+        tokens,
+        Mailboxes(chosen=settings.mailbox, sender=settings.sender or "", fallback=fallback),
+        context.mime,
+        limits=settings.limits,
+        events=context.events,
+        upload_sessions=settings.upload_sessions,
+    )
+
+
+GRAPH: Final = ProviderKind(
+    settings=GraphSettings,
+    build=build,
+    limits=GRAPH_LIMITS,
+    checks=(check_entra, check_sessions),
+    outside_checks=(check_identity_library,),
+    raw=True,
+)

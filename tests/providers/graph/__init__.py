@@ -1,0 +1,1 @@
+"""Tests of the provider of Microsoft Graph."""

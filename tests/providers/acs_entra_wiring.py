@@ -42,7 +42,8 @@ class EntraAcs:
         self.settings: Any = load_text(
             with_provider(f"{SETTINGS}, {settings}"), {"S": SECRET}
         ).config.providers["more"]
-        self.provider = ACS.build("acs", self.settings, self.entra.context(open_http=self._open))
+        self.context = self.entra.context(open_http=self._open)
+        self.provider = ACS.build("acs", self.settings, self.context)
 
     def start(self, item: Delivery | None = None) -> "Deferred[Any]":
         attempt = Attempt(item or delivery(), MemoryBody(MAIL), lambda: None)
@@ -61,4 +62,7 @@ class EntraAcs:
 def entra_leftovers(acs: EntraAcs) -> list[object]:
     """Return what is left of both sides after the provider was closed."""
     http: MemoryHttp = acs.entra.http
+    # The configuration closes them, after its providers.
+    for each in acs.context.renewed.values():
+        acs.joined.run(each.close())
     return [each for each in (*acs.joined.leftovers(), *http.leftovers()) if each is not http.http]

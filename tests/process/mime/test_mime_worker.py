@@ -42,6 +42,7 @@ PARAMETERS = {
     "blind_to": "",
     "without": [],
     "largest": None,
+    "engagement_tracking": None,
 }
 
 #: Enough for Python to start on a busy machine; what waits for less waits for the kernel.

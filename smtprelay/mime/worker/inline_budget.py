@@ -18,6 +18,8 @@ from smtprelay.mime.headers import SMALL_HEADER
 SMALL_BODY: Final = 32 << 10
 SMALL_PARTS: Final = 50
 SMALL_MARKS: Final = 300
+#: Escape sequences; a Japanese text of 32 KiB has some hundreds.
+SMALL_ESCAPES: Final = 2000
 #: Octets of a mail that is one text in ASCII, whose reading is little more than copying it.
 SMALL_TEXT: Final = 256 << 10
 
@@ -35,10 +37,14 @@ def is_small(octets: bytes) -> bool:
     if len(octets) > SMALL_HEADER and not _header_ends(octets):
         return False
     # Most mail has so little of all these that one pass tells.
-    if len(octets) - len(octets.translate(None, b"@=-")) <= SMALL_PARTS:
+    if len(octets) - len(octets.translate(None, b"@=-\x1b")) <= SMALL_PARTS:
         return True
     # Each part begins with a line of its own, though not each such line begins a part.
-    return _marks(octets, len(octets)) <= SMALL_MARKS and octets.count(b"\n--") <= SMALL_PARTS
+    return (
+        _marks(octets, len(octets)) <= SMALL_MARKS
+        and octets.count(b"\n--") <= SMALL_PARTS
+        and octets.count(b"\x1b") <= SMALL_ESCAPES
+    )
 
 
 def _is_text(octets: bytes) -> bool:

@@ -16,6 +16,7 @@ from smtprelay.mime.structure import TooComplexError, parts_of
 from smtprelay.mime.worker.inline_budget import (
     MOST_SECONDS,
     SMALL_BODY,
+    SMALL_ESCAPES,
     SMALL_MARKS,
     SMALL_PARTS,
     SMALL_TEXT,
@@ -56,6 +57,11 @@ class SmallTests(SynchronousTestCase):
         self.assertTrue(is_small(b"\r\n\r\n" + b"\r\n--a" * SMALL_PARTS))
         self.assertFalse(is_small(b"\r\n\r\n" + b"\r\n--a" * (SMALL_PARTS + 1)))
         self.assertFalse(is_small(b"\n\n" + b"\n--" * (SMALL_PARTS + 1)))
+
+    def test_escapes(self):
+        """Escape sequences are counted: text may change its charset with each line, but not with each letter."""
+        self.assertTrue(is_small(b"\r\n\r\n" + b'\x1b$B$"\x1b(B\r\n' * (SMALL_ESCAPES // 2)))
+        self.assertFalse(is_small(b"\r\n\r\n" + b"\x1b$B" * (SMALL_ESCAPES + 1)))
 
     def test_marks(self):
         """Addresses and encoded words are counted, wherever they stand: each takes its time."""

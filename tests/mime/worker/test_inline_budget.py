@@ -59,7 +59,7 @@ class SmallTests(SynchronousTestCase):
         self.assertFalse(is_small(b"\n\n" + b"\n--" * (SMALL_PARTS + 1)))
 
     def test_escapes(self):
-        """Escape sequences are counted: text may change its charset with each line, but not with each letter."""
+        """Escape sequences are counted: text may change its charset with each line, not with each letter."""
         self.assertTrue(is_small(b"\r\n\r\n" + b'\x1b$B$"\x1b(B\r\n' * (SMALL_ESCAPES // 2)))
         self.assertFalse(is_small(b"\r\n\r\n" + b"\x1b$B" * (SMALL_ESCAPES + 1)))
 

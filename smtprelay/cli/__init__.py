@@ -9,10 +9,8 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Final
 
-#: Under these names, as links, the command is what programs call that know no relay but sendmail.
-_NAMES: Final = frozenset({"sendmail", "mailq"})
+from smtprelay.program import LINKS, called
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,9 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     An error is one line on stderr; :mod:`smtprelay.cli.exit_codes` has the statuses.
     """
-    name = os.path.basename(sys.argv[0])  # noqa: PTH119 -- pathlib takes longer to import
-    if argv is None and name in _NAMES:
-        argv = [name, *sys.argv[1:]]
+    if argv is None and called() in LINKS:
+        argv = [called(), *sys.argv[1:]]
     if "run" in (sys.argv if argv is None else argv):
         # SIGHUP must not end a relay that is still being imported, which takes a second.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -42,6 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.FAILED
     except exit_codes.CliError as error:
-        print(f"smtprelay: {printable(error)}", file=sys.stderr)  # noqa: T201
+        print(f"{called()}: {printable(error)}", file=sys.stderr)  # noqa: T201
         return error.status
     return status

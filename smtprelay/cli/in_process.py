@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from smtprelay.cli.client import ApiClient
-from smtprelay.cli.locate import configuration
+from smtprelay.cli.locate import configuration, place
 from smtprelay.cli.options import CliSettings
 from smtprelay.cli.source import in_words
 from smtprelay.interfaces import Operator
@@ -46,7 +46,7 @@ class InProcess(ApiClient):
         self._settings = settings
         # Only an import needs the routes.
         self._targets = RoutingTargets.of(configuration(settings, os.environ)) if new else RoutingTargets()
-        self._mask = configuration(settings, os.environ, only_place=True).privacy.mask
+        self._mask = place(settings, os.environ).privacy.mask
         self._routes: tuple[QueueSpool | None, Sequence[ApiRoute]] = (None, ())
         with in_words():
             self._spool = OfflineSpool(location, keep=keep, new=new)

@@ -8,7 +8,7 @@ or an init program that starts it.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -28,8 +28,8 @@ FOLDERS: Final = ("/var/lib/smtprelay", "/run/smtprelay")
 #: A configuration in the working folder is meant before the machine's.
 HERE: Final = "smtprelay.yaml"
 
-#: The server where no configuration names one.
-_DEMO: Final = "127.0.0.1:2525"
+#: The server where there is no configuration.
+DEMO: Final = "127.0.0.1:2525"
 
 #: Bytes of a configuration in which it is looked for the socket alone.
 _SMALL: Final = 1 << 16
@@ -58,7 +58,7 @@ def location(settings: CliSettings, environ: Mapping[str, str]) -> "SpoolLocatio
     settings = settings_in_container(settings)
     if settings.endpoint and not (settings.config and ApiClient(settings.endpoint).local):
         return None
-    spool = configuration(settings, environ, only_place=True).spool
+    spool = place(settings, environ).spool
     if spool is None or spool.engine == "memory":
         return None
     from smtprelay.spool.location import DriverMissing, SqliteLocation, in_database  # noqa: PLC0415 -- slow to import
@@ -76,16 +76,25 @@ def location(settings: CliSettings, environ: Mapping[str, str]) -> "SpoolLocatio
         raise CliError(PERMISSION if forbidden else CONFIG, f"spool.url: {error}") from error
 
 
-def configuration(settings: CliSettings, environ: Mapping[str, str], *, only_place: bool = False) -> "Config":
-    """Read the configuration, or only where the relay is; raises :class:`CliError` (78) if it is wrong."""
+def place(settings: CliSettings, environ: Mapping[str, str]) -> "Config":
+    """Read of the configuration where the relay is; raises :class:`CliError` (78) if that is wrong."""
+    from smtprelay.config.load import PLACE  # noqa: PLC0415 -- slow to import
+
+    return configuration(settings, environ, PLACE)
+
+
+def configuration(
+    settings: CliSettings, environ: Mapping[str, str], only: Collection[str] | None = None
+) -> "Config":
+    """Read the configuration, or ``only`` some sections; raises :class:`CliError` (78) if that is wrong."""
     from smtprelay.config import ConfigError, load  # noqa: PLC0415 -- slow to import
 
     settings = settings_in_container(settings)
     try:
-        return load(settings.config, environ, settings.sets, alone=True, only_place=only_place).config
+        return load(settings.config, environ, settings.sets, alone=True, only=only).config
     except ConfigError as error:
         first = error.problems[0]
-        hint = "" if first.code == "CFG-NO-FILE" else " (smtprelay config check shows all)"
+        hint = "" if first.code in {"CFG-NO-FILE", "CFG-NONE"} else " (smtprelay config check shows all)"
         raise CliError(CONFIG, f"{first}{hint}") from error
 
 
@@ -97,26 +106,31 @@ class ListenerAddress(NamedTuple):
     :ivar tls: ``implicit``, ``starttls`` where it takes no mail without, or ``None``.
     :ivar why: why it is that one, in words.
     :ivar hostname: the relay's name.
+    :ivar is_demo: nothing is configured: only the demo can be there.
     """
 
     server: str
     tls: str | None
     why: str
     hostname: str
+    is_demo: bool = False
 
 
 def listener_address(settings: CliSettings, environ: Mapping[str, str]) -> ListenerAddress:
-    """Return the first listener, or that of the demo. A configuration that was named must be right."""
+    """
+    Return the first listener that can be reached over TCP; without any configuration that of the demo.
+
+    Raises :class:`CliError` (78) if there is none, or the listeners or the hostname are wrong.
+    """
     from smtprelay.config.endpoint import is_encrypted, reached_at  # noqa: PLC0415 -- slow to import
 
-    why, hostname = "no listener is configured that this machine can reach over TCP", "localhost"
     try:
-        config = configuration(settings, environ)
+        config = configuration(settings, environ, ("hostname", "listeners"))
     except CliError as error:
-        if settings.config or settings.sets:
+        if "[CFG-NONE]" not in str(error):
             raise
-        why = "there is no configuration that can be read" if "[CFG-NO-FILE]" in str(error) else str(error)
-        return ListenerAddress(_DEMO, None, why, hostname)
+        why = "the port of smtprelay demo, as no configuration was found"
+        return ListenerAddress(DEMO, None, why, "localhost", is_demo=True)
     for listener in config.listeners:
         address = reached_at(listener.endpoint)
         if address is not None:
@@ -128,7 +142,7 @@ def listener_address(settings: CliSettings, environ: Mapping[str, str]) -> Liste
                 f"the listener {listener.name}",
                 config.hostname,
             )
-    return ListenerAddress(_DEMO, None, why, config.hostname)
+    raise CliError(CONFIG, "no listener is configured that this machine can reach over TCP")
 
 
 def settings_in_container(settings: CliSettings, process: Path = Path("/proc/1/cmdline")) -> CliSettings:
@@ -169,7 +183,7 @@ def _socket(settings: CliSettings, environ: Mapping[str, str]) -> str:
         folders = filter(None, (environ.get("RUNTIME_DIRECTORY", ""), *FOLDERS))
         likely = [f"{folder}/control.sock" for folder in folders]
     found = next(filter(os.path.lexists, likely), "")
-    return found or configuration(settings, environ, only_place=True).control_socket
+    return found or place(settings, environ).control_socket
 
 
 def _written_out(file: str, environ: Mapping[str, str]) -> str:

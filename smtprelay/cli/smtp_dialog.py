@@ -42,6 +42,7 @@ class SendOptions(NamedTuple):
     :ivar tls: ``none`` or ``None``, ``starttls`` or ``implicit``.
     :ivar tls_ca: a file with certificates to trust in addition to the system's, or ``""``.
     :ivar timeout: seconds for each step.
+    :ivar server_is: told if nothing listens there, or ``""``.
     """
 
     server: str
@@ -57,11 +58,14 @@ class SendOptions(NamedTuple):
     password_file: str
     number: int
     timeout: float
+    server_is: str = ""
 
     @classmethod
-    def to(cls, server: str, *, tls: str | None, insecure: bool, timeout: float) -> "SendOptions":
+    def to(
+        cls, server: str, *, tls: str | None, insecure: bool, timeout: float, server_is: str = ""
+    ) -> "SendOptions":
         """Return those of a mail that is made elsewhere."""
-        return cls(server, "", (), "", "", (), tls, "", insecure, "", "", 1, timeout)
+        return cls(server, "", (), "", "", (), tls, "", insecure, "", "", 1, timeout, server_is)
 
 
 class SmtpDialog:
@@ -142,6 +146,7 @@ class SmtpDialog:
             words = f"{error.verify_message} ({advice}, --insecure takes any)"
         except ConnectionRefusedError:
             words = f"connection refused by {self._host} port {self._port}: nothing listens there"
+            words += self._options.server_is and f" (it is {self._options.server_is})"
         except (smtplib.SMTPException, OSError, ValueError) as error:
             words = getattr(error, "strerror", None) or str(error) or type(error).__name__
             words += self._advice(name, error)

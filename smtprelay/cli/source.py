@@ -18,6 +18,7 @@ from smtprelay.cli.client import ApiClient
 from smtprelay.cli.exit_codes import FAILED, PERMISSION, UNAVAILABLE, CliError
 from smtprelay.cli.options import chosen
 from smtprelay.model.filters import FILTERS
+from smtprelay.program import called
 
 API = "/api/v1"
 ARCHIVE = f"{API}/archive"
@@ -72,7 +73,7 @@ def api(
     if location is None:
         yield client
         return
-    click.echo(f"smtprelay: the relay is not running: opening its spool in {location}", err=True)
+    click.echo(f"{called()}: the relay is not running: opening its spool in {location}", err=True)
     from smtprelay.cli.in_process import InProcess  # noqa: PLC0415 -- only while no relay runs
 
     with closing(InProcess(location, chosen(ctx), keep=keep, new=new)) as in_process:

@@ -2,7 +2,7 @@
 Loads a configuration from a file, the environment and ``--set``, or reports all its problems.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +15,9 @@ from smtprelay.config.problem import ConfigError, Problem, make_problem
 from smtprelay.config.references import outside_hooks
 from smtprelay.config.setting_defaults import complete, variables_of
 from smtprelay.config.tree import Mark, Table, TreeNode, without
+from smtprelay.config.unknown_keys import renamed
 from smtprelay.config.yaml_source import MAXIMUM_BYTES, parse
-from smtprelay.settings.complaint import spelled
+from smtprelay.settings.complaint import did_you_mean, spelled
 from smtprelay.settings.secret import complaint
 
 #: The most findings that are reported at once.
@@ -24,6 +25,9 @@ MOST_FINDINGS: Final = 1000
 
 #: Where a configuration is looked for if none is named.
 PLACES: Final = ("smtprelay.yaml", "/etc/smtprelay/smtprelay.yaml")
+
+#: The settings that say where the relay's socket and spool are, and what it hides.
+PLACE: Final = frozenset({"control_socket", "privacy", "spool"})
 
 
 @frozen
@@ -50,7 +54,7 @@ def load(
     sets: Sequence[str] = (),
     *,
     alone: bool = False,
-    only_place: bool = False,
+    only: Collection[str] | None = None,
     text: bytes | None = None,
 ) -> Loaded:
     """
@@ -59,8 +63,8 @@ def load(
     :param path: as given with ``-c``; ``None`` is ``SMTPRELAY_CONFIG``, else the first of :data:`PLACES`.
     :param sets: the values of ``--set``, each ``a.b=c``.
     :param alone: do not check the secrets and files that the configuration names.
-    :param only_place: read only the settings that say where the relay's socket and spool are, and what it
-        hides: a command finds its relay while another setting is wrong.
+    :param only: read only these keys of the top, and check only each for itself: a command finds its relay
+        while another setting is wrong. Without a spool there ``spool`` takes the listeners, too.
     :param text: what is in the file, if it was read before.
 
     Raises :class:`ConfigError` with all problems. It reads files, so it must not run in the reactor's thread
@@ -71,9 +75,10 @@ def load(
     source = parse(text, file, environ)
     if source.broken:
         raise ConfigError(source.problems)
-    problems = [*source.problems, *overlay(source.root, environ, sets)]
+    problems = [each for each in source.problems if only is None or _section(each, source.root) in only]
+    problems += overlay(source.root, environ, sets)
     hooks = outside_hooks(environ, Path(file).absolute().parent)
-    config, root, findings = structure(_place(source.root) if only_place else source.root, hooks)
+    config, root, findings = structure(source.root if only is None else _part(source.root, only), hooks)
     # A value that is wrong as text is not reported again as a setting.
     known = {(problem.line, problem.column) for problem in source.problems}
     new = [found for found in findings if (found.mark.line, found.mark.column) not in known]
@@ -81,7 +86,7 @@ def load(
         make_problem(found.mark, found.text, found.code, source.lines) for found in new[:MOST_FINDINGS]
     ]
     config = complete(config, environ)
-    if not only_place:
+    if only is None:
         invalid = {name for found in findings for name in (found.removed.where, found.meant)}
         variables = dict(variables_of(config, environ))
         problems += _check((config, root, source.root, invalid, variables), source.lines, alone=alone)
@@ -109,10 +114,24 @@ def read_tree(path: str | None, environ: Mapping[str, str], sets: Sequence[str] 
     return source.root
 
 
-def _place(root: Table) -> TreeNode:
-    """Return what says where the relay is, and what it hides; without a spool its listeners are among it."""
-    place = {"control_socket", "privacy", "spool" if isinstance(root.get("spool"), Table) else "listeners"}
-    return without(root, {id(node) for key, node in root.items() if key in SECTIONS - place})
+def _part(root: Table, only: Collection[str]) -> TreeNode:
+    """Return ``root`` with only some sections, and what may be meant for them by its name."""
+    named = set(only)
+    if "spool" in only and not isinstance(root.get("spool"), Table):
+        named = named - {"spool"} | {"listeners"}
+    others = {key for key in root.keys() - named if key in SECTIONS or not _meant(key, only)}
+    return without(root, {id(root[key]) for key in others})
+
+
+def _section(problem: Problem, root: Table) -> str:
+    """Return the key at the top that a problem of the file is within."""
+    marks = ((mark.line, mark.column, key) for key, mark in root.key_marks.items())
+    begun = [(line, key) for line, column, key in marks if (line, column) <= (problem.line, problem.column)]
+    return max(begun)[1] if begun else ""
+
+
+def _meant(key: str, only: Collection[str]) -> bool:
+    return bool(renamed("", key) or did_you_mean(key, only))
 
 
 def _check(
@@ -154,7 +173,7 @@ def _find() -> str:
         f" {here} in this folder and no {machine}. Name one with -c FILE, begin one with"
         f" smtprelay config example > {here}, or try the relay without one: smtprelay demo"
     )
-    raise ConfigError([make_problem(Mark("configuration"), text, "CFG-NO-FILE", ())])
+    raise ConfigError([make_problem(Mark("configuration"), text, "CFG-NONE", ())])
 
 
 def _read(file: str) -> bytes:

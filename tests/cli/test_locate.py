@@ -60,7 +60,7 @@ class PlaceTests(SynchronousTestCase):
         socket = self.folder / "spool" / "control.sock"
         spool = "spool: {path: spool}\n"
         for more in (spool, f"{spool}control_socket: null\n", "control_socket: spool/control.sock\n"):
-            self.configured(f"{more}hostnam: x\n")
+            self.configured(f"{more}spol: x\n")
             self.assertRaises(CliError, self.endpoint)
             socket.touch()
             self.assertEqual(self.endpoint(), str(socket), more)
@@ -104,10 +104,10 @@ class PlaceTests(SynchronousTestCase):
 
     def test_wrong_configuration(self) -> None:
         """A configuration that is wrong is exit 78 and its first problem, in one line."""
-        self.configured("spol: {}\nhostnam: x\n")
+        self.configured("hostnam: x\nspol: {}\n")
         error = self.assertRaises(CliError, self.endpoint)
         self.assertEqual(error.status, 78)
-        self.assertTrue(str(error).startswith(f"{self.file}:4:1: error: "), str(error))
+        self.assertTrue(str(error).startswith(f"{self.file}:5:1: error: "), str(error))
 
     def test_another_setting_is_wrong(self) -> None:
         """What is wrong in another setting does not matter to a command that only looks for the relay."""

@@ -68,7 +68,7 @@ class NotFoundTests(SynchronousTestCase):
         folder.mkdir()
         os.chdir(folder)
         error = self.assertRaises(ConfigError, load, None, {})
-        self.assertEqual(codes(error.problems), ["CFG-NO-FILE"])
+        self.assertEqual(codes(error.problems), ["CFG-NONE"])
         self.assertEqual(error.problems[0].file, "configuration")
         places = ("-c FILE", "$SMTPRELAY_CONFIG", "smtprelay.yaml", "/etc/smtprelay/smtprelay.yaml")
         for word in (*places, "smtprelay config example", "smtprelay demo"):

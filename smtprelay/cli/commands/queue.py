@@ -41,6 +41,7 @@ _after = click.option("--after", default="", metavar="MARK", help="Continue a li
 @click.option("--newest", is_flag=True, help="Newest first.")
 @_limit
 @_after
+@click.option("-v", is_flag=True, hidden=True, expose_value=False)  # mailq's
 @click.pass_context
 def list_(
     ctx: click.Context, /, *, ids: Sequence[str], newest: bool, limit: int, after: str, **given: Any

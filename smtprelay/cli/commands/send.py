@@ -105,7 +105,8 @@ def _at_listener(options: SendOptions, settings: CliSettings) -> SendOptions:
         f"smtprelay: sending to {place.server}: {place.why} (--server HOST:PORT is another one)", err=True
     )
     tls = "implicit" if place.tls == "implicit" else None
-    return options._replace(server=place.server, tls=options.tls or tls)
+    server_is = place.why if place.is_demo else ""
+    return options._replace(server=place.server, tls=options.tls or tls, server_is=server_is)
 
 
 def _password(options: SendOptions) -> str:

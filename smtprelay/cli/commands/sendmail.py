@@ -19,6 +19,7 @@ from smtprelay.cli.exit_codes import OK, PERMISSION, TEMPFAIL, UNAVAILABLE, CliE
 from smtprelay.cli.locate import ListenerAddress, listener_address
 from smtprelay.cli.options import chosen
 from smtprelay.cli.smtp_dialog import DialogStep, SendOptions, SmtpDialog, Stopped
+from smtprelay.program import called
 
 #: Of ``sysexits.h``, as no other command has them.
 EX_DATAERR: Final = 65
@@ -118,10 +119,16 @@ def _send(
     def tell(step: DialogStep) -> None:
         if not step.ok:
             failed.append(step)
-            click.echo(f"sendmail: {step.name}: {step.words}", err=True)
+            click.echo(f"{called()}: {step.name}: {step.words}", err=True)
 
     # The relay is on this machine: nobody can be in the middle.
-    options = SendOptions.to(place.server, tls=place.tls, insecure=True, timeout=_SECONDS)
+    options = SendOptions.to(
+        place.server,
+        tls=place.tls,
+        insecure=True,
+        timeout=_SECONDS,
+        server_is=place.why if place.is_demo else "",
+    )
     dialog = SmtpDialog(options, tell)
     try:
         dialog.open("")

@@ -67,7 +67,7 @@ class CheckTests(ConfigCase):
 
     def test_other_commands(self) -> None:
         """A command that needs the configuration to find the relay says what is wrong in one line."""
-        ran = self.run_command("queue", "list", "-c", self.file("hostnam: x\n"))
+        ran = self.run_command("queue", "list", "-c", self.file("spol: x\n"))
         self.assertEqual((ran.status, ran.out, ran.err.count("\n")), (78, "", 1))
         self.assertIn("config check shows all", ran.err)
         self.assertNotIn("config check", self.run_command("queue", "list", "-c", "missing.yaml").err)

@@ -1,9 +1,11 @@
+import io
 import os
 import socket
 from email import message_from_bytes
 from email.policy import default
 from pathlib import Path
 
+from smtprelay.cli import locate
 from tests.cli.fakes import CommandCase, Ran
 from tests.cli.smtpd import FakeServer
 
@@ -99,16 +101,39 @@ class SendTests(CommandCase):
         self.assertEqual(ran.err, f"smtprelay: {told}\n")
 
     def test_no_configured_listener(self) -> None:
-        """Without one it goes to the default; a wrong configuration that was named is an error."""
-        ran = self.run_command("send", "-c", self.configured("unix:/run/x.sock"), "--to", "a@b.c")
-        self.assertIn("sending to 127.0.0.1:2525: no listener is configured that", ran.err)
-        ran = self.run_command("send", "-c", self.file("hostnam: x"), "--to", "a@b.c")
-        self.assertEqual((ran.status, ran.out), (78, ""))
-        self.assertIn("--server HOST:PORT needs no configuration", ran.err)
+        """Without one, or if the listeners are wrong, it is an error, however the configuration is named."""
         os.environ["SMTPRELAY_CONFIG"] = "no-such-file"
         self.addCleanup(os.environ.pop, "SMTPRELAY_CONFIG")
-        ran = self.run_command("send", "--to", "a@b.c")
-        self.assertIn("sending to 127.0.0.1:2525: there is no configuration that can be read", ran.err)
+        for text, why in (
+            (None, "no-such-file: error: no such file or directory"),
+            ("hostnam: x", "hostnam"),
+            ("listeners: [{name: lan}]", '"endpoint" is missing'),
+            ("listeners: [}", ""),
+            ("listeners: [{name: l, endpoint: 'unix:/run/x.sock'}]", "no listener is configured that"),
+        ):
+            os.environ["SMTPRELAY_CONFIG"] = self.file(text) if text else "no-such-file"
+            ran = self.run_command("send", "--to", "a@b.c")
+            self.assertEqual((ran.status, ran.out), (78, ""), text)
+            self.assertIn(why, ran.err)
+            self.assertIn("--server HOST:PORT needs no configuration", ran.err)
+
+    def test_another_setting_is_wrong(self) -> None:
+        """What is wrong elsewhere, or not known to who only sends, does not matter to a mail."""
+        server = FakeServer(self)
+        file = self.configured(f"tcp:{server.address.rpartition(':')[2]}")
+        for wrong in ("foo: {tpe: ses}", "routes: [{via: [x]}]", "webhook: {url: '${NOT_SET}'}", "frob: 1"):
+            with Path(file).open("a") as opened:
+                opened.write(f"{wrong}\n")
+            ran = self.run_command("send", "-c", file, "--to", "anna@example.com")
+            self.assertEqual(ran.status, 0, ran.err)
+
+    def test_no_configuration(self) -> None:
+        """Without any it goes to the port of the demo, and that is told where nothing listens."""
+        self.patch(locate, "DEMO", "127.0.0.1:1")
+        for argv in (("send", "--to", "a@b.c"), ("sendmail", "a@b.c")):
+            ran = self.run_command(*argv, stdin=io.TextIOWrapper(io.BytesIO(b"Subject: x\n\n")))
+            why = "nothing listens there (it is the port of smtprelay demo, as no configuration was found)"
+            self.assertIn(why, ran.out + ran.err)
 
     def test_a_listener_with_implicit_tls(self) -> None:
         """A listener with implicit TLS is spoken to in TLS, which a plain server does not understand."""

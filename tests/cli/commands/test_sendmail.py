@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from smtprelay.cli import main
-from tests.cli.fakes import CommandCase, Ran
+from tests.cli.fakes import CommandCase, FakeRelay, Ran, queue_of
 from tests.cli.smtpd import FakeServer
 
 CONFIG = """
@@ -96,7 +96,7 @@ class SendmailTests(CommandCase):
             ran = self.sendmail(FakeServer(self, replies), "a@b.test")
             [(verb, text)] = replies.items()
             self.assertEqual(ran.status, status, text)
-            self.assertTrue(ran.err.startswith(f"sendmail: {verb}"), ran.err)
+            self.assertTrue(ran.err.startswith(f"smtprelay: {verb}"), ran.err)
             self.assertIn(text, ran.err)
 
     def test_one_refused(self) -> None:
@@ -138,3 +138,22 @@ class SendmailTests(CommandCase):
             self.assertEqual(main(), 0)
             out.flush()
             self.assertIn(f"Usage: smtprelay {name}".encode(), out.buffer.getvalue())
+
+    def test_messages_of_a_link(self) -> None:
+        """All messages of a link begin with its name: of usage, of the configuration, of the server."""
+        for words in (["-z"], [], ["a@b.test"]):
+            self.patch(sys, "argv", ["/usr/sbin/sendmail", *words])
+            self.patch(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Subject: x\n\n")))
+            self.patch(sys, "stderr", err := io.StringIO())
+            server = FakeServer(self, {"MAIL": "553 5.7.1 may not send"})
+            os.environ["SMTPRELAY_CONFIG"] = self.config(server)
+            self.assertNotEqual(main(), 0)
+            self.assertTrue(err.getvalue().startswith("sendmail: "), err.getvalue())
+
+    def test_mailq(self) -> None:
+        """``mailq -v`` is what other mail servers know; it lists the same."""
+        relay = FakeRelay(self, {"GET /api/v1/queue": (200, queue_of())})
+        plain, verbose = (
+            self.run_command("mailq", *words, "--endpoint", relay.endpoint) for words in ((), ("-v",))
+        )
+        self.assertEqual((verbose, verbose.status), (plain, 0))

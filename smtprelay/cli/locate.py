@@ -182,8 +182,21 @@ def _socket(settings: CliSettings, environ: Mapping[str, str]) -> str:
     else:
         folders = filter(None, (environ.get("RUNTIME_DIRECTORY", ""), *FOLDERS))
         likely = [f"{folder}/control.sock" for folder in folders]
-    found = next(filter(os.path.lexists, likely), "")
-    return found or place(settings, environ).control_socket
+    if found := next(filter(os.path.lexists, likely), ""):
+        return found
+    try:
+        return place(settings, environ).control_socket
+    except CliError as error:
+        # The relay that runs has read another text; its service or image gives it this folder.
+        usual = f"{_runtime(environ)}/control.sock"
+        if _runtime(environ) and os.path.lexists(usual):
+            return usual
+        hint = "a relay that runs is reached with --endpoint SOCKET (control.sock in the folder of its spool)"
+        raise CliError(error.status, f"{error}; {hint}") from error
+
+
+def _runtime(environ: Mapping[str, str]) -> str:
+    return environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
 
 
 def _written_out(file: str, environ: Mapping[str, str]) -> str:
@@ -192,7 +205,7 @@ def _written_out(file: str, environ: Mapping[str, str]) -> str:
 
     if any(name.startswith(("SMTPRELAY_CONTROL", "SMTPRELAY_SPOOL")) for name in environ):
         return ""
-    path, runtime = Path(file), environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    path, runtime = Path(file), _runtime(environ)
     try:
         if not path.is_file() or path.stat().st_size > _SMALL:  # a pipe could not be read again
             return ""

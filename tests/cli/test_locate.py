@@ -109,6 +109,18 @@ class PlaceTests(SynchronousTestCase):
         self.assertEqual(error.status, 78)
         self.assertTrue(str(error).startswith(f"{self.file}:5:1: error: "), str(error))
 
+    def test_broken(self) -> None:
+        """A file that is no YAML says no socket: that of the service's folder is taken, if there."""
+        self.configured("spool: {path: [")
+        folder = str(self.folder)
+        for environ in ({}, {"RUNTIME_DIRECTORY": folder}):
+            error = self.assertRaises(CliError, locate.client, self.settings, environ)
+            self.assertEqual(error.status, 78)
+            self.assertIn("[CFG-SYNTAX]", str(error))
+            self.assertIn("reached with --endpoint SOCKET", str(error))
+        (self.folder / "control.sock").touch()
+        self.assertEqual(self.endpoint(RUNTIME_DIRECTORY=folder), f"{folder}/control.sock")
+
     def test_another_setting_is_wrong(self) -> None:
         """What is wrong in another setting does not matter to a command that only looks for the relay."""
         self.configured(f"spool: {{path: {self.folder}}}\nworkers: none\nroutes: [{{via: [x]}}]\n")

@@ -5,7 +5,7 @@ Why the relay does not start: one line that says what happened, where, and what 
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from socket import gaierror
 from typing import Final
@@ -40,13 +40,17 @@ class StartFailed(Exception):  # noqa: N818 -- it says what happened
         self.status = status
 
 
-def explain(error: Exception) -> Exception:
-    """Return :class:`StartFailed` for what an operator can correct, and any other error as it is."""
+def explain(error: Exception, own: Collection[int] = ()) -> Exception:
+    """
+    Return :class:`StartFailed` for what an operator can correct, and any other error as it is.
+
+    :param own: the ports at which this relay listens.
+    """
     match error:
         case StartFailed():
             return error
         case CannotListenError():
-            return _cannot_listen(error)
+            return _cannot_listen(error, own)
         case SpoolBusy():
             known = str(error), UNAVAILABLE
         case SpoolFault():
@@ -90,10 +94,13 @@ def exit_with_status() -> Iterator[None]:
         raise SystemExit(failure.status if isinstance(failure, StartFailed) else SOFTWARE) from None
 
 
-def _cannot_listen(error: CannotListenError) -> StartFailed:
+def _cannot_listen(error: CannotListenError, own: Collection[int]) -> StartFailed:
     port = error.port
     where = host_and_port(error.interface or "*", port) if isinstance(port, int) else _path(port)
     number = getattr(error.socketError, "errno", None)
+    if number == errno.EADDRINUSE and port in own:
+        text = "this relay itself listens on that port: the endpoint changes when the relay is restarted"
+        return StartFailed(f"{where}: {text}", UNAVAILABLE)
     if number == errno.EADDRINUSE:
         return StartFailed(f"{where} is in use by another program: stop it, or listen elsewhere", UNAVAILABLE)
     if number == errno.EACCES and not isinstance(port, int):

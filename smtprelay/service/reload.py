@@ -98,7 +98,7 @@ class Reloader:
         try:
             done: Reloaded = await changing
         except Exception as error:
-            raise as_failed(error) from error
+            raise as_failed(error, self._own_ports) from error
         finally:
             self._changing = None
         return done
@@ -203,6 +203,11 @@ class Reloader:
             self._changing.cancel()
 
     @property
+    def _own_ports(self) -> Collection[int]:
+        places = (*self._listeners.addresses.values(), *self._sites.addresses.values())
+        return {place.port for place in places if hasattr(place, "port")}
+
+    @property
     def deliveries(self) -> Sequence[SynchronousDeliveries]:
         """All that may be under way, also by configurations before."""
         return [*self._deliveries, self.running.synchronous]
@@ -297,11 +302,11 @@ def reloaded(changed: Sequence[Change], restart: Sequence[str]) -> Reloaded:
     return Reloaded([{**asdict(change), "text": str(change)} for change in changed], restart)
 
 
-def as_failed(error: Exception) -> Exception:
+def as_failed(error: Exception, own_ports: Collection[int] = ()) -> Exception:
     """Return :class:`ReloadFailed` for what an operator can correct, and any other error as it is."""
     if isinstance(error, CancelledError):
         return ReloadFailed(NOT_READY, later=True)
-    told = explain(error)
+    told = explain(error, own_ports)
     later = isinstance(error, SpoolFault)
     return ReloadFailed(str(told), later=later) if isinstance(told, StartFailed | ValueError) else error
 

@@ -134,6 +134,14 @@ class ReloadTests(RelayCase, TestCase):
         await (await self.talk()).mail(MAIL, "a@example.com")
         await self.arrived(0, 1)
 
+    async def test_its_own_port(self) -> None:
+        """Another spelling of an endpoint that is open: it is told that this is the relay itself."""
+        await self.begin()
+        other = Deferred.fromCoroutine(self.reload(("{lan}:", "{lan}:backlog=9:")))
+        failure = await self.assertFailure(other, ReloadFailed)
+        told = "this relay itself listens on that port: the endpoint changes when the relay is restarted"
+        self.assertEqual(str(failure), f"127.0.0.1:{self.ports['lan']}: {told}")
+
     async def test_the_log(self) -> None:
         """It is written by the levels of now."""
         await self.begin()

@@ -2,7 +2,7 @@
 The HTTP sites of a configuration, and the control socket of the command line.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,11 @@ class HttpSites:
     _ports: Ports
     _defer_to_thread: Callable[..., Any]
     _worker: bool = False
+
+    @property
+    def addresses(self) -> Mapping[str, Any]:
+        """Where sites are served, by name."""
+        return self._ports.addresses
 
     async def show(self, config: Config, sources: Sources, parts: Parts = PARTS) -> None:
         """Serve ``parts`` of ``sources`` from now on; raises as :meth:`Ports.open`."""

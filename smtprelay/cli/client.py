@@ -139,7 +139,7 @@ class ApiClient:
             raise CliError(
                 UNAVAILABLE,
                 f"the relay is not running: nothing answers at {self.endpoint}. Start it, or name another"
-                " socket or URL with --endpoint",
+                " socket or URL with --endpoint (the old one if spool.path or control_socket was changed)",
             ) from error
         except PermissionError as error:
             raise CliError(

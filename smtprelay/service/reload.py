@@ -260,6 +260,7 @@ class FileReloading:
             raise self._failed(who, str(failed), later=failed.later) from failed
         self.rejected = None
         texts = [change["text"] for change in done.changes]
+        texts += [f"{key}: changes when the relay is restarted" for key in done.restart]
         self._events("config.reloaded", who=who, changes="; ".join(texts) or "nothing has changed")
         if done.restart:
             keys = ", ".join(done.restart)

@@ -3,27 +3,50 @@
 import gc
 import socket
 import ssl
+from collections.abc import Callable
 
 import treq
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.python.threadable import isInIOThread
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from smtprelay.service import reload
 from smtprelay.service.build.running import RunningConfig, build
 from smtprelay.testing.certificates import make_certificate
 from smtprelay.testing.smtp import Pause
-from smtprelay.web.context import ReloadFailed
+from smtprelay.web.context import Reloaded, ReloadFailed
 from tests.process.conversation import Conversation
 from tests.process.program import eventually
+from tests.recording import Recording
 from tests.service.relay_case import RelayCase
 
 OTHER_PROVIDER = (("{{one:", "{{two:"), ("{one}", "{two}"), ("via: [one]", "via: [two]"))
 
 MAIL = b"From: app@example.org\r\nSubject: test\r\n\r\nHello\r\n"
+
+
+class LoggedTests(SynchronousTestCase):
+    def test_what_waits_for_a_restart(self) -> None:
+        """The log does not say that nothing has changed where something waits for a restart."""
+
+        class Target:
+            async def use(self, _config: object) -> Reloaded:
+                return Reloaded([], ["spool.lease"])
+
+        class Threads:
+            async def work(self, read: Callable[[], object]) -> object:
+                return read()
+
+        events = Recording()
+        reloading = reload.FileReloading(lambda: None, Threads(), events, Clock())
+        reloading.target = Target()
+        self.successResultOf(Deferred.fromCoroutine(reloading.reload("me")))
+        [told] = events.of("config.reloaded")
+        self.assertEqual(told["changes"], "spool.lease: changes when the relay is restarted")
 
 
 class ReloadTests(RelayCase, TestCase):

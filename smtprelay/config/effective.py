@@ -63,7 +63,7 @@ def _sources(
 
 def _shown(value: Any, kind: Any) -> Any:
     notation = notation_of(given(kind))
-    if notation and notation.hidden:
+    if notation and notation.hidden and value is not None:
         return "‹hidden›"
     if isinstance(value, Secret):
         return f"‹{value.place}›"

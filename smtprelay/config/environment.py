@@ -23,6 +23,9 @@ PREFIX: Final = "SMTPRELAY_"
 #: The keys at the top of the configuration.
 SECTIONS: Final = frozenset(name.rstrip("_") for name in fields_dict(Config))
 
+#: The keys that name the place of a secret, of which it has one.
+SECRET_PLACES: Final = ("file", "env", "credential", "key_vault")
+
 #: Variables with this prefix that are not settings.
 _OTHERS: Final = frozenset({"SMTPRELAY_CONFIG", "SMTPRELAY_ENDPOINT"})
 
@@ -48,7 +51,7 @@ def overlay(root: Table, environ: Mapping[str, str], sets: Sequence[str]) -> lis
 
     Keys of a variable are matched without regard to case, and ``_`` also matches ``-``. An entry of a list
     has its name or its position as a number; the position after the last one appends. A value replaces the
-    one before.
+    one before, and the place of a secret the other one that it had.
     """
     problems: list[Problem] = []
     for name in _variables(environ):
@@ -147,6 +150,9 @@ def entry_name(entry: TreeNode | None) -> str:
 
 def _put(node: TreeNode, step: str | int, value: TreeNode, mark: Mark) -> None:
     if isinstance(node, Table) and isinstance(step, str):
+        if step in SECRET_PLACES and node.keys() <= {*SECRET_PLACES, "expires"}:
+            for other in node.keys() - {step, "expires"}:
+                del node[other]
         node.put(step, value, mark)
     elif isinstance(node, Items) and isinstance(step, int):
         node[step : step + 1] = [value]

@@ -4,11 +4,11 @@ Finds a setting by its name, for ``smtprelay config explain``: in the classes, a
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, get_origin
+from typing import Any, Final, get_args, get_origin
 
 from attrs import evolve, field, frozen
 
-from smtprelay.config.environment import entry_name, is_at, keys_of
+from smtprelay.config.environment import SECRET_PLACES, entry_name, is_at, keys_of
 from smtprelay.config.model import Config
 from smtprelay.config.setting import Setting, all_settings, given, plain, settings_in, summary_of, types_with
 from smtprelay.config.tree import Items, Table, TreeNode, child, type_text
@@ -16,6 +16,7 @@ from smtprelay.config.unavailable import why_unknown
 from smtprelay.config.unknown_keys import RENAMED, renamed
 from smtprelay.settings.complaint import Path, below, did_you_mean, spelled
 from smtprelay.settings.provider import type_word
+from smtprelay.settings.secret import Secret
 
 #: The entry of a list or map, whichever it is.
 _ANY: Final = "*"
@@ -71,6 +72,15 @@ class Explained:
         name = self.setting.variable
         works = re.fullmatch(r"\w+", name, re.ASCII) and self._is_set_by(keys_of(name))
         return name if works else ""
+
+    @property
+    def spellings_of_places(self) -> Sequence[str]:
+        """How a variable and ``--set`` name the place of a secret; none for what is no secret."""
+        kind = given(self.setting.kind)
+        if Secret not in {kind, *get_args(kind)}:
+            return ()
+        option = f"--set {self.option}.file=PATH" if self.option else ""
+        return list(filter(None, (self.variable and f"{self.variable}__FILE=PATH", option)))
 
     def _is_set_by(self, keys: Sequence[str]) -> bool:
         """Return whether the loader puts at this place what ``keys`` name."""
@@ -137,7 +147,9 @@ class _SettingSearch:
             place = None if self.place is None else (*self.place, word)
             below_it = _SettingSearch(self.root, classes, setting, child(self.node, word), place)
             try:
-                if not rest:
+                if not rest or (
+                    given(setting.kind) is Secret and [*rest] in [[each] for each in SECRET_PLACES]
+                ):
                     found.append(Explained(setting=setting, classes=classes, place=place))
                 elif setting.has_entries:
                     found += below_it.find_in_entry(rest)

@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
+from smtprelay.config.environment import SECRET_PLACES
 from smtprelay.config.from_tree import Hook, word_hook
 from smtprelay.config.listeners import CertificateSetting
 from smtprelay.config.problem import Finding, Invalid, expect_word, wrong
@@ -20,7 +21,8 @@ from smtprelay.settings.proxy import ProxySetting, parse_proxy_url
 from smtprelay.settings.secret import Secret, fixed, flaw, in_file, in_service, in_variable, missing
 from smtprelay.settings.values import FilePath, FolderPath, resolve
 
-_KINDS: Final = ("file", "env", "credential", "key_vault")
+#: A map as the file has it, in a variable or option.
+_MAP: Final = re.compile(rf"\s*\{{\s*[\"']?({'|'.join(SECRET_PLACES)})[\"']?\s*:.*", re.DOTALL)
 #: What stands where a secret is expected and is no secret, but the name of its file.
 _FILE_NAME: Final = re.compile(r"[\w./~-]+\.(?:pem|key|crt|cer|txt)")
 
@@ -42,11 +44,17 @@ def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook
         text = expect_word(node)
         if why := flaw(text):
             raise wrong(node, why)
+        literal, given_by = isinstance(node, Scalar) and node.literal, node.mark.file
+        if not literal and (map_ := _MAP.fullmatch(text)):
+            key = f"__{map_[1].upper()}" if given_by.startswith("SMTPRELAY_") else f".{map_[1]}"
+            raise wrong(node, f"a map cannot be given here, only what is in it: {given_by}{key}=…")
         if _FILE_NAME.fullmatch(text):
             key = re.sub(r".*\.(?=\w+$)|.*\]$", "", node.where)
             written = f"{key}: {{file: {text}}}" if key else f"{{file: {text}}}"
             raise wrong(node, f"a secret is expected, not the name of its file: write {written}")
-        return fixed(text, "inline" if isinstance(node, Scalar) and node.literal else "environment")
+        return fixed(
+            text, "inline" if literal else "--set" if given_by.startswith("--set ") else "environment"
+        )
 
     def proxy(node: TreeNode) -> Any:
         return secret(node) if isinstance(node, Table) else word_hook(parse_proxy_url)(node)
@@ -65,12 +73,14 @@ def outside_hooks(environ: Mapping[str, str], folder: Path) -> Mapping[Any, Hook
 
 
 def _from_table(node: Table, makers: Mapping[str, Callable[[str, date | None], Secret]]) -> Secret:
-    findings: list[Finding] = unknown_keys(node, (*_KINDS, "expires"))
-    given = [kind for kind in _KINDS if kind in node]
+    findings: list[Finding] = unknown_keys(node, (*SECRET_PLACES, "expires"))
+    given = [kind for kind in SECRET_PLACES if kind in node]
     if len(given) != 1:
         text = f"{node.where}: expected one of file, env, credential and key_vault"
         # A wrong one was removed, but given.
-        findings.append(Finding(node.mark, text, "CFG-VALUE", node, follows=not node.cut.isdisjoint(_KINDS)))
+        findings.append(
+            Finding(node.mark, text, "CFG-VALUE", node, follows=not node.cut.isdisjoint(SECRET_PLACES))
+        )
     expires = None
     if "expires" in node:
         try:

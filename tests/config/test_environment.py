@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.providers.acs.kind import AcsSettings
 from smtprelay.providers.smarthost.kind import SmarthostSettings
-from tests.config.loading import SMALL, codes, load_text, problems_of
+from tests.config.loading import SMALL, codes, load_text, problems_of, with_provider
 
 
 class OverlayTests(SynchronousTestCase):
@@ -58,6 +58,31 @@ class OverlayTests(SynchronousTestCase):
         problems = problems_of(text, environ | {"SMTPRELAY_PROVIDERS__A__CONNECTION_STRING__FILE": "/nope"})
         self.assertEqual(codes(problems), ["CFG-SECRET"])
         self.assertIn("/nope", problems[0].text)
+
+    def test_a_map_for_a_secret(self) -> None:
+        """A map in a variable or option is an error that says what works; that replaces the file's place."""
+        text = with_provider("type: mailgun, domain: d.org, api_key: {env: K, expires: 2027-01-31}")
+        name, option = "SMTPRELAY_PROVIDERS__MORE__API_KEY", "providers.more.api_key"
+        for value in ("{file: /tmp/x}", ' {"file": "/tmp/x"}'):
+            for environ, sets, works in (
+                ({name: value}, [], f"{name}__FILE=…"),
+                ({}, [f"{option}={value}"], f"--set {option}.file=…"),
+            ):
+                [problem] = problems_of(text, environ, sets)
+                self.assertIn(f"a map cannot be given here, only what is in it: {works}", problem.text)
+        for environ, sets in (({f"{name}__FILE": __file__}, []), ({}, [f"{option}.file={__file__}"])):
+            [problem] = problems_of(text, environ, sets)
+            self.assertIn("lines, a secret has one", problem.text)
+            self.assertIn(__file__, problem.text)
+
+    def test_where_a_secret_is(self) -> None:
+        """It is told whether a variable or an option has it."""
+        text = with_provider("type: mailgun, domain: d.org")
+        for environ, sets, place in (
+            ({"SMTPRELAY_PROVIDERS__MORE__API_KEY": "k"}, [], "environment"),
+            ({}, ["providers.more.api_key=k"], "--set"),
+        ):
+            self.assertEqual(load_text(text, environ, sets).config.providers["more"].api_key.place, place)
 
     def test_set(self) -> None:
         """--set wins over a variable, and the later one over the earlier."""

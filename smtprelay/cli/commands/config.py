@@ -227,6 +227,7 @@ def _facts(found: "Explained", told: Mapping[str, Any]) -> Mapping[str, str]:
         "source": told["source"],
         "variable": found.variable,
         "option": f"--set {found.option}=…" if found.option else "",
+        "in a file": ", ".join(found.spellings_of_places),
     }
 
 

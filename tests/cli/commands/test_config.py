@@ -182,6 +182,22 @@ class ExplainTests(ConfigCase):
         self.assertEqual((told["value"], told["source"]), (["9/s"], "--set providers.gun.rate.0"))
         self.assertEqual(told["option"], "providers.gun.rate.0")
 
+    def test_a_secret(self) -> None:
+        """How a variable and an option name its file is told, also for its key ``file``; a hash is none."""
+        gun = "gun: {type: mailgun, domain: d.org, api_key: {env: K}}, local:"
+        text = GOOD.replace("local:", gun) + "routes: [{via: [gun]}]\nusers: [{name: ann, password: x}]\n"
+        explain = ("-c", self.file(text), "config", "explain")
+        told = "SMTPRELAY_PROVIDERS__GUN__API_KEY__FILE=PATH, --set providers.gun.api_key.file=PATH"
+        for key in ("providers.gun.api_key", "providers.gun.api_key.file", "providers.gun.api_key.env"):
+            self.assertIn(f"\n  in a file  {told}\n", self.run_command(*explain, key).out)
+        ran = self.run_command(*explain, "users.0.password_hash")
+        self.assertEqual((ran.status, ran.err), (0, ""))
+        self.assertNotIn("‹hidden›", ran.out)
+        ran = self.run_command("-c", explain[1], "config", "show", "--sources", "-o", "json")
+        self.assertIn(
+            {"setting": "users[0].password_hash", "value": None, "source": "default"}, data_of(ran.out)
+        )
+
     def test_beside_mistakes(self) -> None:
         """A configuration with errors says which entries there are, but no value."""
         path = self.file(GOOD + "hostnam: x\n")

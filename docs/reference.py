@@ -77,7 +77,7 @@ def facts(setting: Setting) -> dict[str, str]:
         "instead of": f"``{setting.instead_of}``" if setting.instead_of else "",
         "default": words or (f"``{value}``" if value else setting.default_text),
         "example": f"``{setting.example}``",
-        "variable": f"``{setting.variable}``",
+        "variable": f"``{setting.variable}``" if setting.variable else "none: only the file can have it",
     }
 
 

@@ -33,6 +33,9 @@ _OTHERS: Final = frozenset({"SMTPRELAY_CONFIG", "SMTPRELAY_ENDPOINT"})
 _REFERENCE: Final = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
 _INSIDE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::([-?])(.*))?", re.DOTALL)
 
+#: A name of an entry that stands for it; others have a dot, or are a number and so another position.
+_NAME: Final = re.compile(r"(?![0-9]+$)[\w-]+")
+
 #: The characters of a too long name that are shown.
 _SHOWN: Final = 60
 
@@ -105,8 +108,11 @@ def _set(root: Table, keys: Sequence[str], value: str, origin: str) -> list[Prob
         step = _step(node, key)
         if step is None:
             entries = node if isinstance(node, Items) else ()
-            names = "".join(f", or {name}" for name in filter(None, map(entry_name, entries)))
-            expected = f"expected a position from 0 to {len(entries)}{names}"
+            names = [(n, name) for n, name in enumerate(map(entry_name, entries)) if name]
+            usable = "".join(
+                f", or {name}" if _NAME.fullmatch(name) else f" ({n} is {name})" for n, name in names
+            )
+            expected = f"expected a position from 0 to {len(entries)}{usable}"
             return [_unset(origin, f'{node.where} is a list: {expected}, not "{key}"')]
         where = below(node.where, step)
         following = child(node, step)
@@ -128,6 +134,16 @@ def is_at(root: Table, keys: Sequence[str], path: Path) -> bool:
             return False
         node = child(node, step)
     return len(keys) == len(path)
+
+
+def keys_at(root: TreeNode | None, keys: Sequence[str]) -> Sequence[str]:
+    """Return ``keys`` of a variable as they are spelled in ``root``, as far as it has them."""
+    node, found = root, []
+    for key in keys:
+        step = None if node is None else _step(node, key)
+        node = None if step is None else child(node, step)
+        found.append(key if step is None else str(step))
+    return found
 
 
 def _step(node: TreeNode, key: str) -> str | int | None:

@@ -8,7 +8,7 @@ from typing import Any, Final, get_args, get_origin
 
 from attrs import evolve, field, frozen
 
-from smtprelay.config.environment import SECRET_PLACES, entry_name, is_at, keys_of
+from smtprelay.config.environment import PREFIX, SECRET_PLACES, entry_name, is_at, keys_at, keys_of
 from smtprelay.config.model import Config
 from smtprelay.config.setting import Setting, all_settings, given, plain, settings_in, summary_of, types_with
 from smtprelay.config.tree import Items, Table, TreeNode, child, type_text
@@ -64,7 +64,7 @@ class Explained:
     def option(self) -> str:
         """What ``--set`` calls it, or its first entry; ``""`` if nothing does."""
         keys = list(map(str, self.setting.path))
-        return self.setting.option if self._is_set_by(keys) and not any("." in key for key in keys) else ""
+        return self.setting.option if self._is_set_by(keys) else ""
 
     @property
     def variable(self) -> str:
@@ -77,7 +77,7 @@ class Explained:
     def spellings_of_places(self) -> Sequence[str]:
         """How a variable and ``--set`` name the place of a secret; none for what is no secret."""
         kind = given(self.setting.kind)
-        if Secret not in {kind, *get_args(kind)}:
+        if Secret is not (get_args(kind)[0] if get_origin(kind) is tuple else kind):
             return ()
         option = f"--set {self.option}.file=PATH" if self.option else ""
         return list(filter(None, (self.variable and f"{self.variable}__FILE=PATH", option)))
@@ -108,14 +108,16 @@ def explain(key: str, root: Table | None = None) -> Sequence[Explained]:
     Return the setting ``key``: ``providers.acs.rate``, ``listeners.0.auth``, ``spool.limit``.
 
     It is several settings if the types of an entry that is not named have different ones of that name.
-    Names and numbers of entries are optional.
+    Names and numbers of entries are optional. The name of a variable is also one of its setting.
 
     :param root: the tree of a configuration, which has the names and types of the entries. Where it has no
         entry of a name, as without it, the word of a type stands for an entry of that type.
 
     Raises ``LookupError`` with a sentence for people.
     """
-    words = re.sub(r"\[([^\]]*)\]", r".\1", key).strip(".").split(".")
+    words: Sequence[str] = re.sub(r"\[([^\]]*)\]", r".\1", key).strip(".").split(".")
+    if key.startswith(PREFIX):
+        words = keys_at(root, keys_of(key))
     place: Path | None = None if root is None else ()
     found = _SettingSearch(root, (Config,), None, root, place).find(words)
     return [evolve(each, root=root) for each in found]
@@ -138,6 +140,12 @@ class _SettingSearch:
     node: TreeNode | None
     place: Path | None
 
+    @property
+    def key(self) -> str:
+        """The name of the section."""
+        assert self.inside is not None
+        return self.inside.inside if self.place is None else spelled(self.place)
+
     def find(self, words: Sequence[str]) -> Sequence[Explained]:
         """Return what ``words`` name within."""
         word, rest = words[0], words[1:]
@@ -147,9 +155,7 @@ class _SettingSearch:
             place = None if self.place is None else (*self.place, word)
             below_it = _SettingSearch(self.root, classes, setting, child(self.node, word), place)
             try:
-                if not rest or (
-                    given(setting.kind) is Secret and [*rest] in [[each] for each in SECRET_PLACES]
-                ):
+                if not rest or (given(setting.kind) is Secret and rest[0] in SECRET_PLACES and not rest[1:]):
                     found.append(Explained(setting=setting, classes=classes, place=place))
                 elif setting.has_entries:
                     found += below_it.find_in_entry(rest)
@@ -158,7 +164,7 @@ class _SettingSearch:
             except LookupError as error:
                 wrong.append(error)
         if not found:
-            raise next(iter(wrong), None) or self._unknown(word)
+            raise next(iter(wrong), None) or self._unknown(word, is_last=not rest)
         return found
 
     def _settings(self, word: str) -> Iterator[tuple[Setting, Sequence[Any]]]:
@@ -166,7 +172,7 @@ class _SettingSearch:
         hits = [each for cls in self.classes for each in settings_in(cls, self.inside) if each.name == word]
         differing: dict[object, list[Setting]] = {}
         for hit in hits:
-            differing.setdefault("" if word == "type" else (*hit.shown, hit.default_text), []).append(hit)
+            differing.setdefault("" if word == "type" else hit.shown, []).append(hit)
         for same in differing.values():
             classes = list(dict.fromkeys(cls for hit in same for cls in hit.classes))
             yield evolve(same[0], owners=tuple(hit.owner for hit in same)), classes
@@ -179,7 +185,14 @@ class _SettingSearch:
             step, rest = named
             node = child(self.node, step)
             chosen = [cls for cls in self.classes if type_word(cls) == type_text(node)] or self.classes
-            return self._entry(self._spelled(step), chosen, step, node).find_rest(rest)
+            entry = self._entry(self._spelled(step), chosen, step, node)
+            try:
+                return entry.find_rest(rest)
+            except LookupError:
+                if not (word := type_text(node)) or word in map(type_word, self.classes):
+                    raise
+                known = " or ".join(map(type_word, self.classes))
+                raise LookupError(f"{entry.key}: the type {word} is unknown: expected {known}") from None
         if not self.classes:
             return self._word_entry(".".join(words))
         typed = [cls for cls in self.classes if type_word(cls) == word]
@@ -214,7 +227,9 @@ class _SettingSearch:
             yield from ((name, name) for name in self.node)
         elif isinstance(self.node, Items):
             yield from ((str(position), position) for position in range(len(self.node)))
-            yield from ((name, n) for n, entry in enumerate(self.node) if (name := entry_name(entry)))
+            # As for ``--set`` a number is a position, whatever the names are.
+            names = enumerate(map(entry_name, self.node))
+            yield from ((name, n) for n, name in names if name and not name.isdecimal())
 
     def _spelled(self, step: str | int) -> str | int:
         """Return how variables and ``--set`` name an entry: by its name, if that works."""
@@ -269,7 +284,7 @@ class _SettingSearch:
         hint = did_you_mean(word, [*names, *types]) or (f": it has {known}" if known else "")
         return LookupError(f'there is no "{word}" in "{where}"{of}{hint}')
 
-    def _unknown(self, word: str) -> LookupError:
+    def _unknown(self, word: str, *, is_last: bool) -> LookupError:
         where = self.inside.inside if self.inside else ""
         new = renamed(where, word)
         if new:
@@ -278,7 +293,8 @@ class _SettingSearch:
             return LookupError(why)
         known = [each.name for cls in self.classes for each in settings_in(cls)]
         place = f' in "{where}"' if where else ""
-        full = [] if where else _full_keys(word)
+        section = "" if is_last else did_you_mean(word, known)
+        full = [] if where or section else _full_keys(word)
         quoted = " or ".join(f'"{key}"' for key in full)
         others = types_with(self.classes, word)
         hint = (
@@ -289,7 +305,7 @@ class _SettingSearch:
 
 
 def _full_keys(word: str) -> Sequence[str]:
-    """Return all keys that end in ``word``; for the old name of a key, the new key."""
+    """Return all keys that end in ``word``; if it is only the old name of a key, the new key."""
     renames = {old: f"{old.rpartition('.')[0]}.{new}".lstrip(".") for old, new in RENAMED.items()}
     new = [path for old, path in renames.items() if old.rpartition(".")[2] == word]
-    return list(dict.fromkeys(new or (each.key for each in all_settings(Config) if each.name == word)))
+    return list(dict.fromkeys(each.key for each in all_settings(Config) if each.name == word)) or new

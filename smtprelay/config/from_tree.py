@@ -95,10 +95,13 @@ class TreeReader:
         table_hook = cache(self._table_hook)
 
         def hook(node: TreeNode) -> Any:
-            word = expect_table(node).get("type")
+            entries = expect_table(node)
+            word = entries.get("type")
             classes = classes_for(word.text if isinstance(word, Scalar) else "")
             if word is None:
-                raise wrong(node, f'"type" is missing: expected {" or ".join(classes)}', "CFG-MISSING")
+                meant = [f', and "{key}" is unknown' for key in entries if did_you_mean(key, ["type"])]
+                text = f'"type" is missing{"".join(meant[:1])}: expected {" or ".join(classes)}'
+                raise wrong(node, text, "CFG-MISSING")
             return table_hook(classes[expect_one_of(word, classes, "type", removed=node)])(node)
 
         return hook
@@ -123,6 +126,7 @@ class TreeReader:
 
     def _map_hook(self, key_kind: Any, element: Any) -> Hook:
         parse_key = _parser(key_kind)
+        is_word = get_origin(element) in {Literal, Annotated}
 
         def hook(node: TreeNode) -> dict[Any, Any]:
             findings: list[Finding] = []
@@ -130,6 +134,8 @@ class TreeReader:
             entries = expect_table(node)
             for key, item in entries.items():
                 try:
+                    if isinstance(item, Table) and not item.mark.line and is_word:
+                        raise wrong(item, "a name with a dot can only be given in the file", "CFG-TYPE")
                     made[parse_key(key)] = self.hook_of(element)(item)
                 except Invalid as invalid:
                     findings += invalid.findings

@@ -89,13 +89,21 @@ class Setting:
     @property
     def option(self) -> str:
         """What ``--set`` calls it, or its entry; ``""`` for a section."""
-        return "" if self.classes else ".".join(map(str, self.path))
+        return "" if self.classes or self.only_in_file else ".".join(map(str, self.path))
 
     @property
     def variable(self) -> str:
         """The environment variable that sets it, or its entry; ``""`` for a section."""
         name = "__".join(map(str, self.path)).upper().replace("-", "_")
-        return "" if self.classes else f"{PREFIX}{name}"
+        return "" if self.classes or self.only_in_file else f"{PREFIX}{name}"
+
+    @property
+    def only_in_file(self) -> bool:
+        """Whether it has a key with a dot, as no variable and no ``--set`` can, or is a map of such."""
+        names = list(map(str, self.path))
+        if self.entry is None and get_origin(given(self.kind)) is Mapping and not self.classes:
+            names += yaml.safe_load(self.example)
+        return any("." in name for name in names)
 
     @property
     def kind(self) -> Any:
@@ -210,7 +218,7 @@ class Setting:
     @property
     def shown(self) -> tuple[str, ...]:
         """What there is to see of it."""
-        return self.name, self.help, self.example
+        return self.name, self.help, self.example, self.default_text
 
     def sections(self) -> Iterator[tuple[Any, list["Setting"], list["Setting"]]]:
         """Give each class of this section with its settings, and those that are as in a class before it."""

@@ -177,6 +177,9 @@ class WrongTests(SynchronousTestCase):
                 " its first entry is --set providers.local.rate.0=VALUE"
             ),
             "users.ann.name=x": "users: expected a list, not a map: its first entry is users.0",
+            "logging.levels.smtprelay.smtp=debug": (
+                "logging.levels.smtprelay: a name with a dot can only be given in the file"
+            ),
             "hostname.x=y": "hostname: expected one value, not a map",
             "a..b=c": "not a setting: a part of the name is empty",
             "nonsense": "expected a.b=value",
@@ -185,6 +188,15 @@ class WrongTests(SynchronousTestCase):
         for assignment, expected in cases.items():
             texts = [problem.text for problem in problems_of("hostname: h\n" + SMALL, {}, [assignment])]
             self.assertEqual(texts, [expected], assignment)
+
+    def test_names_that_nothing_can_spell(self) -> None:
+        """A list offers the position of an entry whose name has a dot, or is a number."""
+        users = [f"{{name: '{name}', password: {{env: P}}}}" for name in ("cam.one", "ann", "0")]
+        problems = problems_of(
+            f"{SMALL}users: [{', '.join(users)}]\n", {"P": "x"}, ["users.cam.one.rate=1/s"]
+        )
+        expected = 'expected a position from 0 to 3 (0 is cam.one), or ann (2 is 0), not "cam"'
+        self.assertIn(f"users is a list: {expected}", [problem.text for problem in problems])
 
     def test_a_secret_that_is_no_assignment(self) -> None:
         """What stands behind the name of a setting that is not set is perhaps a secret, and not shown."""

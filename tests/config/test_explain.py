@@ -154,6 +154,36 @@ class ConfiguredTests(SynchronousTestCase):
             one("providers.acs-main.path", self.root).variable, "SMTPRELAY_PROVIDERS__ACS_MAIN__PATH"
         )
 
+    def test_keys_with_dots(self) -> None:
+        """Where the keys of a map have dots, no variable and no option is named, only the file."""
+        for key in ("logging.levels", "logging.levels.smtprelay.smtp", "routes.rewrite.recipients"):
+            found = one(key)
+            self.assertEqual((found.option, found.variable, found.setting.only_in_file), ("", "", True), key)
+        found = one("logging.levels.twisted")
+        self.assertEqual((found.option, found.setting.only_in_file), ("logging.levels.twisted", False))
+
+    def test_the_name_of_a_variable(self) -> None:
+        """It is that of the setting, spelled as the configuration has it."""
+        self.assertEqual(one("SMTPRELAY_SPOOL__PATH").key, "spool.path")
+        self.assertEqual(one("SMTPRELAY_PROVIDERS__ACS_MAIN__PATH", self.root).key, "providers.acs-main.path")
+
+    def test_a_number_as_a_name(self) -> None:
+        """A number is a position, as it is for a variable and ``--set``."""
+        names = "".join(f"  - {{name: '{name}', endpoint: 'tcp:{name}'}}\n" for name in (2, 1, 0))
+        root = parse(f"listeners:\n{names}".encode(), "smtprelay.yaml", {}).root
+        found = one("listeners.0.banner", root)
+        self.assertEqual((found.key, found.option), ("listeners[0].banner", "listeners.0.banner"))
+        self.assertEqual(overlay(root, {}, [f"{found.option}=x"]), [])
+        self.assertEqual(nearest(root, ("listeners", 0, "banner")).mark.file, "--set listeners.0.banner")
+
+    def test_an_unknown_type(self) -> None:
+        """What an entry of an unknown type does not have may be one of that type: the type is told."""
+        text = "providers: {box: {type: postbox, steam: x}}"
+        root = parse(text.encode(), "smtprelay.yaml", {}).root
+        error = self.assertRaises(LookupError, explain, "providers.box.steam", root)
+        self.assertIn("providers.box: the type postbox is unknown: expected acs or ", str(error))
+        self.assertEqual(one("providers.box.type", root).key, "providers.box.type")
+
     def test_unknown_names(self) -> None:
         """An entry that the configuration does not have is an error, with what was meant."""
         for key, words in {
@@ -212,6 +242,8 @@ class UnknownTests(SynchronousTestCase):
                 'there is no setting "required"'
                 ' - did you mean "listeners.*.auth.required" or "dkim.*.required"?'
             ),
+            "messages": 'there is no setting "messages" - did you mean "listeners.*.limits.messages"?',
+            "listener.0": 'there is no setting "listener" - did you mean "listeners"?',
             "pace": 'there is no setting "pace" - did you mean "providers.*.rate"?',
         }.items():
             self.assertEqual(str(self.assertRaises(LookupError, explain, key)), words)

@@ -131,6 +131,8 @@ class MistakesTests(SynchronousTestCase):
         }
         for text, expected in cases.items():
             self.assertIn(expected, "\n".join(p.text for p in problems_of(SMALL + text + "\n")), text)
+        texts = [each.text for each in problems_of(with_provider("tpe: ses"))]
+        self.assertIn('providers.more: "type" is missing, and "tpe" is unknown: expected acs', texts[0])
 
     def test_one_word_for_a_list(self) -> None:
         """What should have been a list is shown as one that YAML reads, with quotes where it needs them."""

@@ -227,6 +227,9 @@ def _facts(found: "Explained", told: Mapping[str, Any]) -> Mapping[str, str]:
         "source": told["source"],
         "variable": found.variable,
         "option": f"--set {found.option}=…" if found.option else "",
+        "only in": "the file: a name with a dot is none for a variable or --set"
+        if setting.only_in_file and not found.classes
+        else "",
         "in a file": ", ".join(found.spellings_of_places),
     }
 

@@ -9,7 +9,8 @@ from typing import Final
 from bench.table import Row
 from bench.workplace import Workplace
 from smtprelay.mime import outgoing
-from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
+from smtprelay.mime.outgoing import Additions, Finishing, Plan
+from smtprelay.model.route import NextHop
 from smtprelay.model.shape import Shape, shape_of
 
 _ADDITIONS: Final = Additions(

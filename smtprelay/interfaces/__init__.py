@@ -12,6 +12,7 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.mail.interfaces import IMessageDelivery
 
+from smtprelay.interfaces.online import OnlineChecks, Senders
 from smtprelay.mime.head import Head
 from smtprelay.mime.worker import task
 from smtprelay.model.message import Client, Delivery, Draft, Envelope, Planned, Reply
@@ -19,7 +20,7 @@ from smtprelay.model.outcome import Outcome, Results
 from smtprelay.model.queue import Edit
 from smtprelay.model.queue_admin import Prepared
 from smtprelay.model.refusal import RefusalFilter, RefusalRow
-from smtprelay.model.route import Limits, Window
+from smtprelay.model.route import Limits, NextHop, Window
 from smtprelay.model.shape import Shape
 
 T = TypeVar("T")
@@ -176,11 +177,13 @@ class Provider(Protocol):
     One way out: an HTTP API, another SMTP server, a folder.
 
     :ivar idempotent: a second request with the same :attr:`Delivery.operation_id` cannot deliver twice.
+    :ivar next_hop: what it takes of a mail, if it sends MIME.
     """
 
     name: str
     idempotent: bool
     limits: Limits
+    next_hop: NextHop
 
     def lane(self, envelope: Envelope, author: str, login: str) -> str:
         """
@@ -228,6 +231,9 @@ class Provider(Protocol):
 
         Nothing: what the configuration says holds. ``None``: it is not known now.
         """
+
+    def online_checks(self, senders: Senders) -> OnlineChecks:
+        """Return what can be asked about the account and these senders, beside :meth:`probe`."""
 
     async def close(self) -> None:
         """

@@ -1,8 +1,11 @@
-"""Where mail goes: a route, its providers' limits and rates, and when it is tried again."""
+"""Where mail goes: a route, what its providers take and how fast, and when it is tried again."""
 
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from attrs import field, frozen
+
+from smtprelay.model.shape import Shape
 
 #: The name of the built-in provider of events, of the route of its messages, and of the relay's own webhook.
 WEBHOOK: Final = "webhook"
@@ -24,6 +27,45 @@ class Limits:
     size: int | None = None
     request: int | None = None
     recipients: int | None = None
+
+
+@frozen(kw_only=True)
+class NextHop:
+    """
+    What the next server takes of a mail in MIME.
+
+    :ivar eight_bit: octets that are not ASCII, in the content.
+    :ivar raw_fields: such octets in header fields.
+    :ivar commands: how the names of header fields begin that are commands to it, in lower case: no client may
+        give any, so they are left out.
+    :ivar once: fields that it takes once in a mail, in lower case: the first stays.
+    :ivar replaced: fields that it writes anew, in lower case: no signature can cover them.
+    :ivar by_header: it gets no envelope: whom To, Cc and Bcc name gets the mail.
+    :ivar quoted_printable: parts in this encoding; else they become base64, but for those that are signed.
+    """
+
+    eight_bit: bool = True
+    raw_fields: bool = True
+    commands: Sequence[str] = ()
+    once: Sequence[str] = ()
+    replaced: Sequence[str] = ()
+    by_header: bool = False
+    quoted_printable: bool = True
+
+    def takes_fields(self, names: Sequence[str]) -> bool:
+        """Tell whether a header may have fields of these names, which are in lower case."""
+        return not any(self.refused(names))
+
+    def refused(self, names: Sequence[str]) -> Iterator[bool]:
+        """Give for each of these fields whether it is left out."""
+        beginnings, seen = tuple(self.commands), set()
+        for name in names:
+            yield name.startswith(beginnings) or (name in seen and name in self.once)
+            seen.add(name)
+
+    def takes(self, shape: Shape) -> bool:
+        """Tell whether content of this shape can be sent as it stands."""
+        return not shape.long_lines and (self.eight_bit or not shape.eight_bit)
 
 
 @frozen(kw_only=True)

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from smtprelay.interfaces import Body
+from smtprelay.interfaces.online import OnlineChecks, Senders
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import Outcome, Results
-from smtprelay.model.route import Window
+from smtprelay.model.route import NextHop, Window
 from smtprelay.model.shape import Shape
 
 
@@ -13,6 +14,7 @@ class ProviderDefaults:
     """The parts of a :class:`smtprelay.interfaces.Provider` that few of them need to write."""
 
     idempotent = False
+    next_hop = NextHop()
 
     def lane(self, envelope: Envelope, author: str, login: str) -> str:  # noqa: ARG002 -- the seam's signature
         """Return the provider's own lane."""
@@ -37,6 +39,10 @@ class ProviderDefaults:
     async def rate(self) -> Sequence[Window] | None:
         """Return nothing: the configuration says how fast the provider may be asked."""
         return ()
+
+    def online_checks(self, senders: Senders) -> OnlineChecks:  # noqa: ARG002 -- the seam's signature
+        """Return nothing: there is only the probe."""
+        return {}
 
     async def close(self) -> None:
         """Do nothing: there are no connections."""

@@ -18,10 +18,11 @@ from smtprelay.interfaces import Attempt, Body, MailTooCostly, MimeWorker, MimeW
 from smtprelay.mime import outgoing
 from smtprelay.mime.date import date
 from smtprelay.mime.head import MAX_HEADER
-from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
+from smtprelay.mime.outgoing import Additions, Finishing, Plan
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import Deferred, Failed, Outcome, Results
+from smtprelay.model.route import NextHop
 from smtprelay.model.shape import Shape, ShapeCounter, shape_of
 from smtprelay.providers.json_mail import sendable
 from smtprelay.providers.signer import SIGNATURE, MailSigner, SigningFailed
@@ -187,13 +188,11 @@ class OutgoingProvider(ProviderWrapper):
         self._hostname = hostname
         self._bounces_from = bounces_from
         self._signer = signer
-        #: What a provider takes that has an attribute ``next_hop``.
-        self._hop: NextHop = getattr(provider, "next_hop", NextHop())
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:
         """Return the sizes that the provider says, with what finishing the mail may change of them."""
         least, most = shape.size - MAX_HEADER, shape.size + _HEADER_ROOM
-        if not self._hop.takes(shape) or shape.eight_bit:
+        if not self.next_hop.takes(shape) or shape.eight_bit:
             grown = _ENCODED * shape.size + _PERCENT_ENCODED * shape.eight_bit
             least, most = 0, shape.size + grown + _PARTS_ROOM
         encoded_size = self._provider.encoded_size
@@ -203,7 +202,7 @@ class OutgoingProvider(ProviderWrapper):
         """Return the size of the largest form of the mail, and some room for what is not known yet."""
         mail = await self._read(body, None, lambda: _UNKNOWN)
         sizes = [await self._provider.measure(envelope, body)]
-        for hop in (self._hop, evolve(self._hop, eight_bit=False, raw_fields=False)):
+        for hop in (self.next_hop, evolve(self.next_hop, eight_bit=False, raw_fields=False)):
             with suppress(Unfinishable):
                 sizes.append(await self._provider.measure(envelope, await mail.finished(hop)))
         return max(sizes) + _HEADER_ROOM
@@ -216,7 +215,7 @@ class OutgoingProvider(ProviderWrapper):
             mail = await self._read(attempt.body, delivery.shape, partial(self._additions, delivery))
             if self._signer is not None:
                 mail.sign = partial(self._signer.signatures, time=delivery.received)
-            finished = await mail.finished(self._hop)
+            finished = await mail.finished(self.next_hop)
             return await self._provider.deliver(evolve(attempt, body=finished))
         except (Unfinishable, SigningFailed) as error:
             outcome = error.outcome
@@ -245,7 +244,7 @@ class OutgoingProvider(ProviderWrapper):
             message_id=f"<{delivery.message}@{self._hostname}>",
             date=date(delivery.received),
             sender=_sender(delivery.envelope.sender) or self._bounces_from,
-            recipients=self._named(delivery.envelope) if self._hop.by_header else (),
+            recipients=self._named(delivery.envelope) if self.next_hop.by_header else (),
         )
 
     @staticmethod

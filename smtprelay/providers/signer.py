@@ -16,9 +16,9 @@ from smtprelay.mime.dkim.canonical import BodyHash
 from smtprelay.mime.dkim.headers import choose_headers
 from smtprelay.mime.dkim.key import SigningKey, parse_key
 from smtprelay.mime.dkim.signature import HashedMail, SignatureRule, signature_field
-from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Deferred, Failed, Outcome
+from smtprelay.model.route import NextHop
 
 #: A longer header is not signed. It is none that a listener accepts.
 MOST_HEADER: Final = 2 << 20

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from smtprelay.interfaces import Body, Provider
+from smtprelay.interfaces.online import OnlineChecks, Senders
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import Outcome, Results
 from smtprelay.model.route import Limits, Window
@@ -16,6 +17,7 @@ class ProviderWrapper:
         self.name = provider.name
         self.idempotent = provider.idempotent
         self.limits: Limits = provider.limits
+        self.next_hop = provider.next_hop
         self._provider = provider
 
     def lane(self, envelope: Envelope, author: str, login: str) -> str:
@@ -41,6 +43,10 @@ class ProviderWrapper:
     async def rate(self) -> Sequence[Window] | None:
         """Ask the provider."""
         return await self._provider.rate()
+
+    def online_checks(self, senders: Senders) -> OnlineChecks:
+        """Return those of the provider."""
+        return self._provider.online_checks(senders)
 
     async def close(self) -> None:
         """Close the provider."""

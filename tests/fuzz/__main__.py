@@ -26,6 +26,7 @@ with atheris.instrument_imports(include=["smtprelay"]):
     from smtprelay.mime.rewrite import RewriteRule, parameters_of, rewrite_header
     from smtprelay.mime.text import decoded
     from smtprelay.mime.worker.frames import FACTS, READY, FrameDecoder, FrameError, frame
+    from smtprelay.model.route import NextHop
     from smtprelay.model.shape import shape_of
     from smtprelay.providers.acs.request import map_mail
     from smtprelay.providers.json_mail import encoded_size
@@ -117,7 +118,7 @@ def make_request(octets: bytes) -> None:
         check_send(json.loads(body + made["recipients"].encode() + b"}"))
 
 
-def finish(octets: bytes, hop: outgoing.NextHop) -> None:
+def finish(octets: bytes, hop: NextHop) -> None:
     """
     Finish ``octets`` for a next hop.
 

@@ -30,7 +30,7 @@ from smtprelay.model.attempt import NewMessage
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Client, Draft, Envelope, Recipient
 from smtprelay.model.outcome import Failed
-from smtprelay.model.route import Limits
+from smtprelay.model.route import Limits, NextHop
 from smtprelay.model.shape import shape_of
 from smtprelay.policy.router import RouteMatch, Router
 from smtprelay.providers.acs.request import map_mail, measure
@@ -170,7 +170,7 @@ async def sign(mail: bytes) -> None:
 
     keys = [Key(), Key(relaxed_body=False)]
     signatures = signer(ChoosingWorker(), Recording(), keys).signatures(
-        FakeBody(*pieces_of(mail)), outgoing.NextHop(), 1.7e9
+        FakeBody(*pieces_of(mail)), NextHop(), 1.7e9
     )
     assert await signatures
 
@@ -234,7 +234,7 @@ _ADDITIONS = outgoing.Additions(message_id="<a@b>", date="", sender="a@b")
 TASKS: Mapping[MimeTask, Mapping[str, object]] = {
     map_mail: {},
     measure: {},
-    outgoing.plan_mail: outgoing.parameters_of(_ADDITIONS, outgoing.NextHop()),
+    outgoing.plan_mail: outgoing.parameters_of(_ADDITIONS, NextHop()),
 }
 FIELD = b"X-A: " + b"b" * 73 + b"\r\n"
 PART = b"\r\n--b\r\n\r\nx"

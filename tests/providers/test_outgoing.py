@@ -11,10 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.interfaces import Attempt, MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable
 from smtprelay.mime import outgoing
-from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Deferred, Delivered, Failed, Outcome
-from smtprelay.model.route import Limits
+from smtprelay.model.route import Limits, NextHop
 from smtprelay.model.shape import Shape, shape_of
 from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.providers.signer import MailSigner

@@ -14,10 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.interfaces import Attempt, MailTooCostly, MimeWorkerUnavailable
 from smtprelay.mime.dkim.headers import SIGNED, choose_headers
 from smtprelay.mime.dkim.signature import SignatureRule
-from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Deferred as DeferredOutcome
 from smtprelay.model.outcome import Delivered, Failed
+from smtprelay.model.route import NextHop
 from smtprelay.model.shape import shape_of
 from smtprelay.providers.outgoing import OutgoingProvider
 from smtprelay.providers.signer import MOST_HEADER, MailSigner, RuleKey, SigningFailed

@@ -14,12 +14,11 @@ from smtprelay.mime.outgoing.finish import (
     short_header,
     unchanged_plan,
 )
-from smtprelay.mime.outgoing.plan import Finishing, NextHop, Plan, plan_of
+from smtprelay.mime.outgoing.plan import Finishing, Plan, plan_of
 
 __all__ = [
     "Additions",
     "Finishing",
-    "NextHop",
     "Plan",
     "parameters_of",
     "plan_by_header",

@@ -24,9 +24,9 @@ from smtprelay.mime.outgoing.header_fields import (
     with_parameters,
     without_long_blanks,
 )
-from smtprelay.mime.outgoing.plan import NextHop
 from smtprelay.mime.parameters import content_type
 from smtprelay.mime.text import Headers
+from smtprelay.model.route import NextHop
 
 #: Private fields, for the relay or the sender.
 REMOVED: Final = frozenset({b"bcc", b"resent-bcc", b"return-path", b"content-length"})

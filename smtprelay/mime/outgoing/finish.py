@@ -24,10 +24,11 @@ from smtprelay.mime.outgoing.field_changes import (
 )
 from smtprelay.mime.outgoing.header_fields import FieldOptions, NotConvertible
 from smtprelay.mime.outgoing.parts import PartsWalk
-from smtprelay.mime.outgoing.plan import DROP, INSERT, KEEP, NextHop, Plan, PlanDraft
+from smtprelay.mime.outgoing.plan import DROP, INSERT, KEEP, Plan, PlanDraft
 from smtprelay.mime.outgoing.recipients import by_envelope
 from smtprelay.mime.parse import charset_guess
 from smtprelay.mime.structure import part_of
+from smtprelay.model.route import NextHop
 from smtprelay.model.shape import Shape, count_eight_bit, shape_of
 
 

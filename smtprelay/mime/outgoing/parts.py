@@ -18,12 +18,13 @@ from smtprelay.mime.controls import holds_controls
 from smtprelay.mime.outgoing.encoders import encoded
 from smtprelay.mime.outgoing.field_changes import UNCHANGED, Changes, finished_part, header_of
 from smtprelay.mime.outgoing.header_fields import NO_CONVERSION, FieldOptions, NotConvertible
-from smtprelay.mime.outgoing.plan import NextHop, PlanDraft
+from smtprelay.mime.outgoing.plan import PlanDraft
 from smtprelay.mime.parameters import ContentType, content_type
 from smtprelay.mime.parse import charset_guess, text_beside_parts
 from smtprelay.mime.structure import MAX_DEPTH, Part, TooComplexError, parts_of
 from smtprelay.mime.text import by_name
 from smtprelay.mime.transfer_encoding import Encoding, base64_blocks, decode
+from smtprelay.model.route import NextHop
 from smtprelay.model.shape import Shape, shape_of
 
 _SIGNED: Final = "multipart/signed"

@@ -5,13 +5,13 @@ A plan is small: which octets stay, which are left out, what is put between, and
 same for every attempt; so is what comes of it, however the mail is cut into pieces. Pure.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from attrs import Factory, asdict, define, evolve, frozen
 
 from smtprelay.mime.outgoing.encoders import ENCODERS, Encoder, encoded_size
-from smtprelay.model.shape import Shape, count_eight_bit
+from smtprelay.model.shape import count_eight_bit
 
 #: Steps: a number of octets of the mail stay, or are left out, or a number of ``inserted`` are put in. Each
 #: other step is one of :data:`smtprelay.mime.outgoing.encoders.ENCODERS`.
@@ -20,45 +20,6 @@ DROP: Final = "drop"
 INSERT: Final = "insert"
 
 Step = tuple[str, int]
-
-
-@frozen(kw_only=True)
-class NextHop:
-    """
-    What the next server takes.
-
-    :ivar eight_bit: octets that are not ASCII, in the content.
-    :ivar raw_fields: such octets in header fields.
-    :ivar commands: how the names of header fields begin that are commands to it, in lower case: no client may
-        give any, so they are left out.
-    :ivar once: fields that it takes once in a mail, in lower case: the first stays.
-    :ivar replaced: fields that it writes anew, in lower case: no signature can cover them.
-    :ivar by_header: it gets no envelope: whom To, Cc and Bcc name gets the mail.
-    :ivar quoted_printable: parts in this encoding; else they become base64, but for those that are signed.
-    """
-
-    eight_bit: bool = True
-    raw_fields: bool = True
-    commands: Sequence[str] = ()
-    once: Sequence[str] = ()
-    replaced: Sequence[str] = ()
-    by_header: bool = False
-    quoted_printable: bool = True
-
-    def takes_fields(self, names: Sequence[str]) -> bool:
-        """Tell whether a header may have fields of these names, which are in lower case."""
-        return not any(self.refused(names))
-
-    def refused(self, names: Sequence[str]) -> Iterator[bool]:
-        """Give for each of these fields whether it is left out."""
-        beginnings, seen = tuple(self.commands), set()
-        for name in names:
-            yield name.startswith(beginnings) or (name in seen and name in self.once)
-            seen.add(name)
-
-    def takes(self, shape: Shape) -> bool:
-        """Tell whether content of this shape can be sent as it stands."""
-        return not shape.long_lines and (self.eight_bit or not shape.eight_bit)
 
 
 @frozen(kw_only=True)

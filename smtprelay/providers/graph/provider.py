@@ -15,11 +15,10 @@ from smtprelay.http.client import NoAnswerError
 from smtprelay.http.credentials import CredentialSource
 from smtprelay.interfaces import Attempt, Body, Events, MimeWorker
 from smtprelay.mime.head import head_of
-from smtprelay.mime.outgoing import NextHop
 from smtprelay.mime.rewrite import RewriteRule
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import TOO_LARGE, Deferred, Delivered, Failed, Outcome, Results
-from smtprelay.model.route import Limits
+from smtprelay.model.route import Limits, NextHop
 from smtprelay.model.shape import Shape
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.graph.api import ACCEPTED, TEXT, GraphApi, accepted, is_gone, mailbox_path, unsent

@@ -15,10 +15,9 @@ from smtprelay.http.outcomes import json_object, sender_lane, taken, words
 from smtprelay.http.upload import RequestBody
 from smtprelay.interfaces import Attempt, Body
 from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders
-from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Blocked, Failed, Outcome, Results, Throttled
-from smtprelay.model.route import Limits
+from smtprelay.model.route import Limits, NextHop
 from smtprelay.providers.call import Caller
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.json_mail import sendable, unsendable

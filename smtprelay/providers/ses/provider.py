@@ -20,10 +20,9 @@ from smtprelay.http.upload import RequestBody
 from smtprelay.interfaces import Attempt, Body, Events
 from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders
 from smtprelay.mime.address import ascii_address
-from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.message import Envelope
 from smtprelay.model.outcome import Blocked, Delivered, Failed, Outcome, Results
-from smtprelay.model.route import Limits, Window
+from smtprelay.model.route import Limits, NextHop, Window
 from smtprelay.model.shape import Shape
 from smtprelay.providers.call import Caller
 from smtprelay.providers.defaults import ProviderDefaults

@@ -13,10 +13,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.interfaces import Attempt, Body, Events
 from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders, of_outcome
-from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.message import Envelope
 from smtprelay.model.outcome import Deferred, Delivered, Failed, Outcome, Results
-from smtprelay.model.route import Limits
+from smtprelay.model.route import Limits, NextHop
 from smtprelay.net.reachability import Contact, Reachability
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.outgoing import FinishedBody, Unfinishable

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from smtprelay.interfaces import Body
-from smtprelay.mime.outgoing import NextHop
 from smtprelay.model.message import Envelope
 from smtprelay.model.outcome import TOO_LARGE, Deferred, Delivered, Failed, Outcome, Results, Uncertain
+from smtprelay.model.route import NextHop
 from smtprelay.providers.outgoing import FinishedBody
 from smtprelay.providers.smarthost.commands import Extensions, Unsendable, mail, rcpt
 from smtprelay.providers.smarthost.connection import CLOSING, Channel, Lost

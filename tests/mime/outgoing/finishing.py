@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterable
 
 from smtprelay.mime import outgoing
-from smtprelay.mime.outgoing import Additions, Finishing, NextHop, Plan
+from smtprelay.mime.outgoing import Additions, Finishing, Plan
 from smtprelay.mime.parse import TooComplexError, charset_guess, read
 from smtprelay.mime.structure import parts_of
+from smtprelay.model.route import NextHop
 from smtprelay.model.shape import shape_of
 
 #: What the relay writes before each mail of a client.

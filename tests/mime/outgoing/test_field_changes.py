@@ -7,8 +7,8 @@ from functools import partial
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.headers import split
-from smtprelay.mime.outgoing import NextHop
 from smtprelay.mime.outgoing.field_changes import is_finished, read
+from smtprelay.model.route import NextHop
 from tests.mime.outgoing.finishing import (
     ADDED,
     ASCII_FIELDS,

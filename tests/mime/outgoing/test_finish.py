@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime import outgoing
 from smtprelay.mime.parse import read
+from smtprelay.model.route import NextHop
 from smtprelay.model.shape import Shape, shape_of
 from tests.mime.hostile import mails
 from tests.mime.outgoing.finishing import (
@@ -132,7 +133,7 @@ def contents(mail: bytes) -> list[tuple[str, str | None, bytes]]:
     ]
 
 
-def finished_or_refused(mail: bytes, hop: outgoing.NextHop) -> bytes | None:
+def finished_or_refused(mail: bytes, hop: NextHop) -> bytes | None:
     """Finish a mail; ``None``: it has a signed part that cannot be sent."""
     try:
         return finish(mail, hop)
@@ -144,7 +145,7 @@ def finished_or_refused(mail: bytes, hop: outgoing.NextHop) -> bytes | None:
 
 class AnyMailTests(SynchronousTestCase):
     @given(_MAIL, _HOP)
-    def test_says_the_same(self, mail: bytes, hop: outgoing.NextHop) -> None:
+    def test_says_the_same(self, mail: bytes, hop: NextHop) -> None:
         """Parts, their octets, names and types, and what the header says to people, are as before."""
         finished = finished_or_refused(RECEIVED + mail, hop)
         if finished is None:
@@ -161,7 +162,7 @@ class AnyMailTests(SynchronousTestCase):
         self.assertEqual([each.name for each in theirs.attachments], [each.name for each in ours.attachments])
 
     @given(_MAIL, _HOP)
-    def test_form(self, mail: bytes, hop: outgoing.NextHop) -> None:
+    def test_form(self, mail: bytes, hop: NextHop) -> None:
         """No line is too long, a 7-bit form is ASCII, and nobody blind is named."""
         finished = finished_or_refused(RECEIVED + mail, hop)
         if finished is None:
@@ -177,14 +178,14 @@ class AnyMailTests(SynchronousTestCase):
             self.assertLessEqual(names.count(name), max(1, mail.lower().count(f"{name}:".encode())))
 
     @given(_MAIL, _HOP)
-    def test_finished_mail_stays(self, mail: bytes, hop: outgoing.NextHop) -> None:
+    def test_finished_mail_stays(self, mail: bytes, hop: NextHop) -> None:
         """To finish a finished mail changes nothing."""
         finished = finished_or_refused(RECEIVED + mail, hop)
         if finished is not None:
             self.assertEqual(finish(finished, hop), finished)
 
     @given(_MAIL, _HOP, st.lists(st.integers(0, 6000), max_size=8))
-    def test_any_cut(self, mail: bytes, hop: outgoing.NextHop, cuts: list[int]) -> None:
+    def test_any_cut(self, mail: bytes, hop: NextHop, cuts: list[int]) -> None:
         """However the spool gives the mail, the same leaves."""
         planned = plan(mail, hop)
         if planned.refusal:
@@ -203,7 +204,7 @@ class AnyMailTests(SynchronousTestCase):
             self.assertIn(signed.partition(b"\r\n\r\n")[2], finished)
 
     @given(st.binary(max_size=600), _HOP)
-    def test_any_octets(self, mail: bytes, hop: outgoing.NextHop) -> None:
+    def test_any_octets(self, mail: bytes, hop: NextHop) -> None:
         """Nothing that a mail can hold raises, and what leaves has a header that ends."""
         planned = plan(RECEIVED + mail, hop)
         if not planned.refusal:
@@ -227,7 +228,7 @@ _STORED = st.builds(
 class HostileTests(SynchronousTestCase):
     @settings(deadline=None, max_examples=120)
     @given(_STORED, _HOP)
-    def test_says_the_same(self, stored: bytes, hop: outgoing.NextHop) -> None:
+    def test_says_the_same(self, stored: bytes, hop: NextHop) -> None:
         """Of any mail whatever its texts, attachments and names are in the finished one."""
         try:
             finished = finish(stored, hop)
@@ -237,7 +238,7 @@ class HostileTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(_STORED, _HOP)
-    def test_form(self, stored: bytes, hop: outgoing.NextHop) -> None:
+    def test_form(self, stored: bytes, hop: NextHop) -> None:
         """Of no mail at all a line is too long, or anything not ASCII where it must be; all have a header."""
         try:
             finished = finish(stored, hop)

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.mime.outgoing import Additions, Finishing, NextHop, plan_mail, plan_of
+from smtprelay.mime.outgoing import Additions, Finishing, plan_mail, plan_of
 from smtprelay.mime.outgoing.finish import parameters_of, plan_by_header
+from smtprelay.model.route import NextHop
 from smtprelay.model.shape import shape_of
 from tests.mime.linear import LIMIT, growth
 from tests.mime.outgoing.finishing import HEAD, mixed

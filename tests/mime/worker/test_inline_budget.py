@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime import headers
 from smtprelay.mime.headers import SMALL_HEADER
-from smtprelay.mime.outgoing import Additions, NextHop, parameters_of, plan_mail
+from smtprelay.mime.outgoing import Additions, parameters_of, plan_mail
 from smtprelay.mime.parse import read
 from smtprelay.mime.structure import TooComplexError, parts_of
 from smtprelay.mime.worker.inline_budget import (
@@ -23,6 +23,7 @@ from smtprelay.mime.worker.inline_budget import (
     InlineBudget,
     is_small,
 )
+from smtprelay.model.route import NextHop
 from tests.mime.hostile import COSTLY, mails
 from tests.steps import counted
 

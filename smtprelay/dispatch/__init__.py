@@ -13,7 +13,8 @@ Station 4: every delivery is attempted until it is finished.
 
 ``dispatcher`` is the loop. A claim passes ``attempt`` (prepare), ``deliver``, ``decision`` and ``record``,
 each once; ``end_reports`` adds the reports of how it ended. ``retry`` has every delay. ``lane_state`` and
-``probe`` stop lanes and open them again; ``failover`` finds the next provider, and ``reroute`` moves what
-waits in a stopped lane. ``dsn`` writes to senders, ``webhook`` to programs. ``synchronous`` delivers while
+``probe`` stop lanes and open them again; ``reachability_watch`` reports providers that fail, or defer all
+mail (``deferrals``). ``failover`` finds the next provider, and ``reroute`` moves what waits in a stopped
+lane. ``dsn`` writes to senders, ``webhook`` to programs. ``synchronous`` delivers while
 the client waits for the provider's reply.
 """

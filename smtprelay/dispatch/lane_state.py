@@ -11,24 +11,19 @@ from typing import Final
 
 from attrs import define, evolve, field, frozen
 
+from smtprelay.dispatch.deferrals import Deferrals
 from smtprelay.dispatch.retry import honoured, probe_delay
 from smtprelay.interfaces import Events
 from smtprelay.model.attempt import Block
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Failed, Outcome, Throttled
-from smtprelay.model.queue import ASKED_TO_WAIT, TAKES_NO_MAIL, Unreachable
+from smtprelay.model.queue import ASKED_TO_WAIT
 
 #: Stops that are kept, unless more lanes stand still at once: senders give lanes their names.
 _MOST: Final = 10_000
 
 #: The least time between two warnings that a lane is throttled, seconds.
 _SILENT: Final = 60.0
-
-#: A provider takes no mail if it has deferred so many in a row, for so long; seconds.
-_MOST_DEFERRALS: Final = 3
-_TAKES_NO_MAIL: Final = 600.0
-#: After so long without another one they say nothing any more, seconds.
-_FORGOTTEN: Final = 7200.0
 
 
 @frozen
@@ -44,34 +39,19 @@ class _Stop:
     times: int
 
 
-@frozen
-class _DeferredMail:
-    """
-    The deferrals of a provider since it took or refused a mail.
-
-    :ivar since: when the first came, and ``last`` when the last one; seconds since the epoch.
-    :ivar why: the words of the first.
-    """
-
-    since: float
-    last: float
-    why: str
-    count: int = 1
-
-
 @define(eq=False)
 class LaneStates:
     """
     The stopped lanes, by (provider, key). Reports ``lane.blocked`` and ``lane.unblocked`` once each time.
 
-    It also knows which providers take no mail.
+    :ivar deferrals: which providers take no mail; it learns from the same outcomes.
     """
 
     _events: Events
+    deferrals: Deferrals = field(factory=Deferrals, init=False)
     _stops: dict[tuple[str, str], _Stop] = field(factory=dict, init=False)
     _reported: dict[tuple[str, str], float] = field(factory=dict, init=False)
     _suspended: frozenset[tuple[str, str]] = field(factory=frozenset, init=False)
-    _deferrals: dict[str, _DeferredMail] = field(factory=dict, init=False)
 
     def suspend(self, suspended: Collection[tuple[str, str]]) -> bool:
         """Note which lanes an operator has suspended, and that no other is; return whether that is new."""
@@ -90,7 +70,7 @@ class LaneStates:
 
         One that is only throttled does not stop: the spool slows it down.
         """
-        self._count_deferrals(delivery.provider, outcomes, now)
+        self.deferrals.learn(delivery.provider, outcomes, now)
         for outcome in outcomes:
             if isinstance(outcome, Blocked):
                 return self.block(delivery.provider, outcome.lane, outcome.why, now)
@@ -102,23 +82,6 @@ class LaneStates:
         if self._stops and any(isinstance(each, Delivered | Failed) for each in outcomes):
             self._works(delivery, now)
         return None
-
-    def takes_no_mail(self, provider: str, now: float) -> Unreachable | None:
-        """Return the alarm of a provider that answers, and has deferred all mail for minutes."""
-        known = self._deferrals.get(provider)
-        if known is None or known.count < _MOST_DEFERRALS or now - known.since < _TAKES_NO_MAIL:
-            return None
-        if now - known.last > _FORGOTTEN:
-            return None
-        return Unreachable(provider, known.since, "", TAKES_NO_MAIL, known.why)
-
-    def take_over(self, alarm: Unreachable, now: float) -> None:
-        """Note that a provider took no mail before a restart."""
-        self._deferrals[alarm.provider] = _DeferredMail(alarm.since, now, alarm.reason, _MOST_DEFERRALS)
-
-    def forget_deferrals(self, provider: str) -> None:
-        """Count the deferrals of a provider anew."""
-        self._deferrals.pop(provider, None)
 
     def block(self, provider: str, lane: str, why: str, now: float, *, probed: bool = False) -> Block:
         """
@@ -173,26 +136,13 @@ class LaneStates:
         """Forget the lanes of all other providers: they were removed."""
         self._stops = {place: stop for place, stop in self._stops.items() if place[0] in providers}
         self._reported = {place: until for place, until in self._reported.items() if place[0] in providers}
-        self._deferrals = {name: known for name, known in self._deferrals.items() if name in providers}
+        self.deferrals.keep(providers)
 
     def clock_stepped(self, seconds: float) -> None:
         """Move all times by ``seconds``: the system clock was changed."""
         self._stops = {key: evolve(stop, until=stop.until + seconds) for key, stop in self._stops.items()}
         self._reported = {key: until + seconds for key, until in self._reported.items()}
-        self._deferrals = {
-            name: evolve(known, since=known.since + seconds, last=known.last + seconds)
-            for name, known in self._deferrals.items()
-        }
-
-    def _count_deferrals(self, provider: str, outcomes: Collection[Outcome], now: float) -> None:
-        if any(isinstance(each, Delivered | Failed | Blocked) for each in outcomes):
-            self._deferrals.pop(provider, None)
-        elif words := [each.why for each in outcomes if _is_deferral(each)]:
-            known = self._deferrals.get(provider)
-            if known is None or now - known.last > _FORGOTTEN:
-                self._deferrals[provider] = _DeferredMail(now, now, words[0])
-            else:
-                self._deferrals[provider] = evolve(known, last=now, count=known.count + 1)
+        self.deferrals.clock_stepped(seconds)
 
     def _tell_throttled(self, provider: str, throttled: Throttled, now: float) -> None:
         """Warn, but not for each mail that is refused."""
@@ -222,10 +172,3 @@ class LaneStates:
                 del self._stops[delivery.provider, key]
                 if stop.times:
                     self._events("lane.unblocked", provider=delivery.provider, lane=key)
-
-
-def _is_deferral(outcome: Outcome) -> bool:
-    """Tell whether the provider does not take a mail now, whatever the mail is."""
-    if isinstance(outcome, Deferred):
-        return not (outcome.again or outcome.ours)
-    return isinstance(outcome, Throttled)

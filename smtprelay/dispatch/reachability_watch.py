@@ -69,9 +69,9 @@ class ReachabilityWatch:
                 reachability.forget()
                 self._unproven.add(name)
             if suspended or reachability.failure is not None:
-                self._lanes.forget_deferrals(name)
+                self._lanes.deferrals.forget(name)
             now = self._clock.seconds()
-            trouble = reachability.trouble() or self._lanes.takes_no_mail(name, now)
+            trouble = reachability.trouble() or self._lanes.deferrals.alarm(name, now)
             asked_just_now = name in self._probes and now < self._next_probe.get(name, 0.0)
             if trouble is None and not suspended and asked_just_now:
                 continue  # its mail continues when it is known whether the provider takes any
@@ -117,7 +117,7 @@ class ReachabilityWatch:
                 continue
             self._reported[alarm.provider] = alarm
             if alarm.stage == TAKES_NO_MAIL:
-                self._lanes.take_over(alarm, self._clock.seconds())
+                self._lanes.deferrals.take_over(alarm, self._clock.seconds())
             else:
                 reachability.failure = alarm
                 self._unprobed.add(alarm.provider)

@@ -12,7 +12,7 @@ from typing import Final
 from attrs import frozen
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs12
 
-from smtprelay.http.client import Http, NotSent, Response
+from smtprelay.http.client import Http, NotSent, Response, request_once
 from smtprelay.http.credentials import CredentialSource, call_with
 from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, json_object
 from smtprelay.http.renewed import Credential
@@ -74,12 +74,8 @@ class KeyVaultReader:
         """Do nothing: nothing was made for us."""
 
     async def _get(self, token: str) -> Response:
-        http = self.open_http()
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
-        try:
-            return await http.request("GET", f"{self.url}?api-version={_API}", headers)
-        finally:
-            await http.close()
+        return await request_once(self.open_http, "GET", f"{self.url}?api-version={_API}", headers)
 
     def _refusal(self, answer: Response) -> Exception:
         error = json_object(answer.body).get("error")

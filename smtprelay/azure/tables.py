@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from attrs import field, frozen
 
-from smtprelay.http.client import Http, OutcomeError, Response
+from smtprelay.http.client import Http, OutcomeError, Response, request_once
 from smtprelay.http.credentials import CredentialSource, call_with
 from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, json_object, retry_after
 from smtprelay.model.network import is_loopback
@@ -193,11 +193,7 @@ class AzureTable:
         date = formatdate(self._seconds(), usegmt=True)
         target, authorization = credential.authorize(url, date)
         headers = {"Accept": _JSON, "x-ms-version": _VERSION, "x-ms-date": date, **authorization}
-        http = self._open_http()
-        try:
-            return await http.request("GET", target, headers)
-        finally:
-            await http.close()
+        return await request_once(self._open_http, "GET", target, headers)
 
     def _taken(self, answer: Response) -> Response:
         if answer.status == _OK and answer.complete:

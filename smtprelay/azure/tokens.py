@@ -12,7 +12,7 @@ from smtprelay.azure.application import BY_IDENTITY, EntraApplication
 from smtprelay.azure.errors import ENTRA_ERRORS
 from smtprelay.http.client import Http
 from smtprelay.http.oauth import OauthTokens
-from smtprelay.http.renewed import Credential, CredentialService, Renewed
+from smtprelay.http.renewed import Credential, CredentialService, Renewed, TokenService, at_once
 from smtprelay.interfaces import DeferToThread, Events
 from smtprelay.net.outbound import DIRECT, Outbound
 
@@ -60,12 +60,12 @@ class EntraTokens:
         key = (application, scope, outbound)
         if key in self._shared:
             return self._shared[key]
-        service: Any
+        service: CredentialService[str] | TokenService[str]
+        defer: Callable[[Callable[[], Any]], Deferred[Any]] = self._defer_to_own_thread
         if application.credential in BY_IDENTITY:
             service = IdentityTokens(application, scope, outbound, timeout, self._clock.seconds)
-            defer = self._defer_to_own_thread
         else:
-            service, defer = self._by_secret(application, scope, outbound, timeout), _at_once
+            service, defer = self._by_secret(application, scope, outbound, timeout), at_once
         renewed = self._shared[key] = Renewed(
             user,
             service,
@@ -124,11 +124,6 @@ class IdentityTokens(CredentialService[str]):
 
     def revoke(self) -> None:
         """Do nothing: a token ends by itself."""
-
-
-def _at_once(work: Callable[..., Any], *arguments: Any) -> "Deferred[Any]":
-    """Run a coroutine, which needs no thread."""
-    return Deferred.fromCoroutine(work(*arguments))
 
 
 def _fields(application: EntraApplication, scope: str) -> Mapping[str, str]:

@@ -301,6 +301,17 @@ def open_http(
     return literal_http(agent, reactor, timeout=timeout, reachability=reachability, place=place)
 
 
+async def request_once(
+    make_http: Callable[[], Http], method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+) -> Response:
+    """Return the answer to one request, as :meth:`Http.request`; no connection is kept for another."""
+    http = make_http()
+    try:
+        return await http.request(method, url, headers, body)
+    finally:
+        await http.close()
+
+
 def literal_http(agent: LiteralAgent, clock: Any, **options: Any) -> Http:
     """Return a client over an agent of ours; ``options`` are those of :class:`Http`."""
     client = HTTPClient(agent, NoCookies())  # type: ignore[arg-type]  # a jar of treq's own only since 25.6

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from attrs import evolve
 
-from smtprelay.http.client import Http, NoAnswerError, NotSent, OutcomeError, Response
+from smtprelay.http.client import Http, NoAnswerError, NotSent, OutcomeError, Response, request_once
 from smtprelay.http.outcomes import Classification, ErrorTable, json_object, retry_after
 from smtprelay.http.renewed import Credential
 
@@ -95,14 +95,11 @@ class OauthTokens:
         """Do nothing: a token ends by itself, within the hour."""
 
     async def _ask(self, form: bytes) -> Response:
-        http = self._open_http()
         try:
-            return await http.request("POST", self._endpoint, _FORM, form)
+            return await request_once(self._open_http, "POST", self._endpoint, _FORM, form)
         except NoAnswerError as error:
             # A lost answer may have cost a token, but no mail.
             raise NotSent(f"no token: {error}") from error
-        finally:
-            await http.close()
 
     def _refusal(self, answer: Response, found: Mapping[str, Any]) -> NoTokenError:
         wait = retry_after(answer.header("Retry-After"), self._seconds())

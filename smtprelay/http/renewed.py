@@ -6,7 +6,7 @@ on a thread of its own, once for all who wait, and not for each mail.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -91,15 +91,22 @@ class CredentialService(Protocol[T]):
 
 
 class TokenService(Protocol[T]):
-    """A :class:`CredentialService` of coroutines, which needs no thread."""
+    """A :class:`CredentialService` of coroutines, which needs no thread: :func:`at_once` calls it."""
 
-    required_at_start: bool
+    @property
+    def required_at_start(self) -> bool:
+        """Whether the relay must not start without them."""
 
     async def obtain(self, *, refused: bool) -> Credential[T]:
         """Return the credentials."""
 
     async def revoke(self) -> None:
         """Make those that were obtained useless."""
+
+
+def at_once(method: Callable[[], Coroutine[Any, Any, Any]]) -> "Deferred[Any]":
+    """Call a method of a :class:`TokenService`."""
+    return Deferred.fromCoroutine(method())
 
 
 class Renewed(CredentialSource[T]):
@@ -109,7 +116,7 @@ class Renewed(CredentialSource[T]):
     If that fails it is tried again, and the one before is used until it expires.
 
     :param clock: its seconds are those since the epoch.
-    :param defer: calls a method of ``service``, on a thread or as a coroutine.
+    :param defer: calls a method of ``service``, on a thread or :func:`at_once`.
     :param patience: seconds that a request waits for it.
     """
 

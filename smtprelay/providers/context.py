@@ -12,7 +12,7 @@ from smtprelay.azure.application import EntraApplication
 from smtprelay.azure.tokens import EntraTokens
 from smtprelay.http.client import Http, open_http
 from smtprelay.http.credentials import CredentialSource, StoredCredentials
-from smtprelay.http.renewed import CredentialService, Renewed, TokenService
+from smtprelay.http.renewed import CredentialService, Renewed, TokenService, at_once
 from smtprelay.interfaces import DeferToThread, Events, MimeWorker
 from smtprelay.net.reachability import Reachability
 from smtprelay.providers.call import Caller
@@ -83,7 +83,7 @@ class ProviderContext:
         self, provider: str, settings: RemoteProviderSettings, service: TokenService[C]
     ) -> Renewed[C]:
         """Return credentials that need no thread to be obtained."""
-        return self._renewed(provider, settings, service, lambda work: Deferred.fromCoroutine(work()))
+        return self._renewed(provider, settings, service, at_once)
 
     def entra_token(
         self, provider: str, settings: RemoteProviderSettings, application: EntraApplication, scope: str

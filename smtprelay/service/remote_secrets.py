@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred
-
 from smtprelay.azure.application import EntraApplication
 from smtprelay.azure.clouds import CLOUDS, scope
 from smtprelay.azure.key_vault import KeyVaultReader
@@ -19,7 +17,7 @@ from smtprelay.azure.tokens import EntraTokens
 from smtprelay.config.checks import walk
 from smtprelay.config.model import Config
 from smtprelay.http.client import Http, NoAnswerError, open_http
-from smtprelay.http.renewed import Renewed
+from smtprelay.http.renewed import Renewed, at_once
 from smtprelay.interfaces import Events
 from smtprelay.service.errors import UNAVAILABLE, StartFailed
 from smtprelay.service.threads import Threads
@@ -99,7 +97,7 @@ class RemoteSecrets:
             outbound=outbound,
             timeout=timeout,
         )
-        service: Any = KeyVaultReader(
+        service = KeyVaultReader(
             url,
             token,
             lambda: self._open_http(self._reactor, concurrency=1, timeout=timeout, outbound=outbound),
@@ -112,7 +110,7 @@ class RemoteSecrets:
             service,
             clock=self._reactor,
             events=self._events,
-            defer=lambda work: Deferred.fromCoroutine(work()),
+            defer=at_once,
             patience=timeout,
         )
         return source, token

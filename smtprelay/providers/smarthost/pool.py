@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReacto
 from twisted.internet.protocol import Factory
 
 from smtprelay.http.client import NoAnswerError
+from smtprelay.interfaces import Events
 from smtprelay.model.outcome import Blocked, Deferred
 from smtprelay.net.certificate import CertificateError
 from smtprelay.net.reachability import Contact
@@ -36,23 +37,27 @@ _FRESH: Final = 60.0
 
 #: Makes the way to an address and a port.
 Connect = Callable[[str, int], IStreamClientEndpoint]
-#: Gets the operation, the code of the last reply, and when the operation began.
-Tell = Callable[[str, int, float], None]
 
 
 class SessionPool:
     """
-    The sessions of one provider.
+    The sessions of the provider ``name``.
 
     :param reactor: also makes the connections, unless ``connect`` does.
     """
 
     def __init__(
-        self, reactor: IReactorTime, settings: ServerSettings, tell: Tell, connect: Connect | None = None
+        self,
+        name: str,
+        reactor: IReactorTime,
+        settings: ServerSettings,
+        events: Events,
+        connect: Connect | None = None,
     ) -> None:
+        self._name = name
         self._clock = reactor
         self._settings = settings
-        self._tell = tell
+        self._events = events
         self._connect_to = connect or self._by_name
         self._turns = defer.DeferredSemaphore(settings.connections)
         self._idle: list[SmarthostSession] = []
@@ -110,6 +115,13 @@ class SessionPool:
             channel.rest(self._settings.timeouts.idle)
             self._idle.append(session)
 
+    def tell(self, operation: str, code: int, began: float) -> None:
+        """Tell how long an operation took, and the code of the last reply, 0 if there was none."""
+        seconds, answer = self._clock.seconds() - began, code or "no answer"
+        self._events(
+            "provider.request", provider=self._name, operation=operation, code=answer, seconds=seconds
+        )
+
     async def close(self) -> None:
         """Say goodbye on the idle connections, on others after their use; return when all are gone."""
         for session in tuple(self._idle):
@@ -143,7 +155,7 @@ class SessionPool:
             contact.failed(str(lost))
             raise
         finally:
-            self._tell("connect", 0 if channel is None else channel.last, began)
+            self.tell("connect", 0 if channel is None else channel.last, began)
             if session is None and channel is not None:
                 channel.abort("the session did not begin")
         return session

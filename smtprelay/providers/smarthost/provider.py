@@ -61,9 +61,8 @@ class Smarthost(ProviderDefaults):
         self.limits = limits or Limits()
         self._clock = reactor
         self._settings = settings
-        self._events = events
         self._reachability = reachability or Reachability(name, reactor.seconds)
-        self._pool = SessionPool(reactor, settings, self._tell, connect)
+        self._pool = SessionPool(name, reactor, settings, events, connect)
 
     async def deliver(self, attempt: Attempt) -> Results:
         """
@@ -168,16 +167,10 @@ class Smarthost(ProviderDefaults):
             return await session.send(envelope, body)
         finally:
             self._pool.put_back(session)
-            self._tell("message", session.channel.last, began)
+            self._pool.tell("message", session.channel.last, began)
 
     def _begin(self, server: ServerAddress, stage: str) -> Contact:
         return self._reachability.begin(server.where, stage)
-
-    def _tell(self, operation: str, code: int, began: float) -> None:
-        seconds, answer = self._clock.seconds() - began, code or "no answer"
-        self._events(
-            "provider.request", provider=self.name, operation=operation, code=answer, seconds=seconds
-        )
 
 
 class DirectDelivery(Smarthost):

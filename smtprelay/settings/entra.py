@@ -154,12 +154,7 @@ def check_entra(settings: EntraSettings, path: Path) -> Iterator[Complaint]:
         yield Complaint(path, text, "CFG-MISSING")
     if settings.tenant is not None and not _TENANT.fullmatch(settings.tenant):
         yield Complaint((*path, "tenant"), "expected the id or a domain of the tenant", "CFG-VALUE")
-    used = {
-        "client_secret": "application",
-        "certificate": "certificate",
-        "certificate_password": "certificate",
-    }
-    for key, wanted in used.items():
+    for key, wanted in _USED_WITH.items():
         if credential != wanted and getattr(settings, key) is not None:
             text = f"{key} is not used with credential: {credential}"
             yield Complaint((*path, key), text, "CFG-VALUE", "warning")

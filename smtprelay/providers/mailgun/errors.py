@@ -29,19 +29,19 @@ ERRORS: Final = ErrorTable(
 #: One address is none that Mailgun takes; it does not say which.
 BAD_ADDRESS: Final = ErrorTable(meanings={400: Classification.FAILED}, enhanced={400: "5.1.3"})
 #: A domain for tests sends to some addresses only: an operator's to correct, and of no other mail.
-SANDBOX: Final = blocked_table("use a domain that is not for tests", 400, 403, of_sender=True)
+TEST_DOMAIN: Final = blocked_table("use a domain that is not for tests", 400, 403, of_sender=True)
 #: What answers paths that the API does not have, with a 200.
 WRONG_PATH: Final = "Mailgun Magnificent API"
 
 _ABOUT_ADDRESS: Final = re.compile(r"\bto\b\W+parameter is not a valid address|recipient", re.IGNORECASE)
-_ABOUT_SANDBOX: Final = re.compile(r"test purposes only|authorized recipients", re.IGNORECASE)
+_ABOUT_TEST_DOMAIN: Final = re.compile(r"test purposes only|authorized recipients", re.IGNORECASE)
 _AGAIN: Final = re.compile(r"try again after (\w{3}, [\w :]{10,40})")
 
 
 def table_of(status: int, message: str) -> ErrorTable:
     """Return what a refusal is looked up in."""
-    if status in {400, 403} and _ABOUT_SANDBOX.search(message):
-        return SANDBOX
+    if status in {400, 403} and _ABOUT_TEST_DOMAIN.search(message):
+        return TEST_DOMAIN
     return BAD_ADDRESS if status == 400 and _ABOUT_ADDRESS.search(message) else ERRORS  # noqa: PLR2004
 
 

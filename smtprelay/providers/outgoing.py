@@ -21,12 +21,12 @@ from smtprelay.mime.head import MAX_HEADER
 from smtprelay.mime.outgoing import Additions, Finishing, Plan
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Delivery, Envelope
-from smtprelay.model.outcome import Deferred, Failed, Outcome, Results
+from smtprelay.model.outcome import Failed, Outcome, Results
 from smtprelay.model.route import NextHop
 from smtprelay.model.shape import Shape, ShapeCounter, shape_of
 from smtprelay.providers.json_mail import sendable
 from smtprelay.providers.signer import SIGNATURE, MailSigner, SigningFailed
-from smtprelay.providers.wrapper import ProviderWrapper
+from smtprelay.providers.wrapper import ProviderWrapper, outcome_of
 
 #: A mail up to this size is held while it is sent; the spool gives it in one piece.
 _WHOLE: Final = 256 * 1024
@@ -40,8 +40,6 @@ _PERCENT_ENCODED: Final = 8
 _PARTS_ROOM: Final = 256 * 1024
 #: For a mail that has no delivery yet.
 _UNKNOWN: Final = Additions(message_id="<>", date="", sender="")
-#: Other or undefined media error (RFC 3463 §3.7).
-_TOO_COSTLY: Final = "5.6.0"
 
 _ADDRESS: Final = re.compile(r'[^\x00-\x20\x7f-\x9f<>()\[\],;:\\"@]+@[^\x00-\x20\x7f-\x9f<>(),;:\\"@]+')
 _ANGLED: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f<>\u2028\u2029]+")
@@ -219,10 +217,8 @@ class OutgoingProvider(ProviderWrapper):
             return await self._provider.deliver(evolve(attempt, body=finished))
         except (Unfinishable, SigningFailed) as error:
             outcome = error.outcome
-        except MailTooCostly as error:
-            outcome = Failed(f"to finish the mail takes too much work: {error}", _TOO_COSTLY)
-        except MimeWorkerUnavailable as error:
-            outcome = Deferred(f"the mail could not be finished: {error}")
+        except (MailTooCostly, MimeWorkerUnavailable) as error:
+            outcome = outcome_of(error, "finish", "finished")
         return attempt.results(outcome)
 
     async def _read(

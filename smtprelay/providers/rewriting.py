@@ -6,7 +6,7 @@ mail that waits, too. The queue, the history and reports name the recipients tha
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from attrs import evolve
 
@@ -15,16 +15,10 @@ from smtprelay.mime.head import MAX_HEADER
 from smtprelay.mime.rewrite import RewriteRule, parameters_of, rewrite_header
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Delivery, Envelope, Recipient
-from smtprelay.model.outcome import TOO_LARGE, Deferred, Failed, Outcome, Results
+from smtprelay.model.outcome import TOO_LARGE, Failed, Outcome, Results
 from smtprelay.model.patterns import lowered
 from smtprelay.model.shape import Shape
-from smtprelay.providers.wrapper import ProviderWrapper
-
-#: Octets in which a header has to end. No listener accepts a longer one.
-_MOST_HEADER: Final = 2 << 20
-_END: Final = b"\r\n\r\n"
-#: Other or undefined media error (RFC 3463 §3.7).
-_TOO_COSTLY: Final = "5.6.0"
+from smtprelay.providers.wrapper import ProviderWrapper, outcome_of, split_header
 
 
 class RewriteBody(Body):
@@ -99,10 +93,8 @@ class RewritingProvider(ProviderWrapper):
             body, facts = await rewritten(self._worker, attempt.body, envelope.sender, rules)
             shape = _shape(delivery.shape, body.size, facts)
             outcome = await self._refusal(envelope, body, shape or Shape(size=body.size))
-        except MailTooCostly as error:
-            outcome = Failed(f"to rewrite the mail takes too much work: {error}", _TOO_COSTLY)
-        except MimeWorkerUnavailable as error:
-            outcome = Deferred(f"the mail could not be rewritten: {error}")
+        except (MailTooCostly, MimeWorkerUnavailable) as error:
+            outcome = outcome_of(error, "rewrite", "rewritten")
         if outcome is not None:
             return attempt.results(outcome)
         changed = evolve(delivery, envelope=envelope, size=body.size, shape=shape, sends_as=facts["author"])
@@ -146,16 +138,11 @@ async def rewritten(
 
 async def _start(body: Body) -> bytes:
     """Return the beginning of a mail, up to the end of its header."""
-    chunks, begun, end = body.chunks(), bytearray(), -1
-    async for chunk in chunks:
-        looked_at = max(0, len(begun) - len(_END) + 1)
-        begun += chunk
-        end = begun.find(_END, looked_at)
-        if end >= 0 or len(begun) > _MOST_HEADER:
-            break
+    chunks = body.chunks()
+    start, _ = await split_header(chunks)
     if isinstance(chunks, AsyncGenerator):
         await chunks.aclose()
-    return bytes(begun if end < 0 else begun[: end + len(_END)])
+    return start
 
 
 def _shape(before: Shape | None, size: int, facts: Mapping[str, Any]) -> Shape | None:

@@ -19,10 +19,8 @@ from smtprelay.mime.dkim.signature import HashedMail, SignatureRule, signature_f
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Deferred, Failed, Outcome
 from smtprelay.model.route import NextHop
+from smtprelay.providers.wrapper import MOST_HEADER, split_header
 
-#: A longer header is not signed. It is none that a listener accepts.
-MOST_HEADER: Final = 2 << 20
-_END: Final = b"\r\n\r\n"
 #: The name of the field, in lower case.
 SIGNATURE: Final = "dkim-signature"
 
@@ -111,7 +109,9 @@ class MailSigner:
         :raises MailTooCostly: of :class:`smtprelay.interfaces.MimeWorker`. So what else that raises.
         """
         chunks = mail.chunks()
-        header, begun = await _header(chunks)
+        header, begun = await split_header(chunks)
+        if len(header) > MOST_HEADER:
+            raise SigningFailed(Failed("its header is too long to be signed", "5.6.0"))
         chosen = await self._choose(header, hop)
         if not chosen:
             return b""
@@ -156,20 +156,6 @@ class MailSigner:
             self._events("dkim.failing", reason=trouble, **about)
         elif before and not trouble:
             self._events("dkim.recovered", **about)
-
-
-async def _header(chunks: AsyncIterator[bytes]) -> tuple[bytes, bytes]:
-    """Return the header, with the blank line, and what has come of the body."""
-    begun = bytearray()
-    async for chunk in chunks:
-        looked_at = max(0, len(begun) - len(_END) + 1)
-        begun += chunk
-        end = begun.find(_END, looked_at)
-        if end >= 0:
-            return bytes(begun[: end + len(_END)]), bytes(begun[end + len(_END) :])
-        if len(begun) > MOST_HEADER:
-            raise SigningFailed(Failed("its header is too long to be signed", "5.6.0"))
-    return bytes(begun), b""
 
 
 async def _body_hashes(

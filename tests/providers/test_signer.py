@@ -20,7 +20,8 @@ from smtprelay.model.outcome import Delivered, Failed
 from smtprelay.model.route import NextHop
 from smtprelay.model.shape import shape_of
 from smtprelay.providers.outgoing import OutgoingProvider
-from smtprelay.providers.signer import MOST_HEADER, MailSigner, RuleKey, SigningFailed
+from smtprelay.providers.signer import MailSigner, RuleKey, SigningFailed
+from smtprelay.providers.wrapper import MOST_HEADER
 from smtprelay.testing.mime import InlineMimeWorker
 from smtprelay.testing.provider import ScriptedProvider
 from smtprelay.testing.smtp import KEYWORDS

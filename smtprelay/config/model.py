@@ -17,8 +17,7 @@ from smtprelay.model import route as model_route
 from smtprelay.model.privacy import PrivacyMask
 from smtprelay.settings import values
 from smtprelay.settings.entra import KeyVaultSettings
-from smtprelay.settings.provider import ProviderSettings
-from smtprelay.settings.proxy import ProxySetting
+from smtprelay.settings.provider import HttpClientSettings, ProviderSettings
 from smtprelay.settings.secret import Secret
 
 Failure = Literal["bounce", "hold", "discard", "webhook"]
@@ -49,7 +48,7 @@ class Match:
 
 
 @frozen(kw_only=True)
-class WebhookSettings:
+class WebhookSettings(HttpClientSettings):
     """
     The HTTP endpoint that gets events of failed or expired mail (``on_failed`` or ``on_expired``:
     ``webhook``).
@@ -58,22 +57,10 @@ class WebhookSettings:
         post. Example: ``{file: /run/secrets/hook}``.
     :ivar secret: signs the requests, see ``docs/delivery.rst``.
         Example: ``{file: /run/secrets/hook_secret}``.
-    :ivar timeout: time limit for each step of a request: connect, wait for the answer, read it.
-    :ivar ca: PEM file with certificates to trust in addition to those of the system.
-        Example: ``extra-ca.pem``.
-    :ivar proxy: HTTP proxy for the requests: ``http://``, with or without ``USER:PASSWORD@``, or ``https://``;
-        ``off`` ignores the environment. Default: ``HTTPS_PROXY`` or ``ALL_PROXY`` of the environment.
-        Example: ``http://proxy.example.com:3128``.
-    :ivar no_proxy: hosts, domains and networks that are reached without the proxy. Default: ``NO_PROXY`` of
-        the environment. Example: ``[internal.example.com, 10.0.0.0/8]``.
     """
 
     url: Secret
     secret: Secret | None = None
-    timeout: values.TimeLimit = 30.0
-    ca: values.FilePath | None = None
-    proxy: ProxySetting = None
-    no_proxy: tuple[values.Text, ...] = ()
 
 
 @frozen(kw_only=True)

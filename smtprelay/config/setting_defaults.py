@@ -12,19 +12,18 @@ from typing import Any, Final, TypeVar
 from attrs import asdict, evolve, has
 
 from smtprelay.config.listeners import Listener
-from smtprelay.config.model import Config, RouteSettings, SpoolSettings, Supervise, WebhookSettings
+from smtprelay.config.model import Config, RouteSettings, SpoolSettings, Supervise
 from smtprelay.config.setting import settings_in
 from smtprelay.providers.registry import kind_of
 from smtprelay.settings.complaint import below
-from smtprelay.settings.entra import KeyVaultSettings
-from smtprelay.settings.provider import HttpProviderSettings, ProviderSettings
+from smtprelay.settings.provider import ProviderSettings, ProxySettings
 from smtprelay.settings.proxy import environment_no_proxy, environment_proxy
 
 #: The folder of the control socket without a spool's folder, if the user may write there; the CLI looks
 #: there.
 RUNTIME: Final = "/run/smtprelay"
 
-HttpClientT = TypeVar("HttpClientT", HttpProviderSettings, WebhookSettings, KeyVaultSettings)
+HttpClientT = TypeVar("HttpClientT", bound=ProxySettings)
 
 
 def complete(config: Config, environ: Mapping[str, str]) -> Config:
@@ -84,7 +83,7 @@ def _provider(provider: ProviderSettings, hostname: str, environ: Mapping[str, s
     given = asdict(provider.limits, filter=lambda _, value: value is not None)
     limits = evolve(kind_of(provider).limits, **given)
     provider = evolve(provider.completed(hostname, environ), limits=limits)
-    return _with_proxy(provider, environ) if isinstance(provider, HttpProviderSettings) else provider
+    return _with_proxy(provider, environ) if isinstance(provider, ProxySettings) else provider
 
 
 def _with_proxy(client: HttpClientT, environ: Mapping[str, str]) -> HttpClientT:

@@ -12,11 +12,9 @@ from attrs import frozen
 from smtprelay.azure.application import BY_IDENTITY, EntraApplication
 from smtprelay.azure.clouds import CLOUDS
 from smtprelay.model.network import is_plain_remote
-from smtprelay.net.outbound import Outbound
 from smtprelay.settings import values
 from smtprelay.settings.complaint import Complaint, Path, loopback_only
-from smtprelay.settings.provider import HttpProviderSettings
-from smtprelay.settings.proxy import ProxySetting, proxy_of
+from smtprelay.settings.provider import HttpClientSettings, HttpProviderSettings
 from smtprelay.settings.secret import Secret
 
 _URL: Final = re.compile(
@@ -100,31 +98,14 @@ class EntraProviderSettings(EntraSettings, HttpProviderSettings):
 
 
 @frozen(kw_only=True)
-class KeyVaultSettings(EntraSettings):
+class KeyVaultSettings(HttpClientSettings, EntraSettings):
     """
     As whom Azure Key Vault is asked.
 
     :ivar refresh: how often secrets and certificates are read again.
-    :ivar timeout: time limit for each step of a request: connect, wait for the answer, read it.
-    :ivar ca: PEM file with certificates to trust in addition to those of the system.
-        Example: ``extra-ca.pem``.
-    :ivar proxy: HTTP proxy for the requests: ``http://``, with or without ``USER:PASSWORD@``, or ``https://``;
-        ``off`` ignores the environment. Default: ``HTTPS_PROXY`` or ``ALL_PROXY`` of the environment.
-        Example: ``http://proxy.example.com:3128``.
-    :ivar no_proxy: hosts, domains and networks that are reached without the proxy. Default: ``NO_PROXY`` of
-        the environment. Example: ``[internal.example.com, 10.0.0.0/8]``.
     """
 
     refresh: values.TimeLimit = 900.0
-    timeout: values.TimeLimit = 30.0
-    ca: values.FilePath | None = None
-    proxy: ProxySetting = None
-    no_proxy: tuple[values.Text, ...] = ()
-
-    @property
-    def outbound(self) -> Outbound:
-        """How requests leave; raises ``ValueError`` if that cannot be read."""
-        return Outbound(ca=self.ca or "", proxy=proxy_of(self.proxy), no_proxy=self.no_proxy)
 
 
 def parse_secret_url(text: str) -> str:

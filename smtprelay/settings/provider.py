@@ -89,13 +89,11 @@ class RemoteProviderSettings(ProviderSettings):
         return Outbound(ca=self.ca or "", client_certificate=shown)
 
 
-@frozen(kw_only=True)
-class HttpProviderSettings(RemoteProviderSettings):
+@frozen(kw_only=True, slots=False)
+class ProxySettings:
     """
-    Settings of all providers with an HTTP API.
+    Settings of whatever sends HTTP requests.
 
-    :ivar endpoint: URL of the API; ``http://`` only on loopback. Default: the provider's own.
-        Example: ``https://api.example.com``.
     :ivar proxy: HTTP proxy for all requests: ``http://``, with or without ``USER:PASSWORD@``, or ``https://``;
         ``off`` ignores the environment. Default: ``HTTPS_PROXY`` or ``ALL_PROXY`` of the environment.
         Example: ``http://proxy.example.com:3128``.
@@ -103,9 +101,39 @@ class HttpProviderSettings(RemoteProviderSettings):
         the environment. Example: ``[internal.example.com, 10.0.0.0/8]``.
     """
 
-    endpoint: values.Url | None = None
     proxy: ProxySetting = None
     no_proxy: tuple[values.Text, ...] = ()
+
+
+@frozen(kw_only=True, slots=False)
+class HttpClientSettings(ProxySettings):
+    """
+    Settings of what sends HTTP requests and is no provider.
+
+    :ivar timeout: time limit for each step of a request: connect, wait for the answer, read it.
+    :ivar ca: PEM file with certificates to trust in addition to those of the system.
+        Example: ``extra-ca.pem``.
+    """
+
+    timeout: values.TimeLimit = 30.0
+    ca: values.FilePath | None = None
+
+    @property
+    def outbound(self) -> Outbound:
+        """How requests leave; raises ``ValueError`` if that cannot be read."""
+        return Outbound(ca=self.ca or "", proxy=proxy_of(self.proxy), no_proxy=self.no_proxy)
+
+
+@frozen(kw_only=True)
+class HttpProviderSettings(ProxySettings, RemoteProviderSettings):
+    """
+    Settings of all providers with an HTTP API.
+
+    :ivar endpoint: URL of the API; ``http://`` only on loopback. Default: the provider's own.
+        Example: ``https://api.example.com``.
+    """
+
+    endpoint: values.Url | None = None
 
     @property
     def outbound(self) -> Outbound:

@@ -16,7 +16,7 @@ from smtprelay.model.network import is_plain_remote
 from smtprelay.providers.registry import kind_of
 from smtprelay.settings.complaint import Complaint, Path, loopback_only, spelled
 from smtprelay.settings.entra import KeyVaultSettings, check_entra, check_identity_library
-from smtprelay.settings.provider import HttpProviderSettings
+from smtprelay.settings.provider import ProxySettings
 from smtprelay.settings.proxy import has_password, proxy_of
 from smtprelay.settings.secret import Secret
 
@@ -78,7 +78,7 @@ def check_webhooks(view: CheckedConfig) -> Iterator[Complaint]:
 def check_proxies(view: CheckedConfig) -> Iterator[Complaint]:
     """A proxy from outside must be a URL; the password of one is better not in the configuration."""
     for path, value in walk(view.config):
-        if not isinstance(value, HttpProviderSettings | WebhookSettings | KeyVaultSettings):
+        if not isinstance(value, ProxySettings):
             continue
         place, proxy = (*path, "proxy"), value.proxy
         where, node = spelled(place), nearest(view.root, place)

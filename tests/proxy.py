@@ -11,7 +11,7 @@ from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from smtprelay.net.outbound import Proxy
+from smtprelay.net.outbound import HttpProxy
 from smtprelay.testing.certificates import Certificate
 from tests.providers.http_wiring import Server
 
@@ -54,9 +54,9 @@ class ConnectProxy(Factory):
         test.addCleanup(server.close)
         test.addCleanup(listening.stopListening)
 
-    def proxy(self, **login: str) -> Proxy:
+    def proxy(self, **login: str) -> HttpProxy:
         """Return where it is."""
-        return Proxy(host="127.0.0.1", port=self.port, **login)
+        return HttpProxy(host="127.0.0.1", port=self.port, **login)
 
     def buildProtocol(self, addr: object) -> "ProxyConnection":
         return ProxyConnection(self)

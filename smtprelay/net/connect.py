@@ -11,7 +11,7 @@ from twisted.web.error import SchemeNotSupported
 
 from smtprelay.model.network import host_and_port, is_loopback
 from smtprelay.net.http_proxy import ProxyEndpoint
-from smtprelay.net.outbound import DIRECT, Outbound, Proxy
+from smtprelay.net.outbound import DIRECT, HttpProxy, Outbound
 from smtprelay.net.tls_client import AfterHandshake
 from smtprelay.net.trust import ClientTls
 
@@ -38,7 +38,7 @@ def connect_by_name(reactor: Any, *, timeout: float, outbound: Outbound = DIRECT
     def direct(host: str, port: int) -> IStreamClientEndpoint:
         return cast(IStreamClientEndpoint, HostnameEndpoint(reactor, host, port, timeout=timeout))
 
-    def tunnel(proxy: Proxy, target: str) -> IStreamClientEndpoint:
+    def tunnel(proxy: HttpProxy, target: str) -> IStreamClientEndpoint:
         endpoint = direct(proxy.host, proxy.port)
         if proxy.scheme == "https":
             endpoint = secure(endpoint, proxy.host, by_proxy)

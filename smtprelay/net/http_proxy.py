@@ -20,7 +20,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smtprelay.net.outbound import Proxy
+from smtprelay.net.outbound import HttpProxy
 from smtprelay.net.reachability import connection_end, silence
 from smtprelay.net.tls_client import unreached
 
@@ -55,7 +55,7 @@ class ProxyEndpoint:
     def __init__(
         self,
         endpoint: IStreamClientEndpoint,
-        proxy: Proxy,
+        proxy: HttpProxy,
         target: str,
         clock: IReactorTime,
         timeout: float,

@@ -24,7 +24,7 @@ _EXPECTED: Final = (
 
 
 @frozen(kw_only=True)
-class Proxy:
+class HttpProxy:
     """
     An HTTP proxy that opens tunnels; ``str()`` is its host and port.
 
@@ -66,12 +66,12 @@ class Outbound:
     :ivar client_certificate: the PEM files of our certificate, with its chain, and of its key.
     """
 
-    proxy: Proxy | None = None
+    proxy: HttpProxy | None = None
     no_proxy: tuple[str, ...] = ()
     ca: str = ""
     client_certificate: tuple[str, str] | None = None
 
-    def proxy_for(self, host: str, port: int) -> Proxy | None:
+    def proxy_for(self, host: str, port: int) -> HttpProxy | None:
         """Return the proxy for a host; ``None``: it is reached directly, as this machine is."""
         host = host.lower().strip("[]").rstrip(".")
         if self.proxy is None or _is_local(host):
@@ -95,7 +95,7 @@ class Outbound:
 DIRECT: Final = Outbound()
 
 
-def parse_proxy(url: str) -> Proxy:
+def parse_proxy(url: str) -> HttpProxy:
     """
     Return the proxy of a URL; with a port the scheme may be left out, and is ``http``.
 
@@ -114,7 +114,7 @@ def parse_proxy(url: str) -> Proxy:
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     if ":" in user or (password and not user):
         raise ValueError(_EXPECTED)
-    return Proxy(scheme=parts.scheme, host=host, port=known, user=user, password=password)
+    return HttpProxy(scheme=parts.scheme, host=host, port=known, user=user, password=password)
 
 
 def _is_local(host: str) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Final
 
-from smtprelay.net.outbound import Proxy, parse_proxy
+from smtprelay.net.outbound import HttpProxy, parse_proxy
 from smtprelay.settings.secret import Secret, missing
 from smtprelay.settings.values import STRING, Notation
 
@@ -17,7 +17,7 @@ _NO_PROXY: Final = ("no_proxy", "NO_PROXY")
 
 
 def parse_proxy_url(text: str) -> str:
-    """Return the URL of a proxy as :attr:`Proxy.url` has it, or ``off``."""
+    """Return the URL of a proxy as :attr:`HttpProxy.url` has it, or ``off``."""
     return OFF if text.lower() == OFF else parse_proxy(text).url
 
 
@@ -25,7 +25,7 @@ def parse_proxy_url(text: str) -> str:
 ProxySetting = Annotated[str, Notation(parse_proxy_url, "URL of a proxy or off", json=STRING)] | Secret | None
 
 
-def proxy_of(setting: ProxySetting) -> Proxy | None:
+def proxy_of(setting: ProxySetting) -> HttpProxy | None:
     """Return the proxy that a setting means; raises ``ValueError`` if it cannot be read."""
     text = setting.reveal().strip() if isinstance(setting, Secret) else setting
     return None if text is None or text.lower() == OFF else parse_proxy(text)

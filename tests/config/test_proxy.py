@@ -8,10 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.config.changes import changes
 from smtprelay.config.effective import effective
 from smtprelay.config.problem import render
-from smtprelay.net.outbound import Proxy
+from smtprelay.net.outbound import HttpProxy
 from tests.config.loading import codes, load_text, problems_of, told, with_provider
 
-PLAIN = Proxy(host="proxy.example.com", port=3128)
+PLAIN = HttpProxy(host="proxy.example.com", port=3128)
 URL = "http://relay:hunter2@proxy.example.com:3128"
 KEYS = "type: ses, region: eu-west-1"
 

@@ -8,9 +8,9 @@ from twisted.internet.testing import AccumulatingProtocol, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.net.http_proxy import ProxyEndpoint, ProxyError
-from smtprelay.net.outbound import Proxy
+from smtprelay.net.outbound import HttpProxy
 
-PROXY = Proxy(host="2001:db8::1", port=3128, user="u", password="hunter2")
+PROXY = HttpProxy(host="2001:db8::1", port=3128, user="u", password="hunter2")
 
 
 class Place:

@@ -3,9 +3,9 @@
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.net.outbound import Outbound, Proxy, parse_proxy
+from smtprelay.net.outbound import HttpProxy, Outbound, parse_proxy
 
-PROXY = Proxy(host="proxy.example.com", port=3128)
+PROXY = HttpProxy(host="proxy.example.com", port=3128)
 
 
 class ParseTests(SynchronousTestCase):
@@ -18,7 +18,7 @@ class ParseTests(SynchronousTestCase):
             "HTTP://Proxy.Example.com:3128": PROXY,
             "http://proxy.example.com": evolve(PROXY, port=80),
             "https://proxy.example.com": evolve(PROXY, scheme="https", port=443),
-            "http://[2001:db8::1]:8080": Proxy(host="2001:db8::1", port=8080),
+            "http://[2001:db8::1]:8080": HttpProxy(host="2001:db8::1", port=8080),
             "http://me@proxy.example.com:3128": evolve(PROXY, user="me"),
             "http://m%40e:p%2Fw%3A%C3%A9@proxy.example.com:3128": evolve(PROXY, user="m@e", password="p/w:é"),
         }.items():

@@ -21,7 +21,7 @@ from smtprelay.interfaces import Attempt
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Blocked, Delivered
 from smtprelay.model.outcome import Deferred as Postponed
-from smtprelay.net.outbound import Outbound, Proxy
+from smtprelay.net.outbound import HttpProxy, Outbound
 from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.registry import BUILT_IN
 from smtprelay.providers.ses.credentials import AwsAccess, AwsSource, access_of
@@ -294,7 +294,7 @@ class OutboundTests(TestCase):
 
     async def test_away(self) -> None:
         """A proxy that cannot be reached is named."""
-        proxy = Proxy(host="127.0.0.1", port=free_port(), user="u", password="hunter2")
+        proxy = HttpProxy(host="127.0.0.1", port=free_port(), user="u", password="hunter2")
         outbound = Outbound(proxy=proxy)
         error = await self.assertFailure(self.access(outbound), NotSent)
         self.assertIn(f"no connection through the proxy {outbound.proxy}: ", str(error))

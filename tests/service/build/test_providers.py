@@ -7,7 +7,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
-from smtprelay.net.outbound import Outbound, Proxy
+from smtprelay.net.outbound import HttpProxy, Outbound
 from smtprelay.providers.acs.kind import ACS_LIMITS
 from smtprelay.providers.acs.provider import Acs
 from smtprelay.providers.capture.provider import Capture
@@ -72,7 +72,7 @@ class BuildTests(SynchronousTestCase):
             ).config
             build_providers(config, context)
             build_webhook(config, context)
-        default, own = Proxy(host="d", port=1), Proxy(host="e", port=1)
+        default, own = HttpProxy(host="d", port=1), HttpProxy(host="e", port=1)
         pair = (str(made.certificate), str(made.key))
         self.assertEqual(
             given,

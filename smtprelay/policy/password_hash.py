@@ -36,7 +36,7 @@ class UserSecret(Protocol):
     def cost(self) -> int:
         """What a verification costs; comparable with others of its kind."""
 
-    def of(self, password: bytes) -> bytes:
+    def derive(self, password: bytes) -> bytes:
         """Return what is compared, of another password; it costs as much."""
 
     def verify(self, password: bytes, *costliest: "UserSecret") -> bool:
@@ -69,12 +69,12 @@ class PasswordHash:
 
     def verify(self, password: bytes, *costliest: UserSecret) -> bool:
         """Say whether ``password`` has this hash; see :meth:`UserSecret.verify`."""
-        fits = compare_digest(self.of(password), self.digest)
+        fits = compare_digest(self.derive(password), self.digest)
         for each in costliest:
             if isinstance(each, PasswordHash):
                 self._work(password, each)
             else:
-                each.of(password)
+                each.derive(password)
         return fits
 
     def _work(self, password: bytes, costliest: "PasswordHash") -> None:
@@ -83,10 +83,10 @@ class PasswordHash:
         # A sum of powers of two, each at most once.
         for less in (evolve(costliest, ln=ln) for ln in range(costliest.ln - 1, 0, -1)):
             if less.cost <= left:
-                less.of(password)
+                less.derive(password)
                 left -= less.cost
 
-    def of(self, password: bytes) -> bytes:
+    def derive(self, password: bytes) -> bytes:
         """Return the digest of another password with this salt and these costs."""
         return _scrypt(password, self.salt, ln=self.ln, r=self.r, p=self.p, length=len(self.digest))
 

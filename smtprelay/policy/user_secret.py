@@ -42,16 +42,16 @@ class ScramHash:
         """What a client is told."""
         return salt_of(self.seed, b"")
 
-    def of(self, password: bytes) -> bytes:
+    def derive(self, password: bytes) -> bytes:
         """Return the verifier of another password with this salt and cost."""
         return scram.keys_of(scram.salted(password, self.salt, self.iterations))
 
     def verify(self, password: bytes, *costliest: UserSecret) -> bool:
         """Say whether ``password`` has this verifier; see :meth:`UserSecret.verify`."""
-        fits = hmac.compare_digest(self.of(password), self.verifier)
+        fits = hmac.compare_digest(self.derive(password), self.verifier)
         for each in costliest:
             if not isinstance(each, ScramHash):
-                each.of(password)
+                each.derive(password)
             elif each.iterations > self.iterations:
                 pbkdf2_hmac("sha256", password, each.salt, each.iterations - self.iterations)
         return fits
@@ -71,7 +71,7 @@ class ClearPassword:
         """Nothing."""
         return 0
 
-    def of(self, password: bytes) -> bytes:
+    def derive(self, password: bytes) -> bytes:
         """Return what is compared."""
         return password
 
@@ -79,7 +79,7 @@ class ClearPassword:
         """Say whether ``password`` is this one; see :meth:`UserSecret.verify`. It may read a file."""
         fits = hmac.compare_digest(password, self.reveal().encode())
         for each in costliest:
-            each.of(password)
+            each.derive(password)
         return fits
 
 

@@ -2,7 +2,6 @@
 The checkers of a listener, asked in their order, and what makes guessing slow for all of them.
 """
 
-import hmac
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from smtprelay.model import scram
 from smtprelay.model.credentials import IProofClient, ISalts
 from smtprelay.model.message import Client, Refused
 from smtprelay.policy.login_throttle import LoginThrottle
+from smtprelay.policy.user_secret import salt_of
 
 _PERMANENT: Final = 500
 
@@ -74,8 +74,7 @@ class CheckerChain:
                 return bytes(await maybeDeferred(checker.salt, username))
             except LoginFailed as unknown:
                 fake = fake or getattr(unknown, "salt", b"")
-        made = hmac.digest(self._throttle.key, b"salt:" + username, "sha256")[: scram.SALT_LENGTH]
-        return fake or scram.salt_attributes(made, scram.ITERATIONS)
+        return fake or scram.salt_attributes(salt_of(self._throttle.key, username), scram.ITERATIONS)
 
     async def _authenticate(self, credentials: Any) -> Any:
         client = getattr(credentials, "client", None) or Client(address="")

@@ -1,5 +1,6 @@
 """
-HTTP as a client: connections and requests, the credentials that they carry, and what refusals mean.
+HTTP as a client, for providers, checkers and the sources of secrets.
 
-Providers, checkers and the sources of secrets share it.
+``client`` sends requests over the connections of a ``pool``. ``credentials`` are what they carry, those that
+expire are ``renewed``, and ``oauth`` obtains tokens. ``outcomes`` says what a refusal means, by tables.
 """

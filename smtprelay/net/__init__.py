@@ -1,1 +1,5 @@
-"""Sockets, TLS, deadlines and memory budgets that several stations use; nothing of mail."""
+"""
+Sockets, TLS, DNS, deadlines and memory budgets that several stations use.
+
+Of mail it knows only what DNS says of the domains that send it (``sender_records``).
+"""

@@ -34,8 +34,8 @@ class ProviderContext:
     :ivar open_http: makes the HTTP client of a provider.
     :ivar reachabilities: by the provider's name: whether it can be reached.
     :ivar renewed: by the provider's name: credentials that expire.
+    :ivar kept: such credentials of the configuration before, of providers whose settings have not changed.
     :ivar dkim_keys: those that sign what the providers send.
-    :ivar kept: the same of the configuration before, of those whose settings have not changed.
     """
 
     reactor: Any
@@ -47,6 +47,7 @@ class ProviderContext:
     open_http: Callable[..., Http] = open_http
     reachabilities: dict[str, Reachability] = field(factory=dict, init=False)
     renewed: dict[str, Renewed[Any]] = field(factory=dict, init=False)
+    kept: dict[str, Renewed[Any]] = field(factory=dict, init=False)
     dkim_keys: list[RuleKey] = field(factory=list, init=False)
     _tokens: EntraTokens = field(init=False)
 
@@ -60,8 +61,6 @@ class ProviderContext:
             defer_to_own_thread=self.defer_to_own_thread,
         )
 
-    kept: dict[str, Renewed[Any]] = field(factory=dict, init=False)
-
     def reachability(self, provider: str) -> Reachability:
         """Return what notes whether ``provider`` can be reached."""
         return self.reachabilities.setdefault(provider, Reachability(provider, self.reactor.seconds))
@@ -69,20 +68,33 @@ class ProviderContext:
     def caller(
         self, provider: str, settings: RemoteProviderSettings, read_credentials: Callable[[], C]
     ) -> Caller[C]:
-        """Return what sends the requests of ``provider``; its ``read_credentials`` is called in a thread."""
+        """Return what sends the requests of ``provider``; ``read_credentials`` is called in a thread."""
         return self.caller_with(provider, settings, StoredCredentials(read_credentials, self.defer_to_thread))
+
+    def caller_with(
+        self, provider: str, settings: RemoteProviderSettings, source: CredentialSource[C]
+    ) -> Caller[C]:
+        """Return what sends the requests of ``provider``, with credentials of ``source``."""
+        http = self.open_http(
+            self.reactor,
+            concurrency=settings.concurrency,
+            timeout=settings.timeout,
+            outbound=settings.outbound,
+            reachability=self.reachability(provider),
+        )
+        return Caller(provider, http, source, clock=self.reactor, events=self.events)
 
     def renewing_caller(
         self, provider: str, settings: RemoteProviderSettings, service: CredentialService[C]
     ) -> tuple[Caller[C], Renewed[C]]:
-        """Return the same for credentials that expire, and those."""
+        """Return what sends the requests of ``provider`` with credentials that expire, and the latter."""
         renewed = self._renewed(provider, settings, service, self.defer_to_own_thread)
         return self.caller_with(provider, settings, renewed), renewed
 
     def renewing_credential(
         self, provider: str, settings: RemoteProviderSettings, service: TokenService[C]
     ) -> Renewed[C]:
-        """Return credentials that need no thread to be obtained."""
+        """Return credentials that expire, and need no thread to be obtained."""
         return self._renewed(provider, settings, service, at_once)
 
     def entra_token(
@@ -111,16 +123,3 @@ class ProviderContext:
             patience=settings.timeout,
         )
         return renewed
-
-    def caller_with(
-        self, provider: str, settings: RemoteProviderSettings, source: CredentialSource[C]
-    ) -> Caller[C]:
-        """Return the same for credentials of ``source``."""
-        http = self.open_http(
-            self.reactor,
-            concurrency=settings.concurrency,
-            timeout=settings.timeout,
-            outbound=settings.outbound,
-            reachability=self.reachability(provider),
-        )
-        return Caller(provider, http, source, clock=self.reactor, events=self.events)

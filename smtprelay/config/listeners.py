@@ -24,28 +24,26 @@ USERS: Final = "users"
 LOOPBACK: Final[tuple[IPv4Network | IPv6Network, ...]] = (ip_network("127.0.0.0/8"), ip_network("::1"))
 
 
-def parse_password_hash(text: str) -> str:
+def checked_hash(text: str) -> str:
     """The output of ``smtprelay hash-password``; the error does not repeat it."""
     parse_hash(text)
     return text
 
 
-def parse_user_hash(text: str) -> str:
+def checked_user_hash(text: str) -> str:
     """The output of ``smtprelay hash-password``, also with ``--scram``; the error does not repeat it."""
     user_secret.parse_user_hash(text)
     return text
 
 
-PasswordHash = Annotated[
+PasswordHashText = Annotated[
     str,
-    values.Notation(
-        parse_password_hash, 'hash by "smtprelay hash-password"', hidden=True, json=values.STRING
-    ),
+    values.Notation(checked_hash, 'hash by "smtprelay hash-password"', hidden=True, json=values.STRING),
 ]
 
-UserHash = Annotated[
+UserHashText = Annotated[
     str,
-    values.Notation(parse_user_hash, 'hash by "smtprelay hash-password"', hidden=True, json=values.STRING),
+    values.Notation(checked_user_hash, 'hash by "smtprelay hash-password"', hidden=True, json=values.STRING),
 ]
 
 
@@ -89,7 +87,7 @@ class TlsSettings:
         return certificate, certificate if self.key is None else Path(self.key)
 
 
-Mechanism = Literal["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"]
+MechanismName = Literal["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"]
 
 
 @frozen(kw_only=True)
@@ -107,7 +105,7 @@ class Auth:
     """
 
     checkers: tuple[values.Name, ...] | None = None
-    mechanisms: tuple[Mechanism, ...] = ("PLAIN", "LOGIN")
+    mechanisms: tuple[MechanismName, ...] = ("PLAIN", "LOGIN")
     required: values.Flag = False
     allow_plaintext: values.Flag = False
 
@@ -236,7 +234,7 @@ class UserSettings:
     """
 
     name: values.Name
-    password_hash: UserHash | None = field(default=None, repr=False)
+    password_hash: UserHashText | None = field(default=None, repr=False)
     password: Secret | None = None
     senders: tuple[values.Pattern, ...] = ()
     recipients: tuple[values.Pattern, ...] = ()

@@ -11,7 +11,7 @@ from typing import Literal
 from attrs import field, frozen
 
 from smtprelay.config.endpoint import Endpoint
-from smtprelay.config.listeners import Checker, Listener, PasswordHash, UserSettings
+from smtprelay.config.listeners import Checker, Listener, PasswordHashText, UserSettings
 from smtprelay.config.rewrite import RewriteSettings, SandboxSettings
 from smtprelay.model import route as model_route
 from smtprelay.model.privacy import PrivacyMask
@@ -223,7 +223,7 @@ class TokenSettings:
     """
 
     name: values.Name
-    hash: PasswordHash = field(repr=False)
+    hash: PasswordHashText = field(repr=False)
     role: Literal["viewer", "operator"] = "viewer"
 
 

@@ -13,7 +13,7 @@ from smtprelay.settings.complaint import Complaint, Path, spelled
 from smtprelay.settings.provider import ProviderSettings, RemoteProviderSettings
 
 
-def check_rules(view: CheckedConfig) -> Iterator[Complaint]:
+def check_signatures(view: CheckedConfig) -> Iterator[Complaint]:
     """Each key has a name of its own, and signs From, and nothing that is changed on the way."""
     seen = set()
     for n, each in enumerate(view.config.dkim):
@@ -71,5 +71,5 @@ def _usable(text: str, path: Path) -> Iterator[Complaint]:
             yield Complaint(path, f"{spelled(path)}: {error}", "CFG-DKIM")
 
 
-CHECKS: Final = (check_rules, check_carriers)
+CHECKS: Final = (check_signatures, check_carriers)
 OUTSIDE_CHECKS: Final = (check_keys,)

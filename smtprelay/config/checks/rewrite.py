@@ -21,7 +21,7 @@ _NOT_ADDED: Final = re.compile(
 _NOT_REMOVED: Final = re.compile("from|mime-version|content-.*", re.IGNORECASE)
 
 
-def check_rules(view: CheckedConfig) -> Iterator[Complaint]:
+def check_rewrites(view: CheckedConfig) -> Iterator[Complaint]:
     """Each setting of a rule has a purpose, and what it makes is a mail."""
     for n, route in enumerate(view.config.routes):
         path: Path = ("routes", n, "rewrite")
@@ -117,4 +117,4 @@ def check_sandbox(view: CheckedConfig) -> Iterator[Complaint]:
         yield Complaint(("sandbox",), text, "CFG-SANDBOX", "warning")
 
 
-CHECKS: Final = (check_rules, check_sandbox)
+CHECKS: Final = (check_rewrites, check_sandbox)

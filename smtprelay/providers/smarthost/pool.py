@@ -36,7 +36,7 @@ _MOST: Final = 1000
 _FRESH: Final = 60.0
 
 #: Makes the way to an address and a port.
-Connect = Callable[[str, int], IStreamClientEndpoint]
+ServerConnect = Callable[[str, int], IStreamClientEndpoint]
 
 
 class SessionPool:
@@ -52,7 +52,7 @@ class SessionPool:
         reactor: IReactorTime,
         settings: ServerSettings,
         events: Events,
-        connect: Connect | None = None,
+        connect: ServerConnect | None = None,
     ) -> None:
         self._name = name
         self._clock = reactor

@@ -23,7 +23,7 @@ from smtprelay.providers.smarthost.commands import hello
 from smtprelay.providers.smarthost.connection import Lost
 from smtprelay.providers.smarthost.errors import NotAccepted
 from smtprelay.providers.smarthost.mx import MailExchangers, by_domain, domain_of, of_domain
-from smtprelay.providers.smarthost.pool import Connect, SessionPool
+from smtprelay.providers.smarthost.pool import ServerConnect, SessionPool
 from smtprelay.providers.smarthost.server_settings import ServerAddress, ServerSettings
 from smtprelay.providers.smarthost.session import SmarthostSession
 
@@ -53,7 +53,7 @@ class Smarthost(ProviderDefaults):
         events: Events,
         *,
         limits: Limits | None = None,
-        connect: Connect | None = None,
+        connect: ServerConnect | None = None,
         reachability: Reachability | None = None,
     ) -> None:
         hello("EHLO", settings.helo)

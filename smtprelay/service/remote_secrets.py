@@ -22,7 +22,7 @@ from smtprelay.interfaces import Events
 from smtprelay.service.errors import UNAVAILABLE, StartFailed
 from smtprelay.service.threads import Threads
 from smtprelay.settings.complaint import Path, spelled
-from smtprelay.settings.entra import KeyVaultSettings
+from smtprelay.settings.entra import MACHINE, KeyVaultSettings
 from smtprelay.settings.secret import RemoteSecret, Secret
 
 #: Who uses the tokens and the secrets, in the log and the metrics.
@@ -59,7 +59,7 @@ class RemoteSecrets:
 
         :raises StartFailed: one has none.
         """
-        settings = config.key_vault or KeyVaultSettings(credential="managed_identity")
+        settings = config.key_vault or MACHINE
         for path, remote in remote_secrets(config):
             key = remote.url, settings, settings.application
             known = key in self._known
@@ -74,7 +74,7 @@ class RemoteSecrets:
 
     async def keep_only(self, config: Config) -> None:
         """End the timers of those that ``config``, which is in force now, does not name."""
-        settings = config.key_vault or KeyVaultSettings(credential="managed_identity")
+        settings = config.key_vault or MACHINE
         named = {(remote.url, settings, settings.application) for _, remote in remote_secrets(config)}
         for key in self._known.keys() - named:
             for source in self._known.pop(key):

@@ -108,6 +108,10 @@ class KeyVaultSettings(HttpClientSettings, EntraSettings):
     refresh: values.TimeLimit = 900.0
 
 
+#: As whom it is asked without the section ``key_vault``.
+MACHINE: Final = KeyVaultSettings(credential="managed_identity")
+
+
 def parse_secret_url(text: str) -> str:
     """
     Return where a secret is read, from its URL or that of a certificate.

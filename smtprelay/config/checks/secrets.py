@@ -15,7 +15,7 @@ from smtprelay.model.expiry import expiry_words
 from smtprelay.model.network import is_plain_remote
 from smtprelay.providers.registry import kind_of
 from smtprelay.settings.complaint import Complaint, Path, loopback_only, spelled
-from smtprelay.settings.entra import KeyVaultSettings, check_entra, check_identity_library
+from smtprelay.settings.entra import MACHINE, check_entra, check_identity_library
 from smtprelay.settings.provider import ProxySettings
 from smtprelay.settings.proxy import has_password, proxy_of
 from smtprelay.settings.secret import Secret
@@ -61,7 +61,7 @@ def check_key_vault(view: CheckedConfig) -> Iterator[Complaint]:
     if settings is not None:
         yield from check_entra(settings, ("key_vault",))
     if remote:
-        asked = settings or KeyVaultSettings(credential="managed_identity")
+        asked = settings or MACHINE
         yield from check_identity_library(asked, ("key_vault",))
 
 

@@ -1,13 +1,17 @@
 """A sandbox between a delivery and its provider."""
 
+from collections.abc import Iterable
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.interfaces import Attempt
+from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.outcome import Blocked, Delivered, Failed, Outcome, Results, Throttled, Uncertain
 from smtprelay.model.outcome import Deferred as DeferredOutcome
 from smtprelay.model.patterns import Patterns
+from smtprelay.model.route import NextHop
 from smtprelay.providers.sandbox import SandboxProvider
 from smtprelay.testing.provider import ScriptedProvider
 from tests.providers.smarthost_wiring import delivery
@@ -51,6 +55,22 @@ class SandboxTests(SynchronousTestCase):
         self.assertEqual(self.outer.sent[0][0].envelope.addresses, ("a@ok.test",))
         self.assertEqual(self.local.sent[0][0].envelope.addresses, ("b@x.org", "c@ok.test.org"))
         self.assertEqual(self.released, 0)
+
+    def test_seam(self) -> None:
+        """What the provider takes, and what it can be asked online, is known through it."""
+
+        async def ask() -> Iterable[OnlineFinding]:
+            return ()
+
+        class Asked(ScriptedProvider):
+            next_hop = NextHop(raw_fields=False)
+
+            def online_checks(self, senders: Senders) -> OnlineChecks:
+                return {senders.authors[0]: ask}
+
+        provider = SandboxProvider(Asked("asked"), self.local, Patterns(()))
+        self.assertEqual(provider.next_hop, Asked.next_hop)
+        self.assertEqual(provider.online_checks(Senders(authors=("ann@x.org",))), {"ann@x.org": ask})
 
     def test_one_way(self) -> None:
         """A provider without anything to deliver is not asked."""

@@ -6,7 +6,6 @@ down as data that can be read and tested without a network. An operator's mistak
 what a table does not know is deferred.
 """
 
-import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -16,12 +15,7 @@ from typing import Any, Final
 import orjson
 from attrs import field, frozen
 
-from smtprelay.model.address import ascii_domain
-from smtprelay.model.message import Delivery
-from smtprelay.model.outcome import SETUP, Blocked, Deferred, Delivered, Failed, Outcome, Throttled, Uncertain
-
-#: A domain that a command can name.
-_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,253}")
+from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Throttled, Uncertain
 
 
 class Classification(Enum):
@@ -58,7 +52,8 @@ class ErrorTable:
     :ivar meanings: what is not in it is ``DEFERRED``.
     :ivar enhanced: status codes (RFC 3463) for the bounce; else ``5.0.0``.
     :ivar advice: what an operator can do about what is blocked; added to the provider's words.
-    :ivar of_sender: what is blocked is the mail of a sender, and no other: see :func:`sender_lane`.
+    :ivar of_sender: what is blocked is the mail of a sender, and no other: see
+        :func:`smtprelay.providers.outcomes.sender_lane`.
     """
 
     meanings: Meanings
@@ -115,30 +110,6 @@ class ServiceError:
     message: str
 
 
-def sender_lane(delivery: Delivery) -> str:
-    """
-    Return the lane in which mail waits while a service does not take its sender: one for each domain.
-
-    An operator must verify the domain, or allow it; the mail of others flows.
-    """
-    address = delivery.sends_as or delivery.author or delivery.envelope.sender
-    domain = ascii_domain(address.rpartition("@")[2])
-    return SETUP + (domain if _DOMAIN.fullmatch(domain) else "unknown")
-
-
-def taken(known: object, service: str, why: str = "") -> Outcome:
-    """
-    Return what a 200 means that names the mail as ``known``.
-
-    A proxy may answer 200, too; only the service names the mail.
-    """
-    return (
-        Delivered(str(known), why)
-        if known
-        else Uncertain(f"200 without the id that {service} gives each mail")
-    )
-
-
 #: More is no time, seconds; what is honoured of it is less.
 _LONGEST_WAIT: Final = 1e9
 
@@ -184,10 +155,3 @@ def json_object(body: bytes) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def obstacle(outcome: Outcome) -> Outcome | None:
-    """Return the outcome of all later recipients, which are not tried; ``None``: they are tried."""
-    if isinstance(outcome, Uncertain):
-        return Deferred(f"not tried after: {outcome.why}")
-    return outcome if isinstance(outcome, Deferred | Throttled | Blocked) else None

@@ -8,6 +8,7 @@ those of other packages, ``kind`` is what it knows of each, and ``context`` what
 to it.
 
 A mail comes through those that stand around each provider: ``rewriting``, ``sandbox``, and, if it leaves as
-MIME, ``outgoing`` with its ``signer``. ``call`` is for all HTTP APIs, ``json_mail`` and ``mapped_mail`` for
-those that take a mail as JSON. ``online`` is what can be asked of a provider without mail.
+MIME, ``outgoing`` with its ``signer``; ``wrapper`` is what these share. ``call`` and ``outcomes`` are for all
+HTTP APIs, ``json_mail`` and ``mapped_mail`` for those that take a mail as JSON. ``online`` is what can be
+asked of a provider without mail.
 """

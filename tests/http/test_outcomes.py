@@ -2,12 +2,10 @@ import os
 import time
 from email.utils import formatdate
 
-from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, retry_after, sender_lane, words
+from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, retry_after, words
 from smtprelay.model.outcome import Blocked, Deferred, Failed, Throttled, Uncertain
-from smtprelay.testing.provider_contract import delivery
 
 NOW = 1_800_000_000.0
 
@@ -39,22 +37,6 @@ class OutcomeTests(SynchronousTestCase):
             (504, "", "x"): Uncertain("504 x"),
         }.items():
             self.assertEqual(errors.outcome(*given, retry_after=7.0, lane="box"), expected)
-
-
-class SenderLaneTests(SynchronousTestCase):
-    def test_domains(self) -> None:
-        """It is the domain that From names, in ASCII; what no command could name has a lane of its own."""
-        item = delivery("bob@example.net", sender="ann@envelope.example")
-        for author, sends_as, expected in (
-            ("", "", "envelope.example"),
-            ("Ann@Bücher.example", "", "xn--bcher-kva.example"),
-            ("ann@bad.example", "app@good.example", "good.example"),
-            ("ann@two words.example", "", "unknown"),
-            ("ann@" + "x" * 300, "", "unknown"),
-            ("nobody", "", "nobody"),
-        ):
-            lane = sender_lane(evolve(item, author=author, sends_as=sends_as))
-            self.assertEqual(lane, f"setup:{expected}")
 
 
 class RetryAfterTests(SynchronousTestCase):

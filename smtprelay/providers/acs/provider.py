@@ -15,7 +15,7 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.http.client import NoAnswerError, Response
-from smtprelay.http.outcomes import json_object, obstacle, retry_after
+from smtprelay.http.outcomes import json_object, retry_after
 from smtprelay.interfaces import Attempt, Body, Events, MimeWorker
 from smtprelay.model.address import ascii_domain
 from smtprelay.model.message import Delivery, Envelope
@@ -38,6 +38,7 @@ from smtprelay.providers.acs.request import map_mail, measure
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.json_mail import encoded_size, largest_mail, single_id
 from smtprelay.providers.mapped_mail import mapped_mail, measured_mail, tell_corrected
+from smtprelay.providers.outcomes import obstacle
 
 _ACCEPTED: Final = 202
 _BAD: Final = 400

@@ -11,7 +11,7 @@ from typing import Final
 from attrs import evolve
 
 from smtprelay.http.client import NoAnswerError, Response
-from smtprelay.http.outcomes import json_object, sender_lane, taken, words
+from smtprelay.http.outcomes import json_object, words
 from smtprelay.http.upload import RequestBody
 from smtprelay.interfaces import Attempt, Body
 from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders
@@ -23,6 +23,7 @@ from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.json_mail import sendable, unsendable
 from smtprelay.providers.mailgun.domain import domain_finding
 from smtprelay.providers.mailgun.errors import WRONG_PATH, table_of, wait_of
+from smtprelay.providers.outcomes import sender_lane, taken
 
 _OK: Final = 200
 

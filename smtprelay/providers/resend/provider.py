@@ -11,7 +11,7 @@ from typing import Any, Final
 from attrs import evolve
 
 from smtprelay.http.client import NoAnswerError, Response
-from smtprelay.http.outcomes import ServiceError, json_object, obstacle, sender_lane, taken, words
+from smtprelay.http.outcomes import ServiceError, json_object, words
 from smtprelay.interfaces import Attempt, Body, Events, MimeWorker
 from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders
 from smtprelay.model.message import Delivery, Envelope
@@ -22,6 +22,7 @@ from smtprelay.providers.call import Caller
 from smtprelay.providers.defaults import ProviderDefaults
 from smtprelay.providers.json_mail import encoded_size, largest_mail, single_id, unsendable
 from smtprelay.providers.mapped_mail import mapped_mail, measured_mail, tell_corrected
+from smtprelay.providers.outcomes import obstacle, sender_lane, taken
 from smtprelay.providers.resend.domains import domain_findings
 from smtprelay.providers.resend.errors import (
     RESTRICTED,

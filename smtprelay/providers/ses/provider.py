@@ -14,7 +14,7 @@ from attrs import evolve
 
 from smtprelay.http.base64_upload import base64_size
 from smtprelay.http.client import NoAnswerError, Response
-from smtprelay.http.outcomes import ServiceError, sender_lane, taken, words
+from smtprelay.http.outcomes import ServiceError, words
 from smtprelay.http.renewed import Renewed
 from smtprelay.http.upload import RequestBody
 from smtprelay.interfaces import Attempt, Body, Events
@@ -26,6 +26,7 @@ from smtprelay.model.route import Limits, NextHop, Window
 from smtprelay.model.shape import Shape
 from smtprelay.providers.call import Caller
 from smtprelay.providers.defaults import ProviderDefaults
+from smtprelay.providers.outcomes import sender_lane, taken
 from smtprelay.providers.ses.errors import (
     CREDENTIALS,
     YOUNG,

@@ -7,7 +7,7 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from attrs import asdict, evolve, has
 
@@ -17,13 +17,10 @@ from smtprelay.config.setting import settings_in
 from smtprelay.providers.registry import kind_of
 from smtprelay.settings.complaint import below
 from smtprelay.settings.provider import ProviderSettings, ProxySettings
-from smtprelay.settings.proxy import environment_no_proxy, environment_proxy
 
 #: The folder of the control socket without a spool's folder, if the user may write there; the CLI looks
 #: there.
 RUNTIME: Final = "/run/smtprelay"
-
-HttpClientT = TypeVar("HttpClientT", bound=ProxySettings)
 
 
 def complete(config: Config, environ: Mapping[str, str]) -> Config:
@@ -37,8 +34,8 @@ def complete(config: Config, environ: Mapping[str, str]) -> Config:
         listeners=tuple(_listener(listener, config) for listener in config.listeners),
         providers={name: _provider(each, hostname, environ) for name, each in config.providers.items()},
         routes=_routes(config, environ),
-        key_vault=config.key_vault and _with_proxy(config.key_vault, environ),
-        webhook=config.webhook and _with_proxy(config.webhook, environ),
+        key_vault=config.key_vault and config.key_vault.with_environment(environ),
+        webhook=config.webhook and config.webhook.with_environment(environ),
         supervise=config.supervise or (Supervise() if config.workers > 1 else None),
         bounces=evolve(config.bounces, from_=config.bounces.from_ or f"MAILER-DAEMON@{hostname}"),
     )
@@ -83,13 +80,7 @@ def _provider(provider: ProviderSettings, hostname: str, environ: Mapping[str, s
     given = asdict(provider.limits, filter=lambda _, value: value is not None)
     limits = evolve(kind_of(provider).limits, **given)
     provider = evolve(provider.completed(hostname, environ), limits=limits)
-    return _with_proxy(provider, environ) if isinstance(provider, ProxySettings) else provider
-
-
-def _with_proxy(client: HttpClientT, environ: Mapping[str, str]) -> HttpClientT:
-    """Return the settings of what sends requests with the proxy of the environment, if they name none."""
-    proxy = client.proxy or environment_proxy(environ)
-    return evolve(client, proxy=proxy, no_proxy=client.no_proxy or environment_no_proxy(environ))
+    return provider.with_environment(environ) if isinstance(provider, ProxySettings) else provider
 
 
 def _routes(config: Config, environ: Mapping[str, str]) -> tuple[RouteSettings, ...]:
@@ -99,7 +90,7 @@ def _routes(config: Config, environ: Mapping[str, str]) -> tuple[RouteSettings, 
         evolve(
             route,
             name=route.name or f"route{number}",
-            webhook=route.webhook and _with_proxy(route.webhook, environ),
+            webhook=route.webhook and route.webhook.with_environment(environ),
         )
         for number, route in enumerate(config.routes, 1)
     )

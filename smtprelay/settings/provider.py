@@ -10,7 +10,7 @@ from attrs import evolve, field, fields, frozen
 from smtprelay.model.route import Limits, RateLimit
 from smtprelay.net.outbound import Outbound
 from smtprelay.settings import values
-from smtprelay.settings.proxy import ProxySetting, proxy_of
+from smtprelay.settings.proxy import ProxySetting, environment_no_proxy, environment_proxy, proxy_of
 from smtprelay.settings.rate import Rate
 
 
@@ -103,6 +103,11 @@ class ProxySettings:
 
     proxy: ProxySetting = None
     no_proxy: tuple[values.Text, ...] = ()
+
+    def with_environment(self, environ: Mapping[str, str]) -> Self:
+        """Return these settings with the proxy of the environment, if they name none."""
+        proxy, no_proxy = environment_proxy(environ), environment_no_proxy(environ)
+        return evolve(self, proxy=self.proxy or proxy, no_proxy=self.no_proxy or no_proxy)
 
 
 @frozen(kw_only=True, slots=False)

@@ -68,6 +68,14 @@ class EnvironmentTests(SynchronousTestCase):
         unknown = problems_of(with_provider("type: smarthost, host: h, proxy: http://a:1"))
         self.assertIn('unknown key "proxy"', unknown[0].text)
 
+    def test_tokens_of_a_smarthost(self) -> None:
+        """They are HTTP, so they take the proxy of the environment, or one of their own."""
+        oauth = "client_id: c, refresh_token: {env: TOKEN}"
+        for own, expected in (("", "http://a:1"), (", proxy: off", "off"), (", proxy: b:2", "http://b:2")):
+            text = with_provider(f"type: smarthost, host: h, username: u, oauth: {{{oauth}{own}}}")
+            provider = load_text(text, {"TOKEN": "t", "HTTPS_PROXY": "a:1"}).config.providers["more"]
+            self.assertEqual(provider.oauth.proxy, expected)
+
 
 class CheckTests(SynchronousTestCase):
     def test_wrong(self) -> None:

@@ -2,7 +2,6 @@
 The settings of another SMTP server, and what must be right about them.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -15,8 +14,8 @@ from smtprelay.model.network import is_loopback, is_plain_remote
 from smtprelay.providers.kind import ProviderKind
 from smtprelay.settings import values
 from smtprelay.settings.complaint import Complaint, Path, loopback_only
-from smtprelay.settings.provider import RemoteProviderSettings
-from smtprelay.settings.proxy import environment_no_proxy, environment_proxy, proxy_of
+from smtprelay.settings.provider import ProxySettings, RemoteProviderSettings
+from smtprelay.settings.proxy import proxy_of
 from smtprelay.settings.secret import Secret
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ _USUAL_TLS: Final = {25: "starttls", 465: "implicit", 587: "starttls"}
 
 
 @frozen(kw_only=True)
-class OauthSettings:
+class OauthSettings(ProxySettings):
     """
     How tokens for ``mechanism: xoauth2`` are obtained: by a refresh token, or in the client's own name.
 
@@ -108,11 +107,12 @@ class SmarthostSettings(RemoteProviderSettings):
         """``tls``, or its default."""
         return self.tls or ("opportunistic" if self.host == MX else "starttls")
 
-    def completed(self, hostname: str, environ: Mapping[str, str]) -> "SmarthostSettings":  # noqa: ARG002
-        """Return these settings with the usual ``tls`` and port, and our name."""
+    def completed(self, hostname: str, environ: Mapping[str, str]) -> "SmarthostSettings":
+        """Return these settings with the usual ``tls`` and port, our name, and the proxy to the tokens."""
         tls = self.usual_tls
         port = self.port or (25 if self.host == MX else PORTS[tls])
-        return evolve(self, tls=tls, port=port, helo=self.helo or hostname)
+        oauth = self.oauth and self.oauth.with_environment(environ)
+        return evolve(self, tls=tls, port=port, helo=self.helo or hostname, oauth=oauth)
 
 
 def check_login(settings: SmarthostSettings, path: Path) -> Iterator[Complaint]:
@@ -214,7 +214,7 @@ def credential_source(
     tokens = OauthTokens(
         _token_endpoint(oauth),
         lambda: context.open_http(
-            context.reactor, concurrency=1, timeout=settings.timeout, outbound=_to_tokens(settings)
+            context.reactor, concurrency=1, timeout=settings.timeout, outbound=_to_tokens(settings, oauth)
         ),
         lambda: context.defer_to_thread(_token_request(oauth)),
         context.reactor.seconds,
@@ -223,9 +223,9 @@ def credential_source(
     return context.renewing_credential(name, settings, tokens)
 
 
-def _to_tokens(settings: SmarthostSettings) -> "Outbound":
-    """Return how a request for a token leaves: through the proxy of the environment, if there is one."""
-    proxy, no_proxy = proxy_of(environment_proxy(os.environ)), environment_no_proxy(os.environ)
+def _to_tokens(settings: SmarthostSettings, oauth: OauthSettings) -> "Outbound":
+    """Return how a request for a token leaves: perhaps through a proxy, as mail itself cannot."""
+    proxy, no_proxy = proxy_of(oauth.proxy), oauth.no_proxy
     return evolve(settings.outbound, client_certificate=None, proxy=proxy, no_proxy=no_proxy)
 
 

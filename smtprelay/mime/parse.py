@@ -7,7 +7,7 @@ cost time, with more parts or deeper ones than ``structure`` takes, is refused. 
 """
 
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Final
 
@@ -102,6 +102,11 @@ def charset_guess(body: bytes, parts: Sequence[Part]) -> str:
     reader = _PartReader(body, parts)
     reader.choose()
     return reader.guess
+
+
+def texts_beside(parts: Sequence[Part]) -> Iterator[tuple[int, int]]:
+    """Give where the text before the first and behind the last part of each multipart is."""
+    return chain.from_iterable(part.aside for part in parts)
 
 
 def text_beside_parts(body: bytes, parts: Sequence[Part]) -> tuple[int, int] | None:
@@ -275,7 +280,7 @@ class _PartReader:
         return (stem or f"attachment-{len(self.attachments) + 1}") + extension_for(kind)
 
     def _aside(self) -> str | None:
-        for begin, end in self.parts[0].aside:
+        for begin, end in texts_beside(self.parts):
             text = in_lines(charset.decode(self.body[begin:end], "", self.guess))
             if text.strip():
                 self.aside = begin, end

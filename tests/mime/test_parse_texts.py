@@ -144,6 +144,19 @@ class ShownTests(SynchronousTestCase):
         self.assertEqual(read(head + b"--b\r\n\r\n--b--\r\nonly").text, "only")
         self.assertEqual(read(head + b"preamble\r\n--b\r\n\r\nx\r\n--b--\r\nepilogue").text, "x")
 
+    def test_text_beside_the_parts_of_a_part(self):
+        """So is what stands before or behind the parts of a multipart within another one."""
+        for boundary, content in (
+            ("b", "--b\n\n--b--\nonly"),
+            ("b", "--b\n\n--b--\n--b--\nonly"),
+            ("c", "only\n--c\n\n--c--\n--b--"),
+            ("c", "--c\n\n\n--c--\nonly\n--b--"),
+        ):
+            with self.subTest(content):
+                field = "Content-Type: multipart/mixed; boundary={}\n\n"
+                mail = field.format("b") + "--b\n" + field.format(boundary) + content
+                self.assertEqual(read(crlf(mail)).text, "only")
+
     def test_no_header(self):
         """B8: a mail without any header is all text, and our own Received no part of it."""
         for text in ("Alarm: door open\r\nRoom: 3\r\n", "Alarm: x\r\n\r\nmore", " indented\r\nRoom: 3\r\n"):

@@ -20,7 +20,7 @@ from smtprelay.mime.outgoing.field_changes import UNCHANGED, Changes, finished_p
 from smtprelay.mime.outgoing.header_fields import NO_CONVERSION, FieldOptions, NotConvertible
 from smtprelay.mime.outgoing.plan import PlanDraft
 from smtprelay.mime.parameters import ContentType, content_type
-from smtprelay.mime.parse import charset_guess, text_beside_parts
+from smtprelay.mime.parse import charset_guess, text_beside_parts, texts_beside
 from smtprelay.mime.structure import MAX_DEPTH, Part, TooComplexError, parts_of
 from smtprelay.mime.text import by_name
 from smtprelay.mime.transfer_encoding import Encoding, base64_blocks, decode
@@ -57,7 +57,7 @@ class _WalkedMail:
         found = [
             (part.start, part.header_end if part.is_multipart else part.last, part) for part in self.parts
         ]
-        beside = [(begin, end, None) for part in self.parts for begin, end in part.aside]
+        beside = [(begin, end, None) for begin, end in texts_beside(self.parts)]
         yield from sorted([*found, *beside], key=lambda place: place[0])
 
 
@@ -113,7 +113,7 @@ class PartsWalk:
     def _parts_as_shown(self, octets: bytes) -> Sequence[Part]:
         """Return the parts of a mail; if it shows nothing but a text beside them, it is that text."""
         parts = parts_of(octets)
-        strange = not all(self._hop.takes(shape_of(octets[begin:end])) for begin, end in parts[0].aside)
+        strange = not all(self._hop.takes(shape_of(octets[begin:end])) for begin, end in texts_beside(parts))
         shown = text_beside_parts(octets, parts) if strange else None
         if shown is None:
             return parts

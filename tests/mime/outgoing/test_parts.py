@@ -59,6 +59,8 @@ class PartsTests(SynchronousTestCase):
                     self.assertEqual(part.get_payload(decode=True), words)
         mail = mixed(b"\r\n") + "zu spät\r\n".encode()
         self.assertEqual(said(finish(mail, SEVEN_BIT)), ("zu spät\r\n", None, []))
+        inner = b"Content-Type: multipart/mixed; boundary=I\r\n\r\n--I\r\n\r\n--I--\r\n" + "zu spät".encode()
+        self.assertEqual(said(finish(mixed(inner), SEVEN_BIT)), ("zu spät", None, []))
 
     def test_encoded_text_holds_no_delimiter(self) -> None:
         """What is a delimiter only once it is decoded, or in short lines, divides nothing."""

@@ -110,10 +110,10 @@ def texts_beside(parts: Sequence[Part]) -> Iterator[tuple[int, int]]:
 
 
 def text_beside_parts(body: bytes, parts: Sequence[Part]) -> tuple[int, int] | None:
-    """Return where the text is that :func:`read` finds beside the parts, if they hold nothing to show."""
+    """Return where the text is that :func:`read` finds beside the parts, if these are neither text nor file."""
     reader = _PartReader(body, parts)
     reader.run()
-    return reader.aside
+    return None if reader.attachments else reader.aside
 
 
 def _unescaped(value: str, guess: str) -> str:
@@ -167,7 +167,7 @@ class _PartReader:
         for n in self._without_resource_forks(leaves):
             if n not in self._texts:
                 self._attach(self.parts[n])
-        if self.text is None and self.html is None and not self.attachments:
+        if self.text is None and self.html is None and not any(each.base64 for each in self.attachments):
             self.text = self._aside()
         if self.text is None and self.html is None and self._texts:
             self.text = ""

@@ -144,6 +144,13 @@ class ShownTests(SynchronousTestCase):
         self.assertEqual(read(head + b"--b\r\n\r\n--b--\r\nonly").text, "only")
         self.assertEqual(read(head + b"preamble\r\n--b\r\n\r\nx\r\n--b--\r\nepilogue").text, "x")
 
+    def test_text_beside_empty_files(self):
+        """A file that is empty is attached, and hides no text beside it; one that is not is all there is."""
+        image = "Content-Type: image/png\nContent-Transfer-Encoding: base64"
+        for content, text in (("", "only"), ("AAAA", None)):
+            mail = read(multipart(part(image, content)) + b"only")
+            self.assertEqual((mail.text, len(mail.attachments)), (text, 1))
+
     def test_text_beside_the_parts_of_a_part(self):
         """So is what stands before or behind the parts of a multipart within another one."""
         for boundary, content in (

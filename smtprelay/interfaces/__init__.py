@@ -5,7 +5,7 @@ zope.interface where Twisted or other people's code meets us, because ``twisted.
 :class:`typing.Protocol` between our own stations, because mypy checks those without registration.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from attrs import field, frozen
@@ -92,14 +92,18 @@ class IEnvelopeDelivery(IMessageDelivery):
 Planner = Callable[[Head, Shape, Mapping[str, int]], Sequence[Planned]]
 
 
+#: :meth:`Provider.measure` of one.
+Measure = Callable[[Envelope, "Body"], Coroutine[Any, Any, int]]
+
+
 class Unmeasured(Exception):  # noqa: N818 -- a question, not an error
     """
     What a :data:`Planner` raises that must know how large the request of a provider becomes.
 
-    :ivar measure: :meth:`Provider.measure` of it.
+    :ivar measure: finds it out.
     """
 
-    def __init__(self, provider: str, measure: "Callable[[Envelope, Body], Awaitable[int]]") -> None:
+    def __init__(self, provider: str, measure: Measure) -> None:
         super().__init__(f"how large the request of {provider} becomes is not known")
         self.provider = provider
         self.measure = measure

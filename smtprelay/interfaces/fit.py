@@ -9,9 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.interfaces import IReactorTime
+
 from smtprelay.interfaces import (
     Body,
     MailTooCostly,
+    Measure,
     MimeWorkerTimeout,
     MimeWorkerUnavailable,
     Planner,
@@ -35,6 +41,10 @@ _NOT_NOW: Final = Reply(
 _NEVER: Final = Reply(
     code=554, enhanced="5.6.0", text="The message is too complex to be converted", rule="measure"
 )
+
+#: Seconds that a client may wait for what has to be measured. Many give up soon after, and one that has given
+#: up sends again what may have been accepted.
+_LONGEST: Final = 30.0
 
 #: Octets that fit nowhere; the size of a request that cannot be measured.
 ENDLESS: Final = 1 << 62
@@ -93,6 +103,36 @@ async def with_sizes(
                 if needed:
                     raise
                 sizes[unknown.provider] = ENDLESS
+
+
+@define(eq=False)
+class TimelyPlan:
+    """
+    The :data:`smtprelay.interfaces.Planner` of one message whose client waits: ``plan``, within a time.
+
+    All that it wants to know is measured within that time together, however many measure at once; else
+    :class:`smtprelay.interfaces.MimeWorkerTimeout` is raised.
+    """
+
+    _plan: Planner
+    _clock: IReactorTime
+    _until: float | None = field(default=None, init=False)
+
+    def __call__(self, head: Head, shape: Shape, measured: Mapping[str, int]) -> Sequence[Planned]:
+        """Return what ``plan`` says."""
+        try:
+            return self._plan(head, shape, measured)
+        except Unmeasured as unknown:
+            raise Unmeasured(unknown.provider, partial(self._measured, unknown.measure)) from None
+
+    async def _measured(self, measure: Measure, envelope: Envelope, body: Body) -> int:
+        now = self._clock.seconds()
+        self._until = self._until or now + _LONGEST
+        measuring = Deferred.fromCoroutine(measure(envelope, body))
+        try:
+            return await measuring.addTimeout(max(0.0, self._until - now), self._clock)
+        except TookTooLong:
+            raise MimeWorkerTimeout(f"not measured within {_LONGEST:.0f} s") from None
 
 
 async def planned(

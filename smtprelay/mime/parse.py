@@ -110,7 +110,7 @@ def texts_beside(parts: Sequence[Part]) -> Iterator[tuple[int, int]]:
 
 
 def text_beside_parts(body: bytes, parts: Sequence[Part]) -> tuple[int, int] | None:
-    """Return where the text is that :func:`read` finds beside the parts, if these are neither text nor file."""
+    """Return where the text is that :func:`read` finds beside the parts, if it finds nothing in these."""
     reader = _PartReader(body, parts)
     reader.run()
     return None if reader.attachments else reader.aside

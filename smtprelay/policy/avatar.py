@@ -17,6 +17,7 @@ from twisted.mail.interfaces import IMessageSMTP
 from zope.interface import implementer
 
 from smtprelay.interfaces import IEnvelopeDelivery, Incoming, Receive
+from smtprelay.interfaces.fit import TimelyPlan
 from smtprelay.model.message import Client, Draft, Envelope, Recipient, Refused, Reply
 from smtprelay.model.patterns import lowered
 from smtprelay.policy import admission, stock_server
@@ -205,7 +206,8 @@ class EnvelopeDelivery:
             keeps_subject=context.listener.keeps_subject,
         )
         author = self._identity.rights.force_from
-        incoming = context.receive(draft, context.router.plan(self._client, envelope, author))
+        plan = TimelyPlan(context.router.plan(self._client, envelope, author), context.clock)
+        incoming = context.receive(draft, plan)
         return incoming, incoming.write(received(draft, context.listener.hostname))
 
     def forget(self) -> None:

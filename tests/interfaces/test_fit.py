@@ -7,10 +7,11 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.interfaces import MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable, Unmeasured
-from smtprelay.interfaces.fit import ENDLESS, largest, planned, takes, with_sizes
+from smtprelay.interfaces.fit import ENDLESS, TimelyPlan, largest, planned, takes, with_sizes
 from smtprelay.mime.head import Head
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Envelope, Planned, Refused
@@ -103,6 +104,55 @@ class PlannedTests(SynchronousTestCase):
     def test_nobody_ever_will(self) -> None:
         """The mail is at fault, and is refused for good."""
         self.assertEqual(self.refusal(MailTooCostly()), (554, "5.6.0"))
+
+
+class TimelyPlanTests(SynchronousTestCase):
+    """A client does not wait for ever, whatever holds up those who measure."""
+
+    def planned(self, *measures: Any) -> tuple[Clock, Deferred[Any]]:
+        """Begin to plan a mail whose size for each of several providers has to be measured."""
+
+        def plan(_head: object, _shape: object, sizes: Mapping[str, int]) -> list[Planned]:
+            for number, measure in enumerate(measures):
+                if str(number) not in sizes:
+                    raise Unmeasured(str(number), measure)
+            return []
+
+        clock = Clock()
+        work = planned(TimelyPlan(plan, clock), Head(b""), Shape(size=7), ENVELOPE, BODY)
+        return clock, Deferred.fromCoroutine(work)
+
+    def test_measured_in_time(self) -> None:
+        """What comes in time is used, and leaves no timer."""
+        size: Deferred[int] = Deferred()
+
+        async def measure(*_: object) -> int:
+            return await size
+
+        clock, planning = self.planned(Scale("acs").measure, measure)
+        clock.advance(29)
+        self.assertNoResult(planning)
+        size.callback(7)
+        self.assertEqual(self.successResultOf(planning), [])
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_too_late(self) -> None:
+        """All providers together have the time of one: then the client tries again, and none is measured."""
+        given_up: list[object] = []
+        sizes: list[Deferred[int]] = [Deferred(given_up.append) for _ in range(2)]
+        waiting = iter(sizes)
+
+        async def measure(*_: object) -> int:
+            return await next(waiting)
+
+        clock, planning = self.planned(measure, measure)
+        clock.advance(20)
+        sizes[0].callback(7)
+        clock.advance(9)
+        self.assertNoResult(planning)
+        clock.advance(1)
+        self.assertEqual(self.failureResultOf(planning, Refused).value.reply.code, 452)
+        self.assertEqual(given_up, sizes[1:])
 
 
 class SizeTests(SynchronousTestCase):

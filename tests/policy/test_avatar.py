@@ -5,7 +5,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from smtprelay.interfaces import IEnvelopeDelivery
+from smtprelay.interfaces.fit import planned
 from smtprelay.mime.head import Head
+from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Client, Envelope, Recipient, Refused
 from smtprelay.model.patterns import Patterns
 from smtprelay.model.shape import Shape
@@ -114,6 +116,26 @@ class TransactionTests(DeliveryCase):
         avatar.rcpt("x@y.org", {})
         (planned,) = avatar.data().plan(Head(b""), Shape(size=100), {})
         self.assertEqual((planned.route, planned.lane, planned.provider), ("ann", "a@b.org", "acs"))
+
+    def test_no_client_waits_for_ever_to_be_measured(self):
+        """If a provider's request cannot be measured, the client is told so while it still listens."""
+
+        class Outlet(FakeOutlet):
+            async def measure(self, *_: object) -> int:
+                return await Deferred()
+
+        rules = make_rules(self.store, outlets={"acs": Outlet(request=10, most=2)})
+        avatar = EnvelopeDelivery(rules, Identity())
+        avatar.client_is(CLIENT)
+        avatar.mail("a@b.org", {})
+        avatar.rcpt("x@y.org", {})
+        avatar.data()
+        [kept] = self.store.kept
+        work = planned(kept.plan, Head(b""), Shape(size=6), kept.draft.envelope, MemoryBody(b"mail\r\n"))
+        planning = Deferred.fromCoroutine(work)
+        self.assertNoResult(planning)
+        rules.context.clock.advance(30)
+        self.assertEqual(self.failureResultOf(planning, Refused).value.reply.code, 452)
 
     def test_duplicates_collapse(self):
         """One recipient named twice is one; local parts that differ in case are two."""

@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock
-from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredLock
 
 from smtprelay.interfaces import (
     Body,
@@ -33,6 +32,10 @@ IDLE: Final = 300.0
 
 #: Seconds until a failed start is tried again.
 _START_AGAIN: Final = 5.0
+
+#: Seconds for which work goes on that nobody waits for any more. To start another process takes a moment,
+#: too, and who is next may have no more time than that.
+_UNWANTED: Final = 10.0
 
 #: Seconds to wait for the end of a killed process.
 _DYING: Final = 2.0
@@ -103,6 +106,8 @@ class ProcessMimeWorker:
         self._process: MimeProcess | None = None
         self._living: set[MimeProcess] = set()
         self._idling: Any = None
+        #: Ends the turn of the mail that is being worked on.
+        self._turn_ends: Any = None
         self._no_start_before: float | None = None
         self._stopped = False
 
@@ -150,6 +155,18 @@ class ProcessMimeWorker:
         self, task: MimeTask, chunks: AsyncIterator[bytes], size: int, parameters: Mapping[str, object]
     ) -> tuple[Mapping[str, Any], bytes]:
         await self._lock.acquire()
+        done: Deferred[tuple[Mapping[str, Any], bytes]] = Deferred()
+        Deferred.fromCoroutine(self._turn(task, chunks, size, parameters)).chainDeferred(done)
+        try:
+            return await done
+        except CancelledError:
+            self._cut_turn()
+            raise
+
+    async def _turn(
+        self, task: MimeTask, chunks: AsyncIterator[bytes], size: int, parameters: Mapping[str, object]
+    ) -> tuple[Mapping[str, Any], bytes]:
+        """Use the process, whether or not somebody still waits for that."""
         try:
             return await self._in_process(task, chunks, size, parameters)
         finally:
@@ -173,22 +190,30 @@ class ProcessMimeWorker:
         }
         deadline = self._bounds.deadline(size)
         working = Deferred.fromCoroutine(process.work(request, chunks))
+        self._turn_ends = self._reactor.callLater(deadline, working.cancel)
         answered = False
         try:
-            done = await working.addTimeout(deadline, self._reactor)
+            done = await working
             answered = True
-        except TookTooLong:
+        except CancelledError:
             raise MimeWorkerTimeout(f"no answer of the MIME worker within {deadline:.0f} s") from None
         except TaskFailedError as error:
             answered = error.failure["type"] != _NO_MEMORY
             self._raise(error.failure)
         finally:
+            if self._turn_ends.active():
+                self._turn_ends.cancel()
             # Without an answer half of a mail may be in the pipe, or the result may not be needed any more.
             if answered:
                 self._begin_idling()
             else:
                 self._drop()
         return done
+
+    def _cut_turn(self) -> None:
+        """Let the turn of a mail that nobody waits for end soon."""
+        if self._turn_ends.getTime() - self._reactor.seconds() > _UNWANTED:
+            self._turn_ends.reset(_UNWANTED)
 
     def _raise(self, failed: Mapping[str, str]) -> NoReturn:
         """Raise what a task raised, or what stands for it, without the traceback of how it came here."""

@@ -198,13 +198,42 @@ class ProcessTests(WorkerCase):
         self.assertEqual(self.process.bodies, [LARGE])
 
     def test_cancel_a_running_one(self):
-        """Its process is killed, and the next one is served."""
+        """Its work is done all the same: the next one would have to wait longer for another process."""
         done, other = self.run_on(LARGE), self.run_on(LARGE)
         done.cancel()
         self.failureResultOf(done, CancelledError)
-        self.assertEqual(self.reactor.processes[0].killed, ["KILL"])
-        self.process.answers({})
+        self.assertEqual(len(self.process.bodies), 1)
+        for _ in range(2):
+            self.process.answers({})
         self.successResultOf(other)
+        self.assertEqual(len(self.reactor.processes), 1)
+
+    def test_cancel_one_that_hangs(self):
+        """Its process is killed soon, and at its deadline if that is sooner."""
+        for waited, left in ((5, 10), (26, 4)):
+            self.begin()
+            done, other = self.run_on(LARGE), self.run_on(LARGE)
+            self.reactor.advance(waited)
+            done.cancel()
+            self.failureResultOf(done, CancelledError)
+            self.reactor.advance(left - 1)
+            self.assertEqual(self.process.killed, [])
+            self.reactor.advance(1)
+            self.assertEqual(self.reactor.processes[0].killed, ["KILL"])
+            self.process.answers({})
+            self.successResultOf(other)
+
+    def test_cancel_many_that_hang(self):
+        """However many give up, one after the other, the process has its time to answer."""
+        running = [self.run_on(LARGE) for _ in range(5)]
+        for done in running[:4]:
+            self.reactor.advance(1)
+            done.cancel()
+            self.failureResultOf(done, CancelledError)
+        self.assertEqual(self.process.killed, [])
+        self.process.answers({})
+        self.process.answers({})
+        self.successResultOf(running[4])
 
     def test_cancel_a_waiting_one(self):
         """It is left out; the running one is not disturbed."""

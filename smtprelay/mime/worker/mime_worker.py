@@ -190,13 +190,16 @@ class ProcessMimeWorker:
         }
         deadline = self._bounds.deadline(size)
         working = Deferred.fromCoroutine(process.work(request, chunks))
+        began = self._reactor.seconds()
         self._turn_ends = self._reactor.callLater(deadline, working.cancel)
         answered = False
         try:
             done = await working
             answered = True
         except CancelledError:
-            raise MimeWorkerTimeout(f"no answer of the MIME worker within {deadline:.0f} s") from None
+            reason = f"no answer of the MIME worker within {self._reactor.seconds() - began:.0f} s"
+            self._events("mime.ended", pid=process.pid, reason=reason)
+            raise MimeWorkerTimeout(reason) from None
         except TaskFailedError as error:
             answered = error.failure["type"] != _NO_MEMORY
             self._raise(error.failure)

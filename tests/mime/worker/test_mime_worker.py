@@ -158,7 +158,7 @@ class ProcessTests(WorkerCase):
         self.assertEqual(len(self.reactor.processes), 2)
 
     def test_too_slow(self):
-        """No answer in time: the process is killed, those that wait are served by another one."""
+        """No answer in time: the process is killed and told of, those that wait are served by another one."""
         slow, other = self.run_on(LARGE), self.run_on(LARGE)
         self.reactor.advance(29)
         self.assertNoResult(slow)
@@ -169,7 +169,8 @@ class ProcessTests(WorkerCase):
         killed.ends(None, int(signal.SIGKILL))
         fresh.answers({})
         self.successResultOf(other)
-        self.assertEqual(self.ended(), [])
+        [told] = self.ended()
+        self.assertIn("within 30 s", told["reason"])
 
     def test_waiting_is_not_slow(self):
         """The time that a mail waits for its turn does not count."""

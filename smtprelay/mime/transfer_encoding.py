@@ -40,7 +40,7 @@ _BASE64_LINES: Final = _BASE64 + b"\r\n"
 #: The first line of base64, whatever follows a padded block in it.
 _FIRST_LINE: Final = re.compile(rb"\s*+[A-Za-z0-9+/]++(?:=+|[ \t]*+\r?(?:\n|\Z))")
 
-_BLANK_ENDS: Final = (b" \n", b"\t\n", b" \r\n", b"\t\r\n")
+_TABS_AS_BLANKS: Final = bytes.maketrans(b"\t", b" ")
 
 _UU_BEGIN: Final = re.compile(rb"(?:\A|(?<=\n))begin(?:-base64)? +[0-7]{3,4} [^\n]*+\n")
 
@@ -80,11 +80,10 @@ def from_quoted_printable(content: bytes) -> bytes:
     An escape that is none stays as it is. Blanks at the end of a line were put there on the way and are
     dropped, also behind the equals sign of a soft line break (RFC 2045 §6.7, rule 3).
     """
-    if any(end in content for end in _BLANK_ENDS) or content.endswith((b" ", b"\t")):
-        *lines, last = content.split(b"\r\n")
-        content = b"\r\n".join([*(line.rstrip(b" \t") for line in lines), last.rstrip(b" \t")])
-    if b" \n" in content or b"\t\n" in content:
-        content = b"\n".join([line.rstrip(b" \t") for line in content.split(b"\n")])
+    # To look for each of the four ends would take twice as long.
+    if content.endswith((b" ", b"\t")) or b" \n" in content.translate(_TABS_AS_BLANKS, b"\r"):
+        for end in (b"\r\n", b"\n"):
+            content = end.join([line.rstrip(b" \t") for line in content.split(end)])
     return binascii.a2b_qp(_without_strange_signs(content))
 
 

@@ -36,8 +36,8 @@ def is_small(octets: bytes) -> bool:
         return len(octets) <= SMALL_TEXT and _is_text(octets)
     if len(octets) > SMALL_HEADER and not _header_ends(octets):
         return False
-    # Most mail has so little of all these that one pass tells.
-    if len(octets) - len(octets.translate(None, b"@=-\x1b")) <= SMALL_PARTS:
+    # Most mail has so little of what these are made of that one pass tells.
+    if len(octets) - len(octets.translate(None, b"@?-\x1b")) <= SMALL_PARTS:
         return True
     # Each part begins with a line of its own, though not each such line begins a part.
     return (

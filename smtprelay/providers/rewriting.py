@@ -67,9 +67,7 @@ class RewritingProvider(ProviderWrapper):
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:
         """Return the sizes that the provider says, with what another header may change of them."""
-        small, large = (
-            evolve(shape, size=max(0, shape.size + change)) for change in (-MAX_HEADER, MAX_HEADER)
-        )
+        small, large = (shape.resized(max(0, shape.size + change)) for change in (-MAX_HEADER, MAX_HEADER))
         return self._provider.encoded_size(small)[0], self._provider.encoded_size(large)[1]
 
     async def measure(self, envelope: Envelope, body: Body) -> int:

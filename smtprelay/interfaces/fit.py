@@ -106,7 +106,7 @@ async def with_sizes(
 
 
 @define(eq=False)
-class TimelyPlan:
+class DeadlinePlanner:
     """
     The :data:`smtprelay.interfaces.Planner` of one message whose client waits: ``plan``, within a time.
 

@@ -17,7 +17,7 @@ from twisted.mail.interfaces import IMessageSMTP
 from zope.interface import implementer
 
 from smtprelay.interfaces import IEnvelopeDelivery, Incoming, Receive
-from smtprelay.interfaces.fit import TimelyPlan
+from smtprelay.interfaces.fit import DeadlinePlanner
 from smtprelay.model.message import Client, Draft, Envelope, Recipient, Refused, Reply
 from smtprelay.model.patterns import lowered
 from smtprelay.policy import admission, stock_server
@@ -206,7 +206,7 @@ class EnvelopeDelivery:
             keeps_subject=context.listener.keeps_subject,
         )
         author = self._identity.rights.force_from
-        plan = TimelyPlan(context.router.plan(self._client, envelope, author), context.clock)
+        plan = DeadlinePlanner(context.router.plan(self._client, envelope, author), context.clock)
         incoming = context.receive(draft, plan)
         return incoming, incoming.write(received(draft, context.listener.hostname))
 

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.interfaces import MailTooCostly, MimeWorkerTimeout, MimeWorkerUnavailable, Unmeasured
-from smtprelay.interfaces.fit import ENDLESS, TimelyPlan, largest, planned, takes, with_sizes
+from smtprelay.interfaces.fit import ENDLESS, DeadlinePlanner, largest, planned, takes, with_sizes
 from smtprelay.mime.head import Head
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import Envelope, Planned, Refused
@@ -106,7 +106,7 @@ class PlannedTests(SynchronousTestCase):
         self.assertEqual(self.refusal(MailTooCostly()), (554, "5.6.0"))
 
 
-class TimelyPlanTests(SynchronousTestCase):
+class DeadlinePlannerTests(SynchronousTestCase):
     """A client does not wait for ever, whatever holds up those who measure."""
 
     def planned(self, *measures: Any) -> tuple[Clock, Deferred[Any]]:
@@ -119,7 +119,7 @@ class TimelyPlanTests(SynchronousTestCase):
             return []
 
         clock = Clock()
-        work = planned(TimelyPlan(plan, clock), Head(b""), Shape(size=7), ENVELOPE, BODY)
+        work = planned(DeadlinePlanner(plan, clock), Head(b""), Shape(size=7), ENVELOPE, BODY)
         return clock, Deferred.fromCoroutine(work)
 
     def test_measured_in_time(self) -> None:

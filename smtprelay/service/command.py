@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from io import FileIO
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -34,7 +33,7 @@ from smtprelay.service.systemd import SystemdNotifier
 from smtprelay.service.workers.supervisor import Supervisor
 from smtprelay.telemetry.crash_report import SOFTWARE, unexpected
 from smtprelay.telemetry.log import Fanout, Log
-from smtprelay.telemetry.log_writer import Levels, make_observer, opened
+from smtprelay.telemetry.log_writer import Levels, make_observer, opened, stream_of
 from smtprelay.version import VERSION
 
 #: New objects between two runs of the garbage collector; a message has more than Python's default of 700.
@@ -250,7 +249,7 @@ def start_logging(config: Config, reactor: Any | None = None, **more: object) ->
     file = "" if logging.file is None else str(Path(logging.file).absolute())
     # The standard output may have been closed.
     number = opened(file or os.devnull) if file or sys.stdout is None else sys.stdout.fileno()
-    observer = make_observer(FileIO(number, "w", closefd=False), logging.format, levels, file)
+    observer = make_observer(stream_of(number), logging.format, levels, file)
     globalLogPublisher.addObserver(observer)
     if reactor is not None:
         reactor.callWhenRunning(observer.by_iterations, reactor)

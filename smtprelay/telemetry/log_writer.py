@@ -7,9 +7,12 @@ It writes our own events as well as those of Twisted and other libraries. The JS
 
 import errno
 import os
+import select
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from io import FileIO
 from threading import RLock
 from typing import Any, Final, NamedTuple
 
@@ -102,7 +105,7 @@ class LogWriter:
         line: Callable[..., str],
         levels: Levels,
         file: str = "",
-        complain: Callable[[bytes], object] = lambda line: os.write(2, line),
+        complain: Callable[[bytes], object] = lambda line: stream_of(2).write(line),
     ) -> None:
         self.trouble: LogTrouble | None = None
         self._stream = stream
@@ -234,6 +237,42 @@ class LogWriter:
             fields["exc"] = self._mask.text(flattened(event["log_failure"]))
         # At once: another thread may not call the reactor.
         self.write(level.name, "twisted", self._mask.text(formatEvent(event)), fields, when, at_once=True)
+
+
+class PipeStream:
+    """
+    A pipe or socket as the stream of a log: where nobody reads, a write would block the whole relay.
+
+    Others may write to the same pipe, so it stays as it is, and is asked before each write.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def isatty(self) -> bool:
+        """Return ``False``."""
+        return False
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._descriptor
+
+    def write(self, octets: bytes | bytearray) -> int | None:
+        """Write whole lines of ``octets`` if they are short; return how many octets, ``None``: it is full."""
+        asking = select.poll()
+        asking.register(self._descriptor, select.POLLOUT)
+        if not asking.poll(0):
+            return None
+        end = octets.rfind(b"\n", 0, select.PIPE_BUF) + 1 or select.PIPE_BUF
+        return os.write(self._descriptor, octets[:end])
+
+
+def stream_of(descriptor: int) -> "FileIO | PipeStream":
+    """Return what writes the log to ``descriptor``, and never waits for who reads it."""
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        return PipeStream(descriptor)
+    return FileIO(descriptor, "w", closefd=False)
 
 
 def opened(file: str) -> int:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from datetime import UTC, datetime
 
 from hypothesis import example, given
@@ -13,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.telemetry.log import EVENTS, Fanout, Levels, Log, make_observer
 from smtprelay.telemetry.log_format import json_line, timestamp
-from smtprelay.telemetry.log_writer import MOST_KEPT, LogWriter
+from smtprelay.telemetry.log_writer import MOST_KEPT, LogWriter, stream_of
 
 QUEUED = {
     "message": "7QK2",
@@ -358,6 +359,30 @@ class TurnTests(SynchronousTestCase):
         """It may come from any thread, where nobody can ask for the end of the turn."""
         Logger("twisted.x", observer=LogPublisher(self.writer)).warn("no turn")
         self.assertEqual((self.stream.count, self.clock.getDelayedCalls()), (1, []))
+
+
+class PipeTests(SynchronousTestCase):
+    """A log in a pipe holds up nobody, whoever does not read it."""
+
+    def test_nobody_reads(self):
+        """What finds no room is kept, and written whole and in order when it is read again."""
+        reads, writes = os.pipe()
+        self.addCleanup(os.close, reads)
+        self.addCleanup(os.close, writes)
+        complaints: list[bytes] = []
+        writer = LogWriter(stream_of(writes), json_line, Levels(), complain=complaints.append)
+        log = Log(Levels(), writer)
+        count = 0
+        while writer.trouble is None:
+            log("relay.stop", reason=f"{count} " + "x" * 1000)
+            count += 1
+        self.assertEqual(len(complaints), 1)
+        log("relay.stop", reason=f"{count} ")
+        read = os.read(reads, 1 << 20)
+        self.assertEqual(writer.recovered(), 0)
+        lines = (read + os.read(reads, 1 << 20)).splitlines()
+        numbers = [int(json.loads(each)["reason"].split()[0]) for each in lines]
+        self.assertEqual(numbers, list(range(count + 1)))
 
 
 class FullDiskTests(SynchronousTestCase):

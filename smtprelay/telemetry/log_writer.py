@@ -239,7 +239,7 @@ class LogWriter:
         self.write(level.name, "twisted", self._mask.text(formatEvent(event)), fields, when, at_once=True)
 
 
-class PipeStream:
+class LogStream:
     """
     A pipe or socket as the stream of a log: where nobody reads, a write would block the whole relay.
 
@@ -267,11 +267,11 @@ class PipeStream:
         return os.write(self._descriptor, octets[:end])
 
 
-def stream_of(descriptor: int) -> "FileIO | PipeStream":
+def stream_of(descriptor: int) -> "FileIO | LogStream":
     """Return what writes the log to ``descriptor``, and never waits for who reads it."""
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-        return PipeStream(descriptor)
+        return LogStream(descriptor)
     return FileIO(descriptor, "w", closefd=False)
 
 

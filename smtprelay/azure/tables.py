@@ -124,7 +124,7 @@ class AzureTable:
     """
     One table.
 
-    :param url: of the table, ``https://ACCOUNT.table.core.windows.net/TABLE``.
+    :ivar url: of the table, ``https://ACCOUNT.table.core.windows.net/TABLE``.
     :param credentials: what opens it; after a refusal it is asked again.
     :param open_http: makes the client of one request.
     :param seconds: gives the time, since the epoch.
@@ -137,7 +137,7 @@ class AzureTable:
         open_http: Callable[[], Http],
         seconds: Callable[[], float],
     ) -> None:
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._credentials = credentials
         self._open_http = open_http
         self._seconds = seconds
@@ -151,7 +151,7 @@ class AzureTable:
         if _NO_KEY.search(partition + key):
             return None
         keys = f"PartitionKey={_encoded(_literal(partition))},RowKey={_encoded(_literal(key))}"
-        answer = await self._ask(f"{self._url}({keys})")
+        answer = await self._ask(f"{self.url}({keys})")
         if answer.status == _NOT_FOUND and _refusal(answer)[0] != "TableNotFound":
             return None
         return json_object(self._taken(answer).body)
@@ -169,15 +169,15 @@ class AzureTable:
         while True:
             options = {**asked, "$top": str(_PAGE), **following}
             query = "&".join(f"{name}={_encoded(value)}" for name, value in options.items())
-            answer = self._taken(await self._ask(f"{self._url}()?{query}"))
+            answer = self._taken(await self._ask(f"{self.url}()?{query}"))
             page = json_object(answer.body).get("value")
             if not isinstance(page, list) or not all(isinstance(each, dict) for each in page):
-                raise TableError(_ERRORS.outcome(_OK, "", f"{self._url}: the answer is not that of a table"))
+                raise TableError(_ERRORS.outcome(_OK, "", f"{self.url}: the answer is not that of a table"))
             found += page
             headers = {name: answer.header(f"x-ms-continuation-{name}") for name in _CONTINUED}
             following = {name: value for name, value in headers.items() if value}
             if len(found) > most:
-                raise TableError(_ERRORS.outcome(_OK, "", f"{self._url}: more than {most} rows"))
+                raise TableError(_ERRORS.outcome(_OK, "", f"{self.url}: more than {most} rows"))
             if not following:
                 return found
 
@@ -200,7 +200,7 @@ class AzureTable:
             return answer
         code, message = _refusal(answer)
         wait = retry_after(answer.header("Retry-After"), self._seconds())
-        raise TableError(_ERRORS.outcome(answer.status, code, f"{self._url}: {message}", retry_after=wait))
+        raise TableError(_ERRORS.outcome(answer.status, code, f"{self.url}: {message}", retry_after=wait))
 
 
 def _literal(value: str) -> str:

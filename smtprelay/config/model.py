@@ -16,6 +16,7 @@ from smtprelay.config.rewrite import RewriteSettings, SandboxSettings
 from smtprelay.model import route as model_route
 from smtprelay.model.privacy import PrivacyMask
 from smtprelay.settings import values
+from smtprelay.settings.azure_table import AzureTableSettings
 from smtprelay.settings.entra import KeyVaultSettings
 from smtprelay.settings.provider import HttpClientSettings, ProviderSettings
 from smtprelay.settings.secret import Secret
@@ -163,6 +164,19 @@ class DkimSettings:
 
 
 @frozen(kw_only=True)
+class DkimTableSettings(AzureTableSettings):
+    """
+    An Azure table with keys that sign mail, one row for each domain. Domains in ``dkim`` need none.
+
+    :ivar required: whose mail waits while it cannot be signed: that of domains with a row (``rows``), which
+        is all other mail, too, until the table was read; that of ``all`` domains; or ``none``.
+    """
+
+    partition: values.Text = "dkim"
+    required: Literal["none", "rows", "all"] = "rows"
+
+
+@frozen(kw_only=True)
 class SpoolLimit:
     """
     Limits of the spool: beyond one, new mail is refused with 452, and delivery continues.
@@ -307,6 +321,7 @@ class Config:
     :ivar checkers: other ways to check a login, by name.
     :ivar providers: the services and servers that mail is delivered through, by name.
     :ivar dkim: the keys that sign mail, by the domain in From.
+    :ivar dkim_table: keys for more domains, by rows of an Azure table.
     :ivar sandbox: keeps mail from leaving, for tests and staging.
     :ivar webhook: the HTTP endpoint that gets a POST, with ids, envelope and reasons, for mail that failed or
         expired (``on_failed`` or ``on_expired``: ``webhook``) on a route without a ``webhook`` of its own.
@@ -330,6 +345,7 @@ class Config:
     checkers: Mapping[values.Name, Checker] = field(factory=dict)
     providers: Mapping[values.Name, ProviderSettings] = field(factory=dict)
     dkim: tuple[DkimSettings, ...] = ()
+    dkim_table: DkimTableSettings | None = None
     routes: tuple[RouteSettings, ...] = ()
     bounces: Bounces = Bounces()
     sandbox: SandboxSettings | None = None

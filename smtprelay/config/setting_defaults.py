@@ -35,6 +35,7 @@ def complete(config: Config, environ: Mapping[str, str]) -> Config:
         providers={name: _provider(each, hostname, environ) for name, each in config.providers.items()},
         routes=_routes(config, environ),
         key_vault=config.key_vault and config.key_vault.with_environment(environ),
+        dkim_table=config.dkim_table and config.dkim_table.with_environment(environ),
         webhook=config.webhook and config.webhook.with_environment(environ),
         supervise=config.supervise or (Supervise() if config.workers > 1 else None),
         bounces=evolve(config.bounces, from_=config.bounces.from_ or f"MAILER-DAEMON@{hostname}"),

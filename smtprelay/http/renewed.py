@@ -141,7 +141,7 @@ class Renewed(CredentialSource[T]):
         self._obtained: Credential[T] | None = None
         self._obtained_at = self._changed_at = float("-inf")
         self._waiting: list[Deferred[T]] = []
-        self._is_obtaining = self._is_closed = self._is_stopping = False
+        self._is_obtaining = self._is_closed = self._is_stopping = self._is_ahead = False
         self._failures = 0
         self._timer: IDelayedCall | None = None
         #: The calls of ``obtain`` that have not ended, by number: they hang, but perhaps the last.
@@ -172,6 +172,12 @@ class Renewed(CredentialSource[T]):
             except NoAnswerError as error:
                 return str(error)
         return ""
+
+    def read_ahead(self) -> None:
+        """Obtain it if there is none yet, and try again until there is; nobody waits for it."""
+        self._is_ahead = True
+        if self._obtained is None and not self._is_stopping:
+            self._begin()
 
     async def current(self) -> T:
         """
@@ -307,7 +313,7 @@ class Renewed(CredentialSource[T]):
         delay = min(_LAST_RETRY, _FIRST_RETRY * 2.0**self._failures) * (1 + self._chance()) / 2
         self._failures = min(self._failures + 1, 10)
         # Without one, mail and probes ask for it.
-        self._end(Failure(error), None if self._obtained is None else delay)
+        self._end(Failure(error), delay if self._is_ahead or self._obtained is not None else None)
 
     def _end(self, result: Any, pause: float | None) -> None:
         self._stop_timer()

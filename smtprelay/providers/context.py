@@ -2,24 +2,36 @@
 What the relay gives a provider to work with.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred
 
 from smtprelay.azure.application import EntraApplication
+from smtprelay.azure.clouds import COSMOS, STORAGE, scope
+from smtprelay.azure.table_rows import TableReader, TableSource
+from smtprelay.azure.tables import (
+    AccountKey,
+    AzureTable,
+    Row,
+    SharedAccessSignature,
+    TableCredential,
+    TableToken,
+)
 from smtprelay.azure.tokens import EntraTokens
 from smtprelay.http.client import Http, open_http
-from smtprelay.http.credentials import CredentialSource, StoredCredentials
+from smtprelay.http.credentials import CredentialSource, MappedSource, StoredCredentials
 from smtprelay.http.renewed import CredentialService, Renewed, TokenService, at_once
 from smtprelay.interfaces import DeferToThread, Events, MimeWorker
 from smtprelay.net.reachability import Reachability
 from smtprelay.providers.call import Caller
-from smtprelay.providers.signer import RuleKey
+from smtprelay.providers.signer import MailSigner
+from smtprelay.settings.azure_table import AzureTableSettings
 from smtprelay.settings.provider import RemoteProviderSettings
 
 C = TypeVar("C")
+T = TypeVar("T")
 
 
 @frozen(kw_only=True)
@@ -35,7 +47,10 @@ class ProviderContext:
     :ivar reachabilities: by the provider's name: whether it can be reached.
     :ivar renewed: by the provider's name: credentials that expire.
     :ivar kept: such credentials of the configuration before, of providers whose settings have not changed.
-    :ivar dkim_keys: those that sign what the providers send.
+    :ivar signers: what signs that which the providers send.
+    :ivar tables: what is read of Azure tables, by what their settings are the same as.
+    :ivar failure_copies: by the provider's name: who gets copies of reports, by domain, if a table says so.
+    :ivar kept_tables: all ``tables`` of that configuration.
     """
 
     reactor: Any
@@ -48,7 +63,10 @@ class ProviderContext:
     reachabilities: dict[str, Reachability] = field(factory=dict, init=False)
     renewed: dict[str, Renewed[Any]] = field(factory=dict, init=False)
     kept: dict[str, Renewed[Any]] = field(factory=dict, init=False)
-    dkim_keys: list[RuleKey] = field(factory=list, init=False)
+    signers: list[MailSigner] = field(factory=list, init=False)
+    tables: dict[Hashable, TableSource[Any]] = field(factory=dict, init=False)
+    failure_copies: dict[str, Mapping[str, str]] = field(factory=dict, init=False)
+    kept_tables: dict[Hashable, TableSource[Any]] = field(factory=dict, init=False)
     _tokens: EntraTokens = field(init=False)
 
     @_tokens.default
@@ -106,6 +124,48 @@ class ProviderContext:
             provider, application, scope, outbound=outbound, timeout=settings.timeout
         )
         return renewed
+
+    def table_source(
+        self, user: str, settings: AzureTableSettings, make: Callable[[Sequence[Row]], Awaitable[T]]
+    ) -> TableSource[T]:
+        """Return what ``make`` makes of the rows of a table; that of the configuration before is kept."""
+        same = settings.same_as
+        source = self.tables[same] = self.kept_tables.get(same) or self._new_table(user, settings, make)
+        # No name of a provider has a blank.
+        number = len(self.tables)
+        self.renewed[f"table {number}"] = source.latest
+        if source.token is not None:
+            self.renewed[f"token {number}"] = source.token
+        return source
+
+    def _new_table(
+        self, user: str, settings: AzureTableSettings, make: Callable[[Sequence[Row]], Awaitable[T]]
+    ) -> TableSource[T]:
+        outbound, timeout, reactor = settings.outbound, settings.timeout, self.reactor
+        key, sas, reader = settings.key, settings.sas, settings.reader
+        token: Renewed[str] | None = None
+        credentials: CredentialSource[TableCredential]
+        if reader is not None:
+            service = scope(COSMOS if ".cosmos.azure." in settings.url else STORAGE)
+            application = reader.application
+            token = self._tokens.source(user, application, service, outbound=outbound, timeout=timeout)
+            credentials = MappedSource(token, TableToken)
+        elif key is not None:
+            credentials = StoredCredentials(lambda: AccountKey(key.reveal()), self.defer_to_thread)
+        else:
+            assert sas is not None
+            credentials = StoredCredentials(lambda: SharedAccessSignature(sas.reveal()), self.defer_to_thread)
+        table = AzureTable(
+            settings.url,
+            credentials,
+            lambda: self.open_http(reactor, concurrency=1, timeout=timeout, outbound=outbound),
+            reactor.seconds,
+        )
+        rows = TableReader(table, settings.partition, make, reactor.seconds, settings.refresh)
+        latest: Renewed[T] = Renewed(
+            user, rows, clock=reactor, events=self.events, defer=at_once, patience=timeout
+        )
+        return TableSource(latest, rows, token)
 
     def _renewed(
         self,

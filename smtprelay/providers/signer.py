@@ -7,9 +7,9 @@ thread.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Final, Protocol
 
-from attrs import Factory, define, field, frozen
+from attrs import define, field, frozen
 
 from smtprelay.interfaces import Body, DeferToThread, Events, MimeWorker
 from smtprelay.mime.dkim.canonical import BodyHash
@@ -59,11 +59,35 @@ class RuleKey:
 
     def field_for(self, mail: HashedMail) -> bytes:
         """Return the signature; on a thread. Raises ``ValueError`` with why there is none."""
+        return signature_field(self.rule, self.signing_key(), mail)
+
+    def signing_key(self) -> SigningKey:
+        """Return the key; on a thread. Raises ``ValueError`` with why there is none."""
         text = self._read()
         known = self._known
         if known is None or known[0] != text:
             known = self._known = text, parse_key(text)
-        return signature_field(self.rule, known[1], mail)
+        return known[1]
+
+    def tell(self, events: Events, trouble: str) -> None:
+        """Tell when the key begins to fail, once, or no longer does."""
+        about = {"domain": self.rule.domain, "selector": self.rule.selector}
+        before, self.trouble = self.trouble, trouble
+        if trouble and trouble != before:
+            events("dkim.failing", reason=trouble, **about)
+        elif before and not trouble:
+            events("dkim.recovered", **about)
+
+
+class KeyTable(Protocol):
+    """Keys that are not in the configuration."""
+
+    @property
+    def failing(self) -> Sequence[str]:
+        """What an operator has to look at, in sentences."""
+
+    async def key_for(self, domain: str) -> RuleKey | None:
+        """Return the key of a domain, ``None`` if its mail is not signed; raises :class:`SigningFailed`."""
 
 
 @frozen
@@ -81,23 +105,20 @@ class MailSigner:
     Makes the signatures of mail.
 
     :param keys: all rules; those for the domain in From sign, each with a signature of its own.
+    :ivar table: is asked for a key where none of them is for the domain.
     """
 
     _keys: Sequence[RuleKey]
     _worker: MimeWorker
     _events: Events
     _defer_to_thread: DeferToThread
-    _rules: Sequence[dict[str, Any]] = Factory(
-        lambda self: [
-            {
-                "domain": each.rule.domain,
-                "relaxed": each.rule.relaxed_header,
-                "names": list(each.rule.names),
-            }
-            for each in self._keys
-        ],
-        takes_self=True,
-    )
+    table: KeyTable | None = None
+
+    @property
+    def failing(self) -> Sequence[str]:
+        """What an operator has to look at, in sentences."""
+        own = [each.failing for each in self._keys if each.failing]
+        return [*own, *(() if self.table is None else self.table.failing)]
 
     async def signatures(self, mail: Body, hop: NextHop, time: float) -> bytes:
         """
@@ -124,14 +145,29 @@ class MailSigner:
         return b"".join(fields)
 
     async def _choose(self, header: bytes, hop: NextHop) -> Sequence[_SignedHeader]:
-        parameters = {"rules": self._rules, "replaced": list(hop.replaced)}
+        domain, chosen = await self._covered(header, hop, self._keys)
+        if not chosen and self.table is not None:
+            key = await self.table.key_for(domain)
+            if key is not None:
+                _, chosen = await self._covered(header, hop, [key])
+        return chosen[:1] if SIGNATURE in hop.once else chosen
+
+    async def _covered(
+        self, header: bytes, hop: NextHop, keys: Sequence[RuleKey]
+    ) -> tuple[str, Sequence[_SignedHeader]]:
+        """Return the domain in From, and what those of the keys sign that are for it."""
+        rules = [
+            {"domain": rule.domain, "relaxed": rule.relaxed_header, "names": list(rule.names)}
+            for rule in (each.rule for each in keys)
+        ]
+        parameters = {"rules": rules, "replaced": list(hop.replaced)}
         facts, octets = await self._worker.run(choose_headers, MemoryBody(header), parameters)
         chosen, at = [], 0
         for number, names, fields in facts["chosen"]:
             between, end = at + names, at + names + fields
-            chosen.append(_SignedHeader(self._keys[number], octets[at:between], octets[between:end]))
+            chosen.append(_SignedHeader(keys[number], octets[at:between], octets[between:end]))
             at = end
-        return chosen[:1] if SIGNATURE in hop.once else chosen
+        return facts["domain"], chosen
 
     async def _signed(self, key: RuleKey, mail: HashedMail) -> bytes:
         """Return the signature; nothing if it cannot be made and is not required."""
@@ -148,14 +184,10 @@ class MailSigner:
         return made
 
     def _tell(self, key: RuleKey, trouble: str) -> None:
-        """Tell of a signature, and once when a key begins to fail, or no longer does."""
+        """Tell of a signature, and of its key."""
         about = {"domain": key.rule.domain, "selector": key.rule.selector}
-        before, key.trouble = key.trouble, trouble
         self._events("dkim.signature", outcome="failed" if trouble else "signed", **about)
-        if trouble and trouble != before:
-            self._events("dkim.failing", reason=trouble, **about)
-        elif before and not trouble:
-            self._events("dkim.recovered", **about)
+        key.tell(self._events, trouble)
 
 
 async def _body_hashes(

@@ -249,8 +249,8 @@ class Relay(Service):
         return {} if self._reloader is None else self._reloader.running.watches.expiries.known
 
     def failing_keys(self) -> Sequence[str]:
-        keys = () if self._reloader is None else self._reloader.running.watches.dkim_keys
-        return [each.failing for each in keys if each.failing]
+        signers = () if self._reloader is None else self._reloader.running.watches.signers
+        return [text for signer in signers for text in signer.failing]
 
     async def registry(self) -> CollectorRegistry:
         return self.metrics.registry

@@ -112,7 +112,9 @@ class Reloader:
         else:
             kept = {name: each for name, each in self.running.renewed.items() if name in same}
             # Certificates and authorities are read.
-            building = self._resources.threads.work(build, config, self._resources, self._storage, kept)
+            building = self._resources.threads.work(
+                build, config, self._resources, self._storage, kept, self.running.watches.tables
+            )
             await self._change(await building)
         return reloaded(changed, restart)
 

@@ -124,6 +124,7 @@ info provider.recovered: {provider} works again after {seconds:.0f} s
 info provider.rate: {provider} allows {rate}
 info credential.renewed: {provider}: new credentials from {source} | seconds
 error credential.failed: {provider}: no new credentials: {reason}
+error provider.row: {provider}: the row {domain} of domain_table: {reason}
 warn secret.expiring: {name} {text} | time
 debug provider.request: {provider}: {operation} {code} in {seconds:.3f} s
 count dkim.signature: a signature of {domain} by {selector}: {outcome}

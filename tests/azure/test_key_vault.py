@@ -39,16 +39,16 @@ providers: {{local: {{type: capture, path: captured}}}}
 
 @implementer(IResource)
 class ByHost:
-    """Sends requests for tokens to Entra, others to the vault."""
+    """Sends requests for tokens to Entra, others to another service."""
 
     isLeaf = True
 
-    def __init__(self, entra: Any, vault: Any) -> None:
-        self._entra, self._vault = entra, vault
+    def __init__(self, entra: Any, service: Any) -> None:
+        self._entra, self._service = entra, service
 
     def render(self, request: Any) -> Any:
-        at_vault = request.getRequestHostname().endswith(b"vault.azure.net")
-        return (self._vault if at_vault else self._entra).render(request)
+        at_entra = request.getRequestHostname().startswith(b"login.")
+        return (self._entra if at_entra else self._service).render(request)
 
 
 class Case(SynchronousTestCase):

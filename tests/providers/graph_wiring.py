@@ -19,6 +19,7 @@ from smtprelay.testing.graph import FakeGraph
 from smtprelay.testing.memory_http import MemoryHttp
 from smtprelay.testing.mime import InlineMimeWorker
 from smtprelay.testing.provider_contract import delivery
+from tests.azure.test_key_vault import ByHost
 from tests.providers.http_wiring import WiredHttp
 from tests.recording import Recording
 
@@ -36,7 +37,11 @@ class JoinedGraph:
     """A provider, as the relay builds it, with the services that it speaks to, and the clock of all."""
 
     def __init__(
-        self, clock: Clock | None = None, mailboxes: Sequence[str] = (ANN,), **settings: Any
+        self,
+        clock: Clock | None = None,
+        mailboxes: Sequence[str] = (ANN,),
+        tables: Any = None,
+        **settings: Any,
     ) -> None:
         if clock is None:
             clock = Clock()
@@ -45,7 +50,7 @@ class JoinedGraph:
         self.entra = FakeEntra(self.clock)
         self.entra.application(TENANT, CLIENT).secrets[SECRET] = float("inf")
         self.fake = FakeGraph(self.clock, lambda token: self.entra.knows(token, GRAPH), mailboxes)
-        self.tokens = MemoryHttp(self.entra, self.clock)
+        self.tokens = MemoryHttp(self.entra if tables is None else ByHost(self.entra, tables), self.clock)
         self.joined = WiredHttp.to(self.fake, self.clock)
         self.events = Recording()
         kind = BUILT_IN["graph"]

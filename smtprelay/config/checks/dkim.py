@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from smtprelay.config.checks import CheckedConfig
-from smtprelay.mime.dkim.headers import UNSIGNABLE
+from smtprelay.mime.dkim.headers import unfit_headers
 from smtprelay.model.address import ascii_domain
 from smtprelay.providers.registry import kind_of
+from smtprelay.settings.azure_table import check_table, check_table_library
 from smtprelay.settings.complaint import Complaint, Path, spelled
 from smtprelay.settings.provider import ProviderSettings, RemoteProviderSettings
 
@@ -22,21 +23,19 @@ def check_signatures(view: CheckedConfig) -> Iterator[Complaint]:
             text = f'the selector "{each.selector}" of {each.domain} is given twice'
             yield Complaint(("dkim", n, "selector"), text, "CFG-DUPLICATE")
         seen.add(name)
-        if each.headers is not None and "from" not in map(str.lower, each.headers):
-            text = "From is missing: a signature must cover it"
-            yield Complaint(("dkim", n, "headers"), text, "CFG-VALUE")
-        for m, field in enumerate(each.headers or ()):
-            if field.lower() in UNSIGNABLE:
-                text = f"{field} changes on the way: a signature cannot cover it"
-                yield Complaint(("dkim", n, "headers", m), text, "CFG-VALUE")
+        for m, text in unfit_headers(each.headers):
+            place = () if m is None else (m,)
+            yield Complaint(("dkim", n, "headers", *place), text, "CFG-VALUE")
 
 
 def check_carriers(view: CheckedConfig) -> Iterator[Complaint]:
     """A provider that makes a mail of its own from what it gets cannot carry a signature."""
     used = {name for route in view.config.routes for name in route.via} | {*view.config.bounces.via}
+    named = {name: each for name, each in view.config.providers.items() if name in used}
+    whole = {name: each for name, each in named.items() if view.whole("providers", name)}
     for n, each in enumerate(view.config.dkim):
-        for name, provider in view.config.providers.items():
-            if name not in used or not view.whole("providers", name) or _carries(provider, each.domain):
+        for name, provider in whole.items():
+            if _carries(provider, each.domain):
                 continue
             text = f'"{name}" makes a mail of its own: a signature of {each.domain} cannot be on it'
             path = ("dkim", n, "required")
@@ -44,6 +43,24 @@ def check_carriers(view: CheckedConfig) -> Iterator[Complaint]:
                 yield Complaint(path, f"{text}; required: false sends such mail without one", "CFG-DKIM")
             else:
                 yield Complaint(path, text, "CFG-DKIM", "warning")
+    table = view.config.dkim_table
+    for name, provider in whole.items():
+        if table is not None and not kind_of(provider).raw and isinstance(provider, RemoteProviderSettings):
+            text = f'"{name}" makes a mail of its own: a signature of the relay cannot be on it'
+            severity = "error" if table.required == "all" else "warning"
+            yield Complaint(("dkim_table", "required"), text, "CFG-DKIM", severity)
+
+
+def check_key_table(view: CheckedConfig) -> Iterator[Complaint]:
+    """The table of keys can be asked."""
+    if view.config.dkim_table is not None:
+        yield from check_table(view.config.dkim_table, ("dkim_table",))
+
+
+def check_key_table_library(view: CheckedConfig) -> Iterator[Complaint]:
+    """What that needs is installed."""
+    if view.config.dkim_table is not None:
+        yield from check_table_library(view.config.dkim_table, ("dkim_table",))
 
 
 def _carries(provider: ProviderSettings, domain: str) -> bool:
@@ -71,5 +88,5 @@ def _usable(text: str, path: Path) -> Iterator[Complaint]:
             yield Complaint(path, f"{spelled(path)}: {error}", "CFG-DKIM")
 
 
-CHECKS: Final = (check_signatures, check_carriers)
-OUTSIDE_CHECKS: Final = (check_keys,)
+CHECKS: Final = (check_signatures, check_carriers, check_key_table)
+OUTSIDE_CHECKS: Final = (check_keys, check_key_table_library)

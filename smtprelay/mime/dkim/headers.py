@@ -4,7 +4,7 @@ Which fields of a header a signature covers, and their octets: a task of the MIM
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from smtprelay.mime.author import address_in
@@ -43,9 +43,9 @@ def choose_headers(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mappin
     :param parameters: ``rules``: for each signature its ``domain``, whether fields are ``relaxed``, and the
         ``names`` to sign in lower case. ``replaced``: fields that the next server writes anew, which are left
         out.
-    :return: ``chosen``: of each rule for the domain that From names its number, and the sizes of two pieces
-        of the octets: the names that are signed, with colons between them, and these fields in canonical
-        form.
+    :return: ``domain``: that From names. ``chosen``: of each rule for it its number, and the sizes of two
+        pieces of the octets: the names that are signed, with colons between them, and these fields in
+        canonical form.
     """
     fields = _fields(octets)
     domain = _author_domain(fields)
@@ -59,7 +59,7 @@ def choose_headers(octets: bytes, parameters: Mapping[str, Any]) -> tuple[Mappin
         named = ":".join(names).encode("ascii")
         chosen.append((number, len(named), len(covered)))
         pieces += [named, covered]
-    return {"chosen": chosen}, b"".join(pieces)
+    return {"domain": domain, "chosen": chosen}, b"".join(pieces)
 
 
 def signed_names(names: Sequence[str], present: Mapping[str, Sequence[bytes]]) -> list[str]:
@@ -74,6 +74,15 @@ def signed_names(names: Sequence[str], present: Mapping[str, Sequence[bytes]]) -
         closed = name in ALWAYS_CLOSED or (count > 0 and not name.startswith(_OPEN))
         found += [name] * (count + closed)
     return found
+
+
+def unfit_headers(names: Sequence[str] | None) -> Iterator[tuple[int | None, str]]:
+    """Give why a signature cannot cover just these fields, with the place of the one that is wrong."""
+    if names is not None and "from" not in map(str.lower, names):
+        yield None, "From is missing: a signature must cover it"
+    for place, name in enumerate(names or ()):
+        if name.lower() in UNSIGNABLE:
+            yield place, f"{name} changes on the way: a signature cannot cover it"
 
 
 def _fields(octets: bytes) -> Mapping[str, Sequence[bytes]]:

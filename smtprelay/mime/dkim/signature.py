@@ -3,13 +3,15 @@ The field ``DKIM-Signature`` (RFC 6376 §3.5). Pure.
 """
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from attrs import frozen
 
 from smtprelay.mime.dkim.canonical import canonical_field
+from smtprelay.mime.dkim.headers import SIGNED
 from smtprelay.mime.dkim.key import SigningKey
+from smtprelay.model.address import ascii_domain
 
 #: Characters in a line of the field.
 _LINE: Final = 72
@@ -36,6 +38,20 @@ class SignatureRule:
         """The value of ``c=``."""
         forms = (self.relaxed_header, self.relaxed_body)
         return "/".join("relaxed" if relaxed else "simple" for relaxed in forms)
+
+
+def signature_rule(
+    domain: str, selector: str, canonicalization: str, headers: Sequence[str] | None
+) -> SignatureRule:
+    """Return how a key signs; ``None`` are the usual headers."""
+    header, _, body = canonicalization.partition("/")
+    return SignatureRule(
+        domain=ascii_domain(domain),
+        selector=ascii_domain(selector),
+        names=SIGNED if headers is None else tuple(name.lower() for name in headers),
+        relaxed_header=header == "relaxed",
+        relaxed_body=body == "relaxed",
+    )
 
 
 @frozen(kw_only=True)

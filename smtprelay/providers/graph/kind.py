@@ -5,13 +5,15 @@ The settings of Microsoft Graph, and what must be right about them.
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from smtprelay.azure.clouds import CLOUDS, scope
+from smtprelay.model.patterns import Patterns
 from smtprelay.model.route import Limits, RateLimit, Window
 from smtprelay.model.units import shortened
 from smtprelay.providers.kind import ProviderKind
 from smtprelay.settings import values
+from smtprelay.settings.azure_table import AzureTableSettings, check_table, check_table_library
 from smtprelay.settings.complaint import Complaint, Path, did_you_mean
 from smtprelay.settings.entra import EntraProviderSettings, check_entra, check_identity_library
 from smtprelay.settings.rate import Rate
@@ -61,6 +63,15 @@ class MailboxLaneSettings:
 
 
 @frozen(kw_only=True)
+class DomainTableSettings(AzureTableSettings):
+    """
+    An Azure table whose rows say who sends for a domain, and who is told of its failures.
+    """
+
+    partition: values.Text = "domain"
+
+
+@frozen(kw_only=True)
 class GraphSettings(EntraProviderSettings):
     """
     Microsoft Graph: mail is sent by the mailboxes of Microsoft 365.
@@ -82,8 +93,11 @@ class GraphSettings(EntraProviderSettings):
         It needs the permission Mail.ReadWrite.
     :ivar fallback: by the sender's domain: the mailbox that sends the mail of those that do not exist; From
         is that address then. Example: ``{example.com: alerts@example.com}``.
+    :ivar remap: senders whose mail the ``fallback`` of their domain sends in any case, unless a rule has set
+        From. Example: ``["*@example.com"]``.
     :ivar notify_failures: by the sender's domain: an address that gets a copy of each report of a failure.
         Example: ``{example.com: it@example.com}``.
+    :ivar domain_table: the same for more domains, by rows of an Azure table.
     """
 
     type: Literal["graph"]
@@ -95,7 +109,16 @@ class GraphSettings(EntraProviderSettings):
     lane: MailboxLaneSettings = field(factory=MailboxLaneSettings)
     upload_sessions: values.Flag = False
     fallback: Mapping[values.Domain, values.Address] = field(factory=dict)
+    remap: tuple[values.Pattern, ...] = ()
     notify_failures: Mapping[values.Domain, values.Address] = field(factory=dict)
+    domain_table: DomainTableSettings | None = None
+
+    def completed(self, hostname: str, environ: Mapping[str, str]) -> "GraphSettings":  # noqa: ARG002
+        """Return these settings with the environment's proxy for the table."""
+        table = self.domain_table
+        if table is None:
+            return self
+        return evolve(self, domain_table=table.with_environment(environ))
 
     @property
     def rate_limit(self) -> RateLimit:
@@ -124,21 +147,45 @@ def check_sessions(settings: GraphSettings, path: Path) -> Iterator[Complaint]:
         yield Complaint((*path, "upload_sessions"), text, "CFG-VALUE")
 
 
+def check_domain_table(settings: GraphSettings, path: Path) -> Iterator[Complaint]:
+    """The table of domains can be asked."""
+    if settings.domain_table is not None:
+        yield from check_table(settings.domain_table, (*path, "domain_table"))
+
+
+def check_domain_table_library(settings: GraphSettings, path: Path) -> Iterator[Complaint]:
+    """What that needs is installed."""
+    if settings.domain_table is not None:
+        yield from check_table_library(settings.domain_table, (*path, "domain_table"))
+
+
 def build(name: str, settings: GraphSettings, context: "ProviderContext") -> "Provider":
     """Return the provider; nothing is connected yet."""
     # Slow to import.
     from smtprelay.providers.graph.api import GraphApi  # noqa: PLC0415
+    from smtprelay.providers.graph.domain_table import DomainNotices, DomainRowReader  # noqa: PLC0415
     from smtprelay.providers.graph.mailboxes import Mailboxes  # noqa: PLC0415
     from smtprelay.providers.graph.provider import Graph  # noqa: PLC0415
 
     service = CLOUDS[settings.cloud].graph
     tokens = context.entra_token(name, settings, settings.application, scope(service))
     fallback = {domain.lower(): address for domain, address in settings.fallback.items()}
+    rows = None
+    if settings.domain_table is not None:
+        reader = DomainRowReader(name, context.events)
+        rows = context.table_source(name, settings.domain_table, reader.domains)
+        context.failure_copies[name] = DomainNotices(settings.failure_copies, rows)
     endpoint = (settings.endpoint or service).rstrip("/")
     return Graph(
         GraphApi(context.caller_with(name, settings, tokens), f"{endpoint}/v1.0"),
         tokens,
-        Mailboxes(chosen=settings.mailbox, sender=settings.sender or "", fallback=fallback),
+        Mailboxes(
+            chosen=settings.mailbox,
+            sender=settings.sender or "",
+            fallback=fallback,
+            remap=Patterns(settings.remap),
+            rows=rows,
+        ),
         context.mime,
         limits=settings.limits,
         events=context.events,
@@ -150,7 +197,7 @@ GRAPH: Final = ProviderKind(
     settings=GraphSettings,
     build=build,
     limits=GRAPH_LIMITS,
-    checks=(check_entra, check_sessions),
-    outside_checks=(check_identity_library,),
+    checks=(check_entra, check_sessions, check_domain_table),
+    outside_checks=(check_identity_library, check_domain_table_library),
     raw=True,
 )

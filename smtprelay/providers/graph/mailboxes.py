@@ -1,5 +1,5 @@
 """
-Whose mailbox sends a mail. Pure.
+Whose mailbox sends a mail.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,10 @@ from attrs import field, frozen
 
 from smtprelay.mime.author import domain_hint
 from smtprelay.mime.head import Head
+from smtprelay.model.address import ascii_domain
 from smtprelay.model.message import Delivery, Envelope
+from smtprelay.model.patterns import Patterns
+from smtprelay.providers.graph.domain_table import DomainSource
 from smtprelay.providers.json_mail import sendable
 
 
@@ -20,11 +23,15 @@ class Mailboxes:
     :ivar chosen: ``"envelope"``: that of the envelope's sender; ``"header"``: that of From; or an address.
     :ivar sender: for mail that names none.
     :ivar fallback: by the sender's domain: the mailbox that sends for one that does not exist.
+    :ivar remap: the senders for whom it sends in any case.
+    :ivar rows: what a table says of that; it goes before no ``remap`` for the same domain.
     """
 
     chosen: str = "envelope"
     sender: str = ""
     fallback: Mapping[str, str] = field(factory=dict)
+    remap: Patterns = field(factory=lambda: Patterns(()))
+    rows: DomainSource | None = None
 
     @property
     def fixed(self) -> str:
@@ -41,6 +48,27 @@ class Mailboxes:
         """Return the key of the lane: one for each mailbox; ``""`` if there is only one."""
         mailbox = self.of(envelope, author)
         return "" if self.fixed else (sendable(mailbox) or mailbox).lower() or "<>"
+
+    @property
+    def may_remap(self) -> bool:
+        """Whether mail of some sender may be sent by its fallback in any case."""
+        return bool(self.remap.texts) or self.rows is not None
+
+    async def remapped(self, mailbox: str, delivery: Delivery, head: Head) -> str:
+        """
+        Return the mailbox that sends in any case instead of that of the sender, ``""`` if none does.
+
+        A From that a rule has set stays. Raises :class:`NoAnswerError` if the table was not read yet.
+        """
+        author = (delivery.author or delivery.envelope.sender).lower()
+        other = "" if delivery.sends_as else self.instead(mailbox, delivery, head)
+        if not other or self.remap.match(author):
+            return other
+        domain = domain_hint(delivery, head)
+        if self.rows is None or domain in {each.rpartition("@")[2].lower() for each in self.remap.texts}:
+            return ""
+        row = (await self.rows.latest.current()).get(ascii_domain(domain))
+        return other if row is not None and (row.remap or author in row.addresses) else ""
 
     def instead(self, mailbox: str, delivery: Delivery, head: Head) -> str:
         """Return the mailbox that sends for one that does not exist, ``""`` if there is none."""

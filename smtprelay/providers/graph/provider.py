@@ -14,7 +14,7 @@ from smtprelay.http.base64_upload import Base64Upload, base64_size
 from smtprelay.http.client import NoAnswerError
 from smtprelay.http.credentials import CredentialSource
 from smtprelay.interfaces import Attempt, Body, Events, MimeWorker
-from smtprelay.mime.head import head_of
+from smtprelay.mime.head import Head, head_of
 from smtprelay.mime.rewrite import RewriteRule
 from smtprelay.model.message import Delivery, Envelope
 from smtprelay.model.outcome import TOO_LARGE, Deferred, Delivered, Failed, Outcome, Results
@@ -114,20 +114,30 @@ class Graph(ProviderDefaults):
 
     async def _send(self, delivery: Delivery, body: Body) -> Outcome:
         mailbox = self._mailboxes.of(delivery.envelope, delivery.sends_as or delivery.author)
+        if self._mailboxes.may_remap:
+            try:
+                other = await self._mailboxes.remapped(mailbox, delivery, await _head(body))
+            except NoAnswerError as error:
+                text = f"it is not known whose mailbox sends it: domain_table was not read yet: {error}"
+                return Deferred(text, ours=True)
+            if other:
+                return await self._send_instead(other, delivery, body, f"{mailbox}, which is remapped")
         try:
             return await self._send_as(mailbox, delivery, body)
         except MailboxUnknown as error:
             outcome = error.outcome
-        other = self._mailboxes.instead(mailbox, delivery, head_of(await anext(body.chunks(), b"")))
+        other = self._mailboxes.instead(mailbox, delivery, await _head(body))
         if not other:
             return outcome
+        return await self._send_instead(other, delivery, body, f"{mailbox}: {outcome.why}")
+
+    async def _send_instead(self, other: str, delivery: Delivery, body: Body, before: str) -> Outcome:
+        """Send through another mailbox than that of the sender, with its address in From."""
         # A signature covers From.
         rule = RewriteRule(author=other, reply_to="original", removed=("DKIM-Signature",))
         changed, _ = await rewritten(self._worker, body, delivery.envelope.sender, (rule,))
         try:
-            return await self._send_as(
-                other, evolve(delivery, sends_as=other), changed, f"{mailbox}: {outcome.why}"
-            )
+            return await self._send_as(other, evolve(delivery, sends_as=other), changed, before)
         except MailboxUnknown as error:
             return error.outcome
 
@@ -168,6 +178,10 @@ class Graph(ProviderDefaults):
         if is_gone(answer):
             raise MailboxUnknown(outcome)
         return outcome
+
+
+async def _head(body: Body) -> Head:
+    return head_of(await anext(body.chunks(), b""))
 
 
 def _notes(mailbox: str, author: str, before: str) -> Sequence[str]:

@@ -3,6 +3,7 @@ The reports to senders that the relay writes itself: how they are written, and t
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from attrs import frozen
@@ -80,8 +81,13 @@ def all_routes(config: Config) -> dict[str, model_route.Route]:
     return routes
 
 
-def bounce_settings(config: Config, providers: Mapping[str, Provider]) -> BounceSettings:
-    """Return how reports are written."""
+def bounce_settings(
+    config: Config,
+    providers: Mapping[str, Provider],
+    copies: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> BounceSettings:
+    """Return how reports are written; ``copies`` of a provider go before those of its settings."""
+    given = {name: each.failure_copies for name, each in config.providers.items() if each.failure_copies}
     bounces = config.bounces
     targets = bounces.via or tuple(providers)
     sizes = [size for name in targets if (size := providers[name].limits.size) is not None]
@@ -92,5 +98,5 @@ def bounce_settings(config: Config, providers: Mapping[str, Provider]) -> Bounce
         copy=bounces.copy or "",
         largest=max(0, min(LARGEST_RETURN, *(size - _AROUND for size in sizes))) if sizes else LARGEST_RETURN,
         remotes={name: each.remote for name, each in config.providers.items() if each.remote},
-        copies={name: each.failure_copies for name, each in config.providers.items() if each.failure_copies},
+        copies={**given, **copies},
     )

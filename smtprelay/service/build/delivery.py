@@ -46,10 +46,14 @@ def build_context(
 
 
 def build_end_reports(
-    config: Config, context: DispatchContext, post: InternalMessages, notifier: WebhookNotifier | None
+    config: Config,
+    context: DispatchContext,
+    post: InternalMessages,
+    notifier: WebhookNotifier | None,
+    copies: Mapping[str, Mapping[str, str]],
 ) -> EndReports:
-    """Return what makes the messages that tell how mail ended."""
-    reporter = DsnReporter(bounce_settings(config, context.providers), post, context.clock)
+    """Return what makes the messages that tell how mail ended; ``copies``: of :func:`bounce_settings`."""
+    reporter = DsnReporter(bounce_settings(config, context.providers, copies), post, context.clock)
     return EndReports(reporter=reporter, notifier=notifier, clock=context.clock, events=context.events)
 
 

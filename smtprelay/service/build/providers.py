@@ -2,13 +2,11 @@
 Builds the providers of a configuration from their settings; nothing is connected by that.
 """
 
-from smtprelay.config.model import Config, DkimSettings
+from smtprelay.config.model import Config, DkimSettings, DkimTableSettings
 from smtprelay.config.rewrite import RewriteSettings, SandboxSettings
 from smtprelay.interfaces import Provider
-from smtprelay.mime.dkim.headers import SIGNED
-from smtprelay.mime.dkim.signature import SignatureRule
+from smtprelay.mime.dkim.signature import SignatureRule, signature_rule
 from smtprelay.mime.rewrite import RewriteRule
-from smtprelay.model.address import ascii_domain
 from smtprelay.model.patterns import Patterns
 from smtprelay.providers.context import ProviderContext
 from smtprelay.providers.outgoing import OutgoingProvider
@@ -16,7 +14,9 @@ from smtprelay.providers.registry import kind_of
 from smtprelay.providers.rewriting import RewritingProvider
 from smtprelay.providers.sandbox import SandboxProvider
 from smtprelay.providers.signer import MailSigner, RuleKey
+from smtprelay.providers.table_keys import AzureKeyTable, TableKeyReader
 from smtprelay.settings.provider import ProviderSettings
+from smtprelay.settings.secret import in_file
 
 
 def build_providers(config: Config, context: ProviderContext) -> dict[str, Provider]:
@@ -57,21 +57,28 @@ def rewrite_rule(settings: RewriteSettings) -> RewriteRule:
 
 def build_signer(config: Config, context: ProviderContext) -> MailSigner | None:
     """Return what signs mail; ``None``: there is no key for that. No key is read yet."""
-    keys = [RuleKey(signature_rule(each), each.required, each.key.reveal) for each in config.dkim]
-    context.dkim_keys.extend(keys)
-    return MailSigner(keys, context.mime, context.events, context.defer_to_thread) if keys else None
+    keys = [RuleKey(rule_of(each), each.required, each.key.reveal) for each in config.dkim]
+    table = None if config.dkim_table is None else _key_table(config.dkim_table, context)
+    if not keys and table is None:
+        return None
+    signer = MailSigner(keys, context.mime, context.events, context.defer_to_thread, table)
+    context.signers.append(signer)
+    return signer
 
 
-def signature_rule(settings: DkimSettings) -> SignatureRule:
+def rule_of(settings: DkimSettings) -> SignatureRule:
     """Return how a key signs."""
-    header, _, body = settings.canonicalization.partition("/")
-    return SignatureRule(
-        domain=ascii_domain(settings.domain),
-        selector=ascii_domain(settings.selector),
-        names=SIGNED if settings.headers is None else tuple(name.lower() for name in settings.headers),
-        relaxed_header=header == "relaxed",
-        relaxed_body=body == "relaxed",
+    return signature_rule(settings.domain, settings.selector, settings.canonicalization, settings.headers)
+
+
+def _key_table(settings: DkimTableSettings, context: ProviderContext) -> AzureKeyTable:
+    reader = TableKeyReader(
+        settings.required != "none",
+        lambda path: in_file(path, f"file {path}").reveal,
+        context.defer_to_thread,
+        context.events,
     )
+    return AzureKeyTable(context.table_source("dkim_table", settings, reader.keys), settings.required)
 
 
 def _built(

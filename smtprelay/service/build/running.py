@@ -4,7 +4,7 @@ All that follows from a configuration, built whole before anything of it is used
 So a reload changes nothing if the new configuration cannot be used, and everything at once if it can.
 """
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
 
+from smtprelay.azure.table_rows import TableSource
 from smtprelay.config.model import Config
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.dsn.delay_notice import Delays
@@ -28,7 +29,7 @@ from smtprelay.net.buffer_budget import Budget
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.router import Router
 from smtprelay.providers.context import ProviderContext
-from smtprelay.providers.signer import RuleKey
+from smtprelay.providers.signer import MailSigner
 from smtprelay.service.build.bounces import InternalMessages
 from smtprelay.service.build.delivery import build_context, build_delays, build_end_reports, build_synchronous
 from smtprelay.service.build.listeners import (
@@ -83,13 +84,15 @@ class Watches:
     """
     What looks periodically, because of a configuration.
 
-    :ivar dkim_keys: those that sign; each tells whether it can.
+    :ivar signers: what signs mail; each tells which keys cannot.
+    :ivar tables: that of :class:`ProviderContext`.
     :ivar delays: ``None``: delay notices are not configured.
     """
 
     reachability: ReachabilityWatch
     expiries: ExpiryWatch
-    dkim_keys: Sequence[RuleKey]
+    signers: Sequence[MailSigner]
+    tables: Mapping[Hashable, TableSource[Any]]
     delays: Delays | None
 
 
@@ -110,7 +113,13 @@ class RunningConfig:
     synchronous: SynchronousDeliveries
 
     async def check_required(self) -> None:
-        """Raise :class:`StartFailed` if there are no credentials without which the relay must not start."""
+        """
+        Raise :class:`StartFailed` if there are no credentials without which the relay must not start.
+
+        What else is read ahead is begun.
+        """
+        for table in self.watches.tables.values():
+            table.latest.read_ahead()
         for name, renewed in self.renewed.items():
             if why := await renewed.missing():
                 raise StartFailed(f"provider {name}: {why}", UNAVAILABLE)
@@ -148,7 +157,13 @@ def build_dispatch(
     return (
         context,
         router,
-        build_end_reports(config, context, post, build_notifier(config, storage.new_id, clock)),
+        build_end_reports(
+            config,
+            context,
+            post,
+            build_notifier(config, storage.new_id, clock),
+            providers.failure_copies,
+        ),
     )
 
 
@@ -157,13 +172,14 @@ def build(
     resources: RelayResources,
     storage: OpenSpool,
     kept: Mapping[str, Renewed[Any]] = MappingProxyType({}),
+    kept_tables: Mapping[Hashable, TableSource[Any]] = MappingProxyType({}),
 ) -> RunningConfig:
     """
     Return what follows from ``config``; nothing is opened or connected yet.
 
     It reads certificates and authorities, and only asks the reactor for the time: it may run on a thread.
 
-    :param kept: that of :class:`ProviderContext`.
+    :param kept: that of :class:`ProviderContext`; so is ``kept_tables``.
     :raises CertificateError: a listener's certificate cannot be used.
     """
     providers = ProviderContext(
@@ -175,6 +191,7 @@ def build(
         hostname=config.hostname,
     )
     providers.kept.update(kept)
+    providers.kept_tables.update(kept_tables)
     context, router, end_reports = build_dispatch(config, providers, storage)
     synchronous = build_synchronous(
         context, end_reports, storage.spool, resources.threads.work, resources.budget
@@ -195,7 +212,8 @@ def build(
             expiries=ExpiryWatch(
                 config, providers.renewed, resources.threads.work, resources.reactor, resources.events
             ),
-            dkim_keys=providers.dkim_keys,
+            signers=providers.signers,
+            tables=providers.tables,
             delays=None if storage.spool is None else build_delays(config, context, end_reports.reporter),
         ),
         renewed=providers.renewed,

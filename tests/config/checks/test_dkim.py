@@ -1,7 +1,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.mime.dkim.headers import SIGNED
-from smtprelay.service.build.providers import signature_rule
+from smtprelay.service.build.providers import rule_of
 from tests.config.loading import SMALL, codes, load_text, problems_of, told
 from tests.mime.dkim.keys import ED25519, PEMS, RSA
 
@@ -29,11 +29,11 @@ class RuleTests(SynchronousTestCase):
         """The rule has what the entry says, and names as DNS and headers are compared."""
         entry = "domain: Bücher.example, selector: S1, key: {env: K}, canonicalization: simple/relaxed"
         [given, default] = load_text(with_keys(f"{entry}, headers: [From, X-One]", KEY), ENVIRON).config.dkim
-        rule = signature_rule(given)
+        rule = rule_of(given)
         self.assertEqual((rule.domain, rule.selector), ("xn--bcher-kva.example", "s1"))
         self.assertEqual((rule.canonicalization, rule.names), ("simple/relaxed", ("from", "x-one")))
-        self.assertEqual(signature_rule(default).canonicalization, "relaxed/relaxed")
-        self.assertEqual((signature_rule(default).names, default.required), (SIGNED, True))
+        self.assertEqual(rule_of(default).canonicalization, "relaxed/relaxed")
+        self.assertEqual((rule_of(default).names, default.required), (SIGNED, True))
 
     def test_twice(self) -> None:
         """A selector names one key, in whatever case."""
@@ -107,3 +107,37 @@ class KeyTests(SynchronousTestCase):
         """A key that is not there is told as every missing secret, once."""
         text = with_keys(KEY.replace("env: K", "file: /nope"))
         self.assertEqual(codes(problems_of(text)), ["CFG-SECRET"])
+
+
+class TableTests(SynchronousTestCase):
+    URL = "https://acct.table.core.windows.net/relay"
+
+    def found(self, table: str, more: str = "") -> list[str]:
+        text = f"{SMALL}dkim_table: {{{table}}}\n{more}"
+        return [f"{each.code} {each.text}" for each in problems_of(text, {**CONNECTION, "K": "a" * 43 + "="})]
+
+    def test_good(self) -> None:
+        """By a key, by a signature, or as the identity of the machine; ``dkim`` may be beside it."""
+        for reader in ("", ", key: {env: K}", ", sas: {env: K}, partition: keys, refresh: 1h, required: all"):
+            self.assertEqual(self.found(f'url: "{self.URL}"{reader}', f"dkim: [{{{KEY}}}]\n")[1:], [])
+
+    def test_mistakes(self) -> None:
+        """Each mistake says what is wrong."""
+        for table, code in (
+            ("required: rows", "CFG-MISSING"),
+            ("url: http://acct.table.core.windows.net/relay", "CFG-CLEAR-TEXT"),
+            (f'url: "{self.URL}?sv=1&sig=x", key: {{env: K}}', "CFG-VALUE"),
+            (f'url: "{self.URL}", key: {{env: K}}, sas: {{env: K}}', "CFG-VALUE"),
+            (f'url: "{self.URL}", tenant: contoso.com, client_secret: {{env: K}}', "CFG-MISSING"),
+            (f'url: "{self.URL}", key: {{env: NONE}}', "CFG-SECRET"),
+            (f'url: "{self.URL}", key: {{env: K}}, required: true', "CFG-UNKNOWN-VALUE"),
+        ):
+            self.assertEqual([each.partition(" ")[0] for each in self.found(table)], [code], table)
+
+    def test_carriers(self) -> None:
+        """What makes a mail of its own cannot carry a signature: an error where all mail has to have one."""
+        text = SMALL.replace("providers: {", f"providers: {{{ACS}, ", 1) + "routes: [{via: [more]}]\n"
+        for required, severity in (("rows", "warning"), ("all", "error")):
+            table = f'dkim_table: {{url: "{self.URL}", key: {{env: K}}, required: {required}}}\n'
+            found = problems_of(text + table, {**CONNECTION, "K": "a" * 43 + "="})
+            self.assertEqual([(each.code, each.severity) for each in found], [("CFG-DKIM", severity)])

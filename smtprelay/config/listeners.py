@@ -16,7 +16,7 @@ from smtprelay.settings import values
 from smtprelay.settings.secret import Secret
 
 if TYPE_CHECKING:
-    from smtprelay.net.certificate import PemSource
+    from smtprelay.net.certificate import CertificateSource
 
 #: The checker of the users in the configuration.
 USERS: Final = "users"
@@ -52,6 +52,20 @@ CertificateSetting = values.FilePath | Secret | None
 
 
 @frozen(kw_only=True)
+class CertificateFiles:
+    """
+    A certificate for clients that name its server (SNI).
+
+    :ivar certificate: PEM file with the certificate and its chain; or ``{key_vault: URL}``, with the key.
+        Example: ``rsa.pem``.
+    :ivar key: PEM file with the private key. Default: the file of ``certificate``. Example: ``rsa.key``.
+    """
+
+    certificate: CertificateSetting = None
+    key: values.FilePath | None = None
+
+
+@frozen(kw_only=True)
 class TlsSettings:
     """
     TLS of a listener.
@@ -61,6 +75,8 @@ class TlsSettings:
     :ivar certificate: PEM file with the certificate and its chain; or ``{key_vault: URL}``, with the key.
         Example: ``cert.pem``.
     :ivar key: PEM file with the private key. Default: the file of ``certificate``. Example: ``key.pem``.
+    :ivar certificates: more of them. A client gets the one with the server's name that it asks for, of the
+        kind of key that it knows; else the first.
     :ivar require: what needs TLS: ``never``, ``auth`` (no login without TLS) or ``always``.
     :ivar profile: ``modern`` is TLS 1.2 and later with forward secrecy; ``legacy`` also takes TLS 1.0 and 1.1
         and RSA key exchange, for old devices. Most of them need a certificate with an RSA key.
@@ -71,20 +87,25 @@ class TlsSettings:
     mode: Literal["starttls", "implicit", "off"] = "starttls"
     certificate: CertificateSetting = None
     key: values.FilePath | None = None
+    certificates: tuple[CertificateFiles, ...] = ()
     require: Literal["never", "auth", "always"] = "auth"
     profile: Literal["modern", "legacy"] = "modern"
     ciphers: values.Text | None = None
 
     @property
-    def files(self) -> "tuple[PemSource, PemSource] | None":
-        """Where certificate and key are; ``None``: there is no TLS."""
-        from smtprelay.net.certificate import PemText  # noqa: PLC0415 -- slow to import
+    def sources(self) -> "tuple[CertificateSource, ...]":
+        """Where certificates and keys are, the default first; empty: there is no TLS."""
+        if self.mode == "off":
+            return ()
+        from smtprelay.net.certificate import CertificateSource, PemText  # noqa: PLC0415 -- slow to import
 
-        if self.mode == "off" or self.certificate is None:
-            return None
-        secret = self.certificate if isinstance(self.certificate, Secret) else None
-        certificate = Path(str(self.certificate)) if secret is None else PemText(secret.place, secret.reveal)
-        return certificate, certificate if self.key is None else Path(self.key)
+        sources = []
+        for each in (CertificateFiles(certificate=self.certificate, key=self.key), *self.certificates):
+            given = each.certificate
+            if given is not None:
+                pem = PemText(given.place, given.reveal) if isinstance(given, Secret) else Path(given)
+                sources.append(CertificateSource(pem, pem if each.key is None else Path(each.key)))
+        return tuple(sources)
 
 
 MechanismName = Literal["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"]

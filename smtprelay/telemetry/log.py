@@ -50,6 +50,7 @@ class EventKind:
 _EVENTS: Final = """
 info relay.start: smtprelay {version} starts with {config}
 info relay.ready: ready: {listeners}
+info relay.tls: {listener}: {oldest} or later by {certificates}, ciphers: {ciphers}
 error relay.failed: the relay cannot start: {reason} | status exc
 info relay.stop: stopping: {reason}
 info relay.drain: draining, no new mail is accepted: {who}

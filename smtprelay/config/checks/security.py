@@ -97,8 +97,11 @@ def _order(view: CheckedConfig, listener: Listener, path: Path) -> Iterator[Comp
 
 def _tls(listener: Listener, path: Path) -> Iterator[Complaint]:
     tls = listener.tls
-    if tls.mode != "off" and not tls.certificate:
+    if tls.mode != "off" and not tls.sources:
         yield Complaint((*path, "tls"), f'"certificate" is missing: tls.mode is {tls.mode}', "CFG-MISSING")
+    for n, each in enumerate(tls.certificates):
+        if not each.certificate:
+            yield Complaint((*path, "tls", "certificates", n), '"certificate" is missing', "CFG-MISSING")
     if tls.mode != "off" and is_encrypted(listener.endpoint):
         yield Complaint(
             (*path, "tls", "mode"), "the endpoint itself uses TLS: remove one of the two", "CFG-TLS"

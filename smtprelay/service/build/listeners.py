@@ -223,16 +223,9 @@ def _settings(
 
 def _tls(tls: listeners.TlsSettings, reactor: Any, events: Events) -> ServerContext | None:
     """Return the TLS of a listener, or ``None`` if it has none; raises ``CertificateError``."""
-    files = tls.files
-    if files is None:
+    if not tls.sources:
         return None
-    return ServerContext(
-        *files,
-        reactor,
-        events,
-        profile=tls.profile,
-        ciphers=tls.ciphers or "",
-    )
+    return ServerContext(tls.sources, reactor, events, profile=tls.profile, ciphers=tls.ciphers or "")
 
 
 def policy_user(config: Config, user: listeners.UserSettings) -> User:

@@ -77,6 +77,9 @@ class TlsSettings:
     :ivar key: PEM file with the private key. Default: the file of ``certificate``. Example: ``key.pem``.
     :ivar certificates: more of them. A client gets the one with the server's name that it asks for, of the
         kind of key that it knows; else the first.
+    :ivar client_ca: PEM file with authorities. Clients are asked for a certificate by one of them, but
+        need not have one; ``EXTERNAL`` in ``auth.mechanisms`` lets them log in by it.
+        Example: ``clients.pem``.
     :ivar require: what needs TLS: ``never``, ``auth`` (no login without TLS) or ``always``.
     :ivar profile: ``modern`` is TLS 1.2 and later with forward secrecy; ``legacy`` also takes TLS 1.0 and 1.1
         and RSA key exchange, for old devices. Most of them need a certificate with an RSA key.
@@ -88,6 +91,7 @@ class TlsSettings:
     certificate: CertificateSetting = None
     key: values.FilePath | None = None
     certificates: tuple[CertificateFiles, ...] = ()
+    client_ca: values.FilePath | None = None
     require: Literal["never", "auth", "always"] = "auth"
     profile: Literal["modern", "legacy"] = "modern"
     ciphers: values.Text | None = None
@@ -108,7 +112,7 @@ class TlsSettings:
         return tuple(sources)
 
 
-MechanismName = Literal["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"]
+MechanismName = Literal["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "EXTERNAL"]
 
 
 @frozen(kw_only=True)
@@ -121,6 +125,7 @@ class Auth:
         Example: ``[users, any]``.
     :ivar mechanisms: the SASL mechanisms offered. Those of SCRAM need users with ``password``, or with a hash
         by ``smtprelay hash-password --scram``; ``CRAM-MD5``, which is weak, needs users with ``password``.
+        ``EXTERNAL`` needs ``tls.client_ca``, and no password: the client's certificate names the user.
     :ivar required: clients must log in before they send, even those in ``allow_from``.
     :ivar allow_plaintext: allow logging in without TLS, so that passwords cross the network in clear text.
     """
@@ -246,7 +251,8 @@ class UserSettings:
     :ivar name: the user name; logged with each message. Example: ``printer1``.
     :ivar password_hash: output of ``smtprelay hash-password``, for SCRAM with ``--scram``. Example:
         ``"$scrypt$ln=15,r=8,p=1$c2FsdHNhbHRzYWx0c2FsdA==$cSU1qI1mD0cmzGzCkZk1nQ=="``.
-    :ivar password: the password itself, instead of its hash; only CRAM-MD5 needs it. Example:
+    :ivar password: the password itself, instead of its hash; only CRAM-MD5 needs it. A user may have
+        neither, and log in by a certificate. Example:
         ``{file: /run/secrets/printer1}``.
     :ivar senders: allowed envelope senders. Default: any. Example: ``["scan@example.com"]``.
     :ivar recipients: allowed recipients. Default: any. Example: ``["*@example.com"]``.

@@ -16,6 +16,7 @@ from cryptography.x509 import (
     DNSName,
     DuplicateExtension,
     ExtensionNotFound,
+    RFC822Name,
     SubjectAlternativeName,
     UnsupportedGeneralNameType,
     load_pem_x509_certificate,
@@ -24,6 +25,9 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
 _CERTIFICATE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----", re.DOTALL)
+
+#: Maximum number of names of one certificate that are looked for.
+MOST_NAMES: Final = 100
 
 
 class CertificateError(Exception):
@@ -143,6 +147,13 @@ def _of_each_kind(certificates: Iterable[LoadedCertificate]) -> CertificateGroup
     for each in certificates:
         found.setdefault(each.kind, each)
     return tuple(found.values())
+
+
+def peer_names(connection: SSL.Connection) -> tuple[str, ...]:
+    """Return the names in the other end's certificate, of mailboxes and hosts; none if it has shown none."""
+    peer = connection.get_peer_certificate()
+    names = () if peer is None else names_in(peer.to_cryptography(), RFC822Name, DNSName)
+    return tuple(name for name in names if name.isprintable())[:MOST_NAMES]
 
 
 def names_in(certificate: Certificate, *kinds: type[Any]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ does not stop a server that runs: the certificate that was good stays in use, an
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from attrs import frozen
@@ -77,6 +78,8 @@ class ServerContext:
     Makes the contexts of a server from PEM, mostly in files; for ``startTLS`` and ``TLSMemoryBIOFactory``.
 
     :param sources: the server's certificates, at least one; the first is the default.
+    :param client_ca: PEM file; clients are asked for a certificate by one of its authorities, and a wrong one
+        fails the handshake. ``None``: they are not asked.
     :param clock: tells when a second has passed.
     :param events: get ``relay.warning`` when changed files cannot be used.
     :param profile: one of :data:`PROFILES`.
@@ -92,9 +95,13 @@ class ServerContext:
         *,
         profile: str = "modern",
         ciphers: str = "",
+        client_ca: str | None = None,
     ) -> None:
         self._places = [each for source in sources for each in (source.certificate, source.key)]
         self._sources = sources
+        self._client_ca = client_ca
+        if client_ca is not None:
+            self._places.append(Path(client_ca))
         self._clock = clock
         self._events = events
         self._profile = PROFILES[profile]
@@ -170,7 +177,21 @@ class ServerContext:
             raise CertificateError(f"ciphers {self._ciphers!r}: no such ciphers") from error
         for each in group:
             each.use_in(context)
+        if self._client_ca is not None:
+            _ask_clients(context, self._client_ca)
         return context
+
+
+def _ask_clients(context: SSL.Context, authorities: str) -> None:
+    """Ask for a certificate by one of the ``authorities`` in a file, at each handshake."""
+    try:
+        context.load_verify_locations(authorities)
+        context.load_client_ca(authorities.encode())
+    except SSL.Error as error:
+        raise CertificateError(f"{authorities}: no certificate in PEM form in it") from error
+    # A session that is resumed would show none.
+    context.set_options(SSL.OP_NO_TICKET)
+    context.set_verify(SSL.VERIFY_PEER)
 
 
 def _file_state(path: PemSource) -> _FileState | str:

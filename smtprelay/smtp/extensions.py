@@ -23,12 +23,15 @@ def binds(mechanism: str) -> bool:
     return mechanism.endswith("-PLUS")
 
 
-def mechanisms(settings: ListenerSettings, *, secure: bool) -> tuple[str, ...]:
-    """Return the mechanisms of AUTH that are available."""
-    return tuple(each for each in settings.mechanisms if secure or not binds(each))
+def mechanisms(settings: ListenerSettings, *, secure: bool, certified: bool) -> tuple[str, ...]:
+    """Return the mechanisms of AUTH that are available; ``certified``: the client has shown a certificate."""
+    unavailable = set() if certified else {"EXTERNAL"}
+    return tuple(
+        each for each in settings.mechanisms if each not in unavailable and (secure or not binds(each))
+    )
 
 
-def greeting(settings: ListenerSettings, verb: str, *, secure: bool) -> Reply:
+def greeting(settings: ListenerSettings, verb: str, *, secure: bool, certified: bool) -> Reply:
     """Return the reply to ``verb``, EHLO or HELO."""
     lines = [settings.hostname]
     if verb == "EHLO":
@@ -40,6 +43,7 @@ def greeting(settings: ListenerSettings, verb: str, *, secure: bool) -> Reply:
             lines.append("DSN")  # RFC 3461
         if offers_tls(settings, secure=secure):
             lines.append("STARTTLS")
-        if offers_login(settings, secure=secure):
-            lines.append(" ".join(("AUTH", *mechanisms(settings, secure=secure))))
+        offered = mechanisms(settings, secure=secure, certified=certified)
+        if offered and offers_login(settings, secure=secure):
+            lines.append(" ".join(("AUTH", *offered)))
     return Reply(code=250, enhanced="", text="\n".join(lines))

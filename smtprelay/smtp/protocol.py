@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smtprelay.model.message import Client, Reply
+from smtprelay.net.certificate import peer_names
 from smtprelay.net.channel_binding import channel_bindings
 from smtprelay.net.deadline import SilenceDeadline
 from smtprelay.net.direct_write import DirectWriter
@@ -158,6 +159,7 @@ class ESMTP(Protocol):
         version = handle.get_protocol_version_name()
         self._responder.forget(version)
         self._responder.bindings = partial(channel_bindings, handle)
+        self._responder.names = peer_names(handle)
         self._tell("session.tls", version=version)
 
     def pauseProducing(self) -> None:

@@ -22,7 +22,7 @@ from smtprelay.smtp import extensions, reply
 from smtprelay.smtp.challenge_response import LoginChannel
 from smtprelay.smtp.command import Command, printable
 from smtprelay.smtp.events import END_OF_CHUNK, RESPONSE, Content
-from smtprelay.smtp.login_steps import ClaimedLogin, SaltRequest
+from smtprelay.smtp.login_steps import SaltRequest
 from smtprelay.smtp.portal_login import PortalLogin, admit_anonymous, admit_user, request_salt
 from smtprelay.smtp.refusals import LONGEST_USER, FailedLogin
 from smtprelay.smtp.sasl import Result, SaslExchange
@@ -44,7 +44,7 @@ class Responder:
 
     :ivar client: the client, as far as it is known now.
     :ivar sender: of the last MAIL.
-    :ivar bindings: returns those of :class:`LoginChannel`; set when TLS has begun.
+    :ivar bindings: returns those of :class:`LoginChannel`; set when TLS has begun, as ``names`` are.
     """
 
     def __init__(self, portal: Portal, settings: ListenerSettings, events: Events, client: Client) -> None:
@@ -57,8 +57,9 @@ class Responder:
         self._failed_login: FailedLogin | None = None
         self._not_begun: Reply | None = None  # why the message was not, whose first chunk comes
         self._lost: Deferred[None] = Deferred()
-        self._claimed: ClaimedLogin | None = None  # has logged in, and must confirm that it was told so
+        self._confirms = False  # the client has logged in, and must confirm that it was told so
         self.bindings: Callable[[], Mapping[str, bytes]] = dict
+        self.names: tuple[str, ...] = ()
         self.client = client
         self.sender = ""
 
@@ -128,7 +129,7 @@ class Responder:
     def leave(self) -> None:
         """Log out: the session ends, or begins anew."""
         self.abort()
-        self._exchange = self._claimed = None
+        self._exchange, self._confirms = None, False
         admission, self._admission = self._admission, None
         if admission is not None:
             try:
@@ -141,7 +142,8 @@ class Responder:
     def _handle_ehlo(self, command: Command) -> ReplyOrDeferred:
         self.abort()
         self._introduce(helo=self._name(command.argument), extended=command.verb == "EHLO")
-        greeting = extensions.greeting(self._settings, command.verb, secure=bool(self.client.tls))
+        secure, certified = bool(self.client.tls), bool(self.names)
+        greeting = extensions.greeting(self._settings, command.verb, secure=secure, certified=certified)
         if self._admission is None:
             return greeting
         return self._ask(greeting, self._admission.delivery.client_is, self.client)
@@ -196,23 +198,24 @@ class Responder:
         return Deferred.fromCoroutine(self._log_in(exchange, exchange.start))
 
     def _handle_response(self, command: Command) -> ReplyOrDeferred:
-        exchange, claimed = self._exchange, self._claimed
+        exchange = self._exchange
         assert exchange is not None
-        if claimed is None:
+        if not self._confirms:
             return Deferred.fromCoroutine(self._log_in(exchange, partial(exchange.respond, command.argument)))
-        self._claimed = None
+        self._confirms = False
         if not command.argument.strip(" \t="):
-            return self._logged_in(exchange, claimed)
+            return self._logged_in(exchange)
         self.leave()
         return self._not_logged_in(exchange, reply.LOGIN_CANCELLED)
 
     def _offer(self) -> tuple[tuple[str, ...], LoginChannel]:
         """Return which mechanisms may be used now, and with what."""
-        offered = extensions.mechanisms(self._settings, secure=bool(self.client.tls))
+        secure, certified = bool(self.client.tls), bool(self.names)
+        offered = extensions.mechanisms(self._settings, secure=secure, certified=certified)
         binds = any(map(extensions.binds, offered))
         bindings = self.bindings() if binds else {}
         nonce = secrets.token_urlsafe(_NONCE)
-        return offered, LoginChannel(nonce, self._settings.hostname, bindings, binds)
+        return offered, LoginChannel(nonce, self._settings.hostname, bindings, binds, self.names)
 
     _verbs: ClassVar = {
         "EHLO": _handle_ehlo,
@@ -274,9 +277,9 @@ class Responder:
             self.leave()
             self._admission = admission
             if final := exchange.final():
-                self._exchange, self._claimed = exchange, result
+                self._exchange, self._confirms = exchange, True
                 return final
-            return self._logged_in(exchange, result)
+            return self._logged_in(exchange)
         except LoginFailed as error:
             refusal = evolve(reply.LOGIN_FAILED, rule=getattr(error, "rule", reply.LOGIN_FAILED.rule))
             return self._not_logged_in(exchange, refusal)
@@ -286,15 +289,16 @@ class Responder:
             self._failed(error)
             return self._not_logged_in(exchange, reply.LOGIN_UNAVAILABLE)
 
-    def _logged_in(self, exchange: SaslExchange, login: ClaimedLogin) -> Reply:
+    def _logged_in(self, exchange: SaslExchange) -> Reply:
         assert self._admission is not None
-        self._introduce(user=login.username)
+        user = self._admission.user
+        self._introduce(user=user)
         try:
             self._admission.delivery.client_is(self.client)
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             self._failed(error)
             return self._not_logged_in(exchange, reply.LOGIN_UNAVAILABLE)
-        self._tell("auth.ok", user=login.username, mechanism=exchange.mechanism)
+        self._tell("auth.ok", user=user, mechanism=exchange.mechanism)
         return reply.LOGGED_IN
 
     def _name_wanted(self) -> Reply:

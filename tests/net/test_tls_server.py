@@ -206,6 +206,8 @@ class ServerNames(Base):
                 for name in ("one.test", None) if order[0] is not wide else ("one.test",):
                     self.assertEqual(self.chain(context, ciphers, name), pems(expected))
         self.assertEqual(self.chain(context, "ECDHE-RSA-AES128-GCM-SHA256", "x.test"), pems(wide))
+        context = self.context(new, wide).getContext()
+        self.assertEqual(self.chain(context, "ECDHE-RSA-AES128-GCM-SHA256", "one.test"), pems(wide))
 
     def chain(self, context: SSL.Context, ciphers: str, name: str | None) -> list[str]:
         """Return the certificates that a client with these ``ciphers`` gets."""

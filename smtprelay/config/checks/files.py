@@ -46,8 +46,9 @@ def check_certificates(view: CheckedConfig) -> Iterator[Complaint]:
 
 def check_authorities(view: CheckedConfig) -> Iterator[Complaint]:
     """A file of certificates to trust must contain some."""
-    for place, value in walk(view.config):
-        path, ca = (*place, "ca"), getattr(value, "ca", None)
+    named = ((path, name, value) for path, value in walk(view.config) for name in ("ca", "client_ca"))
+    for place, name, value in named:
+        path, ca = (*place, name), getattr(value, name, None)
         if ca is None:
             continue
         unreadable = list(_readable(ca, path))
@@ -56,7 +57,7 @@ def check_authorities(view: CheckedConfig) -> Iterator[Complaint]:
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca)
             except ssl.SSLError:
-                yield Complaint(path, f"ca: file {ca}: it has no certificate in PEM form", "CFG-FILE")
+                yield Complaint(path, f"{name}: file {ca}: it has no certificate in PEM form", "CFG-FILE")
 
 
 def check_client_certificates(view: CheckedConfig) -> Iterator[Complaint]:
@@ -154,6 +155,7 @@ def _usable(tls: TlsSettings, path: Place) -> Iterator[Complaint]:
 
     silent = lambda *_, **__: None  # noqa: E731
     try:
+        # What is wrong with client_ca is told elsewhere.
         ServerContext(tls.sources, Clock(), silent, profile=tls.profile, ciphers=tls.ciphers or "")
     except CertificateError as error:
         yield Complaint(path, f"tls: {error}", "CFG-TLS")

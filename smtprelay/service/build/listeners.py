@@ -225,7 +225,10 @@ def _tls(tls: listeners.TlsSettings, reactor: Any, events: Events) -> ServerCont
     """Return the TLS of a listener, or ``None`` if it has none; raises ``CertificateError``."""
     if not tls.sources:
         return None
-    return ServerContext(tls.sources, reactor, events, profile=tls.profile, ciphers=tls.ciphers or "")
+    ciphers = tls.ciphers or ""
+    return ServerContext(
+        tls.sources, reactor, events, profile=tls.profile, ciphers=ciphers, client_ca=tls.client_ca
+    )
 
 
 def policy_user(config: Config, user: listeners.UserSettings) -> User:

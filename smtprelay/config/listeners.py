@@ -212,8 +212,10 @@ class Listener:
     :ivar banner: the text of the 220 greeting. Default: ``<hostname> ESMTP``.
         Example: ``relay.example.com ESMTP``.
     :ivar allow_from: clients in these networks may send without logging in.
-    :ivar proxy_trust: the networks of the proxies, if the endpoint begins with ``haproxy:``. Each connection
-        then begins with a PROXY header (version 1 or 2) that names the client. Example: ``[10.0.0.5]``.
+    :ivar proxy_trust: the networks of the proxies, if the endpoint begins with ``haproxy:``, or with
+        ``xclient``. Behind ``haproxy:`` each connection begins with a PROXY header (version 1 or 2) that
+        names the client. Example: ``[10.0.0.5]``.
+    :ivar xclient: clients in ``proxy_trust`` may say by XCLIENT who their client is, as nginx does.
     :ivar open_relay: ``accepted`` lets any client send to any recipient, for tests; each start warns of it.
     :ivar allow_senders: allowed envelope senders. Default: any. Example: ``["*@example.com"]``.
     :ivar allow_recipients: allowed recipients. Default: any.
@@ -232,6 +234,7 @@ class Listener:
     banner: values.Text | None = None
     allow_from: tuple[values.Network, ...] = LOOPBACK
     proxy_trust: tuple[values.Network, ...] = LOOPBACK
+    xclient: values.Flag = False
     open_relay: Literal["accepted"] | None = None
     tls: TlsSettings = TlsSettings(mode="off")
     auth: Auth = Auth()

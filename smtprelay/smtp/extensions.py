@@ -5,6 +5,7 @@ The session obeys the same functions that are announced here, so nothing works t
 """
 
 from smtprelay.model.message import Reply
+from smtprelay.smtp.proxy_client import ANNOUNCED
 from smtprelay.smtp.settings import ListenerSettings
 
 
@@ -31,8 +32,14 @@ def mechanisms(settings: ListenerSettings, *, secure: bool, certified: bool) -> 
     )
 
 
-def greeting(settings: ListenerSettings, verb: str, *, secure: bool, certified: bool) -> Reply:
-    """Return the reply to ``verb``, EHLO or HELO."""
+def greeting(settings: ListenerSettings, verb: str, *, secure: bool, certified: bool, xclient: bool) -> Reply:
+    """
+    Return the reply to ``verb``, EHLO or HELO.
+
+    :param secure: within TLS.
+    :param certified: the client has shown a certificate.
+    :param xclient: it may use XCLIENT.
+    """
     lines = [settings.hostname]
     if verb == "EHLO":
         # RFC 2920, RFC 1870, RFC 6152, RFC 6531, RFC 3030, RFC 2034.
@@ -43,6 +50,8 @@ def greeting(settings: ListenerSettings, verb: str, *, secure: bool, certified: 
             lines.append("DSN")  # RFC 3461
         if offers_tls(settings, secure=secure):
             lines.append("STARTTLS")
+        if xclient:
+            lines.append(ANNOUNCED)
         offered = mechanisms(settings, secure=secure, certified=certified)
         if offered and offers_login(settings, secure=secure):
             lines.append(" ".join(("AUTH", *offered)))

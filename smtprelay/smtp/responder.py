@@ -20,10 +20,11 @@ from smtprelay.model.address import is_domain
 from smtprelay.model.message import Client, Refused, Reply
 from smtprelay.smtp import extensions, reply
 from smtprelay.smtp.challenge_response import LoginChannel
-from smtprelay.smtp.command import Command, printable
+from smtprelay.smtp.command import LONGEST_NAME, Command, printable
 from smtprelay.smtp.events import END_OF_CHUNK, RESPONSE, Content
 from smtprelay.smtp.login_steps import SaltRequest
 from smtprelay.smtp.portal_login import PortalLogin, admit_anonymous, admit_user, request_salt
+from smtprelay.smtp.proxy_client import parse_attributes
 from smtprelay.smtp.refusals import LONGEST_USER, FailedLogin
 from smtprelay.smtp.sasl import Result, SaslExchange
 from smtprelay.smtp.settings import ListenerSettings
@@ -45,6 +46,7 @@ class Responder:
     :ivar client: the client, as far as it is known now.
     :ivar sender: of the last MAIL.
     :ivar bindings: returns those of :class:`LoginChannel`; set when TLS has begun, as ``names`` are.
+    :ivar xclient: the client may say that it is another one.
     """
 
     def __init__(self, portal: Portal, settings: ListenerSettings, events: Events, client: Client) -> None:
@@ -60,6 +62,7 @@ class Responder:
         self._confirms = False  # the client has logged in, and must confirm that it was told so
         self.bindings: Callable[[], Mapping[str, bytes]] = dict
         self.names: tuple[str, ...] = ()
+        self.xclient = client.address in settings.xclient_from
         self.client = client
         self.sender = ""
 
@@ -101,11 +104,12 @@ class Responder:
         failed, self._failed_login = self._failed_login, None
         return failed
 
-    def forget(self, tls: str) -> None:
-        """Begin anew within TLS: forget what the client sent in plain text."""
+    def forget(self, tls: str, address: str = "") -> None:
+        """Begin anew within TLS, or for the client at ``address``: forget what was said before."""
         self.leave()
-        self.client = Client(address=self.client.address, listener=self.client.listener, tls=tls)
-        # A client that knows STARTTLS speaks ESMTP, even if it does not send EHLO again.
+        address = address or self.client.address
+        self.client = Client(address=address, listener=self.client.listener, tls=tls)
+        # A client that knows such commands speaks ESMTP, even if it does not send EHLO again.
         self._introduce(extended=True)
 
     def abort(self) -> None:
@@ -143,7 +147,9 @@ class Responder:
         self.abort()
         self._introduce(helo=self._name(command.argument), extended=command.verb == "EHLO")
         secure, certified = bool(self.client.tls), bool(self.names)
-        greeting = extensions.greeting(self._settings, command.verb, secure=secure, certified=certified)
+        greeting = extensions.greeting(
+            self._settings, command.verb, secure=secure, certified=certified, xclient=self.xclient
+        )
         if self._admission is None:
             return greeting
         return self._ask(greeting, self._admission.delivery.client_is, self.client)
@@ -188,6 +194,18 @@ class Responder:
     def _handle_starttls(self, _command: Command) -> ReplyOrDeferred:
         return reply.READY_FOR_TLS
 
+    def _handle_xclient(self, command: Command) -> ReplyOrDeferred:
+        try:
+            told = parse_attributes(command.argument)
+        except Refused as refused:
+            return refused.reply
+        if told.address:
+            self._tell("session.xclient", real=told.address)
+        self.forget(self.client.tls, told.address)
+        if told.helo:
+            self._introduce(helo=self._name(printable(told.helo, LONGEST_NAME)))
+        return reply.welcome(self._settings.greeting)
+
     def _handle_auth(self, command: Command) -> ReplyOrDeferred:
         if self.client.user:
             return reply.LOGGED_IN_ALREADY
@@ -221,6 +239,7 @@ class Responder:
         "EHLO": _handle_ehlo,
         "HELO": _handle_ehlo,
         "STARTTLS": _handle_starttls,
+        "XCLIENT": _handle_xclient,
         "AUTH": _handle_auth,
         RESPONSE: _handle_response,
         "MAIL": _handle_mail,

@@ -133,11 +133,12 @@ def _proxy(listener: Listener, path: Path) -> Iterator[Complaint]:
     if proxied and is_encrypted(listener.endpoint):
         text = "the PROXY header comes before TLS: use haproxy:tcp:… with tls.mode: implicit"
         yield Complaint((*path, "endpoint"), text, "CFG-PROXY")
-    if proxied and (wide := too_wide(trust)):
+    used = proxied or listener.xclient
+    if used and (wide := too_wide(trust)):
         text = f"{wide} may claim to be any client: name the addresses of the proxies alone"
         yield Complaint((*path, "proxy_trust"), text, "CFG-PROXY")
-    if not proxied and trust and trust != fields(Listener).proxy_trust.default:
-        text = "proxy_trust is for endpoints with haproxy: in front (haproxy:tcp:2525)"
+    if not used and trust and trust != fields(Listener).proxy_trust.default:
+        text = "proxy_trust is for endpoints with haproxy: in front (haproxy:tcp:2525), and for xclient"
         yield Complaint((*path, "proxy_trust"), text, "CFG-PROXY", "warning")
 
 

@@ -207,6 +207,7 @@ def _settings(
         bare_newlines=listener.bare_newlines,
         bare_newlines_from=policy.allow_from,
         proxy_trust=_networks(listener.proxy_trust) if is_proxied(listener.endpoint) else None,
+        xclient_from=_networks(listener.proxy_trust if listener.xclient else ()),
         commands=limits.commands,
         errors=limits.errors,
         command_time=limits.command_time,

@@ -19,14 +19,14 @@ from smtprelay.interfaces import Events, Incoming
 from smtprelay.model.address import is_domain
 from smtprelay.model.message import Client, Refused, Reply
 from smtprelay.smtp import extensions, reply
-from smtprelay.smtp.challenge_response import LoginChannel
 from smtprelay.smtp.command import LONGEST_NAME, Command, printable
 from smtprelay.smtp.events import END_OF_CHUNK, RESPONSE, Content
-from smtprelay.smtp.login_steps import SaltRequest
-from smtprelay.smtp.portal_login import PortalLogin, admit_anonymous, admit_user, request_salt
+from smtprelay.smtp.login.challenge_response import LoginChannel
+from smtprelay.smtp.login.login_steps import SaltRequest
+from smtprelay.smtp.login.portal_login import PortalLogin, admit_anonymous, admit_user, request_salt
+from smtprelay.smtp.login.sasl import Result, SaslExchange
 from smtprelay.smtp.proxy_client import parse_attributes
 from smtprelay.smtp.refusals import LONGEST_USER, FailedLogin
-from smtprelay.smtp.sasl import Result, SaslExchange
 from smtprelay.smtp.settings import ListenerSettings
 
 #: What a client is called whose EHLO has no name that could be one.

@@ -131,7 +131,7 @@ class Session:
         if verb in _JUNK:
             self._count_junk()
         # RFC 5321 §3.8: 421 announces the end.
-        if code == _GOODBYE or verb == "QUIT":
+        if code == _GOODBYE or (verb == "QUIT" and code < _NEGATIVE):
             self._state = State.CLOSING
         elif code < _INTERMEDIATE:
             self._after_success(verb)

@@ -1,5 +1,7 @@
 """A client within TLS, in memory."""
 
+from collections.abc import Callable, Iterable
+
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
@@ -36,7 +38,7 @@ class SecureLine:
         session: SSL.Session | None = None,
     ) -> None:
         self.clock = factory.clock
-        self.lost = False
+        self.lost = self.said_goodbye = False
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", address, 4321))
         wrapper = TLSMemoryBIOFactory(context, False, factory, self.clock)
         wrapper.noisy = False
@@ -51,6 +53,13 @@ class SecureLine:
     def send(self, octets: bytes) -> list[str]:
         """Send ``octets``; return the lines of the replies."""
         self.end.sendall(octets)
+        return self.heard()
+
+    def send_all(self, segments: Iterable[bytes]) -> list[str]:
+        """Send segments, each in a record of its own, and read what is answered."""
+        for octets in segments:
+            if octets:
+                self.end.sendall(octets)
         return self.heard()
 
     def say(self, *lines: str) -> list[str]:
@@ -70,7 +79,7 @@ class SecureLine:
             self.transport.clear()
             if octets:
                 self.end.bio_write(octets)
-            if self.closed and not self.lost:
+            if (self.transport.disconnecting or self.transport.disconnected) and not self.lost:
                 self.lost = True
                 self.server.connectionLost(Failure(ConnectionDone()))
             while more := self._step(lambda: self.end.recv(_MOST)):
@@ -78,14 +87,16 @@ class SecureLine:
             if not (sent or octets):
                 return heard.decode("ascii").splitlines()
 
-    @staticmethod
-    def _step(step: object) -> bytes:
+    def _step(self, step: Callable[[], bytes | None]) -> bytes:
         try:
             return step() or b""
-        except (SSL.WantReadError, SSL.ZeroReturnError):
-            return b""
+        except SSL.ZeroReturnError:
+            self.said_goodbye = True
+        except SSL.WantReadError:
+            pass
+        return b""
 
     @property
     def closed(self) -> bool:
         """The server has closed the connection."""
-        return self.transport.disconnecting or self.transport.disconnected
+        return self.said_goodbye or self.transport.disconnecting or self.transport.disconnected

@@ -14,7 +14,7 @@ from attrs import field, frozen
 from smtprelay.model.message import Refused
 from smtprelay.model.scram import server_signature
 from smtprelay.smtp import reply
-from smtprelay.smtp.login_steps import ClaimedLogin, SaltRequest, Step
+from smtprelay.smtp.login.login_steps import ClaimedLogin, SaltRequest, Step
 
 #: Of a name what is no text becomes surrogates, which are not printable.
 TEXT: Final = ("utf-8", "surrogateescape")

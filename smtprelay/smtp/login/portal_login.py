@@ -25,7 +25,7 @@ from smtprelay.model.credentials import (
     ProofClient,
 )
 from smtprelay.model.message import Client
-from smtprelay.smtp.login_steps import ClaimedLogin
+from smtprelay.smtp.login.login_steps import ClaimedLogin
 
 
 @frozen

@@ -13,8 +13,8 @@ from typing import Final
 
 from smtprelay.model.message import Refused, Reply
 from smtprelay.smtp import reply
-from smtprelay.smtp.challenge_response import TEXT, Cram, LoginChannel, Scram
-from smtprelay.smtp.login_steps import ClaimedLogin, Mechanism, SaltRequest, Step
+from smtprelay.smtp.login.challenge_response import TEXT, Cram, LoginChannel, Scram
+from smtprelay.smtp.login.login_steps import ClaimedLogin, Mechanism, SaltRequest, Step
 
 #: What comes next in an exchange.
 Result = Reply | SaltRequest | ClaimedLogin

@@ -123,9 +123,22 @@ class CertificateLoginTests(SynchronousTestCase):
             client.set_max_proto_version(newest)
             first = SecureLine(self.factory(), context, client, "198.51.100.1")
             for session in (first.end.get_session(), None):
-                again = SecureLine(self.factory(), context, client, "198.51.100.1", session)
+                again = SecureLine(self.factory(), context, client, "198.51.100.1", session=session)
                 again.say("EHLO c")
                 self.assertEqual(again.say("AUTH EXTERNAL =")[0][:3], "235")
+
+    def test_several_servers(self):
+        """Clients are asked whichever server they want; one by another authority is refused."""
+        made, other = self.client("app.test"), self.client("app.test")
+        ours = [self.server.source, make_certificate(self.mktemp(), "two.test").source]
+        context = ServerContext(ours, self.clock, self.events, client_ca=str(made.ca))
+        for wanted in (b"localhost", b"two.test"):
+            shown = client_context(made)
+            line = SecureLine(self.factory(), context, shown, "198.51.100.1", wanted=wanted)
+            self.assertIn("EXTERNAL", " ".join(line.say("EHLO c")))
+            shown = client_context(other)
+            with self.assertRaises(SSL.Error):
+                SecureLine(self.factory(), context, shown, "198.51.100.1", wanted=wanted).say("EHLO c")
 
     def test_authorities_are_read_again(self):
         """Another file of authorities counts from the next connection on."""

@@ -35,7 +35,9 @@ class SecureLine:
         context: IOpenSSLContextFactory,
         client: SSL.Context,
         address: str = "192.0.2.7",
+        *,
         session: SSL.Session | None = None,
+        wanted: bytes = b"",
     ) -> None:
         self.clock = factory.clock
         self.lost = self.said_goodbye = False
@@ -46,6 +48,8 @@ class SecureLine:
         self.server.makeConnection(self.transport)
         self.end = SSL.Connection(client, None)
         self.end.set_connect_state()
+        if wanted:
+            self.end.set_tlsext_host_name(wanted)
         if session is not None:
             self.end.set_session(session)
         self.banner = self.heard()

@@ -159,7 +159,7 @@ class ServerContext:
         if len(contexts) > 1:
             default.set_tlsext_servername_callback(choose)
             for each in contexts.values():
-                # A connection forgets the default while this calls back.
+                # A second ClientHello calls back, too (RFC 8446 §4.1.4); the connection has left the default.
                 each.set_app_data(default)
         return default
 

@@ -30,13 +30,16 @@ from smtprelay.service.relay import Relay
 from smtprelay.service.signals import at_hangup, end_at_second
 from smtprelay.telemetry.log import Handler
 from smtprelay.testing.acs import FakeAcs, Operation
+from smtprelay.testing.certificates import make_certificate
 from smtprelay.web.captured_mail import CapturedAttachment, CapturedMessage
 from smtprelay.web.site import NamelessRequest
 
 _CONFIG: Final = """\
 hostname: demo.localhost
 listeners:
-  - {{name: demo, endpoint: "tcp:{smtp}:interface=127.0.0.1"}}
+  - name: demo
+    endpoint: "tcp:{smtp}:interface=127.0.0.1"
+    tls: {{certificate: {folder}/tls/certificate.pem, key: {folder}/tls/key.pem}}
 providers:
   acs:
     type: acs
@@ -52,6 +55,7 @@ logging: {{format: text, levels: {{smtprelay.config: warn}}}}
 
 _WELCOME: Final = """
   SMTP   127.0.0.1:{smtp}      no login needed from this machine; nothing leaves it
+         STARTTLS with a certificate made for this run; {folder}/tls/ca.pem trusts it
   Page   http://127.0.0.1:{http}/      the mails that reached the provider
   Try    {program} -c {folder}/smtprelay.yaml send --server 127.0.0.1:{smtp} --to you@example.com
          swaks --server 127.0.0.1:{smtp} --to you@example.com --attach @README.rst
@@ -91,6 +95,7 @@ def _start(folder: Path, smtp: int, http: int, reactor: Any, failed: Callable[[i
     cloud = reactor.listenTCP(0, site, interface="127.0.0.1").getHost()
     secret = f"endpoint=http://127.0.0.1:{cloud.port}/;accesskey={key}\n"
     _write(folder / "connection_string", secret)
+    make_certificate(folder / "tls")
     _write(folder / "smtprelay.yaml", _CONFIG.format(folder=folder, smtp=smtp, http=http))
     loaded = load_or_exit(str(folder / "smtprelay.yaml"), [])
 

@@ -1,6 +1,8 @@
 import base64
 import signal
+import smtplib
 import socket
+import ssl
 from email import message_from_string
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import treq
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from smtprelay.demo import DemoMail, sample_mail
@@ -118,6 +121,12 @@ class DemoTests(TestCase):
         answer = await treq.get(f"{page}api/v1/captured", timeout=20, persistent=False)
         return (await treq.json_content(answer))["mails"]
 
+    def _encrypts(self, place: Path, port: int) -> None:
+        """Use STARTTLS, with the certificate that the demo has made."""
+        with smtplib.SMTP("127.0.0.1", port, "demo.localhost", timeout=30) as client:
+            client.starttls(context=ssl.create_default_context(cafile=str(place / "tls" / "ca.pem")))
+            client.noop()
+
     async def _whole(self) -> None:
         folder = Path(self.mktemp())
         folder.mkdir()
@@ -127,6 +136,7 @@ class DemoTests(TestCase):
         page = (await demo.says(r"Page +(http://127\.0\.0\.1:[0-9]+/)"))[1]
         place = Path((await demo.says(r"Ctrl-C ends it; (\S+) is removed"))[1])
         self.assertTrue(place.is_dir())
+        await deferToThread(self._encrypts, place, int((await demo.says(r"SMTP +127\.0\.0\.1:([0-9]+)"))[1]))
         (sample,) = await eventually(lambda: self._seen(page), "the sample is there")
         self.assertEqual(sample["subject"], "Welcome – your relay works ✓")
         queued = (await demo.says(r"(\w{16}): queued from <demo@example.com>"))[1]

@@ -16,7 +16,7 @@ from smtprelay.settings import values
 from smtprelay.settings.secret import Secret
 
 if TYPE_CHECKING:
-    from smtprelay.net.certificate import PemSource
+    from smtprelay.net.certificate import CertificateSource
 
 #: The checker of the users in the configuration.
 USERS: Final = "users"
@@ -52,6 +52,20 @@ CertificateSetting = values.FilePath | Secret | None
 
 
 @frozen(kw_only=True)
+class CertificateFiles:
+    """
+    A certificate for clients that name its server (SNI).
+
+    :ivar certificate: PEM file with the certificate and its chain; or ``{key_vault: URL}``, with the key.
+        Example: ``rsa.pem``.
+    :ivar key: PEM file with the private key. Default: the file of ``certificate``. Example: ``rsa.key``.
+    """
+
+    certificate: CertificateSetting = None
+    key: values.FilePath | None = None
+
+
+@frozen(kw_only=True)
 class TlsSettings:
     """
     TLS of a listener.
@@ -61,6 +75,11 @@ class TlsSettings:
     :ivar certificate: PEM file with the certificate and its chain; or ``{key_vault: URL}``, with the key.
         Example: ``cert.pem``.
     :ivar key: PEM file with the private key. Default: the file of ``certificate``. Example: ``key.pem``.
+    :ivar certificates: more of them. A client gets the one with the server's name that it asks for, of the
+        kind of key that it knows; else the first.
+    :ivar client_ca: PEM file with authorities. Clients are asked for a certificate by one of them, but
+        need not have one; ``EXTERNAL`` in ``auth.mechanisms`` lets them log in by it.
+        Example: ``clients.pem``.
     :ivar require: what needs TLS: ``never``, ``auth`` (no login without TLS) or ``always``.
     :ivar profile: ``modern`` is TLS 1.2 and later with forward secrecy; ``legacy`` also takes TLS 1.0 and 1.1
         and RSA key exchange, for old devices. Most of them need a certificate with an RSA key.
@@ -71,23 +90,29 @@ class TlsSettings:
     mode: Literal["starttls", "implicit", "off"] = "starttls"
     certificate: CertificateSetting = None
     key: values.FilePath | None = None
+    certificates: tuple[CertificateFiles, ...] = ()
+    client_ca: values.FilePath | None = None
     require: Literal["never", "auth", "always"] = "auth"
     profile: Literal["modern", "legacy"] = "modern"
     ciphers: values.Text | None = None
 
     @property
-    def files(self) -> "tuple[PemSource, PemSource] | None":
-        """Where certificate and key are; ``None``: there is no TLS."""
-        from smtprelay.net.certificate import PemText  # noqa: PLC0415 -- slow to import
+    def sources(self) -> "tuple[CertificateSource, ...]":
+        """Where certificates and keys are, the default first; empty: there is no TLS."""
+        if self.mode == "off":
+            return ()
+        from smtprelay.net.certificate import CertificateSource, PemText  # noqa: PLC0415 -- slow to import
 
-        if self.mode == "off" or self.certificate is None:
-            return None
-        secret = self.certificate if isinstance(self.certificate, Secret) else None
-        certificate = Path(str(self.certificate)) if secret is None else PemText(secret.place, secret.reveal)
-        return certificate, certificate if self.key is None else Path(self.key)
+        sources = []
+        for each in (CertificateFiles(certificate=self.certificate, key=self.key), *self.certificates):
+            given = each.certificate
+            if given is not None:
+                pem = PemText(given.place, given.reveal) if isinstance(given, Secret) else Path(given)
+                sources.append(CertificateSource(pem, pem if each.key is None else Path(each.key)))
+        return tuple(sources)
 
 
-MechanismName = Literal["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"]
+MechanismName = Literal["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "EXTERNAL"]
 
 
 @frozen(kw_only=True)
@@ -100,6 +125,7 @@ class Auth:
         Example: ``[users, any]``.
     :ivar mechanisms: the SASL mechanisms offered. Those of SCRAM need users with ``password``, or with a hash
         by ``smtprelay hash-password --scram``; ``CRAM-MD5``, which is weak, needs users with ``password``.
+        ``EXTERNAL`` needs ``tls.client_ca``, and no password: the client's certificate names the user.
     :ivar required: clients must log in before they send, even those in ``allow_from``.
     :ivar allow_plaintext: allow logging in without TLS, so that passwords cross the network in clear text.
     """
@@ -186,8 +212,10 @@ class Listener:
     :ivar banner: the text of the 220 greeting. Default: ``<hostname> ESMTP``.
         Example: ``relay.example.com ESMTP``.
     :ivar allow_from: clients in these networks may send without logging in.
-    :ivar proxy_trust: the networks of the proxies, if the endpoint begins with ``haproxy:``. Each connection
-        then begins with a PROXY header (version 1 or 2) that names the client. Example: ``[10.0.0.5]``.
+    :ivar proxy_trust: the networks of the proxies, if the endpoint begins with ``haproxy:``, or with
+        ``xclient``. Behind ``haproxy:`` each connection begins with a PROXY header (version 1 or 2) that
+        names the client. Example: ``[10.0.0.5]``.
+    :ivar xclient: clients in ``proxy_trust`` may say by XCLIENT who their client is, as nginx does.
     :ivar open_relay: ``accepted`` lets any client send to any recipient, for tests; each start warns of it.
     :ivar allow_senders: allowed envelope senders. Default: any. Example: ``["*@example.com"]``.
     :ivar allow_recipients: allowed recipients. Default: any.
@@ -206,6 +234,7 @@ class Listener:
     banner: values.Text | None = None
     allow_from: tuple[values.Network, ...] = LOOPBACK
     proxy_trust: tuple[values.Network, ...] = LOOPBACK
+    xclient: values.Flag = False
     open_relay: Literal["accepted"] | None = None
     tls: TlsSettings = TlsSettings(mode="off")
     auth: Auth = Auth()
@@ -225,7 +254,8 @@ class UserSettings:
     :ivar name: the user name; logged with each message. Example: ``printer1``.
     :ivar password_hash: output of ``smtprelay hash-password``, for SCRAM with ``--scram``. Example:
         ``"$scrypt$ln=15,r=8,p=1$c2FsdHNhbHRzYWx0c2FsdA==$cSU1qI1mD0cmzGzCkZk1nQ=="``.
-    :ivar password: the password itself, instead of its hash; only CRAM-MD5 needs it. Example:
+    :ivar password: the password itself, instead of its hash; only CRAM-MD5 needs it. A user may have
+        neither, and log in by a certificate. Example:
         ``{file: /run/secrets/printer1}``.
     :ivar senders: allowed envelope senders. Default: any. Example: ``["scan@example.com"]``.
     :ivar recipients: allowed recipients. Default: any. Example: ``["*@example.com"]``.

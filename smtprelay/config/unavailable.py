@@ -30,7 +30,6 @@ class UnavailableSetting(NamedTuple):
 ROWS: Final = (
     UnavailableSetting("checkers.*.type", "the checker", "entra"),
     UnavailableSetting("checkers.*.type", "the checker", "azure_table"),
-    UnavailableSetting("listeners.*.tls.client_ca", "checking the certificates of clients"),
     UnavailableSetting("spool.seal_key", "sealing credentials"),
 )
 

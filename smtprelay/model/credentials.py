@@ -72,6 +72,22 @@ class ProofClient:
     lost: Deferred[None] = field(factory=Deferred, repr=False, eq=False)
 
 
+class ICertificateClient(ICredentials):
+    """A name in a client's certificate, which was verified: if a user has it, the client is that user."""
+
+    client = Attribute("The :class:`smtprelay.model.message.Client`.")
+    username = Attribute("The name, ``bytes``.")
+
+
+@implementer(ICertificateClient)
+@frozen
+class CertificateClient:
+    """What a session logs in with on AUTH EXTERNAL, for each name in turn."""
+
+    client: Client
+    username: bytes
+
+
 class ISalts(Interface):
     """What a checker provides for mechanisms whose clients must know more than the password (SCRAM)."""
 

@@ -88,7 +88,7 @@ class Identity:
 @frozen(kw_only=True)
 class User:
     """
-    One who may log in by a password of the configuration.
+    One who may log in by a password of the configuration, or by a certificate with this name.
 
     :ivar password_hash: one of :func:`smtprelay.policy.user_secret.parse_user_hash`; ``""``: there is none.
     :ivar password: returns the password itself; with it the hash does not count.

@@ -156,6 +156,9 @@ class Listeners:
             factory.turn_away()
         port = await endpoint.listen(_Server(factory, self._reactor))
         read_to_the_end(port)
+        tls: Any = setup.settings.tls
+        if tls is not None:
+            tls.tell(listener.name)
         return _Open(factory, rules, port)
 
     def turn_away(self) -> None:

@@ -54,7 +54,7 @@ class Command:
     :ivar verb: in upper case.
     :ivar argument: the name of EHLO, ``?`` for each octet that is not printable ASCII, ``""`` for none;
         the address of MAIL and RCPT without angle brackets, that of RCPT with its source route; the digits
-        of BDAT; the rest of the line for AUTH.
+        of BDAT; the rest of the line for AUTH and XCLIENT.
     :ivar parameters: of MAIL and RCPT, and LAST of BDAT; keys in upper case; ``""`` for one without value.
     """
 
@@ -63,7 +63,7 @@ class Command:
     parameters: Mapping[str, str] = field(factory=dict)
 
 
-_NEW_EACH_TIME: Final = frozenset({b"AUTH", b"BDAT"})
+_NEW_EACH_TIME: Final = frozenset({b"AUTH", b"BDAT", b"XCLI"})
 
 _NO_PARAMETERS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -285,6 +285,7 @@ _ARGUMENTS: Final[Mapping[str, Callable[[str, str], Command]]] = {
     "HELP": _anything,
     "QUIT": _nothing,
     "AUTH": _anything,
+    "XCLIENT": _anything,
     "STARTTLS": _nothing,
 }
 

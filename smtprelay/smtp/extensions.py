@@ -5,6 +5,7 @@ The session obeys the same functions that are announced here, so nothing works t
 """
 
 from smtprelay.model.message import Reply
+from smtprelay.smtp.proxy_client import ANNOUNCED
 from smtprelay.smtp.settings import ListenerSettings
 
 
@@ -23,13 +24,22 @@ def binds(mechanism: str) -> bool:
     return mechanism.endswith("-PLUS")
 
 
-def mechanisms(settings: ListenerSettings, *, secure: bool) -> tuple[str, ...]:
-    """Return the mechanisms of AUTH that are available."""
-    return tuple(each for each in settings.mechanisms if secure or not binds(each))
+def mechanisms(settings: ListenerSettings, *, secure: bool, certified: bool) -> tuple[str, ...]:
+    """Return the mechanisms of AUTH that are available; ``certified``: the client has shown a certificate."""
+    unavailable = set() if certified else {"EXTERNAL"}
+    return tuple(
+        each for each in settings.mechanisms if each not in unavailable and (secure or not binds(each))
+    )
 
 
-def greeting(settings: ListenerSettings, verb: str, *, secure: bool) -> Reply:
-    """Return the reply to ``verb``, EHLO or HELO."""
+def greeting(settings: ListenerSettings, verb: str, *, secure: bool, certified: bool, xclient: bool) -> Reply:
+    """
+    Return the reply to ``verb``, EHLO or HELO.
+
+    :param secure: within TLS.
+    :param certified: the client has shown a certificate.
+    :param xclient: it may use XCLIENT.
+    """
     lines = [settings.hostname]
     if verb == "EHLO":
         # RFC 2920, RFC 1870, RFC 6152, RFC 6531, RFC 3030, RFC 2034.
@@ -40,6 +50,9 @@ def greeting(settings: ListenerSettings, verb: str, *, secure: bool) -> Reply:
             lines.append("DSN")  # RFC 3461
         if offers_tls(settings, secure=secure):
             lines.append("STARTTLS")
-        if offers_login(settings, secure=secure):
-            lines.append(" ".join(("AUTH", *mechanisms(settings, secure=secure))))
+        if xclient:
+            lines.append(ANNOUNCED)
+        offered = mechanisms(settings, secure=secure, certified=certified)
+        if offered and offers_login(settings, secure=secure):
+            lines.append(" ".join(("AUTH", *offered)))
     return Reply(code=250, enhanced="", text="\n".join(lines))

@@ -95,6 +95,11 @@ class ESMTPFactory(ServerFactory):
             self._stopped.callback(None)
         return True
 
+    def move(self, session: ESMTP, address: str) -> Reply | None:
+        """Count a session under another address, as :meth:`enter`."""
+        self.leave(session)
+        return self.enter(session, address)
+
     def turn_away(self) -> None:
         """End each session with 421 4.3.2 once it receives no message, and refuse new clients with it."""
         self._closed = True

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smtprelay.model.message import Client, Reply
+from smtprelay.net.certificate import peer_names
 from smtprelay.net.channel_binding import channel_bindings
 from smtprelay.net.deadline import SilenceDeadline
 from smtprelay.net.direct_write import DirectWriter
@@ -94,8 +95,9 @@ class ESMTP(Protocol):
         tls = "TLS" if settings.tls_implicit else ""
         client = Client(address=address, listener=settings.listener, tls=tls)
         bare = settings.bare_newlines == "accept" and address in settings.bare_newlines_from
-        self._session = Session(settings, secure=settings.tls_implicit, bare_newlines=bare)
-        self._responder = Responder(self.factory.portal, settings, self._events, client)
+        responder = self._responder = Responder(self.factory.portal, settings, self._events, client)
+        secure, xclient = settings.tls_implicit, responder.xclient
+        self._session = Session(settings, secure=secure, bare_newlines=bare, xclient=xclient)
         self._wire = DirectWriter(self.transport)
         self._deadline = SilenceDeadline(clock, settings.command_time, self._expired, self._check_rate)
         self._budget = IterationBudget(clock, self._advance)
@@ -158,6 +160,7 @@ class ESMTP(Protocol):
         version = handle.get_protocol_version_name()
         self._responder.forget(version)
         self._responder.bindings = partial(channel_bindings, handle)
+        self._responder.names = peer_names(handle)
         self._tell("session.tls", version=version)
 
     def pauseProducing(self) -> None:
@@ -191,8 +194,7 @@ class ESMTP(Protocol):
     def _greet(self) -> None:
         self._greeting = None
         if not self._session.closed:
-            settings = self._settings
-            self._wire.write(reply.render(reply.welcome(settings.banner or f"{settings.hostname} ESMTP")))
+            self._wire.write(reply.render(reply.welcome(self._settings.greeting)))
 
     def _cancel_greeting(self) -> None:
         if self._greeting is not None:
@@ -272,6 +274,8 @@ class ESMTP(Protocol):
         if response is None:
             self._session.proceed()
         else:
+            if verb == "XCLIENT" and response.code < _NEGATIVE:
+                response = self.factory.move(self, self._responder.client.address) or response
             if response.code == _GOODBYE:
                 self._why = response.text
                 self._forget_content(response.text)

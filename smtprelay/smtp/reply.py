@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
+from attrs import evolve
+
 from smtprelay.model.message import Reply
 
 #: A reply line is at most 512 octets with its code and CRLF (RFC 5321 §4.5.3.1.5).
@@ -136,6 +138,8 @@ LOGIN_CANCELLED: Final = _reply(501, "5.7.0", "Authentication cancelled", "cance
 NOT_BASE64: Final = _reply(501, "5.5.2", "Cannot decode the response as base64", "base64")
 UNKNOWN_MECHANISM: Final = _reply(504, "5.5.4", "Authentication mechanism not supported", "mechanism")
 LOGIN_FAILED: Final = _reply(535, "5.7.8", "Authentication credentials invalid", "auth")
+#: As before, of a login by certificate.
+NOT_CERTIFIED: Final = evolve(LOGIN_FAILED, rule="auth-certificate")
 LOGIN_UNAVAILABLE: Final = _reply(454, "4.7.0", "Temporary authentication failure", "auth-unavailable")
 LOGGED_IN_ALREADY: Final = _reply(503, "5.5.1", "Already authenticated", "sequence")
 NOT_ALLOWED: Final = _reply(550, "5.7.1", "You may not send through this relay", "network")

@@ -19,13 +19,14 @@ from smtprelay.interfaces import Events, Incoming
 from smtprelay.model.address import is_domain
 from smtprelay.model.message import Client, Refused, Reply
 from smtprelay.smtp import extensions, reply
-from smtprelay.smtp.challenge_response import LoginChannel
-from smtprelay.smtp.command import Command, printable
+from smtprelay.smtp.command import LONGEST_NAME, Command, printable
 from smtprelay.smtp.events import END_OF_CHUNK, RESPONSE, Content
-from smtprelay.smtp.login_steps import ClaimedLogin, SaltRequest
-from smtprelay.smtp.portal_login import PortalLogin, admit_anonymous, admit_user, request_salt
+from smtprelay.smtp.login.challenge_response import LoginChannel
+from smtprelay.smtp.login.login_steps import SaltRequest
+from smtprelay.smtp.login.portal_login import PortalLogin, admit_anonymous, admit_user, request_salt
+from smtprelay.smtp.login.sasl import Result, SaslExchange
+from smtprelay.smtp.proxy_client import parse_attributes
 from smtprelay.smtp.refusals import LONGEST_USER, FailedLogin
-from smtprelay.smtp.sasl import Result, SaslExchange
 from smtprelay.smtp.settings import ListenerSettings
 
 #: What a client is called whose EHLO has no name that could be one.
@@ -44,7 +45,8 @@ class Responder:
 
     :ivar client: the client, as far as it is known now.
     :ivar sender: of the last MAIL.
-    :ivar bindings: returns those of :class:`LoginChannel`; set when TLS has begun.
+    :ivar bindings: returns those of :class:`LoginChannel`; set when TLS has begun, as ``names`` are.
+    :ivar xclient: the client may say that it is another one.
     """
 
     def __init__(self, portal: Portal, settings: ListenerSettings, events: Events, client: Client) -> None:
@@ -57,8 +59,10 @@ class Responder:
         self._failed_login: FailedLogin | None = None
         self._not_begun: Reply | None = None  # why the message was not, whose first chunk comes
         self._lost: Deferred[None] = Deferred()
-        self._claimed: ClaimedLogin | None = None  # has logged in, and must confirm that it was told so
+        self._confirms = False  # the client has logged in, and must confirm that it was told so
         self.bindings: Callable[[], Mapping[str, bytes]] = dict
+        self.names: tuple[str, ...] = ()
+        self.xclient = client.address in settings.xclient_from
         self.client = client
         self.sender = ""
 
@@ -100,11 +104,12 @@ class Responder:
         failed, self._failed_login = self._failed_login, None
         return failed
 
-    def forget(self, tls: str) -> None:
-        """Begin anew within TLS: forget what the client sent in plain text."""
+    def forget(self, tls: str, address: str = "") -> None:
+        """Begin anew within TLS, or for the client at ``address``: forget what was said before."""
         self.leave()
-        self.client = Client(address=self.client.address, listener=self.client.listener, tls=tls)
-        # A client that knows STARTTLS speaks ESMTP, even if it does not send EHLO again.
+        address = address or self.client.address
+        self.client = Client(address=address, listener=self.client.listener, tls=tls)
+        # A client that knows such commands speaks ESMTP, even if it does not send EHLO again.
         self._introduce(extended=True)
 
     def abort(self) -> None:
@@ -128,7 +133,7 @@ class Responder:
     def leave(self) -> None:
         """Log out: the session ends, or begins anew."""
         self.abort()
-        self._exchange = self._claimed = None
+        self._exchange, self._confirms = None, False
         admission, self._admission = self._admission, None
         if admission is not None:
             try:
@@ -141,7 +146,10 @@ class Responder:
     def _handle_ehlo(self, command: Command) -> ReplyOrDeferred:
         self.abort()
         self._introduce(helo=self._name(command.argument), extended=command.verb == "EHLO")
-        greeting = extensions.greeting(self._settings, command.verb, secure=bool(self.client.tls))
+        secure, certified = bool(self.client.tls), bool(self.names)
+        greeting = extensions.greeting(
+            self._settings, command.verb, secure=secure, certified=certified, xclient=self.xclient
+        )
         if self._admission is None:
             return greeting
         return self._ask(greeting, self._admission.delivery.client_is, self.client)
@@ -186,6 +194,18 @@ class Responder:
     def _handle_starttls(self, _command: Command) -> ReplyOrDeferred:
         return reply.READY_FOR_TLS
 
+    def _handle_xclient(self, command: Command) -> ReplyOrDeferred:
+        try:
+            told = parse_attributes(command.argument)
+        except Refused as refused:
+            return refused.reply
+        if told.address:
+            self._tell("session.xclient", real=told.address)
+        self.forget(self.client.tls, told.address)
+        if told.helo:
+            self._introduce(helo=self._name(printable(told.helo, LONGEST_NAME)))
+        return reply.welcome(self._settings.greeting)
+
     def _handle_auth(self, command: Command) -> ReplyOrDeferred:
         if self.client.user:
             return reply.LOGGED_IN_ALREADY
@@ -196,28 +216,30 @@ class Responder:
         return Deferred.fromCoroutine(self._log_in(exchange, exchange.start))
 
     def _handle_response(self, command: Command) -> ReplyOrDeferred:
-        exchange, claimed = self._exchange, self._claimed
+        exchange = self._exchange
         assert exchange is not None
-        if claimed is None:
+        if not self._confirms:
             return Deferred.fromCoroutine(self._log_in(exchange, partial(exchange.respond, command.argument)))
-        self._claimed = None
+        self._confirms = False
         if not command.argument.strip(" \t="):
-            return self._logged_in(exchange, claimed)
+            return self._logged_in(exchange)
         self.leave()
         return self._not_logged_in(exchange, reply.LOGIN_CANCELLED)
 
     def _offer(self) -> tuple[tuple[str, ...], LoginChannel]:
         """Return which mechanisms may be used now, and with what."""
-        offered = extensions.mechanisms(self._settings, secure=bool(self.client.tls))
+        secure, certified = bool(self.client.tls), bool(self.names)
+        offered = extensions.mechanisms(self._settings, secure=secure, certified=certified)
         binds = any(map(extensions.binds, offered))
         bindings = self.bindings() if binds else {}
         nonce = secrets.token_urlsafe(_NONCE)
-        return offered, LoginChannel(nonce, self._settings.hostname, bindings, binds)
+        return offered, LoginChannel(nonce, self._settings.hostname, bindings, binds, self.names)
 
     _verbs: ClassVar = {
         "EHLO": _handle_ehlo,
         "HELO": _handle_ehlo,
         "STARTTLS": _handle_starttls,
+        "XCLIENT": _handle_xclient,
         "AUTH": _handle_auth,
         RESPONSE: _handle_response,
         "MAIL": _handle_mail,
@@ -274,9 +296,9 @@ class Responder:
             self.leave()
             self._admission = admission
             if final := exchange.final():
-                self._exchange, self._claimed = exchange, result
+                self._exchange, self._confirms = exchange, True
                 return final
-            return self._logged_in(exchange, result)
+            return self._logged_in(exchange)
         except LoginFailed as error:
             refusal = evolve(reply.LOGIN_FAILED, rule=getattr(error, "rule", reply.LOGIN_FAILED.rule))
             return self._not_logged_in(exchange, refusal)
@@ -286,15 +308,16 @@ class Responder:
             self._failed(error)
             return self._not_logged_in(exchange, reply.LOGIN_UNAVAILABLE)
 
-    def _logged_in(self, exchange: SaslExchange, login: ClaimedLogin) -> Reply:
+    def _logged_in(self, exchange: SaslExchange) -> Reply:
         assert self._admission is not None
-        self._introduce(user=login.username)
+        user = self._admission.user
+        self._introduce(user=user)
         try:
             self._admission.delivery.client_is(self.client)
         except Exception as error:  # noqa: BLE001 -- a bug of the avatar must not end the session
             self._failed(error)
             return self._not_logged_in(exchange, reply.LOGIN_UNAVAILABLE)
-        self._tell("auth.ok", user=login.username, mechanism=exchange.mechanism)
+        self._tell("auth.ok", user=user, mechanism=exchange.mechanism)
         return reply.LOGGED_IN
 
     def _name_wanted(self) -> Reply:

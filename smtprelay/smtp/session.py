@@ -4,12 +4,11 @@ One SMTP session without sockets, clocks or policy (sans-IO): which command may 
 :meth:`Session.receive` takes octets, :meth:`Session.next_event` says what they mean, :meth:`Session.answer`
 takes the reply to it and returns it as octets. There is no next event before the last one is answered, so
 replies have the order of the commands however late one is, and what a client sent ahead waits unread. The
-state after a reply is in one of three tables: :data:`TRANSITIONS`, :data:`HALF_WAY`, :data:`AFTER_REFUSAL`.
+state after a reply is in one of the tables of :mod:`smtprelay.smtp.states`.
 Pure.
 """
 
 from collections.abc import Callable, Mapping
-from enum import Enum
 from typing import ClassVar, Final
 
 from smtprelay.model.message import Refused, Reply
@@ -21,46 +20,10 @@ from smtprelay.smtp.events import Answered, Content, Event, Foreign, Signal
 from smtprelay.smtp.line_buffer import LineBuffer
 from smtprelay.smtp.parameters import check_address, check_mail, check_rcpt
 from smtprelay.smtp.settings import ListenerSettings
+from smtprelay.smtp.states import AFTER_REFUSAL, HALF_WAY, TRANSITIONS, State
 
 Decoder = BodyDecoder | RefusedChunk
 
-
-class State(Enum):
-    """What the session waits for."""
-
-    READY = "MAIL; what a client calls itself before it decides nothing"
-    SENDER = "the first RCPT"
-    RECIPIENTS = "RCPT, DATA or BDAT"
-    CHALLENGED = "a response of AUTH"
-    CONTENT = "content of a message, to the end of it or of a chunk"
-    CHUNKS = "the next chunk of a message"
-    UPGRADING = "the TLS handshake"
-    CLOSING = "our closing of the connection"
-    CLOSED = "nothing"
-
-    # Enum's own is written in Python; the tables below are asked several times a command.
-    __hash__ = object.__hash__
-
-
-_ANEW: Final = {**dict.fromkeys(("EHLO", "HELO", "RSET"), State.READY), "STARTTLS": State.UPGRADING}
-
-#: Which commands may come in a state, and where their success leads.
-TRANSITIONS: Final[Mapping[State, Mapping[str, State]]] = {
-    State.READY: {**_ANEW, "AUTH": State.READY, "MAIL": State.SENDER},
-    State.SENDER: {**_ANEW, "RCPT": State.RECIPIENTS},
-    State.RECIPIENTS: {**_ANEW, "RCPT": State.RECIPIENTS, "DATA": State.CONTENT, "BDAT": State.CONTENT},
-    State.CHALLENGED: {events.RESPONSE: State.READY},
-    State.CONTENT: {events.END_OF_CHUNK: State.CHUNKS, events.END_OF_DATA: State.READY},
-    State.CHUNKS: {**_ANEW, "BDAT": State.CONTENT},
-}
-
-#: Where a refusal leads, for the few that lead anywhere. Who refuses DATA closes the transaction.
-AFTER_REFUSAL: Final = dict.fromkeys(
-    ("DATA", events.RESPONSE, events.END_OF_CHUNK, events.END_OF_DATA), State.READY
-)
-
-#: Where an intermediate reply (3xx) leads.
-HALF_WAY: Final = {"DATA": State.CONTENT, "AUTH": State.CHALLENGED, events.RESPONSE: State.CHALLENGED}
 
 #: Commands that are allowed at any time and that the session answers itself.
 _SIMPLE: Final[Mapping[str, Reply]] = {
@@ -93,6 +56,7 @@ class Session:
     One client's session.
 
     :param secure: TLS is spoken already.
+    :param xclient: the client may say that it is another one.
     :param bare_newlines: the client may end its lines by a bare LF, if it does from the beginning.
     :ivar pending: the event that waits for its answer, ``""`` for none.
     :ivar closed: nothing more will be read or sent.
@@ -102,9 +66,15 @@ class Session:
     """
 
     def __init__(
-        self, settings: ListenerSettings, *, secure: bool = False, bare_newlines: bool = False
+        self,
+        settings: ListenerSettings,
+        *,
+        secure: bool = False,
+        bare_newlines: bool = False,
+        xclient: bool = False,
     ) -> None:
         self._settings = settings
+        self._xclient = xclient
         self._secure = secure
         self._state = State.READY
         self._bare_newlines = bare_newlines
@@ -161,7 +131,7 @@ class Session:
         if verb in _JUNK:
             self._count_junk()
         # RFC 5321 §3.8: 421 announces the end.
-        if code == _GOODBYE or verb == "QUIT":
+        if code == _GOODBYE or (verb == "QUIT" and code < _NEGATIVE):
             self._state = State.CLOSING
         elif code < _INTERMEDIATE:
             self._after_success(verb)
@@ -339,6 +309,11 @@ class Session:
             raise Refused(reply.TLS_FOR_LOGIN if offered else reply.NO_TLS_FOR_LOGIN)
         self._check_order(command)
 
+    def _check_xclient(self, command: Command) -> None:
+        if not self._xclient:
+            raise Refused(reply.UNKNOWN_COMMAND)
+        self._check_order(command)
+
     def _check_mail(self, command: Command) -> None:
         self._check_order(command)
         check_mail(command.parameters, self._settings, reports=self._reports)
@@ -355,6 +330,7 @@ class Session:
     _checks: ClassVar[Mapping[str, Callable[["Session", Command], None]]] = {
         "STARTTLS": _check_starttls,
         "AUTH": _check_auth,
+        "XCLIENT": _check_xclient,
         "MAIL": _check_mail,
         "RCPT": _check_rcpt,
     }
@@ -367,10 +343,10 @@ class Session:
     def _after_success(self, verb: str) -> None:
         if verb == "RCPT":
             self._recipients += 1
-        elif verb in ("MAIL", "RSET", "EHLO", "HELO"):
+        elif verb in ("MAIL", "RSET", "EHLO", "HELO", "XCLIENT"):
             self._recipients = self._refused = 0
-            if verb in ("EHLO", "HELO"):
-                self._extended = verb == "EHLO"
+            if verb in ("EHLO", "HELO", "XCLIENT"):
+                self._extended = verb != "HELO"
         elif verb == events.END_OF_DATA:
             self._errors, self._junk = 0, 0.0
         elif verb == "STARTTLS":

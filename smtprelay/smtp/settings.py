@@ -19,7 +19,7 @@ class ListenerSettings:
 
     :ivar listener: its name, for the log and the routes.
     :ivar hostname: who we are, in the banner and the reply to EHLO.
-    :ivar banner: the text behind ``220``; ``""`` is ``<hostname> ESMTP``.
+    :ivar banner: the text behind ``220``; ``""`` is ``<hostname> ESMTP``, as :attr:`greeting` has it.
     :ivar size: of one message, octets; announced as SIZE.
     :ivar size_of: the provider whose limit ``size`` is, or ``ROUTES``; ``""``: the listener has it.
     :ivar recipients: of one transaction.
@@ -34,6 +34,7 @@ class ListenerSettings:
     :ivar bare_newlines_from: the addresses of the clients that may do so.
     :ivar proxy_trust: the addresses of proxies, if clients come through one that says who they are; it is for
         who opens the port.
+    :ivar xclient_from: the addresses of proxies that may say by XCLIENT who their client is.
     :ivar dsn: accept DSN parameters (RFC 3461); not for avatars that do not support them.
     :ivar command_time: seconds that a client may take for a command, or stay silent within a message.
     :ivar data_rate: octets a second that content must arrive at, averaged over a minute; over a few
@@ -62,6 +63,7 @@ class ListenerSettings:
     bare_newlines: str = field(default="fix", validator=in_(("fix", "refuse", "accept")))
     bare_newlines_from: Container[str] = ()
     proxy_trust: Container[str] | None = None
+    xclient_from: Container[str] = ()
     dsn: bool = True
     command_time: float = 300.0
     data_rate: float = 100.0
@@ -72,3 +74,8 @@ class ListenerSettings:
     tls_require: str = field(default="auth", validator=in_(("never", "auth", "always")))
     mechanisms: tuple[str, ...] = ()
     auth_allow_plaintext: bool = False
+
+    @property
+    def greeting(self) -> str:
+        """The text behind ``220``."""
+        return self.banner or f"{self.hostname} ESMTP"

@@ -38,6 +38,8 @@ _HANDSHAKES: Final = {
     "unsupported protocol": "the client's TLS is older than 1.0, or than @SECLEVEL in tls.ciphers allows",
     "no shared cipher": "the client has none of tls.ciphers; RSA key exchange also needs an RSA certificate",
     "no suitable signature algorithm": "the client has too weak signatures for @SECLEVEL in tls.ciphers",
+    "certificate verify failed": "the client's certificate is by no authority in tls.client_ca, "
+    "or has expired, or is not for clients; the client may also send none",
     "alert unknown ca": "the client does not trust our certificate",
     "alert bad certificate": "the client does not like our certificate",
     "alert certificate unknown": "the client does not like our certificate",

@@ -111,9 +111,9 @@ _BUCKETS: Final[Mapping[str, Sequence[float]]] = {
 _KNOWN: Final = {
     "command": frozenset(
         {"EHLO", "HELO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "HELP", "QUIT", "AUTH"}
-        | {"STARTTLS", "END-OF-DATA", "AUTH-RESPONSE", "UNKNOWN"}
+        | {"STARTTLS", "END-OF-DATA", "XCLIENT", "AUTH-RESPONSE", "UNKNOWN"}
     ),
-    "mechanism": frozenset({"PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256"}),
+    "mechanism": frozenset({"PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "EXTERNAL"}),
 }
 
 #: The fields of events whose name is not the label's.

@@ -50,6 +50,7 @@ class EventKind:
 _EVENTS: Final = """
 info relay.start: smtprelay {version} starts with {config}
 info relay.ready: ready: {listeners}
+info relay.tls: {listener}: {oldest} or later by {certificates}, ciphers: {ciphers}
 error relay.failed: the relay cannot start: {reason} | status exc
 info relay.stop: stopping: {reason}
 info relay.drain: draining, no new mail is accepted: {who}
@@ -68,6 +69,7 @@ error config.rejected: the relay continues as it was, the new configuration cann
 debug session.open: {listener}: {client} connected
 debug session.close: {listener}: {client} left after {seconds:.1f} s: {reason}
 debug session.helo: {listener}: {client} calls itself '{helo}', which is not a name
+debug session.xclient: {listener}: {client} speaks for {real}
 debug session.tls: {listener}: {client} uses {version}
 error session.failed: {listener}: {client}: unexpected error: {exc}
 count smtp.reply: {listener}: {command} {code}

@@ -8,6 +8,7 @@ are elliptic-curve keys: making them takes a millisecond.
 import datetime as dt
 import ipaddress
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from smtprelay.net.certificate import CertificateSource
 
 LIFETIME: Final = dt.timedelta(days=30)
 
@@ -37,17 +40,25 @@ class Certificate:
     key: Path
     ca: Path
 
+    @property
+    def source(self) -> CertificateSource:
+        """Certificate and key."""
+        return CertificateSource(self.certificate, self.key)
+
 
 _PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 def make_certificate(
-    directory: str | os.PathLike[str], hostname: str = "localhost", *, old: bool = False
+    directory: str | os.PathLike[str],
+    hostname: str = "localhost",
+    *more: str,
+    old: bool = False,
 ) -> Certificate:
     """
-    Make an authority and a server certificate for ``hostname`` in ``directory``.
+    Make an authority and a server certificate for ``hostname`` and ``more`` names in ``directory``.
 
-    The directory is made if it is missing. ``hostname`` may be an IP address;
+    The directory is made if it is missing. A name may be an IP address, or that of a mailbox;
     a certificate for ``localhost`` is also good for ``127.0.0.1`` and ``::1``. With ``old``
     the keys are RSA keys, for clients that know no others.
     """
@@ -56,7 +67,7 @@ def make_certificate(
     made = Certificate(folder / "certificate.pem", folder / "key.pem", folder / "ca.pem")
     ca_key, key = (_new_key(old=old) for _ in range(2))
     authority = _authority(ca_key)
-    server = _server(hostname, key, ca_key, authority.subject)
+    server = _server((hostname, *more), key, ca_key, authority.subject)
     made.ca.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
     made.certificate.write_bytes(server.public_bytes(serialization.Encoding.PEM))
     made.key.touch(mode=0o600)
@@ -96,17 +107,18 @@ def _authority(key: _PrivateKey) -> x509.Certificate:
 
 
 def _server(
-    hostname: str,
+    hostnames: Sequence[str],
     key: _PrivateKey,
     ca_key: _PrivateKey,
     issuer: x509.Name,
 ) -> x509.Certificate:
+    names = [name for each in hostnames for name in _names(each)]
     authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     return (
-        _builder(_name(hostname), issuer, key)
+        _builder(_name(hostnames[0]), issuer, key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage(_USAGES), critical=False)
-        .add_extension(x509.SubjectAlternativeName(_names(hostname)), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(authority, critical=False)
         .sign(ca_key, hashes.SHA256())
     )
@@ -136,7 +148,7 @@ def _names(hostname: str) -> list[x509.GeneralName]:
     try:
         return [x509.IPAddress(ipaddress.ip_address(hostname))]
     except ValueError:
-        names: list[x509.GeneralName] = [x509.DNSName(hostname)]
+        names: list[x509.GeneralName] = [(x509.RFC822Name if "@" in hostname else x509.DNSName)(hostname)]
     if hostname == "localhost":
         names += [x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", "::1")]
     return names

@@ -120,6 +120,10 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "auth-user": (_ADD_USER, "or correct the user name at the client; if there are many, somebody guesses"),
     "auth": (f"users[{{user}}].password_hash: set {_HASH}", "correct the password at the client"),
+    "auth-certificate": (
+        "users: add {{name: {user}}}",
+        "or give the client a certificate that names one of `users`; if it claims a name, one that is in it",
+    ),
     "auth-unavailable": ("", "the log says what prevented the login; the client tries again"),
     "login-throttle": ("", "temporary; the rows of wrong logins say who guesses"),
     "base64": ("", "no setting helps: the client's login is not base64"),

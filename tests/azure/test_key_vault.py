@@ -202,9 +202,7 @@ class CertificateTests(Case):
         self.put(self.made("one.example"))
         config = self.config(TLS)
         self.read(config)
-        files = config.listeners[0].tls.files
-        assert files is not None
-        context = ServerContext(*files, self.clock, self.events)
+        context = ServerContext(config.listeners[0].tls.sources, self.clock, self.events)
         first = context.getContext()
         self.assertEqual(self.shown(config), "CN=one.example")
         self.put(self.made("two.example"))
@@ -224,9 +222,7 @@ class CertificateTests(Case):
         self.vault.put("mail", f"{made.key.read_text()}{made.certificate.read_text()}")
         config = self.config(TLS)
         self.read(config)
-        files = config.listeners[0].tls.files
-        assert files is not None
-        ServerContext(*files, self.clock, self.events)
+        ServerContext(config.listeners[0].tls.sources, self.clock, self.events)
 
     def test_strange_pkcs12(self) -> None:
         """What is no PKCS#12, or has no key, says so."""

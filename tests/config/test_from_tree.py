@@ -73,7 +73,7 @@ class MistakesTests(SynchronousTestCase):
     def test_a_key_that_is_nowhere(self) -> None:
         """The keys that there are instead are named; what is not available is not."""
         [problem] = problems_of(SMALL.replace("name: lan", "tls: {mode: off, cert: x}"))
-        expected = "mode or certificate or key or require or profile or ciphers"
+        expected = "mode or certificate or key or certificates or client_ca or require or profile or ciphers"
         self.assertEqual(problem.text, f'unknown key "cert": expected {expected}')
         [problem] = problems_of(SMALL.replace("name: lan", "proxies: [10.0.0.1]"))
         self.assertNotIn("proxy_trust", problem.text)

@@ -30,9 +30,9 @@ class UnavailableTests(SynchronousTestCase):
 
     def test_what_is_in_it_does_not_matter(self) -> None:
         """One error for each such setting; what is written in it is not looked at."""
-        text = SMALL.replace("name: lan", "name: lan, tls: {client_ca: {rat: [1], x: }}")
+        text = SMALL.replace("path: spool", "path: spool, seal_key: {rat: [1], x: }")
         told = [problem.text for problem in problems_of(text)]
-        self.assertEqual(told, ["checking the certificates of clients is not available in this version"])
+        self.assertEqual(told, ["sealing credentials is not available in this version"])
 
     def test_a_whole_type(self) -> None:
         """A checker of a type that is not there is one error, whatever else is wrong with it."""

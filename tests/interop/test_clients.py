@@ -172,6 +172,24 @@ class ClientTests(Stage, TestCase):
         self.assert_attached(request, "all.bin")
         self.assertIn("see attached", request["content"]["plainText"])
 
+    @needs("swaks")
+    async def test_xclient(self) -> None:
+        """Swaks says who its client is: that one may send, and swaks itself may not; TLS changes nothing."""
+        files = make_certificate(self.folder / "tls")
+        tls = f"tls: {{certificate: {files.certificate}, key: {files.key}}}"
+        relay = await self.relay(f", xclient: true, allow_from: [192.0.2.0/24], {tls}")
+        command = (
+            "swaks", "--server", "127.0.0.1", "--port", str(relay.smtp), "--helo", "client.test",
+            "--from", "app@example.org", "--to", "ann@example.com", "--body", "hello",
+        )  # fmt: skip
+        for options in ((), ("--tls", "--xclient-helo", "real.test")):
+            said = await self.run_client(*command, "--xclient-addr", "192.0.2.9", *options)
+            self.assertRegex(said, ACCEPTED)
+            self.assertIn("220 relay.", said.partition("XCLIENT")[2])
+            await relay.life.says(r"192\.0\.2\.9 on lan")
+        refused = await self.run_client("sh", "-c", f"{' '.join(command)} || true")
+        self.assertIn("550 5.7.1", refused)
+
     async def test_smtplib(self) -> None:
         """Python sends to thirty, three of whom only the envelope names: those stay blind."""
         relay = await self.relay()

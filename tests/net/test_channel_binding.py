@@ -33,9 +33,7 @@ def connected(context: SSL.Context, newest: int) -> tuple[SSL.Connection, SSL.Co
 class BindingTests(SynchronousTestCase):
     def setUp(self):
         self.files = make_certificate(self.mktemp())
-        self.context = ServerContext(
-            self.files.certificate, self.files.key, Clock(), Recording()
-        ).getContext()
+        self.context = ServerContext([self.files.source], Clock(), Recording()).getContext()
 
     def test_bindings(self):
         """The client has the same; that of the connection with TLS 1.3 alone, and another one each time."""

@@ -1,5 +1,6 @@
 """Server certificates: what is offered, how renewals are noticed, what is said of bad files."""
 
+import gc
 import shutil
 import ssl
 from collections.abc import Callable
@@ -11,24 +12,28 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509 import RFC822Name
 from OpenSSL import SSL
+from OpenSSL.crypto import FILETYPE_PEM, dump_certificate
 from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from smtprelay.net.certificate import CertificateError
+from smtprelay.net.certificate import CertificateError, load_certificate, names_in
 from smtprelay.net.tls_server import ServerContext
 from smtprelay.testing.certificates import Certificate, make_certificate
 from tests.recording import Recording
 
+END = "-----END CERTIFICATE-----\n"
 
-def shake_hands(context: SSL.Context, client: ssl.SSLContext) -> ssl.SSLObject:
-    """Let ``client`` and a server with ``context`` meet in memory; return the client's end."""
+
+def shake_hands(context: SSL.Context, client: ssl.SSLContext, name: str = "localhost") -> ssl.SSLObject:
+    """Let ``client``, which asks for ``name``, and a server with ``context`` meet; return the client."""
     server = SSL.Connection(context, None)
     server.set_accept_state()
     inward, outward = ssl.MemoryBIO(), ssl.MemoryBIO()
-    end = client.wrap_bio(inward, outward, server_hostname="localhost")
+    end = client.wrap_bio(inward, outward, server_hostname=name)
     for _ in range(10):
         done = attempt(end.do_handshake)
         if sent := outward.read():
@@ -55,9 +60,9 @@ class Base(SynchronousTestCase):
         self.events = Recording()
         self.files = make_certificate(self.mktemp())
 
-    def context(self, files: Certificate | None = None, **options: str) -> ServerContext:
-        files = files or self.files
-        return ServerContext(files.certificate, files.key, self.clock, self.events, **options)
+    def context(self, *files: Certificate, **options: str) -> ServerContext:
+        sources = [each.source for each in files or [self.files]]
+        return ServerContext(sources, self.clock, self.events, **options)
 
     def trusting(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.files.ca))
@@ -146,6 +151,120 @@ class Handshakes(Base):
                 attempt(lambda one=one, other=other: other.bio_write(one.bio_read(65_536)))
         sent = end.get_peer_cert_chain()
         self.assertEqual(len(sent), 2)
+
+
+class ServerNames(Base):
+    def setUp(self):
+        super().setUp()
+        self.client = self.trusting()
+        self.client.check_hostname = False
+
+    def made(self, *names: str, old: bool = False) -> Certificate:
+        """Return a certificate that the client trusts, with the authority's own behind it."""
+        made = make_certificate(self.mktemp(), *names, old=old)
+        self.client.load_verify_locations(made.ca)
+        with made.certificate.open("ab") as file:
+            file.write(made.ca.read_bytes())
+        return made
+
+    def shown(self, context: SSL.Context, name: str | None) -> str:
+        """Return the first name in the certificate that a client gets that wants ``name``."""
+        return shake_hands(context, self.client, name).getpeercert()["subjectAltName"][0][1]
+
+    def test_the_one_that_is_asked_for(self):
+        """The name itself, else its wildcard, else the first certificate; without a name, too."""
+        files = [self.made(name) for name in ("one.test", "*.two.test", "a.two.test", "Three.Test")]
+        context = self.context(*files).getContext()
+        for asked, shown in {
+            "one.test": "one.test",
+            "A.two.test": "a.two.test",
+            "b.two.test": "*.two.test",
+            "two.test": "one.test",
+            "b.b.two.test": "one.test",
+            "three.test": "Three.Test",
+            "elsewhere.test": "one.test",
+            "test": "one.test",
+            None: "one.test",
+        }.items():
+            self.assertEqual(self.shown(context, asked), shown, asked)
+
+    def test_no_alternative_names(self):
+        """A certificate that has none is for its common name."""
+        source = self.made("one.test").source
+        leaf = load_certificate(source).leaf
+        self.assertEqual(names_in(leaf, RFC822Name), ("one.test",))
+        self.assertEqual(load_certificate(source).names, {"one.test"})
+
+    def test_two_kinds_of_keys(self):
+        """Beside each other: a client gets the one that it knows, with its own chain; with a name or not."""
+        new, old = self.made("one.test"), self.made("one.test", old=True)
+        wide = self.made("*.test", old=True)
+        both = {"ECDHE-ECDSA-AES128-GCM-SHA256": new, "ECDHE-RSA-AES128-GCM-SHA256": old}
+        for order in ([new, old], [old, new], [new, wide, old], [wide, new, old]):
+            context = self.context(*order, profile="legacy").getContext()
+            for ciphers, expected in both.items():
+                for name in ("one.test", None) if order[0] is not wide else ("one.test",):
+                    self.assertEqual(self.chain(context, ciphers, name), pems(expected))
+        self.assertEqual(self.chain(context, "ECDHE-RSA-AES128-GCM-SHA256", "x.test"), pems(wide))
+        context = self.context(new, wide).getContext()
+        self.assertEqual(self.chain(context, "ECDHE-RSA-AES128-GCM-SHA256", "one.test"), pems(wide))
+
+    def chain(self, context: SSL.Context, ciphers: str, name: str | None) -> list[str]:
+        """Return the certificates that a client with these ``ciphers`` gets."""
+        client = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        client.set_max_proto_version(SSL.TLS1_2_VERSION)
+        client.set_cipher_list(ciphers.encode())
+        end, server = SSL.Connection(client, None), SSL.Connection(context, None)
+        end.set_connect_state()
+        server.set_accept_state()
+        if name is not None:
+            end.set_tlsext_host_name(name.encode())
+        for _ in range(6):
+            for one, other in ((end, server), (server, end)):
+                attempt(one.do_handshake)
+                attempt(lambda one=one, other=other: other.bio_write(one.bio_read(65_536)))
+        return [dump_certificate(FILETYPE_PEM, each).decode() for each in end.get_peer_cert_chain()]
+
+    def test_the_same_twice(self):
+        """Of two of one kind for a name the first is shown."""
+        first, second = self.made("one.test", "x.test"), self.made("one.test", "y.test")
+        context = self.context(first, second).getContext()
+        ends = [shake_hands(context, self.client, name) for name in ("one.test", "y.test")]
+        names = [[name for _, name in end.getpeercert()["subjectAltName"]] for end in ends]
+        self.assertEqual(names, [["one.test", "x.test"], ["one.test", "y.test"]])
+
+    def test_renewal(self):
+        """Each of them is read again when it changes; a handshake that has begun ends with what it began."""
+        first, second = self.made("one.test"), self.made("two.test")
+        context = self.context(first, second)
+        begun = context.getContext()
+        other = self.made("two.test", "new.test")
+        for name in ("certificate", "key"):
+            shutil.copy(getattr(other, name), getattr(second, name))
+        self.clock.advance(1)
+        self.assertEqual(self.shown(context.getContext(), "new.test"), "two.test")
+        gc.collect()
+        self.assertEqual(self.shown(begun, "new.test"), "one.test")
+        second.key.unlink()
+        self.clock.advance(1)
+        self.assertEqual(self.shown(context.getContext(), "new.test"), "two.test")
+        [warning] = self.events.of("relay.warning")
+        self.assertIn(str(second.key), warning["text"])
+
+    def test_what_is_in_force(self):
+        """The ciphers, and the oldest version, are told with the certificates."""
+        self.context(ciphers="ECDHE-RSA-AES128-GCM-SHA256").tell("lan")
+        self.context(profile="legacy").tell("old")
+        lan, old = self.events.of("relay.tls")
+        self.assertTrue(lan["ciphers"].endswith(" ECDHE-RSA-AES128-GCM-SHA256"))
+        self.assertIn("AES128-SHA", old["ciphers"].split())
+        self.assertEqual((lan["oldest"], old["oldest"]), ("TLS 1.2", "TLS 1.0"))
+        self.assertEqual((lan["listener"], lan["certificates"]), ("lan", str(self.files.certificate)))
+
+
+def pems(files: Certificate) -> list[str]:
+    """Return the certificates in a file."""
+    return [f"{each}{END}" for each in files.certificate.read_text().split(END)[:-1]]
 
 
 class Renewal(Base):

@@ -24,9 +24,9 @@ from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.networks import LOOPBACK
 from smtprelay.policy.realm import Realm
 from smtprelay.policy.settings import Identity
-from smtprelay.smtp import sasl
 from smtprelay.smtp.factory import ESMTPFactory
-from smtprelay.smtp.login_steps import ClaimedLogin, SaltRequest, Step
+from smtprelay.smtp.login import sasl
+from smtprelay.smtp.login.login_steps import ClaimedLogin, SaltRequest, Step
 from smtprelay.smtp.settings import ListenerSettings
 from tests.policy.checkers.test_users import ANN
 from tests.policy.doubles import Store, make_rules

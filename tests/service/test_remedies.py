@@ -58,6 +58,20 @@ LOGIN = ("EHLO c", plain("joe"), MAIL, RCPT, *CONTENT)
 
 
 @implementer(IOpenSSLClientConnectionCreator)
+class Certified:
+    """The TLS of a client that shows the certificate in a file, with its key."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = str(file)
+
+    def clientConnectionForTLS(self, _protocol: object) -> SSL.Connection:
+        context = SSL.Context(SSL.TLS_METHOD)
+        context.use_certificate_file(self.file)
+        context.use_privatekey_file(self.file)
+        return SSL.Connection(context, None)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
 class OldClient:
     """The TLS of a device that knows nothing but ``version``, and RSA key exchange."""
 
@@ -81,6 +95,7 @@ class Story:
     :ivar silence: seconds before the client says the first of it.
     :ivar before: so many sessions that are open then.
     :ivar tls: what starts TLS at the client, if it says STARTTLS.
+    :ivar certified: it shows the relay's own certificate then.
     :ivar header: what comes before all that, without an answer.
     """
 
@@ -92,6 +107,7 @@ class Story:
     before: int = 0
     line_end: bytes = b"\r\n"
     tls: OldClient | None = None
+    certified: bool = False
     header: bytes = b""
 
 
@@ -143,6 +159,16 @@ STORIES = (
         listener={"auth": OPEN_LOGIN},
         more={"users": [{"name": "joe", "password_hash": hash_password(b"other", bytes(16), ln=10)}]},
         said=("EHLO c", plain("joe"), MAIL, RCPT, *CONTENT),
+    ),
+    Story(
+        rule="auth-certificate",
+        listener={
+            "tls": {**STARTTLS, "client_ca": "PEM"},
+            "auth": {"required": True, "mechanisms": ["EXTERNAL"]},
+        },
+        more={"users": [{"name": "ann"}]},
+        said=("EHLO c", "STARTTLS", "EHLO c", "AUTH EXTERNAL =", MAIL, RCPT, *CONTENT),
+        certified=True,
     ),
     Story(
         rule="auth-user",
@@ -257,10 +283,10 @@ STORIES = (
 
 @cache
 def pem_with_rsa() -> bytes:
-    """Return a certificate and its key, made once: a key of RSA takes long."""
+    """Return a certificate, its key and its authority, made once: a key of RSA takes long."""
     with TemporaryDirectory() as folder:
         made = make_certificate(folder, old=True)
-        return made.certificate.read_bytes() + made.key.read_bytes()
+        return b"".join(file.read_bytes() for file in (made.certificate, made.key, made.ca))
 
 
 async def answer(talk: Conversation) -> str:
@@ -322,8 +348,9 @@ class RemedyTests(TestCase):
                 last = await answer(talk)
                 if last[0] not in "23":
                     break
-                if line == "STARTTLS" and story.tls is not None:
-                    talk.transport.startTLS(story.tls)
+                tls = Certified(self.pem) if story.certified else story.tls
+                if line == "STARTTLS" and tls is not None:
+                    talk.transport.startTLS(tls)
             await talk.close()
             refused = list(await relay.sources().refusals.refused(RefusalFilter()))
         finally:

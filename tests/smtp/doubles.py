@@ -1,6 +1,6 @@
 """A portal, an avatar and an inbox that do what a test says, and a connection to them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
@@ -173,6 +173,15 @@ class Line:
     def send(self, octets: bytes) -> list[str]:
         self.protocol.dataReceived(octets)
         return self.heard()
+
+    def send_all(self, segments: Iterable[bytes]) -> list[str]:
+        """Send segments one after the other while the server listens; return all lines of the replies."""
+        heard = []
+        for octets in segments:
+            if not self.closed:
+                heard += self.send(octets)
+                heard += (line for lines in self.turns() for line in lines)
+        return heard
 
     def turn(self) -> list[str]:
         """Let the reactor have a turn; return what was answered in it."""

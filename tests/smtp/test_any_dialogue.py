@@ -60,6 +60,8 @@ COMMANDS = st.sampled_from(
         b"HELP\r\n",
         b"QUIT\r\n",
         b"STARTTLS\r\n",
+        b"XCLIENT ADDR=192.0.2.1\r\n",
+        b"AUTH EXTERNAL =\r\n",
         b"AUTH PLAIN AGFubmEAcHc=\r\n",
         b"AUTH PLAIN AGFubmEAbm8=\r\n",
         b"AUTH PLAIN\r\n",

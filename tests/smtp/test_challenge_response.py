@@ -6,9 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import Refused
 from smtprelay.model.scram import keys_of, salted
-from smtprelay.smtp.challenge_response import LoginChannel
-from smtprelay.smtp.login_steps import ClaimedLogin, SaltRequest
-from smtprelay.smtp.sasl import MECHANISMS, SaslExchange
+from smtprelay.smtp.login.challenge_response import LoginChannel
+from smtprelay.smtp.login.login_steps import ClaimedLogin, SaltRequest
+from smtprelay.smtp.login.sasl import MECHANISMS, SaslExchange
 from tests.model.test_scram import SALT
 
 OFFERED = tuple(MECHANISMS)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.smtp.session import AFTER_REFUSAL, HALF_WAY, TRANSITIONS, State
+from smtprelay.smtp.states import AFTER_REFUSAL, HALF_WAY, TRANSITIONS, State
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "architecture.rst"
 BEGIN, END = ".. session-states\n", ".. end of session-states\n"

@@ -102,7 +102,9 @@ class ParameterTests(SynchronousTestCase):
         talk = Talk(dsn=False)
         self.assertEqual(talk.say(b"EHLO x\r\nMAIL FROM:<a@b.test> RET=FULL\r\n"), "250 555")
         for dsn_offered in (True, False):
-            greeting = extensions.greeting(ListenerSettings(dsn=dsn_offered), "EHLO", secure=False)
+            greeting = extensions.greeting(
+                ListenerSettings(dsn=dsn_offered), "EHLO", secure=False, certified=False, xclient=False
+            )
             self.assertEqual("DSN" in greeting.text.split("\n"), dsn_offered)
 
     def test_each_at_its_command(self) -> None:

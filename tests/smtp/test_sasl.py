@@ -6,9 +6,9 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.model.message import Refused, Reply
-from smtprelay.smtp.challenge_response import LoginChannel
-from smtprelay.smtp.login_steps import ClaimedLogin
-from smtprelay.smtp.sasl import SaslExchange
+from smtprelay.smtp.login.challenge_response import LoginChannel
+from smtprelay.smtp.login.login_steps import ClaimedLogin
+from smtprelay.smtp.login.sasl import SaslExchange
 from tests.smtp.doubles import Line, Names, Site, refused
 
 BOTH = ("PLAIN", "LOGIN")

@@ -8,8 +8,9 @@ from smtprelay.model.message import Reply
 from smtprelay.smtp import reply
 from smtprelay.smtp.command import Command
 from smtprelay.smtp.events import END_OF_CHUNK, END_OF_DATA, Answered, Content, Foreign, Signal
-from smtprelay.smtp.session import HALF_WAY, MOST_JUNK, TRANSITIONS, Session, State
+from smtprelay.smtp.session import MOST_JUNK, Session
 from smtprelay.smtp.settings import ListenerSettings
+from smtprelay.smtp.states import HALF_WAY, TRANSITIONS, State
 
 
 class Talk:

@@ -170,9 +170,7 @@ class Real(TestCase):
     def listen(self, *, implicit: bool, profile: str = "modern", ciphers: str = "") -> tuple[Site, int]:
         site = Site()
         site.clock.advance(1)
-        context = ServerContext(
-            self.files.certificate, self.files.key, reactor, site.events, profile=profile, ciphers=ciphers
-        )
+        context = ServerContext([self.files.source], reactor, site.events, profile=profile, ciphers=ciphers)
         site.factory.clock = reactor
         site.factory.settings = ListenerSettings(
             hostname="relay.test", tls=context, tls_implicit=implicit, tls_profile=profile

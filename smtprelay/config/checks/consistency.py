@@ -80,19 +80,21 @@ def _users(view: CheckedConfig, route: RouteSettings, n: int) -> Iterator[Compla
 
 def check_logins(view: CheckedConfig) -> Iterator[Complaint]:
     """A user has one secret, and it is one for the mechanisms that are offered."""
-    users = view.config.users
+    users, listeners = view.config.users, view.config.listeners
+    by_certificate = any("EXTERNAL" in listener.auth.mechanisms for listener in listeners)
     for n, user in enumerate(users):
-        if user.password is None and user.password_hash is None and view.whole("users", n):
+        if not _has_secret(user) and not by_certificate and view.whole("users", n):
             text = "there is neither password nor password_hash: nobody can log in"
             yield Complaint(("users", n), text, "CFG-MISSING")
         elif user.password is not None and user.password_hash is not None:
             text = "password_hash does not count beside password: remove one of them"
             yield Complaint(("users", n, "password_hash"), text, "CFG-VALUE", "warning")
-    for n, listener in enumerate(view.config.listeners):
+    for n, listener in enumerate(listeners):
+        yield from _certificates(listener, ("listeners", n))
         checkers = listener.auth.checkers or ()
         for m, mechanism in enumerate(listener.auth.mechanisms if checkers else ()):
             path = ("listeners", n, "auth", "mechanisms", m)
-            unfit = [user.name for user in users if not _serves(user, mechanism)]
+            unfit = [user.name for user in users if _has_secret(user) and not _serves(user, mechanism)]
             if mechanism not in _WITH_PASSWORD and USERS not in checkers:
                 text = f"nobody can log in by {mechanism}: it is for the checker {USERS} alone"
                 yield Complaint(path, text, "CFG-AUTH", "warning")
@@ -101,7 +103,24 @@ def check_logins(view: CheckedConfig) -> Iterator[Complaint]:
                 yield Complaint(path, text, "CFG-AUTH", "warning")
 
 
+def _certificates(listener: Listener, path: Path) -> Iterator[Complaint]:
+    """EXTERNAL and ``client_ca`` need each other."""
+    asks, offers = listener.tls.client_ca is not None, "EXTERNAL" in listener.auth.mechanisms
+    if offers and not asks:
+        text = "EXTERNAL needs tls.client_ca: clients are not asked for a certificate"
+        yield Complaint((*path, "auth", "mechanisms"), text, "CFG-AUTH", "warning")
+    elif asks and not offers:
+        text = "client_ca is for EXTERNAL, which auth.mechanisms does not have"
+        yield Complaint((*path, "tls", "client_ca"), text, "CFG-AUTH", "warning")
+
+
+def _has_secret(user: UserSettings) -> bool:
+    return user.password is not None or user.password_hash is not None
+
+
 def _serves(user: UserSettings, mechanism: str) -> bool:
+    if mechanism == "EXTERNAL":
+        return True
     hashed = (user.password_hash or "").startswith("$scram-")
     return mechanism in _WITH_PASSWORD or user.password is not None or (hashed and mechanism != "CRAM-MD5")
 

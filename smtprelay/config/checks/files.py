@@ -26,25 +26,29 @@ from smtprelay.spool.engines.filesystem import file_system_of
 #: File systems of the kernel, in which no files can be created.
 _KERNELS: Final = frozenset({"proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "bpf"})
 
+_PAIR: Final = ("certificate", "key")
+
 
 def check_certificates(view: CheckedConfig) -> Iterator[Complaint]:
     """Certificates and keys must be readable, and match."""
     for n, listener in enumerate(view.config.listeners):
         tls, path = listener.tls, ("listeners", n, "tls")
-        if tls.mode == "off" or not tls.certificate:
+        if not tls.sources:
             continue
-        given = {name: getattr(tls, name) for name in ("certificate", "key")}
-        secret = given.pop("certificate") if isinstance(tls.certificate, Secret) else None
-        unreadable = [each for name, file in given.items() for each in _readable(file, (*path, name))]
+        holders = {path: tls} | {(*path, "certificates", m): each for m, each in enumerate(tls.certificates)}
+        given = {(*at, name): getattr(holder, name) for at, holder in holders.items() for name in _PAIR}
+        secrets = [given.pop(at) for at, value in list(given.items()) if isinstance(value, Secret)]
+        unreadable = [each for at, file in given.items() for each in _readable(file, at)]
         # What cannot be read is reported as every secret; a service is not asked.
-        if unreadable or secret is None or secret.text():
+        if unreadable or all(secret.text() for secret in secrets):
             yield from unreadable or _usable(tls, path)
 
 
 def check_authorities(view: CheckedConfig) -> Iterator[Complaint]:
     """A file of certificates to trust must contain some."""
-    for place, value in walk(view.config):
-        path, ca = (*place, "ca"), getattr(value, "ca", None)
+    named = ((path, name, value) for path, value in walk(view.config) for name in ("ca", "client_ca"))
+    for place, name, value in named:
+        path, ca = (*place, name), getattr(value, name, None)
         if ca is None:
             continue
         unreadable = list(_readable(ca, path))
@@ -53,7 +57,7 @@ def check_authorities(view: CheckedConfig) -> Iterator[Complaint]:
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca)
             except ssl.SSLError:
-                yield Complaint(path, f"ca: file {ca}: it has no certificate in PEM form", "CFG-FILE")
+                yield Complaint(path, f"{name}: file {ca}: it has no certificate in PEM form", "CFG-FILE")
 
 
 def check_client_certificates(view: CheckedConfig) -> Iterator[Complaint]:
@@ -149,15 +153,10 @@ def _usable(tls: TlsSettings, path: Place) -> Iterator[Complaint]:
     from smtprelay.net.certificate import CertificateError  # noqa: PLC0415
     from smtprelay.net.tls_server import ServerContext  # noqa: PLC0415
 
-    assert tls.files is not None
+    silent = lambda *_, **__: None  # noqa: E731
     try:
-        ServerContext(
-            *tls.files,
-            Clock(),
-            lambda *_, **__: None,
-            profile=tls.profile,
-            ciphers=tls.ciphers or "",
-        )
+        # What is wrong with client_ca is told elsewhere.
+        ServerContext(tls.sources, Clock(), silent, profile=tls.profile, ciphers=tls.ciphers or "")
     except CertificateError as error:
         yield Complaint(path, f"tls: {error}", "CFG-TLS")
 

@@ -97,8 +97,11 @@ def _order(view: CheckedConfig, listener: Listener, path: Path) -> Iterator[Comp
 
 def _tls(listener: Listener, path: Path) -> Iterator[Complaint]:
     tls = listener.tls
-    if tls.mode != "off" and not tls.certificate:
+    if tls.mode != "off" and not tls.sources:
         yield Complaint((*path, "tls"), f'"certificate" is missing: tls.mode is {tls.mode}', "CFG-MISSING")
+    for n, each in enumerate(tls.certificates):
+        if not each.certificate:
+            yield Complaint((*path, "tls", "certificates", n), '"certificate" is missing', "CFG-MISSING")
     if tls.mode != "off" and is_encrypted(listener.endpoint):
         yield Complaint(
             (*path, "tls", "mode"), "the endpoint itself uses TLS: remove one of the two", "CFG-TLS"
@@ -130,11 +133,12 @@ def _proxy(listener: Listener, path: Path) -> Iterator[Complaint]:
     if proxied and is_encrypted(listener.endpoint):
         text = "the PROXY header comes before TLS: use haproxy:tcp:… with tls.mode: implicit"
         yield Complaint((*path, "endpoint"), text, "CFG-PROXY")
-    if proxied and (wide := too_wide(trust)):
+    used = proxied or listener.xclient
+    if used and (wide := too_wide(trust)):
         text = f"{wide} may claim to be any client: name the addresses of the proxies alone"
         yield Complaint((*path, "proxy_trust"), text, "CFG-PROXY")
-    if not proxied and trust and trust != fields(Listener).proxy_trust.default:
-        text = "proxy_trust is for endpoints with haproxy: in front (haproxy:tcp:2525)"
+    if not used and trust and trust != fields(Listener).proxy_trust.default:
+        text = "proxy_trust is for endpoints with haproxy: in front (haproxy:tcp:2525), and for xclient"
         yield Complaint((*path, "proxy_trust"), text, "CFG-PROXY", "warning")
 
 

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from zope.interface import implementer
 
 from smtprelay.model import scram
-from smtprelay.model.credentials import IProofClient, ISalts
+from smtprelay.model.credentials import ICertificateClient, IProofClient, ISalts
 from smtprelay.model.message import Client, Refused
 from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.user_secret import salt_of
@@ -53,10 +53,11 @@ class CheckerChain:
 
     That one's word is the last: what it refuses, or cannot tell now, no later one takes. A checker that
     knows nothing of :exc:`UnknownUser` calls every name its own, so it comes last. A refusal is a guess for
-    the throttle, but for a temporary one and for a bug: they tell nothing of the password.
+    the throttle, but for a temporary one and for a bug: they tell nothing of the password. The name in a
+    certificate is no guess.
     """
 
-    credentialInterfaces = (IUsernamePassword, IProofClient)
+    credentialInterfaces = (IUsernamePassword, IProofClient, ICertificateClient)
 
     def __init__(self, checkers: Sequence[Any], throttle: LoginThrottle) -> None:
         self._checkers = checkers
@@ -77,6 +78,8 @@ class CheckerChain:
         return fake or scram.salt_attributes(salt_of(self._throttle.key, username), scram.ITERATIONS)
 
     async def _authenticate(self, credentials: Any) -> Any:
+        if ICertificateClient.providedBy(credentials):
+            return await self._ask(credentials)
         client = getattr(credentials, "client", None) or Client(address="")
         proves = IProofClient.providedBy(credentials)
         attempt = await self._throttle.begin(

@@ -1,5 +1,5 @@
 """
-The users of the configuration, by password or by a proof that a client knows it.
+The users of the configuration, by password, by a proof that a client knows it, or by certificate.
 """
 
 import hmac
@@ -13,13 +13,13 @@ from attrs import frozen
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from smtprelay.interfaces import DeferToThread
 from smtprelay.model import scram
-from smtprelay.model.credentials import IProofClient, ISalts
+from smtprelay.model.credentials import ICertificateClient, IProofClient, ISalts
 from smtprelay.policy.checkers.chain import UnknownUser
 from smtprelay.policy.password_hash import PasswordHash, UserSecret
 from smtprelay.policy.settings import Identity, User
@@ -57,7 +57,7 @@ class Users:
     :raises ValueError: a password hash cannot be read.
     """
 
-    credentialInterfaces = (IUsernamePassword, IProofClient)
+    credentialInterfaces = (IUsernamePassword, IProofClient, ICertificateClient)
 
     def __init__(self, users: Iterable[User], defer_to_thread: DeferToThread, clock: IReactorTime) -> None:
         self._defer_to_thread = defer_to_thread
@@ -77,6 +77,8 @@ class Users:
 
     def requestAvatarId(self, credentials: Any) -> Deferred[Any]:
         """Fire with the :class:`Identity`; fail with :exc:`UnknownUser` or :exc:`UnauthorizedLogin`."""
+        if ICertificateClient.providedBy(credentials):
+            return maybeDeferred(self._certified, credentials.username.decode("utf-8", "replace"))
         if IProofClient.providedBy(credentials):
             return Deferred.fromCoroutine(self._check_proof(credentials))
         return Deferred.fromCoroutine(self._authenticate(credentials.username, credentials.password))
@@ -94,6 +96,11 @@ class Users:
         if isinstance(secret, ClearPassword):
             return salt
         raise UnknownUser(salt=salt)
+
+    def _certified(self, name: str) -> Identity:
+        if name not in self._users:
+            raise UnknownUser(rule="auth-certificate")
+        return Identity(name=name, rights=self._users[name].rights)
 
     async def _check_proof(self, credentials: Any) -> Identity:
         name = credentials.username.decode("utf-8", "replace")

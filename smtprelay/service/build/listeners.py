@@ -207,6 +207,7 @@ def _settings(
         bare_newlines=listener.bare_newlines,
         bare_newlines_from=policy.allow_from,
         proxy_trust=_networks(listener.proxy_trust) if is_proxied(listener.endpoint) else None,
+        xclient_from=_networks(listener.proxy_trust if listener.xclient else ()),
         commands=limits.commands,
         errors=limits.errors,
         command_time=limits.command_time,
@@ -223,15 +224,11 @@ def _settings(
 
 def _tls(tls: listeners.TlsSettings, reactor: Any, events: Events) -> ServerContext | None:
     """Return the TLS of a listener, or ``None`` if it has none; raises ``CertificateError``."""
-    files = tls.files
-    if files is None:
+    if not tls.sources:
         return None
+    ciphers = tls.ciphers or ""
     return ServerContext(
-        *files,
-        reactor,
-        events,
-        profile=tls.profile,
-        ciphers=tls.ciphers or "",
+        tls.sources, reactor, events, profile=tls.profile, ciphers=ciphers, client_ca=tls.client_ca
     )
 
 

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from smtprelay.policy.user_secret import hash_for_scram
+from smtprelay.testing.certificates import make_certificate
 from tests.config.loading import HASH, SMALL, codes, load_text, problems_of, told
 
 SPOOL = "spool: {path: spool}\n"
@@ -180,6 +183,21 @@ class LoginsTests(SynchronousTestCase):
             [problem] = problems_of(f"{SMALL}users: [{{name: u{keys}}}]\n", {"P": "x"})
             self.assertEqual((codes([problem]), problem.text, problem.line), ([code], expected, 4))
         self.assertEqual(problems_of(f"{SMALL}users: [{{name: u, password: {{env: P}}}}]\n", {"P": "x"}), [])
+
+    def test_by_certificate(self) -> None:
+        """EXTERNAL and client_ca need each other; a user may then have no secret."""
+        made = make_certificate(Path(self.mktemp()).absolute())
+        user = "users: [{name: u}]\n"
+        pair = f"certificate: {made.certificate}, key: {made.key}"
+        for tls, mechanisms, expected in (
+            (f"{pair}, client_ca: {made.ca}", "[EXTERNAL, SCRAM-SHA-256]", []),
+            (f"{pair}, client_ca: {made.ca}", "[PLAIN]", ["CFG-AUTH?", "CFG-MISSING"]),
+            (pair, "[PLAIN, EXTERNAL]", ["CFG-AUTH?"]),
+            (f"{pair}, client_ca: {made.key}", "[EXTERNAL]", ["CFG-FILE"]),
+        ):
+            listener = f"name: lan, tls: {{{tls}}}, auth: {{mechanisms: {mechanisms}}}"
+            found = codes(problems_of(SMALL.replace("name: lan", listener) + user))
+            self.assertEqual(sorted(found), expected, (tls, mechanisms))
 
     def test_mechanisms(self) -> None:
         """A mechanism by which a user cannot log in is worth a warning, and so is one without users."""

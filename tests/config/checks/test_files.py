@@ -42,6 +42,20 @@ class CertificatesTests(SynchronousTestCase):
             self.assertEqual(problem.code, "CFG-TLS")
             self.assertIn(expected, problem.text)
 
+    def test_several(self) -> None:
+        """Each of several certificates is looked at; one alone needs no other."""
+        made = make_certificate(Path(self.mktemp()).absolute())
+        good = f"{{certificate: {made.certificate}, key: {made.key}}}"
+        self.assertEqual(problems_of(with_tls(f"certificates: [{good}, {good}]")), [])
+        for entry, code, text in (
+            ("{certificate: /nope.pem}", "CFG-FILE", "certificate: file /nope.pem: no such file"),
+            (f"{{certificate: {made.certificate}}}", "CFG-TLS", "no private key in PEM form in it"),
+            (f"{{key: {made.key}}}", "CFG-MISSING", '"certificate" is missing'),
+        ):
+            [problem] = problems_of(with_tls(f"certificates: [{good}, {entry}]"))
+            self.assertEqual(problem.code, code)
+            self.assertIn(text, problem.text)
+
     def test_good(self) -> None:
         """A pair that belongs together is fine, and without TLS nobody looks."""
         made = make_certificate(Path(self.mktemp()).absolute())

@@ -147,6 +147,8 @@ class ProxyTests(SynchronousTestCase):
         for settings, expected in (
             ("proxy_trust: [10.0.0.5]", ["CFG-PROXY?"]),
             ("proxy_trust: []", []),
+            ("proxy_trust: [10.0.0.5], xclient: true", []),
+            ("proxy_trust: [0.0.0.0/0], xclient: true", ["CFG-PROXY"]),
         ):
             self.assertEqual(listener(settings), expected)
         for trust, expected in (("10.0.0.5", []), ("0.0.0.0/0", ["CFG-PROXY"])):

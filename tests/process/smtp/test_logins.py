@@ -64,6 +64,12 @@ class LoginTests(TestCase):
             client.sendmail("a@example.org", ["b@example.org"], "Subject: x\r\n\r\nhi\r\n")
             return client.esmtp_features["auth"]
 
+    def test_what_is_in_force(self) -> None:
+        """The start tells the ciphers of each listener with TLS."""
+        [told] = self.events.of("relay.tls")
+        self.assertEqual((told["listener"], told["oldest"]), ("lan", "TLS 1.2"))
+        self.assertIn("TLS_AES_256_GCM_SHA384", told["ciphers"].split())
+
     async def test_cram_md5(self) -> None:
         """Python's client chooses CRAM-MD5 before PLAIN, and sends its mail."""
         offered = await deferToThread(self.send, lambda client: client.login("ann", "s3cret"))

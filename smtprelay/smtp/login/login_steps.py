@@ -14,12 +14,14 @@ class ClaimedLogin:
     A login as the client claims it; not checked yet.
 
     :ivar proves: tells whether ``password`` is a proof that fits a verifier; ``None``: it is the password.
+    :ivar names: in the client's certificate, one of which is the user's; there is no password then.
     """
 
     mechanism: str
     username: str
     password: bytes = field(repr=False)
     proves: Callable[[bytes], bool] | None = None
+    names: tuple[str, ...] = ()
 
 
 @frozen

@@ -14,7 +14,7 @@ from attrs import field, frozen
 from smtprelay.model.message import Refused
 from smtprelay.model.scram import server_signature
 from smtprelay.smtp import reply
-from smtprelay.smtp.login_steps import ClaimedLogin, SaltRequest, Step
+from smtprelay.smtp.login.login_steps import ClaimedLogin, SaltRequest, Step
 
 #: Of a name what is no text becomes surrogates, which are not printable.
 TEXT: Final = ("utf-8", "surrogateescape")
@@ -28,6 +28,7 @@ class LoginChannel:
     :ivar nonce: random, printable, without commas; never used before.
     :ivar hostname: ours.
     :ivar bindings: by its name (RFC 5056) what only both ends of this TLS connection have in common.
+    :ivar names: in the certificate that the client has shown.
     :ivar binds: a mechanism with ``-PLUS`` is offered.
     """
 
@@ -35,6 +36,7 @@ class LoginChannel:
     hostname: str = "localhost"
     bindings: Mapping[str, bytes] = field(factory=dict, repr=False)
     binds: bool = False
+    names: tuple[str, ...] = ()
 
 
 class Cram:

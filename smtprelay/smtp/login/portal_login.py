@@ -5,20 +5,27 @@ An avatar that knows only the stock ``IMessageDelivery`` is adapted by :mod:`smt
 which is imported only then, because what it imports installs the reactor.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from attrs import frozen
 from twisted.cred.credentials import Anonymous, ICredentials
-from twisted.cred.error import UnhandledCredentials
+from twisted.cred.error import LoginFailed, UnhandledCredentials
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 
 from smtprelay.interfaces import IEnvelopeDelivery
-from smtprelay.model.credentials import AnonymousClient, ISalts, PasswordClient, ProofClient
+from smtprelay.model.credentials import (
+    AnonymousClient,
+    CertificateClient,
+    ISalts,
+    PasswordClient,
+    ProofClient,
+)
 from smtprelay.model.message import Client
-from smtprelay.smtp.login_steps import ClaimedLogin
+from smtprelay.smtp.login.login_steps import ClaimedLogin
 
 
 @frozen
@@ -28,10 +35,12 @@ class PortalLogin:
 
     :ivar delivery: has the methods that :class:`IEnvelopeDelivery` adds; ``client_is`` was not called yet.
     :ivar logout: ends its use; called once.
+    :ivar user: the name that has logged in; ``""``: none.
     """
 
     delivery: Any
     logout: Callable[[], object]
+    user: str = ""
 
 
 async def admit_anonymous(portal: Portal, client: Client) -> PortalLogin:
@@ -60,20 +69,32 @@ async def admit_user(
 ) -> PortalLogin:
     """Log a user in; raises like :func:`admit_anonymous`. ``lost`` fires when the client is gone."""
     name, secret, proves = login.username.encode(), login.password, login.proves
+    if login.names:
+        return await _admit_certified(portal, client, login.names)
     if proves is None:
-        return await _admit(portal, PasswordClient(client, name, secret, lost))
-    return await _admit(portal, ProofClient(client, name, login.mechanism, secret, proves, lost))
+        return await _admit(portal, PasswordClient(client, name, secret, lost), login.username)
+    credentials = ProofClient(client, name, login.mechanism, secret, proves, lost)
+    return await _admit(portal, credentials, login.username)
 
 
-async def _admit(portal: Portal, credentials: ICredentials) -> PortalLogin:
+async def _admit_certified(portal: Portal, client: Client, names: Sequence[str]) -> PortalLogin:
+    """Log in the first user that has one of these ``names``."""
+    *others, last = names
+    for name in others:
+        with suppress(LoginFailed):
+            return await _admit(portal, CertificateClient(client, name.encode()), name)
+    return await _admit(portal, CertificateClient(client, last.encode()), last)
+
+
+async def _admit(portal: Portal, credentials: ICredentials, user: str = "") -> PortalLogin:
     interface: Any
     avatar: Any
     interface, avatar, logout = await portal.login(
         credentials, None, IEnvelopeDelivery, IMessageDeliveryFactory, IMessageDelivery
     )
     if interface is IEnvelopeDelivery:
-        return PortalLogin(avatar, logout)
+        return PortalLogin(avatar, logout, user)
     from smtprelay.smtp.twisted_delivery import TwistedDelivery  # noqa: PLC0415 -- installs the reactor
 
     makes = interface.isOrExtends(IMessageDeliveryFactory)
-    return PortalLogin(TwistedDelivery(avatar.getMessageDelivery if makes else lambda: avatar), logout)
+    return PortalLogin(TwistedDelivery(avatar.getMessageDelivery if makes else lambda: avatar), logout, user)

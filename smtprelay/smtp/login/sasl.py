@@ -13,8 +13,8 @@ from typing import Final
 
 from smtprelay.model.message import Refused, Reply
 from smtprelay.smtp import reply
-from smtprelay.smtp.challenge_response import TEXT, Cram, LoginChannel, Scram
-from smtprelay.smtp.login_steps import ClaimedLogin, Mechanism, SaltRequest, Step
+from smtprelay.smtp.login.challenge_response import TEXT, Cram, LoginChannel, Scram
+from smtprelay.smtp.login.login_steps import ClaimedLogin, Mechanism, SaltRequest, Step
 
 #: What comes next in an exchange.
 Result = Reply | SaltRequest | ClaimedLogin
@@ -52,12 +52,33 @@ class _Login:
         return b"Password:"
 
 
+class _CertificateLogin:
+    """The client's certificate tells who it is (RFC 4422 appendix A)."""
+
+    final = b""
+
+    def __init__(self, channel: LoginChannel) -> None:
+        self._names = channel.names
+
+    def start(self) -> Step:
+        return b""
+
+    def step(self, response: bytes) -> Step:
+        # Which of its names the client is; it may leave that to us.
+        wanted = response.decode(*TEXT)
+        if wanted and wanted not in self._names:
+            raise Refused(reply.NOT_CERTIFIED)
+        names = (wanted,) if wanted else self._names
+        return ClaimedLogin("EXTERNAL", names[0], b"", names=names)
+
+
 MECHANISMS: Final[Mapping[str, Callable[[LoginChannel], Mechanism]]] = {
     "PLAIN": _Plain,
     "LOGIN": _Login,
     "CRAM-MD5": Cram,
     "SCRAM-SHA-256": Scram,
     "SCRAM-SHA-256-PLUS": partial(Scram, plus=True),
+    "EXTERNAL": _CertificateLogin,
 }
 
 

@@ -1,0 +1,1 @@
+A listener can have several certificates (``tls.certificates``): by the name that a client asks for (SNI), and ECDSA and RSA beside each other for the same name. The event ``relay.tls`` tells at the start which ciphers are in force. ``smtprelay demo`` offers STARTTLS.

@@ -1,0 +1,1 @@
+"""AUTH: a mechanism's exchange (:mod:`~smtprelay.smtp.login.sasl`), then the portal that judges the login."""

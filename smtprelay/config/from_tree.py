@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from attrs import fields, fields_dict
 
-from smtprelay.config.listeners import Checker
+from smtprelay.config.checkers import Checker
 from smtprelay.config.model import Config
 from smtprelay.config.problem import (
     Finding,

@@ -27,12 +27,7 @@ class UnavailableSetting(NamedTuple):
     word: str = ""
 
 
-ROWS: Final = (
-    UnavailableSetting("checkers.*.type", "the checker", "entra"),
-    UnavailableSetting("checkers.*.type", "the checker", "azure_table"),
-    UnavailableSetting("listeners.*.tls.client_ca", "checking the certificates of clients"),
-    UnavailableSetting("spool.seal_key", "sealing credentials"),
-)
+ROWS: Final = (UnavailableSetting("listeners.*.tls.client_ca", "checking the certificates of clients"),)
 
 
 def unavailable(root: Table) -> list[Finding]:

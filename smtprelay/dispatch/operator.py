@@ -111,7 +111,7 @@ class OperatorActions:
             return Prepared(refusal=f"goes to {name} already")
         if fits(delivery, provider) is False:
             return Prepared(refusal=f"beyond the limits of {name}")
-        return Prepared(lane=provider.lane(delivery.envelope, delivery.author, delivery.login))
+        return Prepared(lane=provider.lane(delivery.envelope, delivery.author, delivery.lane_login))
 
     async def _bounce(self, delivery: Delivery, edit: Edit) -> NewMessage | None:
         why = edit.why or "no reason was given"

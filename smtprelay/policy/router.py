@@ -165,9 +165,16 @@ class Router:
                 batch = self._batch[route.name] or len(recipients)
                 for start in range(0, len(recipients), batch):
                     part = tuple(recipients[start : start + batch])
-                    lane = self._providers[provider].lane(envelope.narrowed(part), known, client.user)
+                    lane = self._providers[provider].lane(envelope.narrowed(part), known, client.lane_login)
                     planned.append(
-                        Planned(route=route.name, provider=provider, lane=lane, recipients=part, author=known)
+                        Planned(
+                            route=route.name,
+                            provider=provider,
+                            lane=lane,
+                            recipients=part,
+                            author=known,
+                            needs_login=any(self._providers[name].uses_login for name in route.via),
+                        )
                     )
             return planned
 

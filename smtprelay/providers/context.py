@@ -9,11 +9,13 @@ from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred
 
 from smtprelay.azure.application import EntraApplication
+from smtprelay.azure.login_tokens import LoginTokens
 from smtprelay.azure.tokens import EntraTokens
 from smtprelay.http.client import Http, open_http
 from smtprelay.http.credentials import CredentialSource, StoredCredentials
 from smtprelay.http.renewed import CredentialService, Renewed, TokenService, at_once
 from smtprelay.interfaces import DeferToThread, Events, MimeWorker
+from smtprelay.net.outbound import Outbound
 from smtprelay.net.reachability import Reachability
 from smtprelay.providers.call import Caller
 from smtprelay.providers.signer import RuleKey
@@ -36,6 +38,7 @@ class ProviderContext:
     :ivar renewed: by the provider's name: credentials that expire.
     :ivar kept: such credentials of the configuration before, of providers whose settings have not changed.
     :ivar dkim_keys: those that sign what the providers send.
+    :ivar logins: the tokens of clients that log in at Entra.
     """
 
     reactor: Any
@@ -50,6 +53,7 @@ class ProviderContext:
     kept: dict[str, Renewed[Any]] = field(factory=dict, init=False)
     dkim_keys: list[RuleKey] = field(factory=list, init=False)
     _tokens: EntraTokens = field(init=False)
+    logins: LoginTokens = field(init=False)
 
     @_tokens.default
     def _entra(self) -> EntraTokens:
@@ -60,6 +64,10 @@ class ProviderContext:
             defer_to_thread=self.defer_to_thread,
             defer_to_own_thread=self.defer_to_own_thread,
         )
+
+    @logins.default
+    def _logins(self) -> LoginTokens:
+        return LoginTokens(self._tokens, self.reactor)
 
     def reachability(self, provider: str) -> Reachability:
         """Return what notes whether ``provider`` can be reached."""
@@ -102,8 +110,14 @@ class ProviderContext:
     ) -> Renewed[str]:
         """Return the token of ``application`` for ``scope``: the same one for all providers that ask so."""
         outbound = evolve(settings.outbound, client_certificate=None)
-        renewed = self.renewed[provider] = self._tokens.source(
-            provider, application, scope, outbound=outbound, timeout=settings.timeout
+        return self.token_source(provider, application, scope, outbound, settings.timeout)
+
+    def token_source(
+        self, user: str, application: EntraApplication, scope: str, outbound: Outbound, timeout: float
+    ) -> Renewed[str]:
+        """Return the same for ``user``, who is a provider or another one who asks for it, and closes it."""
+        renewed = self.renewed[user] = self._tokens.source(
+            user, application, scope, outbound=outbound, timeout=timeout
         )
         return renewed
 

@@ -144,10 +144,11 @@ def check_entra(settings: EntraSettings, path: Path) -> Iterator[Complaint]:
             text = f"{key} is not used with credential: {credential}"
             yield Complaint((*path, key), text, "CFG-VALUE", "warning")
     if settings.authority is not None:
-        yield from _check_authority(settings.authority, credential, (*path, "authority"))
+        yield from check_authority(settings.authority, credential, (*path, "authority"))
 
 
-def _check_authority(authority: str, credential: str, path: Path) -> Iterator[Complaint]:
+def check_authority(authority: str, credential: str, path: Path) -> Iterator[Complaint]:
+    """Entra is asked where nobody on the network reads it."""
     if is_plain_remote(authority):
         yield loopback_only(path)
     elif not authority.startswith("https://") and credential in BY_IDENTITY:

@@ -34,12 +34,6 @@ class UnavailableTests(SynchronousTestCase):
         told = [problem.text for problem in problems_of(text)]
         self.assertEqual(told, ["checking the certificates of clients is not available in this version"])
 
-    def test_a_whole_type(self) -> None:
-        """A checker of a type that is not there is one error, whatever else is wrong with it."""
-        for settings in ("type: entra", "type: entra, x: y", "type: entra, tenant: []"):
-            told = [p.text for p in problems_of(f"{SMALL}checkers: {{m: {{{settings}}}}}\n")]
-            self.assertEqual(told, ["the checker entra is not available in this version"], settings)
-
     def test_types_offered(self) -> None:
         """The types of providers are told where there is none, or an unknown one."""
         for settings in ("x: y", "type: nothing"):

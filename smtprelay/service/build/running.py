@@ -33,6 +33,7 @@ from smtprelay.service.build.bounces import InternalMessages
 from smtprelay.service.build.delivery import build_context, build_delays, build_end_reports, build_synchronous
 from smtprelay.service.build.listeners import (
     ClientCounts,
+    KnownLogins,
     ListenerBuilder,
     ListenerSetup,
     Receiver,
@@ -40,6 +41,7 @@ from smtprelay.service.build.listeners import (
     route_match,
 )
 from smtprelay.service.build.providers import build_providers
+from smtprelay.service.build.tables import LoginTables, build_tables
 from smtprelay.service.build.webhook import build_notifier, build_webhook, webhook_rate_limits
 from smtprelay.service.errors import UNAVAILABLE, StartFailed
 from smtprelay.service.expiry_watch import ExpiryWatch
@@ -108,12 +110,14 @@ class RunningConfig:
     renewed: Mapping[str, Renewed[Any]]
     listeners: Sequence[ListenerSetup]
     synchronous: SynchronousDeliveries
+    tables: LoginTables
 
     async def check_required(self) -> None:
         """Raise :class:`StartFailed` if there are no credentials without which the relay must not start."""
         for name, renewed in self.renewed.items():
             if why := await renewed.missing():
                 raise StartFailed(f"provider {name}: {why}", UNAVAILABLE)
+        await self.tables.check_required()
 
     async def close(self, other: "RunningConfig | None" = None) -> None:
         """
@@ -179,6 +183,18 @@ def build(
     synchronous = build_synchronous(
         context, end_reports, storage.spool, resources.threads.work, resources.budget
     )
+    known = map(partial(policy_user, config), config.users)
+    users = Users(known, resources.threads.login, resources.reactor)
+    tables = build_tables(config, providers)
+    builder = ListenerBuilder(
+        config=config,
+        router=router,
+        logins=KnownLogins(users, providers.logins, tables.rows),
+        counts=resources.counts,
+        receiver=Receiver(storage.spool, synchronous, resources.budget),
+        new_id=storage.new_id,
+        clock=storage.clock,
+    )
     return RunningConfig(
         config=config,
         context=context,
@@ -199,29 +215,10 @@ def build(
             delays=None if storage.spool is None else build_delays(config, context, end_reports.reporter),
         ),
         renewed=providers.renewed,
-        listeners=_listeners(config, router, synchronous, resources, storage),
+        listeners=[builder.setup(each, resources.reactor, resources.events) for each in config.listeners],
         synchronous=synchronous,
+        tables=tables,
     )
-
-
-def _listeners(
-    config: Config,
-    router: Router,
-    synchronous: SynchronousDeliveries,
-    resources: RelayResources,
-    storage: OpenSpool,
-) -> Sequence[ListenerSetup]:
-    users = map(partial(policy_user, config), config.users)
-    builder = ListenerBuilder(
-        config=config,
-        router=router,
-        users=Users(users, resources.threads.login, resources.reactor),
-        counts=resources.counts,
-        receiver=Receiver(storage.spool, synchronous, resources.budget),
-        new_id=storage.new_id,
-        clock=storage.clock,
-    )
-    return [builder.setup(listener, resources.reactor, resources.events) for listener in config.listeners]
 
 
 def rate_limits(config: Config) -> dict[str, RateLimit]:

@@ -18,13 +18,13 @@ from twisted.python.failure import Failure
 
 from smtprelay.azure.application import EntraApplication
 from smtprelay.azure.errors import refuses_login
+from smtprelay.azure.token_request import TokenRequest
 from smtprelay.azure.tokens import EntraTokens
 from smtprelay.http.client import NotSent
 from smtprelay.http.oauth import NoTokenError
 from smtprelay.http.renewed import Credential
 from smtprelay.model.message import SessionLogin
 from smtprelay.model.outcome import Throttled
-from smtprelay.net.outbound import DIRECT, Outbound
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -43,21 +43,6 @@ RECENT: Final = 10.0
 REMEMBERED: Final = 10_000
 
 _Key = tuple[str, str, str, bytes]
-
-
-@frozen(kw_only=True)
-class TokenRequest:
-    """
-    Where and for what a token is asked for.
-
-    :ivar authority: URL of Entra without a slash at the end.
-    :ivar timeout: seconds for each step, and that it may wait for others of its tenant.
-    """
-
-    authority: str
-    scope: str
-    outbound: Outbound = DIRECT
-    timeout: float = 30.0
 
 
 @define(eq=False)

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from attrs import evolve, frozen
 
+from smtprelay.azure.token_request import TokenRequest
 from smtprelay.model.units import shortened
 from smtprelay.policy.checkers import entra_name
 from smtprelay.settings import values
-from smtprelay.settings.entra import CloudName, EntraSettings
+from smtprelay.settings.entra import CloudName, EntraSettings, login_request
 from smtprelay.settings.provider import HttpClientSettings
 from smtprelay.settings.secret import Secret
 
@@ -62,6 +63,11 @@ class EntraChecker(HttpClientSettings):
     cloud: CloudName = "global"
     authority: values.Url | None = None
 
+    @property
+    def token_request(self) -> TokenRequest:
+        """How the token of a login is asked for."""
+        return login_request(self.cloud, self.authority, self.outbound, self.timeout)
+
 
 @frozen(kw_only=True)
 class AzureTableChecker(EntraSettings, HttpClientSettings):
@@ -110,6 +116,11 @@ class AzureTableChecker(EntraSettings, HttpClientSettings):
         if self.key is not None or self.sas is not None:
             return None
         return self if self.credential or self.client_secret else evolve(self, credential="managed_identity")
+
+    @property
+    def token_request(self) -> TokenRequest:
+        """How the token of a login is asked for."""
+        return login_request(self.cloud, self.authority, self.outbound, self.timeout)
 
 
 Checker = AnyChecker | EntraChecker | AzureTableChecker

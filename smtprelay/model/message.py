@@ -9,6 +9,7 @@ changes one that another station may still hold.
 
 import uuid
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Final
 
 from attrs import field, frozen
@@ -67,7 +68,7 @@ class Client:
     :ivar user: the name that logged in, ``""`` for none.
     :ivar protocol: the ``with`` keyword of RFC 3848: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA.
     :ivar sends_as: whom From must name because this login sends as it, whatever the mail says; else ``""``.
-    :ivar application: ``TENANT/CLIENT``, the application of Entra that it logged in as; else ``""``.
+    :ivar application: :attr:`SessionLogin.application` of its login; else ``""``.
     """
 
     address: str
@@ -99,8 +100,14 @@ class SessionLogin:
 
     @property
     def application(self) -> str:
-        """``TENANT/CLIENT``."""
-        return f"{self.tenant}/{self.client_id}"
+        """
+        What it is called in lanes: ``TENANT/CLIENT/DIGEST``.
+
+        The digest is 32 bits of the secret, which tell it from another one: mail with a secret that was
+        revoked holds up none with its successor.
+        """
+        digest = blake2b(self.secret.encode(), digest_size=4, person=b"smtprelay").hexdigest()
+        return f"{self.tenant}/{self.client_id}/{digest}"
 
 
 @frozen(kw_only=True)

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Final, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from smtprelay.azure.application import BY_IDENTITY, EntraApplication
-from smtprelay.azure.clouds import CLOUDS
+from smtprelay.azure.clouds import CLOUDS, scope
+from smtprelay.azure.token_request import TokenRequest
 from smtprelay.model.network import is_plain_remote
+from smtprelay.net.outbound import Outbound
 from smtprelay.settings import values
 from smtprelay.settings.complaint import Complaint, Path, loopback_only
 from smtprelay.settings.provider import HttpClientSettings, HttpProviderSettings
@@ -110,6 +112,18 @@ class KeyVaultSettings(HttpClientSettings, EntraSettings):
 
 #: As whom it is asked without the section ``key_vault``.
 MACHINE: Final = KeyVaultSettings(credential="managed_identity")
+
+
+def login_request(
+    cloud: CloudName, authority: str | None, outbound: Outbound, timeout: float
+) -> TokenRequest:
+    """Return how the token of a client's login is asked for: it is for Graph, where its mail goes."""
+    return TokenRequest(
+        authority=(authority or CLOUDS[cloud].authority).rstrip("/"),
+        scope=scope(CLOUDS[cloud].graph),
+        outbound=evolve(outbound, client_certificate=None),
+        timeout=timeout,
+    )
 
 
 def parse_secret_url(text: str) -> str:

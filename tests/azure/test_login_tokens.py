@@ -6,7 +6,8 @@ from attrs import evolve
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.trial.unittest import SynchronousTestCase
 
-from smtprelay.azure.login_tokens import MARGIN, RECENT, REFUSALS, REPEATED, WINDOW, LoginTokens, TokenRequest
+from smtprelay.azure.login_tokens import MARGIN, RECENT, REFUSALS, REPEATED, WINDOW, LoginTokens
+from smtprelay.azure.token_request import TokenRequest
 from smtprelay.http.client import NotSent
 from smtprelay.http.oauth import NoTokenError
 from smtprelay.model.message import SessionLogin

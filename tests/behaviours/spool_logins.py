@@ -65,7 +65,7 @@ class LoginContract(SpoolStories):
             claim = await self.take(spool)
             self.assertIsNone(claim.delivery.credential)
             self.assertEqual(LOGIN, await spool.login(claim.delivery))
-            self.assertEqual(("t@c", "t/c"), (claim.delivery.login, claim.delivery.lane_login))
+            self.assertEqual(("t@c", LOGIN.application), (claim.delivery.login, claim.delivery.lane_login))
             await spool.settle(claim, later(claim))
             again = await self.next_one(spool)
             self.assertEqual(LOGIN, await spool.login(again.delivery))

@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from smtprelay.azure.errors import ENTRA_ERRORS, refuses_login
-from smtprelay.azure.login_tokens import LoginTokens, TokenRequest
+from smtprelay.azure.login_tokens import LoginTokens
+from smtprelay.azure.token_request import TokenRequest
 from smtprelay.http.client import NoAnswerError
 from smtprelay.http.oauth import NoTokenError
 from smtprelay.model.message import Refused, Reply, SessionLogin

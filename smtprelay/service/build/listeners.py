@@ -9,8 +9,7 @@ from typing import Any
 from attrs import frozen
 from twisted.cred.portal import Portal
 
-from smtprelay.azure.clouds import CLOUDS, scope
-from smtprelay.azure.login_tokens import LoginTokens, TokenRequest
+from smtprelay.azure.login_tokens import LoginTokens
 from smtprelay.config import checkers, listeners
 from smtprelay.config.endpoint import is_proxied
 from smtprelay.config.model import Config, RouteSettings
@@ -156,7 +155,7 @@ class ListenerBuilder:
         settings = self.config.checkers[name]
         if isinstance(settings, checkers.AnyChecker):
             return AnyLogin(policy.allow_from)
-        passwords = EntraPasswords(self.logins.tokens, _token_request(settings))
+        passwords = EntraPasswords(self.logins.tokens, settings.token_request)
         if isinstance(settings, checkers.AzureTableChecker):
             rows = self.logins.tables[name]
             return TableLogins(rows, passwords, settings.delimiter, settings.required)
@@ -167,17 +166,6 @@ class ListenerBuilder:
         if size is None or size == listener.limits.size:
             return ""
         return self.router.limited_to(size) or ROUTES
-
-
-def _token_request(settings: checkers.EntraChecker | checkers.AzureTableChecker) -> TokenRequest:
-    """Return how the token of a login is asked for: it is for Graph, for that is where its mail goes."""
-    cloud = CLOUDS[settings.cloud]
-    return TokenRequest(
-        authority=(settings.authority or cloud.authority).rstrip("/"),
-        scope=scope(cloud.graph),
-        outbound=settings.outbound,
-        timeout=settings.timeout,
-    )
 
 
 def _policy(config: Config, listener: listeners.Listener, router: Router) -> ListenerPolicy:

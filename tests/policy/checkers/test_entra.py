@@ -9,7 +9,8 @@ from twisted.internet.error import ConnectError
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from smtprelay.azure.login_tokens import LoginTokens, TokenRequest
+from smtprelay.azure.login_tokens import LoginTokens
+from smtprelay.azure.token_request import TokenRequest
 from smtprelay.model.credentials import PasswordClient, SessionLogin
 from smtprelay.model.message import Client, Refused, Reply
 from smtprelay.policy.checkers.any_login import AnyLogin

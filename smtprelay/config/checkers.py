@@ -48,7 +48,7 @@ class EntraChecker(HttpClientSettings):
 
     :ivar type: the kind of checker.
     :ivar tenants: ids of the tenants whose applications may log in: anybody can have a tenant of his own.
-        Default: any, which only a listener with ``allow_recipients`` can have.
+        Default: any, for listeners with ``allow_recipients``, or if the login itself sends the mail.
         Example: ``[99999999-8888-7777-6666-555555555555]``.
     :ivar delimiter: what stands between tenant and client: ``@``, ``:`` or ``|``.
     :ivar cloud: Microsoft's cloud: ``global``, ``usgov`` (GCC High), ``dod`` or ``china``.

@@ -209,13 +209,14 @@ def check_own_logins(view: CheckedConfig) -> Iterator[Complaint]:
             yield Complaint(
                 ("listeners", n), f"{text}: set it, or delivery: synchronous for this listener", "CFG-MISSING"
             )
+    text = f'"{using[0]}" sends with the logins of clients, and a report to a sender has none'
     for n, name in enumerate(config.bounces.via):
         if name in using:
-            text = f'"{name}" sends with the logins of clients, and a report to a sender has none'
             yield Complaint(("bounces", "via", n), text, "CFG-VALUE")
-    if not config.bounces.via:
-        text = f'"{using[0]}" sends with the logins of clients, and a report to a sender has none'
-        yield Complaint(("bounces",), f"{text}: name another provider in bounces.via", "CFG-MISSING")
+    if not config.bounces.via and view.whole("bounces"):
+        # Without a spool only who was refused in part of a mail is told of it later.
+        severity = "warning" if config.spool is None else "error"
+        yield Complaint((), f"{text}: name another provider in bounces.via", "CFG-MISSING", severity)
 
 
 def check_workers(view: CheckedConfig) -> Iterator[Complaint]:

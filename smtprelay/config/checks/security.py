@@ -93,7 +93,9 @@ def _plain_passwords(view: CheckedConfig, listener: Listener, path: Path) -> Ite
 
 
 def _tenants(view: CheckedConfig, listener: Listener, path: Path) -> Iterator[Complaint]:
-    """Whoever can log in is known: anybody can have a tenant of Microsoft Entra."""
+    """Whoever can log in is known, for anybody can have a tenant of Entra; or sends as himself alone."""
+    if _sends_with_logins(view, listener):
+        return
     for n, name in enumerate(listener.auth.checkers or ()):
         checker = view.config.checkers.get(name)
         if isinstance(checker, EntraChecker) and not checker.tenants and not _restricts_recipients(listener):
@@ -103,6 +105,19 @@ def _tenants(view: CheckedConfig, listener: Listener, path: Path) -> Iterator[Co
             else:
                 more = f"; set checkers.{name}.tenants, or restrict allow_recipients"
                 yield Complaint((*path, "auth", "checkers", n), text + more, "CFG-OPEN-RELAY")
+
+
+def _sends_with_logins(view: CheckedConfig, listener: Listener) -> bool:
+    """Return whether all mail of a listener is sent with the logins of its clients."""
+    config = view.config
+    names = [
+        name
+        for route in config.routes
+        if not route.match.listener or listener.name in route.match.listener
+        for name in route.via
+    ]
+    providers = [config.providers.get(name) for name in names]
+    return bool(names) and all(each is not None and each.uses_login for each in providers)
 
 
 def _required_rows(view: CheckedConfig, listener: Listener, path: Path) -> Iterator[Complaint]:

@@ -75,6 +75,7 @@ class EntraLoginRelayTests(RelayCase, TestCase):
 
 class TableRelayTests(RelayCase, TestCase):
     acts: Sequence[TableRefuses] = ()
+    key = KEY
     text = (
         CONFIG.replace('0.1"}}', f'0.1", auth: {AUTH.replace("m365", "table")}}}}}') + "checkers:\n"
         '  table: {{type: azure_table, url: "http://127.0.0.1:{tables}/acct/logins", key: {{file: key}},'
@@ -94,7 +95,7 @@ class TableRelayTests(RelayCase, TestCase):
 
     def write(self, *edits: tuple[str, str]) -> None:
         self.ports |= self.served
-        (self.folder / "key").write_text(KEY)
+        (self.folder / "key").write_text(self.key)
         (self.folder / "key").chmod(0o600)
         super().write(*edits)
 
@@ -115,4 +116,10 @@ class TableRelayTests(RelayCase, TestCase):
         """A relay does not start without a table that is required, and says which and why."""
         self.acts = [TableRefuses(403, "AuthorizationFailure")] * 2
         with self.assertRaisesRegex(StartFailed, "checker table: .*AuthorizationFailure"):
+            await self.begin()
+
+    async def test_no_key(self) -> None:
+        """A key that is none is told at the start, and is not repeated."""
+        self.key = "no key"
+        with self.assertRaisesRegex(StartFailed, "checker table: the key of .* is no base64"):
             await self.begin()

@@ -2,6 +2,7 @@
 Builds what reads the tables of a configuration; nothing is asked yet.
 """
 
+import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -70,10 +71,19 @@ def _credentials(
     """Return what opens a table: what is given, or tokens."""
     key, sas, reader = checker.key, checker.sas, checker.reader
     if key is not None:
-        return StoredCredentials(lambda: AccountKey(key.reveal()), context.defer_to_thread)
+        return StoredCredentials(lambda: _account_key(key.reveal()), context.defer_to_thread)
     if sas is not None:
         return StoredCredentials(lambda: SharedAccessSignature(sas.reveal()), context.defer_to_thread)
     assert reader is not None
     service = scope(COSMOS if _COSMOS_HOST in checker.url else STORAGE)
     tokens = context.token_source(name, reader.application, service, checker.outbound, checker.timeout)
     return MappedSource(tokens, TableToken)
+
+
+def _account_key(text: str) -> AccountKey:
+    """Return a key of the storage account; raises ``ValueError`` if it is none."""
+    try:
+        base64.b64decode(text.strip(), validate=True)
+    except ValueError:
+        raise ValueError("the key of the storage account is no base64") from None
+    return AccountKey(text.strip())

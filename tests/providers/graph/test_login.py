@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smtprelay.interfaces import Attempt
 from smtprelay.model.memory_body import MemoryBody
 from smtprelay.model.message import SessionLogin
-from smtprelay.model.outcome import Blocked, Delivered, Deferred, Outcome, Throttled
+from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Throttled
 from smtprelay.testing.entra import EntraRefuses
 from smtprelay.testing.provider_contract import delivery
 from tests.providers.graph_wiring import ANN, BOB, CLIENT, MAIL, SECRET, TENANT, JoinedGraph

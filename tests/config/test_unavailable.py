@@ -13,8 +13,8 @@ def unavailable(text: str) -> list[str]:
 class UnavailableTests(SynchronousTestCase):
     def test_said_plainly(self) -> None:
         """A setting that does nothing yet is an error that says so."""
-        told = unavailable(SMALL + "checkers: {m: {type: azure_table, x: y}}\n")
-        self.assertEqual(told, ["the checker azure_table is not available in this version"])
+        told = unavailable(SMALL.replace("name: lan", "tls: {client_ca: ca.pem}"))
+        self.assertEqual(told, ["checking the certificates of clients is not available in this version"])
 
     def test_default_spelled_out(self) -> None:
         """A setting that is null or has a value that works is no error."""

@@ -177,6 +177,16 @@ class LoginSpoolTests(TestCase):
         await self.delivered(1)
         self.assertEqual(self.stored(), 2)
 
+    async def test_no_login(self) -> None:
+        """Mail without such a login is refused."""
+        await self.start()
+        talk = await Conversation.open(self.smtp)
+        self.addCleanup(talk.close)
+        await talk.say("EHLO scanner")
+        reply = await talk.mail(MAIL, "b@example.net", sender="ann@example.com")
+        self.assertIn("550 5.7.1 Route route1 sends with the login of the client", reply)
+        self.assertEqual(self.graph.mails, [])
+
     async def test_too_late(self) -> None:
         """An operator who retries what has failed is told that its login is gone."""
         relay = await self.start()

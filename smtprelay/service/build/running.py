@@ -96,28 +96,41 @@ class Watches:
 
 
 @frozen(kw_only=True)
-class RunningConfig:
+class RunningCredentials:
     """
-    A configuration, and what a relay works with because of it.
+    What may have to be there before a relay starts.
 
     :ivar renewed: credentials that expire, by their provider.
+    :ivar tables: those of logins.
     """
+
+    renewed: Mapping[str, Renewed[Any]]
+    tables: LoginTables
+
+    async def check_required(self) -> None:
+        """Raise :class:`StartFailed` if there are none without which the relay must not start."""
+        for name, renewed in self.renewed.items():
+            if why := await renewed.missing():
+                raise StartFailed(f"provider {name}: {why}", UNAVAILABLE)
+        await self.tables.check_required()
+
+
+@frozen(kw_only=True)
+class RunningConfig:
+    """A configuration, and what a relay works with because of it."""
 
     config: Config
     context: DispatchContext
     end_reports: EndReports
     watches: Watches
-    renewed: Mapping[str, Renewed[Any]]
+    credentials: RunningCredentials
     listeners: Sequence[ListenerSetup]
     synchronous: SynchronousDeliveries
-    tables: LoginTables
 
-    async def check_required(self) -> None:
-        """Raise :class:`StartFailed` if there are no credentials without which the relay must not start."""
-        for name, renewed in self.renewed.items():
-            if why := await renewed.missing():
-                raise StartFailed(f"provider {name}: {why}", UNAVAILABLE)
-        await self.tables.check_required()
+    @property
+    def renewed(self) -> Mapping[str, Renewed[Any]]:
+        """Credentials that expire, by their provider."""
+        return self.credentials.renewed
 
     async def close(self, other: "RunningConfig | None" = None) -> None:
         """
@@ -214,10 +227,9 @@ def build(
             dkim_keys=providers.dkim_keys,
             delays=None if storage.spool is None else build_delays(config, context, end_reports.reporter),
         ),
-        renewed=providers.renewed,
+        credentials=RunningCredentials(renewed=providers.renewed, tables=tables),
         listeners=[builder.setup(each, resources.reactor, resources.events) for each in config.listeners],
         synchronous=synchronous,
-        tables=tables,
     )
 
 

@@ -11,8 +11,8 @@ from zope.interface.verify import verifyObject
 
 from smtprelay.azure.login_tokens import LoginTokens
 from smtprelay.azure.token_request import TokenRequest
-from smtprelay.model.credentials import PasswordClient, SessionLogin
-from smtprelay.model.message import Client, Refused, Reply
+from smtprelay.model.credentials import PasswordClient
+from smtprelay.model.message import Client, Refused, Reply, SessionLogin
 from smtprelay.policy.checkers.any_login import AnyLogin
 from smtprelay.policy.checkers.chain import CheckerChain, UnknownUser
 from smtprelay.policy.checkers.entra import EntraLogins, EntraPasswords

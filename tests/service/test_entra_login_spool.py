@@ -1,5 +1,6 @@
 """Mail that is sent with the logins of its clients, by a relay that stops and comes again."""
 
+import signal
 import sqlite3
 import tempfile
 from contextlib import closing
@@ -20,7 +21,7 @@ from smtprelay.testing.graph_mail import GraphRefuses
 from tests.listed import listed
 from tests.ports import free_port
 from tests.process.conversation import Conversation
-from tests.process.program import eventually
+from tests.process.program import Program, eventually
 from tests.providers.http_wiring import served
 from tests.recording import Recording
 from tests.service.test_entra_login import plain
@@ -40,7 +41,8 @@ listeners: [{{name: lan, endpoint: "tcp:{smtp}:interface=127.0.0.1", auth: {auth
 checkers: {{m: {{type: entra, authority: "http://127.0.0.1:{entra}"}}}}
 providers:
   graph:
-    {{type: graph, credential: login, authority: "http://127.0.0.1:{entra}", endpoint: "http://127.0.0.1:{graph}"}}
+    {{lane: {{concurrency: 10, rate: [10000/s]}},
+    type: graph, credential: login, authority: "http://127.0.0.1:{entra}", endpoint: "http://127.0.0.1:{graph}"}}
   local: {{type: capture, path: {folder}/captured}}
 routes: [{{via: [graph], retry: {{first: 100ms, jitter: 0}}}}]
 bounces: {{via: [local]}}
@@ -70,14 +72,15 @@ class LoginSpoolTests(TestCase):
         file.write_text("".join(KEYS[name] for name in names))
         file.chmod(0o600)
 
-    async def start(self, *edits: tuple[str, str]) -> Relay:
+    def write(self) -> Path:
+        """Write the configuration."""
         self.events, self.smtp = Recording(), free_port()
-        text = CONFIG.format(folder=self.folder, smtp=self.smtp, auth=AUTH, **self.ports)
-        for old, new in edits:
-            self.assertIn(old, text)
-            text = text.replace(old, new)
-        (self.folder / "relay.yaml").write_text(text)
-        relay = Relay(load(str(self.folder / "relay.yaml"), {}).config, reactor, events=[self.events])
+        file = self.folder / "relay.yaml"
+        file.write_text(CONFIG.format(folder=self.folder, smtp=self.smtp, auth=AUTH, **self.ports))
+        return file
+
+    async def start(self) -> Relay:
+        relay = Relay(load(str(self.write()), {}).config, reactor, events=[self.events])
         relay.startService()
         self.addCleanup(lambda: relay.stopService() if relay.running else None)
         await relay.started
@@ -142,6 +145,21 @@ class LoginSpoolTests(TestCase):
         await self.delivered(20)
         await eventually(lambda: not self.stored(), "the logins to be erased")
         self.assertEqual((len(self.graph.mails), len(self.entra.asked)), (20, 2))
+
+    async def test_killed(self) -> None:
+        """Mails that wait when their relay is killed are all sent by the next one, once each."""
+        mailbox = self.graph.mailboxes["ann@example.com"]
+        mailbox.refusal = GraphRefuses(500)
+        program = Program.python(["-m", "smtprelay", "run", "-c", str(self.write())], self.folder)
+        await program.says("relay.ready|ready: ")
+        await self.send(50)
+        await program.insist(signal.SIGKILL)
+        self.assertEqual((self.stored(), self.found(SECRET), self.graph.mails), (50, [], []))
+        mailbox.refusal = None
+        await self.start()
+        await self.delivered(50)
+        await eventually(lambda: not self.stored(), "the logins to be erased")
+        self.assertEqual((len(self.graph.mails), self.found(SECRET)), (50, []))
 
     async def test_key_missing(self) -> None:
         """Without the key mail is held, and says why; with it, and a new one before it, it is sent."""

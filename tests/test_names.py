@@ -42,7 +42,7 @@ PLAIN = """
     security selection send sent series service ses setting settlement setup signal signature
     sendmail silence sink site size smarthost smtp smtprelay sockets source space split sqlite start
     state stats status step stop stopped stored streaming structure stuffer sum summary
-    suspension systemd table tar targets task tcp telemetry testing text the thread throttle
+    suspension systemd table tar targets task tcp telemetry tenant testing text the thread throttle
     time timeout tls to token too traceback transaction transfer transports tree trouble trust
     twisted type unanswered unavailable uncertain unfinishable unit unix unknown unmeasured
     unreachable unreadable unsendable unverified upload url use user value version view visible

@@ -7,8 +7,10 @@ A wrong secret is an operator's mistake, which blocks; an outage of Entra is non
 from collections.abc import Mapping
 from typing import Final
 
-from smtprelay.http.oauth import OAUTH_ERRORS
+from smtprelay.http.client import NoAnswerError
+from smtprelay.http.oauth import OAUTH_ERRORS, NoTokenError
 from smtprelay.http.outcomes import Classification, ErrorTable
+from smtprelay.model.outcome import Blocked
 
 #: What an operator can do, by the number. https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 _ADVICE: Final[Mapping[int, str]] = {
@@ -50,6 +52,13 @@ def _code(number: int) -> str:
     return f"AADSTS{number}"
 
 
+#: What is wrong with our request for whoever logs in: these say nothing of the login.
+_OURS: Final = (70011, 500011)
+#: Entra does not take a login, by its numbers, and by OAuth's names where it gives none.
+_LOGIN_REFUSED: Final = frozenset(
+    {"invalid_client", "unauthorized_client", *(_code(each) for each in _ADVICE if each not in _OURS)}
+)
+
 ENTRA_ERRORS: Final = ErrorTable(
     meanings={
         **OAUTH_ERRORS.meanings,
@@ -60,3 +69,9 @@ ENTRA_ERRORS: Final = ErrorTable(
     },
     advice={_code(number): text for number, text in _ADVICE.items()},
 )
+
+
+def refuses_login(error: NoAnswerError) -> bool:
+    """Tell whether Entra does not take a login, and not only a request, or none now."""
+    known = isinstance(error, NoTokenError) and error.code in _LOGIN_REFUSED
+    return known and isinstance(error.outcome, Blocked)

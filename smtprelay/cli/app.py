@@ -24,6 +24,7 @@ root = Group(
         "run": "smtprelay.cli.commands.run:run",
         "demo": "smtprelay.cli.commands.run:demo",
         "config": "smtprelay.cli.commands.config:config",
+        "entra-username": "smtprelay.cli.commands.entra_name:entra_username",
         "hash-password": "smtprelay.cli.commands.hash_password:hash_password",
         "dkim": "smtprelay.cli.commands.dkim:dkim",
         "send": "smtprelay.cli.commands.send:send",

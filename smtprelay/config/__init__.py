@@ -4,7 +4,7 @@ From a YAML file to a frozen :class:`Config`, or to a list of all problems.
 The way of a setting: :mod:`.yaml_source` (YAML to a tree that knows its places) → :mod:`.environment`
 (variables and ``--set`` over it) → :mod:`.from_tree` (the classes of :mod:`.model` and :mod:`.listeners`, and
 those of the providers) → :mod:`.setting_defaults` (those that depend on others) → :mod:`.checks`. Unknown
-keys: :mod:`.unknown_keys`; settings that the roadmap promises: :mod:`.unavailable`. Back to text:
+keys: :mod:`.unknown_keys`. Back to text:
 :mod:`.effective`. What a key means: :mod:`.setting`, from which :mod:`.explain`, :mod:`.example`,
 :mod:`.json_schema` and ``docs/reference.rst`` are made.
 """

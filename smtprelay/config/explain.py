@@ -12,9 +12,8 @@ from smtprelay.config.environment import PREFIX, SECRET_PLACES, entry_name, is_a
 from smtprelay.config.model import Config
 from smtprelay.config.setting import Setting, all_settings, given, plain, settings_in, summary_of, types_with
 from smtprelay.config.tree import Items, Table, TreeNode, child, type_text
-from smtprelay.config.unavailable import why_unknown
 from smtprelay.config.unknown_keys import RENAMED, renamed
-from smtprelay.settings.complaint import Path, below, did_you_mean, spelled
+from smtprelay.settings.complaint import Path, did_you_mean, spelled
 from smtprelay.settings.provider import type_word
 from smtprelay.settings.secret import Secret
 
@@ -289,8 +288,6 @@ class _SettingSearch:
         new = renamed(where, word)
         if new:
             return LookupError(f'the key "{word}" is now called "{new}"')
-        if why := why_unknown(below(where, word)):
-            return LookupError(why)
         known = [each.name for cls in self.classes for each in settings_in(cls)]
         place = f' in "{where}"' if where else ""
         section = "" if is_last else did_you_mean(word, known)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from attrs import fields, fields_dict
 
-from smtprelay.config.listeners import Checker
+from smtprelay.config.checkers import Checker
 from smtprelay.config.model import Config
 from smtprelay.config.problem import (
     Finding,
@@ -29,7 +29,6 @@ from smtprelay.config.problem import (
 )
 from smtprelay.config.setting import Setting, all_settings, given, types_with
 from smtprelay.config.tree import Scalar, Table, TreeNode, without
-from smtprelay.config.unavailable import unavailable
 from smtprelay.config.unknown_keys import unknown_keys
 from smtprelay.model.units import InvalidNotation
 from smtprelay.providers.registry import kinds
@@ -48,7 +47,7 @@ def structure(root: TreeNode, hooks: Mapping[Any, Hook]) -> tuple[Config, Table,
     :param hooks: are for the types that depend on the environment.
     """
     root, hook = expect_table(root), TreeReader(hooks).hook_of(Config)
-    new: Sequence[Finding] = unavailable(root)
+    new: Sequence[Finding] = ()
     findings: list[Finding] = []
     while True:
         findings += (finding for finding in new if not finding.follows)

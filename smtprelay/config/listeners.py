@@ -270,19 +270,3 @@ class UserSettings:
     recipients: tuple[values.Pattern, ...] = ()
     force_from: values.Address | None = None
     rate: Frequency | None = None
-
-
-@frozen(kw_only=True)
-class AnyChecker:
-    """
-    Accepts every user name and password, from clients in ``allow_from`` only.
-
-    For devices that insist on a login where none is needed.
-
-    :ivar type: the kind of checker.
-    """
-
-    type: Literal["any"]
-
-
-Checker = AnyChecker

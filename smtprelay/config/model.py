@@ -10,8 +10,9 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from smtprelay.config.checkers import Checker
 from smtprelay.config.endpoint import Endpoint
-from smtprelay.config.listeners import Checker, Listener, PasswordHashText, UserSettings
+from smtprelay.config.listeners import Listener, PasswordHashText, UserSettings
 from smtprelay.config.rewrite import RewriteSettings, SandboxSettings
 from smtprelay.model import route as model_route
 from smtprelay.model.privacy import PrivacyMask
@@ -214,12 +215,16 @@ class SpoolSettings:
         ``memory`` only until the relay stops.
     :ivar path: the folder, for the engine ``sqlite``.
     :ivar url: URL of the database, for the engine ``postgres``. Example: ``{file: /run/secrets/spool_url}``.
+    :ivar seal_key: encrypts the logins of clients that their waiting mail is sent with: a line
+        ``ID:BASE64`` for each key, 32 octets in base64; the first one encrypts, all decrypt.
+        ``openssl rand -base64 32`` makes one. Example: ``{file: /run/secrets/seal}``.
     :ivar lease: time after which other nodes take over the deliveries of a node that has stopped responding.
     """
 
     engine: Literal["sqlite", "postgres", "memory"] = "sqlite"
     path: values.FilePath = "/var/lib/smtprelay"
     url: Secret | None = None
+    seal_key: Secret | None = None
     limit: SpoolLimit = SpoolLimit()
     lease: values.TimeLimit = 60.0
     retention: RetentionSettings = RetentionSettings()

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from attrs import asdict, evolve, has
 
+from smtprelay.config.checkers import AnyChecker, Checker
 from smtprelay.config.listeners import Listener
 from smtprelay.config.model import Config, RouteSettings, SpoolSettings, Supervise
 from smtprelay.config.setting import settings_in
@@ -32,6 +33,7 @@ def complete(config: Config, environ: Mapping[str, str]) -> Config:
         hostname=hostname,
         control_socket=config.control_socket or _control(config, environ),
         listeners=tuple(_listener(listener, config) for listener in config.listeners),
+        checkers={name: _checker(each, environ) for name, each in config.checkers.items()},
         providers={name: _provider(each, hostname, environ) for name, each in config.providers.items()},
         routes=_routes(config, environ),
         key_vault=config.key_vault and config.key_vault.with_environment(environ),
@@ -82,6 +84,10 @@ def _provider(provider: ProviderSettings, hostname: str, environ: Mapping[str, s
     limits = evolve(kind_of(provider).limits, **given)
     provider = evolve(provider.completed(hostname, environ), limits=limits)
     return provider.with_environment(environ) if isinstance(provider, ProxySettings) else provider
+
+
+def _checker(checker: Checker, environ: Mapping[str, str]) -> Checker:
+    return checker if isinstance(checker, AnyChecker) else checker.with_environment(environ)
 
 
 def _routes(config: Config, environ: Mapping[str, str]) -> tuple[RouteSettings, ...]:

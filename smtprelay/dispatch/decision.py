@@ -14,6 +14,7 @@ from attrs import evolve, field, frozen
 from smtprelay.dispatch.attempt import AttemptEnd
 from smtprelay.dispatch.failover import NextProvider
 from smtprelay.dispatch.retry import FIRST_RESOLVE, SPOOL_AGAIN, delay, honoured
+from smtprelay.interfaces.spool import LoginMissingError
 from smtprelay.model.attempt import Block, Claim, Settlement
 from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import (
@@ -181,17 +182,17 @@ def unreadable(case: DecisionInput, results: Results, fault: Exception) -> Decis
     """
     Return the decision on an attempt for which the stored body could not be read.
 
-    Without the body the provider cannot have taken the mail, so only ``Delivered`` outcomes count.
-    A missing body (``LookupError``) is permanent: the delivery is held. Other spool errors are not the mail's
-    fault: the delivery is retried until they are over.
+    Without the body, or the login that it is sent with, the provider cannot have taken the mail, so only
+    ``Delivered`` outcomes count. What is gone (``LookupError``) is gone for good: the delivery is held.
+    Other spool errors are not the mail's fault: the delivery is retried until they are over.
     """
     outcomes = {address: each for address, each in results.items() if isinstance(each, Delivered)}
-    claim, gone = case.claim, isinstance(fault, LookupError)
+    claim, gone, missing = case.claim, isinstance(fault, LookupError), isinstance(fault, LoginMissingError)
     settlement = Settlement(
         state="held" if gone else "deferred",
         outcomes=outcomes,
         closed=dict.fromkeys(outcomes, "delivered"),
-        reason=f"the body cannot be read: {in_a_line(fault)}",
+        reason=str(fault) if missing else f"the body cannot be read: {in_a_line(fault)}",
         due=None if gone else case.now + delay(SPOOL_AGAIN, claim.times - 1, case.chance),
         tries=claim.tries,
         errors=claim.errors,

@@ -6,7 +6,9 @@ from smtprelay.dispatch.attempt import AttemptEnd, PreparedAttempt
 from smtprelay.dispatch.context import DispatchContext
 from smtprelay.dispatch.events import about
 from smtprelay.dispatch.failover import too_large
-from smtprelay.interfaces import Attempt
+from smtprelay.interfaces import Attempt, Provider
+from smtprelay.interfaces.spool import LoginMissingError
+from smtprelay.model.message import Delivery, SessionLogin
 from smtprelay.model.outcome import Results
 
 
@@ -35,12 +37,22 @@ async def deliver(
         if results is None:
             refusal = too_large(delivery, provider)
             if refusal is None:
-                results = await provider.deliver(Attempt(delivery, body, release_slot))
+                login = await _login(context, provider, delivery)
+                results = await provider.deliver(Attempt(delivery, body, release_slot, login))
             else:
                 results = dict.fromkeys(delivery.envelope.addresses, refusal)
         if body.fault is not None:
             return AttemptEnd(results=results, fault=body.fault)
         block = context.lanes.learn(delivery, results.values(), context.clock.seconds())
+    except LoginMissingError as missing:
+        return AttemptEnd(fault=missing)
     except Exception as exc:  # noqa: BLE001 -- whatever a provider's code raises
         return AttemptEnd(fault=body.fault, error=exc)
     return AttemptEnd(results=results, resolved=resolved, block=block)
+
+
+async def _login(context: DispatchContext, provider: Provider, delivery: Delivery) -> SessionLogin | None:
+    """Return the login of the client for a provider that sends with it."""
+    if not provider.uses_login:
+        return None
+    return delivery.credential or await context.spool.login(delivery)

@@ -50,10 +50,12 @@ class Failover:
             provider = self.providers.get(name)
             if name == delivery.provider or provider is None:
                 continue
+            if provider.uses_login and not delivery.application:
+                continue
             may_go = fits(delivery, provider, (measured or {}).get(name))
             if may_go is False or (may_go is None and measured is None):
                 continue
-            lane = provider.lane(delivery.envelope, delivery.author, delivery.login)
+            lane = provider.lane(delivery.envelope, delivery.author, delivery.lane_login)
             if stopped(name, lane):
                 continue
             if may_go is None:

@@ -109,9 +109,11 @@ class OperatorActions:
         provider = self._context.providers[name]
         if delivery.provider == name:
             return Prepared(refusal=f"goes to {name} already")
+        if provider.uses_login and not delivery.application:
+            return Prepared(refusal=f"{name} sends with the login of the client, which had none")
         if fits(delivery, provider) is False:
             return Prepared(refusal=f"beyond the limits of {name}")
-        return Prepared(lane=provider.lane(delivery.envelope, delivery.author, delivery.login))
+        return Prepared(lane=provider.lane(delivery.envelope, delivery.author, delivery.lane_login))
 
     async def _bounce(self, delivery: Delivery, edit: Edit) -> NewMessage | None:
         why = edit.why or "no reason was given"

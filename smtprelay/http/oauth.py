@@ -12,6 +12,7 @@ from attrs import evolve
 from smtprelay.http.client import Http, NoAnswerError, NotSent, OutcomeError, Response, request_once
 from smtprelay.http.outcomes import Classification, ErrorTable, json_object, retry_after
 from smtprelay.http.renewed import Credential
+from smtprelay.model.outcome import Outcome
 
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
 _OK: Final = 200
@@ -36,7 +37,15 @@ OAUTH_ERRORS: Final = ErrorTable(meanings=_MEANINGS)
 
 
 class NoTokenError(OutcomeError):
-    """There is no token, so that nothing was sent."""
+    """
+    There is no token, so that nothing was sent.
+
+    :ivar code: the name or number of the refusal; ``""``: there is none.
+    """
+
+    def __init__(self, outcome: Outcome, code: str = "") -> None:
+        super().__init__(outcome)
+        self.code = code
 
 
 class OauthTokens:
@@ -120,4 +129,4 @@ def no_token(
     if numbered and code not in _MEANINGS:
         code, text = numbered[1], text[numbered.end() :]
     outcome = errors.outcome(status, code, text, retry_after=wait)
-    return NoTokenError(evolve(outcome, why=f"no token: {outcome.why}"))
+    return NoTokenError(evolve(outcome, why=f"no token: {outcome.why}"), code)

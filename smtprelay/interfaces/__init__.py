@@ -15,7 +15,7 @@ from twisted.mail.interfaces import IMessageDelivery
 from smtprelay.interfaces.online import OnlineChecks, Senders
 from smtprelay.mime.head import Head
 from smtprelay.mime.worker import task
-from smtprelay.model.message import Client, Delivery, Draft, Envelope, Planned, Reply
+from smtprelay.model.message import Client, Delivery, Draft, Envelope, Planned, Reply, SessionLogin
 from smtprelay.model.outcome import Outcome, Results
 from smtprelay.model.queue import Edit
 from smtprelay.model.queue_admin import Prepared
@@ -139,13 +139,13 @@ class Attempt:
     What a provider is given to deliver once.
 
     :ivar release_slot: may be called once, when the provider has the body and only its result is outstanding.
-    :ivar credential: of the client's own, for a provider that sends in its name; ``None``: it has none.
+    :ivar credential: the client's own login, for a provider that :attr:`Provider.uses_login`.
     """
 
     delivery: Delivery
     body: Body
     release_slot: Callable[[], None] = lambda: None
-    credential: bytes | None = field(default=None, repr=False)
+    credential: SessionLogin | None = field(default=None, repr=False)
 
     def results(self, outcome: Outcome) -> Results:
         """Return ``outcome`` for each recipient."""
@@ -180,12 +180,14 @@ class Provider(Protocol):
     """
     One way out: an HTTP API, another SMTP server, a folder.
 
+    :ivar uses_login: it sends with the login of the client, without which it gets no mail.
     :ivar idempotent: a second request with the same :attr:`Delivery.operation_id` cannot deliver twice.
     :ivar next_hop: what it takes of a mail, if it sends MIME.
     """
 
     name: str
     idempotent: bool
+    uses_login: bool
     limits: Limits
     next_hop: NextHop
 
@@ -193,7 +195,8 @@ class Provider(Protocol):
         """
         Return the key of the lane that a mail goes in; ``""`` is the provider's own.
 
-        :param author: :attr:`Delivery.author`; the same for ``login``.
+        :param author: :attr:`Delivery.author`.
+        :param login: :attr:`Delivery.lane_login`.
         """
 
     def encoded_size(self, shape: Shape) -> tuple[int, int]:

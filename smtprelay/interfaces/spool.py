@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from smtprelay.interfaces import Body, Incoming, Planner, Prepare, RefusedMail
 from smtprelay.model.archive import ArchiveItem, ArchivePage
 from smtprelay.model.attempt import Block, Busy, Claim, ClaimBatch, Feedback, NewMessage, Permit, Settlement
-from smtprelay.model.message import Delivery, Draft, Planned, Reply
+from smtprelay.model.message import Delivery, Draft, Planned, Reply, SessionLogin
 from smtprelay.model.operator_settings import AppliedSettings, OperatorSettings
 from smtprelay.model.queue import (
     Detail,
@@ -32,6 +32,10 @@ class StoredMessage(Body, Protocol):
     message: str
 
 
+class LoginMissingError(LookupError):
+    """The login that a mail is sent with cannot be had; the text says to people why, and what to do."""
+
+
 class QueueAccess(Protocol):
     """
     Shared by WorkQueue and QueueAdmin.
@@ -46,6 +50,9 @@ class QueueAccess(Protocol):
 
     def body(self, delivery: Delivery) -> Body:
         """Return the stored body of a delivery. Reading it raises ``LookupError`` if it is gone."""
+
+    async def login(self, delivery: Delivery) -> SessionLogin:
+        """Return the login of the client that sent a delivery; raises :class:`LoginMissingError`."""
 
     async def block(self, block: Block) -> None:
         """Stop a lane until ``block.until``, or, with ``reason`` empty, open it again."""

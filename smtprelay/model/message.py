@@ -9,6 +9,7 @@ changes one that another station may still hold.
 
 import uuid
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Final
 
 from attrs import field, frozen
@@ -66,6 +67,8 @@ class Client:
     :ivar tls: the TLS version (``"TLSv1.3"``), ``""`` in plain text.
     :ivar user: the name that logged in, ``""`` for none.
     :ivar protocol: the ``with`` keyword of RFC 3848: SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA.
+    :ivar sends_as: whom From must name because this login sends as it, whatever the mail says; else ``""``.
+    :ivar application: :attr:`SessionLogin.application` of its login; else ``""``.
     """
 
     address: str
@@ -74,6 +77,37 @@ class Client:
     tls: str = ""
     user: str = ""
     protocol: str = "SMTP"
+    sends_as: str = ""
+    application: str = ""
+
+    @property
+    def lane_login(self) -> str:
+        """Whose lane its mail has: two names of one application have the same."""
+        return self.application or self.user
+
+
+@frozen(kw_only=True)
+class SessionLogin:
+    """
+    An application of Microsoft Entra that a client logged in as.
+
+    :ivar tenant: UUID, in lower case; the same for ``client_id``.
+    """
+
+    tenant: str
+    client_id: str
+    secret: str = field(repr=False)
+
+    @property
+    def application(self) -> str:
+        """
+        What it is called in lanes: ``TENANT/CLIENT/DIGEST``.
+
+        The digest is 32 bits of the secret, which tell it from another one: mail with a secret that was
+        revoked holds up none with its successor.
+        """
+        digest = blake2b(self.secret.encode(), digest_size=4, person=b"smtprelay").hexdigest()
+        return f"{self.tenant}/{self.client_id}/{digest}"
 
 
 @frozen(kw_only=True)
@@ -125,6 +159,7 @@ class Planned:
 
     :ivar lane: the lane within ``provider``; ``""`` is the provider's own lane.
     :ivar author: see :attr:`Delivery.author`; ``""`` is the envelope's sender.
+    :ivar needs_login: a provider of its route sends with the client's own login.
     """
 
     route: str
@@ -132,6 +167,7 @@ class Planned:
     lane: str
     recipients: tuple[Recipient, ...]
     author: str = ""
+    needs_login: bool = False
 
     def delivery(self, draft: "Draft", n: int, shape: Shape) -> "Delivery":
         """Return the delivery that this becomes, the ``n``-th one of ``draft``."""
@@ -147,6 +183,9 @@ class Planned:
             received=draft.received,
             author=self.author or draft.envelope.sender,
             login=draft.client.user,
+            sends_as=draft.client.sends_as,
+            application=draft.client.application,
+            credential=draft.login if self.needs_login else None,
             bounce_of=draft.bounce_of,
             shape=shape,
         )
@@ -162,6 +201,7 @@ class Draft:
     :ivar bounce_of: the id of the message that this one reports on, or ``""``.
     :ivar counts_content: some provider wants to know :attr:`.Shape.in_json`.
     :ivar keeps_subject: the queue and the history show the subject.
+    :ivar login: the client's own, for a provider that sends with it.
     """
 
     id: str
@@ -171,6 +211,7 @@ class Draft:
     bounce_of: str = ""
     counts_content: bool = True
     keeps_subject: bool = True
+    login: SessionLogin | None = field(default=None, repr=False)
 
 
 @frozen(kw_only=True)
@@ -187,6 +228,8 @@ class Delivery:
     :ivar login: who logged in, or ``""``.
     :ivar shape: what its octets are like; ``None`` if an earlier version stored it.
     :ivar sends_as: whom From names because a rule says so, whatever the envelope says; else ``""``.
+    :ivar application: :attr:`Client.application`.
+    :ivar credential: the client's own login while it is at hand; of mail that has waited the spool has it.
     """
 
     message: str
@@ -203,6 +246,13 @@ class Delivery:
     bounce_of: str = ""
     shape: Shape | None = None
     sends_as: str = ""
+    application: str = ""
+    credential: SessionLogin | None = field(default=None, repr=False, eq=False)
+
+    @property
+    def lane_login(self) -> str:
+        """:attr:`Client.lane_login`."""
+        return self.application or self.login
 
     @property
     def id(self) -> str:

@@ -116,7 +116,7 @@ class EnvelopeDelivery:
         context = self._rules.context
         listener = context.listener
         if self._judged_by is not context:
-            self._client = evolve(self._client, user=self._identity.name, listener=listener.name)
+            self._client = self._introduced(listener)
             self._refusal = admission.admission(listener, self._client)
             self._judged_by = context
         if self._refusal is not None:
@@ -204,6 +204,7 @@ class EnvelopeDelivery:
             received=context.clock.seconds(),
             counts_content=context.listener.counts_content,
             keeps_subject=context.listener.keeps_subject,
+            login=self._identity.login,
         )
         author = self._identity.rights.force_from
         plan = DeadlinePlanner(context.router.plan(self._client, envelope, author), context.clock)
@@ -213,6 +214,14 @@ class EnvelopeDelivery:
     def forget(self) -> None:
         """Drop the transaction; the session is over."""
         self._transaction = None
+
+    def _introduced(self, listener: ListenerPolicy) -> Client:
+        """Return the client as the login names it; the rule of a user of the configuration is in that."""
+        identity = self._identity
+        client = evolve(self._client, user=identity.name, listener=listener.name)
+        if identity.login is None:
+            return client
+        return evolve(client, sends_as=identity.rights.force_from, application=identity.login.application)
 
     def _count(self, context: SessionContext, rate: SendingRate | None) -> None:
         if rate is not None:

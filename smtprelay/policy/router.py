@@ -161,13 +161,20 @@ class Router:
         def plan(head: Head, shape: Shape, measured: Mapping[str, int]) -> list[Planned]:
             known, planned = author or author_of(head, envelope.sender), []
             for route, recipients in self._grouped(client, envelope, head, shape):
-                provider = self._first_that_takes(route, shape, measured)
+                provider = self._first_that_takes(route, shape, measured, self._usable(route, client))
                 batch = self._batch[route.name] or len(recipients)
                 for start in range(0, len(recipients), batch):
                     part = tuple(recipients[start : start + batch])
-                    lane = self._providers[provider].lane(envelope.narrowed(part), known, client.user)
+                    lane = self._providers[provider].lane(envelope.narrowed(part), known, client.lane_login)
                     planned.append(
-                        Planned(route=route.name, provider=provider, lane=lane, recipients=part, author=known)
+                        Planned(
+                            route=route.name,
+                            provider=provider,
+                            lane=lane,
+                            recipients=part,
+                            author=known,
+                            needs_login=any(self._providers[name].uses_login for name in route.via),
+                        )
                     )
             return planned
 
@@ -188,20 +195,31 @@ class Router:
             groups.setdefault(route.name, (route, []))[1].append(recipient)
         return groups.values()
 
-    def _first_that_takes(self, route: RouteMatch, shape: Shape, measured: Mapping[str, int]) -> str:
+    def _usable(self, route: RouteMatch, client: Client) -> Sequence[str]:
+        """Return the providers of a rule that send the mail of a client."""
+        has_login = client.application != ""
+        names = [name for name in route.via if has_login or not self._providers[name].uses_login]
+        if not names:
+            text = f"Route {route.name} sends with the login of the client: log in at Microsoft Entra"
+            raise Refused(Reply(code=550, enhanced="5.7.1", text=text, rule="own-login"))
+        return names
+
+    def _first_that_takes(
+        self, route: RouteMatch, shape: Shape, measured: Mapping[str, int], names: Sequence[str]
+    ) -> str:
         """
-        Return the first provider of a rule that the mail fits.
+        Return the first provider of a rule that the mail fits, of ``names``.
 
         :raises Unmeasured: it must be measured whether it fits one of them.
         """
-        for name in route.via:
+        for name in names:
             provider = self._providers[name]
             fits = takes(provider, shape, measured.get(name))
             if fits is None:
                 raise Unmeasured(name, provider.measure)
             if fits:
                 return name
-        limits = "; ".join(self._limit(name, shape, measured) for name in route.via)
+        limits = "; ".join(self._limit(name, shape, measured) for name in names)
         raise Refused(
             Reply(
                 code=552,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from attrs import field, frozen
 
+from smtprelay.model.message import SessionLogin
 from smtprelay.model.patterns import Patterns
 from smtprelay.policy.networks import LOOPBACK, Networks
 from smtprelay.policy.sending_rate import SendingRate
@@ -70,13 +71,13 @@ class Identity:
     Who a session is, as a checker found: the avatar id.
 
     :ivar name: for the log, the routes and the header; ``""`` did not log in.
-    :ivar login: names the credential with which its mail is delivered, if that is the session's own.
+    :ivar login: with which its mail may be delivered, if that is the session's own.
     :ivar verified: the name was proven; else it is only what the client calls itself.
     """
 
     name: str = ""
     rights: Rights = Rights()
-    login: str = ""
+    login: SessionLogin | None = None
     verified: bool = True
 
     @property

@@ -7,7 +7,7 @@ endpoint may be among them.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -41,6 +41,10 @@ class Caller(Generic[C]):
         self._source = source
         self._clock = clock
         self._events = events
+
+    def using(self, source: CredentialSource[C]) -> Self:
+        """Return one with other credentials, over the same connections."""
+        return type(self)(self.name, self._http, source, clock=self._clock, events=self._events)
 
     @property
     def credentials(self) -> C | None:

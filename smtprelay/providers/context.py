@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from smtprelay.azure.application import EntraApplication
 from smtprelay.azure.clouds import COSMOS, STORAGE, scope
+from smtprelay.azure.login_tokens import LoginTokens
 from smtprelay.azure.table_rows import TableReader, TableSource
 from smtprelay.azure.tables import (
     AccountKey,
@@ -24,6 +25,7 @@ from smtprelay.http.client import Http, open_http
 from smtprelay.http.credentials import CredentialSource, MappedSource, StoredCredentials
 from smtprelay.http.renewed import CredentialService, Renewed, TokenService, at_once
 from smtprelay.interfaces import DeferToThread, Events, MimeWorker
+from smtprelay.net.outbound import Outbound
 from smtprelay.net.reachability import Reachability
 from smtprelay.providers.call import Caller
 from smtprelay.providers.signer import MailSigner
@@ -51,6 +53,7 @@ class ProviderContext:
     :ivar tables: what is read of Azure tables, by what their settings are the same as.
     :ivar failure_copies: by the provider's name: who gets copies of reports, by domain, if a table says so.
     :ivar kept_tables: all ``tables`` of that configuration.
+    :ivar logins: the tokens of clients that log in at Entra.
     """
 
     reactor: Any
@@ -68,6 +71,7 @@ class ProviderContext:
     failure_copies: dict[str, Mapping[str, str]] = field(factory=dict, init=False)
     kept_tables: dict[Hashable, TableSource[Any]] = field(factory=dict, init=False)
     _tokens: EntraTokens = field(init=False)
+    logins: LoginTokens = field(init=False)
 
     @_tokens.default
     def _entra(self) -> EntraTokens:
@@ -78,6 +82,10 @@ class ProviderContext:
             defer_to_thread=self.defer_to_thread,
             defer_to_own_thread=self.defer_to_own_thread,
         )
+
+    @logins.default
+    def _logins(self) -> LoginTokens:
+        return LoginTokens(self._tokens, self.reactor)
 
     def reachability(self, provider: str) -> Reachability:
         """Return what notes whether ``provider`` can be reached."""
@@ -120,8 +128,14 @@ class ProviderContext:
     ) -> Renewed[str]:
         """Return the token of ``application`` for ``scope``: the same one for all providers that ask so."""
         outbound = evolve(settings.outbound, client_certificate=None)
-        renewed = self.renewed[provider] = self._tokens.source(
-            provider, application, scope, outbound=outbound, timeout=settings.timeout
+        return self.token_source(provider, application, scope, outbound, settings.timeout)
+
+    def token_source(
+        self, user: str, application: EntraApplication, scope: str, outbound: Outbound, timeout: float
+    ) -> Renewed[str]:
+        """Return the same for ``user``, who is a provider or another one who asks for it, and closes it."""
+        renewed = self.renewed[user] = self._tokens.source(
+            user, application, scope, outbound=outbound, timeout=timeout
         )
         return renewed
 

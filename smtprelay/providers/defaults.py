@@ -15,6 +15,7 @@ class ProviderDefaults:
 
     idempotent = False
     next_hop = NextHop()
+    uses_login = False
 
     def lane(self, envelope: Envelope, author: str, login: str) -> str:  # noqa: ARG002 -- the seam's signature
         """Return the provider's own lane."""

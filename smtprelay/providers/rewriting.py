@@ -116,7 +116,8 @@ class RewritingProvider(ProviderWrapper):
         return None if results is None else _of_named(results, targets)
 
     def _rules(self, delivery: Delivery) -> Sequence[RewriteRule]:
-        found = self._users.get(delivery.login), self._routes.get(delivery.route)
+        own = RewriteRule(author=delivery.sends_as) if delivery.sends_as else self._users.get(delivery.login)
+        found = own, self._routes.get(delivery.route)
         return [rule for rule in found if rule is not None]
 
 

@@ -23,6 +23,7 @@ class ProviderWrapper:
     def __init__(self, provider: Provider) -> None:
         self.name = provider.name
         self.idempotent = provider.idempotent
+        self.uses_login = provider.uses_login
         self.limits: Limits = provider.limits
         self.next_hop = provider.next_hop
         self._provider = provider

@@ -198,7 +198,7 @@ class Relay(Service):
         reloader = self._reloader = Reloader(
             running, resources, storage, dispatcher, self._listeners, self._sites, self.sources()
         )
-        await running.check_required()
+        await running.credentials.check_required()
         if spool is not None:
             await opener.recover(spool)
         await reloader.open()

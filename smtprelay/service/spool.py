@@ -27,6 +27,7 @@ from smtprelay.spool.engines.sqlite_reserve import LARGEST
 from smtprelay.spool.engines.transaction import SpoolAway
 from smtprelay.spool.location import DriverMissing, driver
 from smtprelay.spool.receive.capacity import CapacityLimits
+from smtprelay.spool.seal import Sealer, parse_seal_keys
 from smtprelay.web.api_router import ApiRoute
 from smtprelay.web.api_routes import api_routes, route_table
 from smtprelay.web.context import Sources
@@ -112,6 +113,7 @@ class SpoolOpener:
             floors=CapacityLimits(bytes=limit.bytes, deliveries=limit.deliveries, free=limit.free),
             budget=budget,
             keeps_bodies=settings.retention.bodies > 0,
+            sealer=await self._sealer(settings),
         )
         spool = await self._retry.until_there(lambda: self._opened(settings, options))
         if settings.engine == "sqlite":
@@ -119,6 +121,16 @@ class SpoolOpener:
             if forgets:
                 self._events("relay.warning", text=f"the spool {settings.path} lies on {forgets}")
         return spool
+
+    async def _sealer(self, settings: SpoolSettings) -> Sealer:
+        """Return what seals logins; raises :class:`StartFailed` for a key that is none."""
+        secret = settings.seal_key
+        if secret is None:
+            return Sealer()
+        try:
+            return Sealer(parse_seal_keys(await self._threads.work(secret.reveal)))
+        except ValueError as error:
+            raise StartFailed(f"spool.seal_key: {error}", CONFIG) from error
 
     async def recover(self, spool: Spool) -> None:
         """Put in order what a crash has left."""

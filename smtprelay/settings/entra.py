@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Final, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from smtprelay.azure.application import BY_IDENTITY, EntraApplication
-from smtprelay.azure.clouds import CLOUDS
+from smtprelay.azure.clouds import CLOUDS, scope
+from smtprelay.azure.token_request import TokenRequest
 from smtprelay.model.network import is_plain_remote
+from smtprelay.net.outbound import Outbound
 from smtprelay.settings import values
 from smtprelay.settings.complaint import Complaint, Path, loopback_only
 from smtprelay.settings.provider import HttpClientSettings, HttpProviderSettings
@@ -112,6 +114,18 @@ class KeyVaultSettings(HttpClientSettings, EntraSettings):
 MACHINE: Final = KeyVaultSettings(credential="managed_identity")
 
 
+def login_request(
+    cloud: CloudName, authority: str | None, outbound: Outbound, timeout: float
+) -> TokenRequest:
+    """Return how the token of a client's login is asked for: it is for Graph, where its mail goes."""
+    return TokenRequest(
+        authority=(authority or CLOUDS[cloud].authority).rstrip("/"),
+        scope=scope(CLOUDS[cloud].graph),
+        outbound=evolve(outbound, client_certificate=None),
+        timeout=timeout,
+    )
+
+
 def parse_secret_url(text: str) -> str:
     """
     Return where a secret is read, from its URL or that of a certificate.
@@ -144,10 +158,11 @@ def check_entra(settings: EntraSettings, path: Path) -> Iterator[Complaint]:
             text = f"{key} is not used with credential: {credential}"
             yield Complaint((*path, key), text, "CFG-VALUE", "warning")
     if settings.authority is not None:
-        yield from _check_authority(settings.authority, credential, (*path, "authority"))
+        yield from check_authority(settings.authority, credential, (*path, "authority"))
 
 
-def _check_authority(authority: str, credential: str, path: Path) -> Iterator[Complaint]:
+def check_authority(authority: str, credential: str, path: Path) -> Iterator[Complaint]:
+    """Entra is asked where nobody on the network reads it."""
     if is_plain_remote(authority):
         yield loopback_only(path)
     elif not authority.startswith("https://") and credential in BY_IDENTITY:

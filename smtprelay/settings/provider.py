@@ -39,6 +39,11 @@ class ProviderSettings:
         return RateLimit(concurrency=self.concurrency, windows=self.rate)
 
     @property
+    def uses_login(self) -> bool:
+        """Whether mail is sent with the client's own login."""
+        return False
+
+    @property
     def remote(self) -> str:
         """The name of the server in reports to senders (``Remote-MTA``); ``""`` if it is no mail server."""
         return ""

@@ -24,6 +24,9 @@ from smtprelay.settings.values import unfit
 _MAXIMUM_BYTES: Final = 1 << 16
 
 
+#: A line of ``spool.seal_key``.
+_SEAL_KEY: Final = re.compile(r"[\w-]{1,40}:[A-Za-z0-9+/]{43}=")
+
 #: A key with one of these words, also misspelt, has a secret.
 SECRET_WORDS: Final = (
     *("password", "passphrase", "secret", "token", "hash", "key", "keys", "sas", "url"),
@@ -151,11 +154,12 @@ def cleaned(text: str) -> tuple[str, str]:
 
 
 def flaw(text: str) -> str:
-    """Return why a cleaned ``text`` is not a secret, or ``""``; a key in PEM form may have several lines."""
+    """Return why a cleaned ``text`` is not a secret, or ``""``; keys may have several lines."""
     lines = text.splitlines()
     if not text.strip():
         return "it has only blanks" if text else "it is empty"
-    if len(lines) > 1 and not text.startswith("-----BEGIN "):
+    is_keys = text.startswith("-----BEGIN ") or all(map(_SEAL_KEY.fullmatch, lines))
+    if len(lines) > 1 and not is_keys:
         return f"it has {len(lines)} lines, a secret has one"
     return "it has a control character" if any(map(unfit, lines)) else ""
 

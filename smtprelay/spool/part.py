@@ -12,8 +12,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
+from smtprelay.interfaces.spool import LoginMissingError
 from smtprelay.model.attempt import Block, Claim
-from smtprelay.model.message import Delivery
+from smtprelay.model.message import Delivery, SessionLogin
 from smtprelay.spool.body import StoredBody
 from smtprelay.spool.engines.engine import Engine
 from smtprelay.spool.engines.reader import Reader
@@ -22,6 +23,7 @@ from smtprelay.spool.engines.transaction import Connection, Transaction
 from smtprelay.spool.engines.write_health import WriteHealth
 from smtprelay.spool.operations.settle import set_block
 from smtprelay.spool.receive.capacity import Capacity
+from smtprelay.spool.seal import sealed_login
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -87,6 +89,17 @@ class QueuePart(SpoolPart):
 
     def body(self, delivery: Delivery) -> StoredBody:
         return StoredBody(self._reader, delivery.message, delivery.size)
+
+    async def login(self, delivery: Delivery) -> SessionLogin:
+        stored = await self._reader.do(partial(sealed_login, message=delivery.message, n=delivery.n))
+        if stored is not None:
+            return self._context.options.sealer.unseal(delivery.message, stored)
+        if not delivery.application:
+            raise LoginMissingError(f"{delivery.provider} sends with the login of the client, which had none")
+        raise LoginMissingError(
+            "its login is not in the spool: it is erased when a delivery ends, and never stored without"
+            " spool.seal_key; have the client send the mail again"
+        )
 
     async def block(self, block: Block) -> None:
         await self._writer.do(partial(set_block, block=block))

@@ -126,6 +126,12 @@ REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "auth-unavailable": ("", "the log says what prevented the login; the client tries again"),
     "login-throttle": ("", "temporary; the rows of wrong logins say who guesses"),
+    "table-row": ("", "add a row to the table of the checker, or correct the user name at the client"),
+    "table-unavailable": ("", "temporary; the text says why the table, or its row, cannot be used"),
+    "entra-tenant": ("", "add the tenant to tenants of the checker, or correct the user name at the client"),
+    "entra-refused": ("", "the text says what Entra refuses; correct user name and secret at the client"),
+    "entra-unavailable": ("", "temporary; the text says why Entra does not answer"),
+    "own-login": ("", "have the client log in as an application of Microsoft Entra, see docs/logins.rst"),
     "base64": ("", "no setting helps: the client's login is not base64"),
     "cancelled": ("", "no setting helps: the client cancelled its login"),
     "mechanism": (

@@ -14,6 +14,7 @@ from tests.behaviours.spool_feedback import FeedbackContract
 from tests.behaviours.spool_holds import HoldContract
 from tests.behaviours.spool_lane_limits import LaneLimitContract
 from tests.behaviours.spool_lanes import LaneContract
+from tests.behaviours.spool_logins import LoginContract
 from tests.behaviours.spool_maintenance import MaintenanceContract
 from tests.behaviours.spool_notice import NoticeContract
 from tests.behaviours.spool_operator import OperatorContract
@@ -46,5 +47,6 @@ class SpoolContract(
     SuspectContract,
     SplitContract,
     RefusalContract,
+    LoginContract,
 ):
     """Mixed into a trial test case that has :meth:`play`."""

@@ -33,6 +33,7 @@ ANSWERS = {
 #: A key that the data of each command has; the commands in an order in which each finds what it needs.
 COMMANDS = {
     "version": ((), "version"),
+    "entra-username": (("99999999-8888-7777-6666-555555555555", "11111111222233334444ab"), "short"),
     "hash-password": ((), "hash"),
     "config check": ((), "ok"),
     "config show": ((), "listeners"),

@@ -240,7 +240,8 @@ class UnknownTests(SynchronousTestCase):
             "blind": 'there is no setting "blind" - did you mean "providers.*.blind"?',
             "required": (
                 'there is no setting "required"'
-                ' - did you mean "listeners.*.auth.required" or "dkim.*.required" or "dkim_table.required"?'
+                ' - did you mean "listeners.*.auth.required" or "checkers.*.required"'
+                ' or "dkim.*.required" or "dkim_table.required"?'
             ),
             "messages": 'there is no setting "messages" - did you mean "listeners.*.limits.messages"?',
             "listener.0": 'there is no setting "listener" - did you mean "listeners"?',

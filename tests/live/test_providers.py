@@ -97,7 +97,7 @@ class RealPeople(ProviderDefaults):
     """
 
     def __init__(self, provider: Provider) -> None:
-        self.idempotent = provider.idempotent
+        self.idempotent, self.uses_login = provider.idempotent, provider.uses_login
         self.limits = provider.limits
         self.name, self.lane = provider.name, provider.lane
         self.probe, self.close = provider.probe, provider.close

@@ -31,6 +31,7 @@ class FakeOutlet:
     measured: int = 0
     lane_by_sender: bool = False
     reads_content: bool = False
+    uses_login: bool = False
 
     @property
     def limits(self) -> Limits:

@@ -84,7 +84,7 @@ class Secrets:
             raise UnknownUser
         if not credentials.checkPassword(secret):
             raise UnauthorizedLogin
-        return Identity(name=credentials.username.decode(), login="its own")
+        return Identity(name=credentials.username.decode())
 
 
 class MechanismTests(SynchronousTestCase):

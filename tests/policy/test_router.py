@@ -268,6 +268,18 @@ class PlanTests(SynchronousTestCase):
             "acs takes 100", self.assertRaises(Refused, plan, Head(b""), Shape(size=101), {}).reply.text
         )
 
+    def test_own_login(self) -> None:
+        """A provider that sends with the client's login gets no other mail; without another it is refused."""
+        ways = [RouteMatch(name="r", via=("graph", "acs")), RouteMatch(name="s", via=("graph",), users=None)]
+        providers = {"graph": FakeOutlet(uses_login=True), "acs": FakeOutlet()}
+        own = evolve(CLIENT, user="t@c", application="t/c/0")
+        for client, planned in ((CLIENT, ("acs", True)), (own, ("graph", True))):
+            [found] = Router(ways, providers).plan(client, envelope("a@x.org"))(Head(b""), Shape(size=1), {})
+            self.assertEqual((found.provider, found.needs_login), planned)
+        plan = Router(ways[1:], providers).plan(CLIENT, envelope("a@x.org"))
+        refused = self.assertRaises(Refused, plan, Head(b""), Shape(size=1), {})
+        self.assertEqual((refused.reply.code, refused.reply.rule), (550, "own-login"))
+
     def test_no_route(self):
         """A message with a recipient that no route takes in the end is refused whole."""
         routes = router(

@@ -23,7 +23,8 @@ class ExampleTests(SynchronousTestCase):
         keys["ENTRA_CLIENT_SECRET"] = "s"
         keys["ACS_CONNECTION_STRING"] = "endpoint=https://x.example;accesskey=a2V5"
         keys |= {"GRAPH_CLIENT_ID": "c", "GRAPH_CLIENT_SECRET": "s"}
-        for path in sorted(EXAMPLES.glob("*.yaml")):
+        # The other one names files; its own tests bring them.
+        for path in sorted({*EXAMPLES.glob("*.yaml")} - {EXAMPLES / "smtp-oauth-relay.yaml"}):
             self.assertEqual(list(load(str(path), keys).warnings), [], path.name)
 
 

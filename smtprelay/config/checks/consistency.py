@@ -8,6 +8,7 @@ from typing import Final
 from attrs import fields
 
 from smtprelay.config import endpoint
+from smtprelay.config.checkers import AzureTableChecker, EntraChecker
 from smtprelay.config.checks import CheckedConfig
 from smtprelay.config.listeners import USERS, Listener, UserSettings
 from smtprelay.config.model import Match, RouteSettings
@@ -210,6 +211,33 @@ def check_spool(view: CheckedConfig) -> Iterator[Complaint]:
         yield Complaint(("spool",), '"url" is missing: it names the PostgreSQL database', "CFG-MISSING")
 
 
+def check_own_logins(view: CheckedConfig) -> Iterator[Complaint]:
+    """A login of a client is used at once, or kept sealed; reports to senders have none."""
+    config = view.config
+    using = [name for name, provider in config.providers.items() if provider.uses_login]
+    if not using:
+        return
+    sealed = config.spool is not None and config.spool.seal_key is not None
+    for n, listener in enumerate(config.listeners):
+        named = [config.checkers.get(name) for name in listener.auth.checkers or ()]
+        own = any(isinstance(each, EntraChecker | AzureTableChecker) for each in named)
+        if own and listener.delivery == "spool" and not sealed and view.whole("spool"):
+            text = (
+                f'"{using[0]}" sends with the logins of clients, which cannot be kept without spool.seal_key'
+            )
+            yield Complaint(
+                ("listeners", n), f"{text}: set it, or delivery: synchronous for this listener", "CFG-MISSING"
+            )
+    text = f'"{using[0]}" sends with the logins of clients, and a report to a sender has none'
+    for n, name in enumerate(config.bounces.via):
+        if name in using:
+            yield Complaint(("bounces", "via", n), text, "CFG-VALUE")
+    if not config.bounces.via and view.whole("bounces"):
+        # Without a spool only who was refused in part of a mail is told of it later.
+        severity = "warning" if config.spool is None else "error"
+        yield Complaint((), f"{text}: name another provider in bounces.via", "CFG-MISSING", severity)
+
+
 def check_workers(view: CheckedConfig) -> Iterator[Complaint]:
     """Workers need a spool that they can share, or none; then they divide the limits of each provider."""
     config = view.config
@@ -291,6 +319,7 @@ CHECKS: Final[tuple[ConfigCheck, ...]] = (
     check_providers,
     check_services,
     check_spool,
+    check_own_logins,
     check_workers,
 )
 

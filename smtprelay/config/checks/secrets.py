@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from smtprelay.config import endpoint
+from smtprelay.config.checkers import AzureTableChecker, EntraChecker
 from smtprelay.config.checks import CheckedConfig, walk
 from smtprelay.config.model import WebhookSettings
 from smtprelay.config.tree import Scalar, nearest
@@ -15,7 +16,7 @@ from smtprelay.model.expiry import expiry_words
 from smtprelay.model.network import is_plain_remote
 from smtprelay.providers.registry import kind_of
 from smtprelay.settings.complaint import Complaint, Path, loopback_only, spelled
-from smtprelay.settings.entra import MACHINE, check_entra, check_identity_library
+from smtprelay.settings.entra import MACHINE, check_authority, check_entra, check_identity_library
 from smtprelay.settings.provider import ProxySettings
 from smtprelay.settings.proxy import has_password, proxy_of
 from smtprelay.settings.secret import Secret
@@ -65,6 +66,40 @@ def check_key_vault(view: CheckedConfig) -> Iterator[Complaint]:
         yield from check_identity_library(asked, ("key_vault",))
 
 
+def check_seal_key(view: CheckedConfig) -> Iterator[Complaint]:
+    """The keys that seal logins are keys."""
+    from smtprelay.spool.seal import parse_seal_keys  # noqa: PLC0415 -- most configurations have none
+
+    secret = view.config.spool and view.config.spool.seal_key
+    if secret and secret.text():
+        try:
+            parse_seal_keys(secret.text())
+        except ValueError as error:
+            yield Complaint(("spool", "seal_key"), f"spool.seal_key: {error}", "CFG-SECRET")
+
+
+def check_checkers(view: CheckedConfig) -> Iterator[Complaint]:
+    """Secrets of clients are encrypted on their way to Entra."""
+    for name, checker in view.config.checkers.items():
+        path: Path = ("checkers", name)
+        if isinstance(checker, EntraChecker) and checker.authority is not None:
+            yield from check_authority(checker.authority, "application", (*path, "authority"))
+        elif isinstance(checker, AzureTableChecker):
+            yield from _check_table(checker, path)
+
+
+def _check_table(checker: AzureTableChecker, path: Path) -> Iterator[Complaint]:
+    if is_plain_remote(checker.url):
+        yield Complaint((*path, "url"), "http:// is for loopback only: use https://", "CFG-CLEAR-TEXT")
+    if checker.key is not None and checker.sas is not None:
+        yield Complaint((*path, "sas"), "sas is not used beside key: remove one of them", "CFG-VALUE")
+    if checker.reader is not None:
+        yield from check_entra(checker.reader, path)
+        yield from check_identity_library(checker.reader, path)
+    elif checker.authority is not None:
+        yield from check_authority(checker.authority, "application", (*path, "authority"))
+
+
 def check_webhooks(view: CheckedConfig) -> Iterator[Complaint]:
     """Events must be encrypted when they leave this machine."""
     for path, value in walk(view.config):
@@ -105,6 +140,8 @@ def check_endpoints(view: CheckedConfig) -> Iterator[Complaint]:
 CHECKS: Final = (
     check_secrets,
     check_key_vault,
+    check_checkers,
+    check_seal_key,
     check_proxies,
     check_providers,
     check_webhooks,

@@ -7,9 +7,10 @@ from typing import Final
 
 from attrs import fields
 
+from smtprelay.config.checkers import AnyChecker, AzureTableChecker, EntraChecker
 from smtprelay.config.checks import CheckedConfig
 from smtprelay.config.endpoint import is_encrypted, is_local, is_proxied
-from smtprelay.config.listeners import AnyChecker, Listener
+from smtprelay.config.listeners import Listener
 from smtprelay.model.network import is_plain_remote, too_wide
 from smtprelay.settings.complaint import Complaint, Path, loopback_only
 from smtprelay.settings.provider import HttpProviderSettings
@@ -25,6 +26,8 @@ def check_listeners(view: CheckedConfig) -> Iterator[Complaint]:
             yield from _auth(view, listener, path)
             yield from _plain_passwords(view, listener, path)
             yield from _order(view, listener, path)
+            yield from _tenants(view, listener, path)
+            yield from _required_rows(view, listener, path)
             yield from _proxy(listener, path)
 
 
@@ -57,8 +60,7 @@ def _open_relay(view: CheckedConfig, listener: Listener, path: Path) -> Iterator
     protected = listener.auth.required and not any(
         isinstance(view.config.checkers.get(name), AnyChecker) for name in names
     )
-    restricted = listener.allow_recipients and all(map(_is_restricted, listener.allow_recipients))
-    if not wide or protected or restricted:
+    if not wide or protected or _restricts_recipients(listener):
         return
     text = f"{wide} may send to anyone without logging in: this is an open relay"
     if listener.open_relay:
@@ -66,6 +68,10 @@ def _open_relay(view: CheckedConfig, listener: Listener, path: Path) -> Iterator
     else:
         more = "; require auth, restrict allow_recipients, or say open_relay: accepted"
         yield Complaint((*path, "allow_from"), text + more, "CFG-OPEN-RELAY")
+
+
+def _restricts_recipients(listener: Listener) -> bool:
+    return bool(listener.allow_recipients) and all(map(_is_restricted, listener.allow_recipients))
 
 
 def _is_restricted(pattern: str) -> bool:
@@ -84,6 +90,44 @@ def _plain_passwords(view: CheckedConfig, listener: Listener, path: Path) -> Ite
     if listener.auth.allow_plaintext and checked and not encrypted and not _is_near(listener):
         text = "passwords cross the network in clear text, unless the client uses TLS"
         yield Complaint((*path, "auth", "allow_plaintext"), text, "CFG-CLEAR-TEXT", "warning")
+
+
+def _tenants(view: CheckedConfig, listener: Listener, path: Path) -> Iterator[Complaint]:
+    """Whoever can log in is known, for anybody can have a tenant of Entra; or sends as himself alone."""
+    if _sends_with_logins(view, listener):
+        return
+    for n, name in enumerate(listener.auth.checkers or ()):
+        checker = view.config.checkers.get(name)
+        if isinstance(checker, EntraChecker) and not checker.tenants and not _restricts_recipients(listener):
+            text = f'"{name}" takes applications of every tenant of Microsoft Entra: this is an open relay'
+            if listener.open_relay:
+                yield Complaint((*path, "open_relay"), text, "CFG-OPEN-RELAY", "warning")
+            else:
+                more = f"; set checkers.{name}.tenants, or restrict allow_recipients"
+                yield Complaint((*path, "auth", "checkers", n), text + more, "CFG-OPEN-RELAY")
+
+
+def _sends_with_logins(view: CheckedConfig, listener: Listener) -> bool:
+    """Return whether all mail of a listener is sent with the logins of its clients."""
+    config = view.config
+    names = [
+        name
+        for route in config.routes
+        if not route.match.listener or listener.name in route.match.listener
+        for name in route.via
+    ]
+    providers = [config.providers.get(name) for name in names]
+    return bool(names) and all(each is not None and each.uses_login for each in providers)
+
+
+def _required_rows(view: CheckedConfig, listener: Listener, path: Path) -> Iterator[Complaint]:
+    """Where every application needs a row, no other checker takes one without."""
+    named = {name: view.config.checkers.get(name) for name in listener.auth.checkers or ()}
+    tables = [name for name, each in named.items() if isinstance(each, AzureTableChecker) and each.required]
+    for n, name in enumerate(named):
+        if tables and isinstance(named[name], EntraChecker):
+            text = f'"{name}" takes applications without a row of "{tables[0]}", whose required is true'
+            yield Complaint((*path, "auth", "checkers", n), f"{text}: remove one of the two", "CFG-AUTH")
 
 
 def _order(view: CheckedConfig, listener: Listener, path: Path) -> Iterator[Complaint]:

@@ -134,7 +134,7 @@ class SynchronousDelivery:
         begun = self.clock.seconds()
         self.events("attempt.started", attempt=attempt, **delivery_events.about(delivery))
         try:
-            given = Attempt(delivery, body, partial(self.permits.release, use))
+            given = Attempt(delivery, body, partial(self.permits.release, use), delivery.credential)
             results = await self.providers[delivery.provider].deliver(given)
             released = use.released
             self.permits.learn(use, results.values())

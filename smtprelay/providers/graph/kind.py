@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from attrs import evolve, field, frozen
 
 from smtprelay.azure.clouds import CLOUDS, scope
+from smtprelay.azure.token_request import TokenRequest
 from smtprelay.model.patterns import Patterns
 from smtprelay.model.route import Limits, RateLimit, Window
 from smtprelay.model.units import shortened
@@ -15,12 +16,14 @@ from smtprelay.providers.kind import ProviderKind
 from smtprelay.settings import values
 from smtprelay.settings.azure_table import AzureTableSettings, check_table, check_table_library
 from smtprelay.settings.complaint import Complaint, Path, did_you_mean
-from smtprelay.settings.entra import EntraProviderSettings, check_entra, check_identity_library
+from smtprelay.settings.entra import EntraProviderSettings, check_entra, check_identity_library, login_request
 from smtprelay.settings.rate import Rate
 from smtprelay.settings.secret import Secret
 
 if TYPE_CHECKING:
+    from smtprelay.http.credentials import CredentialSource
     from smtprelay.interfaces import Provider
+    from smtprelay.providers.call import Caller
     from smtprelay.providers.context import ProviderContext
 
 #: Of a request in base64: a mail of 2.24 MB. A larger one is answered with 200, and not sent.
@@ -43,6 +46,9 @@ def parse_mailbox(text: str) -> str:
 
 
 MailboxChoice = Annotated[str, values.Notation(parse_mailbox, "envelope, header, or mail address")]
+
+
+Credential = Literal["application", "certificate", "managed_identity", "workload", "login"]
 
 
 @frozen(kw_only=True)
@@ -83,6 +89,11 @@ class GraphSettings(EntraProviderSettings):
         Example: ``11111111-2222-3333-4444-555555555555``.
     :ivar client_secret: value of the application's secret (not its id).
         Example: ``{file: /run/secrets/graph, expires: 2027-01-31}``.
+    :ivar credential: how the relay shows Entra who it is: ``application`` with ``client_secret``,
+        ``certificate``, ``managed_identity`` of the machine in Azure, ``workload`` in Kubernetes; or
+        ``login``: each mail is sent as the application that its client logged in as. ``certificate``,
+        ``managed_identity`` and ``workload`` need azure-identity: ``pip install smtprelay[azure]``. Default:
+        ``application``. Example: ``login``.
     :ivar endpoint: URL of Graph; ``http://`` only on loopback. Default: that of ``cloud``.
         Example: ``https://graph.microsoft.us``.
     :ivar mailbox: whose mailbox sends a mail: that of the ``envelope``'s sender, of the address in From
@@ -104,6 +115,7 @@ class GraphSettings(EntraProviderSettings):
     tenant: values.Name | None = None
     client_id: values.Name | None = None
     client_secret: Secret | None = None
+    credential: Credential | None = None  # type: ignore[assignment]  # one more than others have
     mailbox: MailboxChoice = "envelope"
     sender: values.Address | None = None
     lane: MailboxLaneSettings = field(factory=MailboxLaneSettings)
@@ -135,6 +147,16 @@ class GraphSettings(EntraProviderSettings):
         )
 
     @property
+    def token_request(self) -> TokenRequest:
+        """How the token of a client's login is asked for."""
+        return login_request(self.cloud, self.authority, self.outbound, self.timeout)
+
+    @property
+    def uses_login(self) -> bool:
+        """Whether mail is sent with the client's own login."""
+        return self.credential == "login"
+
+    @property
     def failure_copies(self) -> Mapping[str, str]:
         """Who is told of failures, by the sender's domain in lower case."""
         return {domain.lower(): address for domain, address in self.notify_failures.items()}
@@ -164,11 +186,11 @@ def build(name: str, settings: GraphSettings, context: "ProviderContext") -> "Pr
     # Slow to import.
     from smtprelay.providers.graph.api import GraphApi  # noqa: PLC0415
     from smtprelay.providers.graph.domain_table import DomainNotices, DomainRowReader  # noqa: PLC0415
+    from smtprelay.providers.graph.login import LoginGraph, NoLogin  # noqa: PLC0415
     from smtprelay.providers.graph.mailboxes import Mailboxes  # noqa: PLC0415
     from smtprelay.providers.graph.provider import Graph  # noqa: PLC0415
 
     service = CLOUDS[settings.cloud].graph
-    tokens = context.entra_token(name, settings, settings.application, scope(service))
     fallback = {domain.lower(): address for domain, address in settings.fallback.items()}
     rows = None
     if settings.domain_table is not None:
@@ -176,21 +198,32 @@ def build(name: str, settings: GraphSettings, context: "ProviderContext") -> "Pr
         rows = context.table_source(name, settings.domain_table, reader.domains)
         context.failure_copies[name] = DomainNotices(settings.failure_copies, rows)
     endpoint = (settings.endpoint or service).rstrip("/")
-    return Graph(
-        GraphApi(context.caller_with(name, settings, tokens), f"{endpoint}/v1.0"),
-        tokens,
-        Mailboxes(
-            chosen=settings.mailbox,
-            sender=settings.sender or "",
-            fallback=fallback,
-            remap=Patterns(settings.remap),
-            rows=rows,
-        ),
-        context.mime,
-        limits=settings.limits,
-        events=context.events,
-        upload_sessions=settings.upload_sessions,
+    mailboxes = Mailboxes(
+        chosen=settings.mailbox,
+        sender=settings.sender or "",
+        fallback=fallback,
+        remap=Patterns(settings.remap),
+        rows=rows,
     )
+
+    def made(caller: "Caller[str]", tokens: "CredentialSource[str]") -> Graph:
+        return Graph(
+            GraphApi(caller, f"{endpoint}/v1.0"),
+            tokens,
+            mailboxes,
+            context.mime,
+            limits=settings.limits,
+            events=context.events,
+            upload_sessions=settings.upload_sessions,
+        )
+
+    if settings.uses_login:
+        caller = context.caller_with(name, settings, NoLogin())
+        return LoginGraph(
+            lambda tokens: made(caller.using(tokens), tokens), context.logins, settings.token_request
+        )
+    tokens = context.entra_token(name, settings, settings.application, scope(service))
+    return made(context.caller_with(name, settings, tokens), tokens)
 
 
 GRAPH: Final = ProviderKind(

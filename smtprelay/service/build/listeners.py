@@ -2,14 +2,15 @@
 Builds what speaks SMTP at a listener, its policy, and what receives its mail.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from attrs import frozen
 from twisted.cred.portal import Portal
 
-from smtprelay.config import listeners
+from smtprelay.azure.login_tokens import LoginTokens
+from smtprelay.config import checkers, listeners
 from smtprelay.config.endpoint import is_proxied
 from smtprelay.config.model import Config, RouteSettings
 from smtprelay.dispatch.synchronous.incoming import SynchronousDeliveries
@@ -22,7 +23,9 @@ from smtprelay.net.tls_server import ServerContext
 from smtprelay.policy.avatar import ListenerRules, SessionContext
 from smtprelay.policy.checkers.anonymous import AnonymousByNetwork
 from smtprelay.policy.checkers.any_login import AnyLogin
+from smtprelay.policy.checkers.azure_table import LoginRows, TableLogins
 from smtprelay.policy.checkers.chain import CheckerChain
+from smtprelay.policy.checkers.entra import EntraLogins, EntraPasswords
 from smtprelay.policy.checkers.users import Users
 from smtprelay.policy.login_throttle import LoginThrottle
 from smtprelay.policy.networks import Networks
@@ -70,6 +73,21 @@ class ClientCounts:
     rates: SendingRates
 
 
+@frozen
+class KnownLogins:
+    """
+    What remembers logins, for all listeners.
+
+    :ivar users: passwords that were verified.
+    :ivar tokens: those of clients that log in at Entra.
+    :ivar tables: rows of tables, by the name of their checker.
+    """
+
+    users: Users
+    tokens: LoginTokens
+    tables: Mapping[str, LoginRows]
+
+
 @frozen(kw_only=True)
 class ListenerSetup:
     """
@@ -94,7 +112,6 @@ class ListenerBuilder:
     """
     Builds what the listeners of a configuration do.
 
-    :ivar users: remembers verified passwords, for all listeners.
     :ivar counts: what is remembered of clients, for all listeners.
     :ivar new_id: makes message ids.
     :ivar clock: of the mail; seconds since the epoch.
@@ -102,7 +119,7 @@ class ListenerBuilder:
 
     config: Config
     router: Router
-    users: Users
+    logins: KnownLogins
     counts: ClientCounts
     receiver: Receiver
     new_id: Callable[[], str]
@@ -112,10 +129,10 @@ class ListenerBuilder:
         """Return what ``listener`` does; raises ``CertificateError``."""
         policy = _policy(self.config, listener, self.router)
         tls = _tls(listener.tls, reactor, events)
-        checkers: list[Any] = [AnonymousByNetwork(policy)]
+        asked: list[Any] = [AnonymousByNetwork(policy)]
         if listener.auth.checkers:
             own = [self._checker(name, policy) for name in listener.auth.checkers]
-            checkers.append(CheckerChain(own, self.counts.throttle))
+            asked.append(CheckerChain(own, self.counts.throttle))
         return ListenerSetup(
             listener=listener,
             settings=_settings(self.config, listener, policy, tls, self._size_of(listener, policy.size)),
@@ -128,15 +145,21 @@ class ListenerBuilder:
                 rates=self.counts.rates,
                 admits=partial(self.receiver.refusal, listener),
             ),
-            checkers=checkers,
+            checkers=asked,
         )
 
     def _checker(self, name: str, policy: ListenerPolicy) -> Any:
-        """Return the checker ``name``; other kinds are not in a configuration."""
+        """Return the checker ``name``."""
         if name == listeners.USERS:
-            return self.users
-        assert isinstance(self.config.checkers[name], listeners.AnyChecker), name
-        return AnyLogin(policy.allow_from)
+            return self.logins.users
+        settings = self.config.checkers[name]
+        if isinstance(settings, checkers.AnyChecker):
+            return AnyLogin(policy.allow_from)
+        passwords = EntraPasswords(self.logins.tokens, settings.token_request)
+        if isinstance(settings, checkers.AzureTableChecker):
+            rows = self.logins.tables[name]
+            return TableLogins(rows, passwords, settings.delimiter, settings.required)
+        return EntraLogins(passwords, settings.delimiter, frozenset(settings.tenants))
 
     def _size_of(self, listener: listeners.Listener, size: int | None) -> str:
         """Return which provider's limit is announced; ``""``: the listener's own."""
@@ -182,8 +205,8 @@ def _sending_rate(
 
 def _has_logins(config: Config, listener: listeners.Listener) -> bool:
     """Return whether clients outside ``allow_from`` can log in; the checker ``any`` is for those in it."""
-    checkers = [config.checkers.get(name) for name in listener.auth.checkers or ()]  # None for the users
-    known = any(not isinstance(checker, listeners.AnyChecker) for checker in checkers)
+    named = [config.checkers.get(name) for name in listener.auth.checkers or ()]  # None for the users
+    known = any(not isinstance(each, checkers.AnyChecker) for each in named)
     return known and (listener.tls.mode != "off" or listener.auth.allow_plaintext)
 
 

@@ -2,6 +2,7 @@
 Builds the providers of a configuration from their settings; nothing is connected by that.
 """
 
+from smtprelay.config.checkers import AzureTableChecker
 from smtprelay.config.model import Config, DkimSettings, DkimTableSettings
 from smtprelay.config.rewrite import RewriteSettings, SandboxSettings
 from smtprelay.interfaces import Provider
@@ -27,7 +28,8 @@ def build_providers(config: Config, context: ProviderContext) -> dict[str, Provi
         built = _within_sandbox(config.sandbox, built)
     routes = {route.name: rewrite_rule(route.rewrite) for route in config.routes if route.rewrite is not None}
     users = {user.name: RewriteRule(author=user.force_from) for user in config.users if user.force_from}
-    if routes or users:
+    has_rows = any(isinstance(checker, AzureTableChecker) for checker in config.checkers.values())
+    if routes or users or has_rows:
         built = {
             name: RewritingProvider(provider, context.mime, routes=routes, users=users)
             for name, provider in built.items()

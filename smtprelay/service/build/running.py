@@ -34,6 +34,7 @@ from smtprelay.service.build.bounces import InternalMessages
 from smtprelay.service.build.delivery import build_context, build_delays, build_end_reports, build_synchronous
 from smtprelay.service.build.listeners import (
     ClientCounts,
+    KnownLogins,
     ListenerBuilder,
     ListenerSetup,
     Receiver,
@@ -41,6 +42,7 @@ from smtprelay.service.build.listeners import (
     route_match,
 )
 from smtprelay.service.build.providers import build_providers
+from smtprelay.service.build.tables import LoginTables, build_tables
 from smtprelay.service.build.webhook import build_notifier, build_webhook, webhook_rate_limits
 from smtprelay.service.errors import UNAVAILABLE, StartFailed
 from smtprelay.service.expiry_watch import ExpiryWatch
@@ -97,32 +99,49 @@ class Watches:
 
 
 @frozen(kw_only=True)
-class RunningConfig:
+class RunningCredentials:
     """
-    A configuration, and what a relay works with because of it.
+    What may have to be there before a relay starts.
 
     :ivar renewed: credentials that expire, by their provider.
+    :ivar tables: those of logins.
+    :ivar read_ahead: those that are read ahead.
     """
+
+    renewed: Mapping[str, Renewed[Any]]
+    tables: LoginTables
+    read_ahead: Mapping[Hashable, TableSource[Any]]
+
+    async def check_required(self) -> None:
+        """
+        Raise :class:`StartFailed` if there are none without which the relay must not start.
+
+        What is read ahead is begun.
+        """
+        for table in self.read_ahead.values():
+            table.latest.read_ahead()
+        for name, renewed in self.renewed.items():
+            if why := await renewed.missing():
+                raise StartFailed(f"provider {name}: {why}", UNAVAILABLE)
+        await self.tables.check_required()
+
+
+@frozen(kw_only=True)
+class RunningConfig:
+    """A configuration, and what a relay works with because of it."""
 
     config: Config
     context: DispatchContext
     end_reports: EndReports
     watches: Watches
-    renewed: Mapping[str, Renewed[Any]]
+    credentials: RunningCredentials
     listeners: Sequence[ListenerSetup]
     synchronous: SynchronousDeliveries
 
-    async def check_required(self) -> None:
-        """
-        Raise :class:`StartFailed` if there are no credentials without which the relay must not start.
-
-        What else is read ahead is begun.
-        """
-        for table in self.watches.tables.values():
-            table.latest.read_ahead()
-        for name, renewed in self.renewed.items():
-            if why := await renewed.missing():
-                raise StartFailed(f"provider {name}: {why}", UNAVAILABLE)
+    @property
+    def renewed(self) -> Mapping[str, Renewed[Any]]:
+        """Credentials that expire, by their provider."""
+        return self.credentials.renewed
 
     async def close(self, other: "RunningConfig | None" = None) -> None:
         """
@@ -196,6 +215,18 @@ def build(
     synchronous = build_synchronous(
         context, end_reports, storage.spool, resources.threads.work, resources.budget
     )
+    known = map(partial(policy_user, config), config.users)
+    users = Users(known, resources.threads.login, resources.reactor)
+    tables = build_tables(config, providers)
+    builder = ListenerBuilder(
+        config=config,
+        router=router,
+        logins=KnownLogins(users, providers.logins, tables.rows),
+        counts=resources.counts,
+        receiver=Receiver(storage.spool, synchronous, resources.budget),
+        new_id=storage.new_id,
+        clock=storage.clock,
+    )
     return RunningConfig(
         config=config,
         context=context,
@@ -216,30 +247,10 @@ def build(
             tables=providers.tables,
             delays=None if storage.spool is None else build_delays(config, context, end_reports.reporter),
         ),
-        renewed=providers.renewed,
-        listeners=_listeners(config, router, synchronous, resources, storage),
+        credentials=RunningCredentials(renewed=providers.renewed, tables=tables, read_ahead=providers.tables),
+        listeners=[builder.setup(each, resources.reactor, resources.events) for each in config.listeners],
         synchronous=synchronous,
     )
-
-
-def _listeners(
-    config: Config,
-    router: Router,
-    synchronous: SynchronousDeliveries,
-    resources: RelayResources,
-    storage: OpenSpool,
-) -> Sequence[ListenerSetup]:
-    users = map(partial(policy_user, config), config.users)
-    builder = ListenerBuilder(
-        config=config,
-        router=router,
-        users=Users(users, resources.threads.login, resources.reactor),
-        counts=resources.counts,
-        receiver=Receiver(storage.spool, synchronous, resources.budget),
-        new_id=storage.new_id,
-        clock=storage.clock,
-    )
-    return [builder.setup(listener, resources.reactor, resources.events) for listener in config.listeners]
 
 
 def rate_limits(config: Config) -> dict[str, RateLimit]:

@@ -9,6 +9,7 @@ from smtprelay.model.route import RateLimit
 from smtprelay.net.buffer_budget import Budget
 from smtprelay.spool.engines.transaction import SpoolNode
 from smtprelay.spool.receive.capacity import CapacityLimits
+from smtprelay.spool.seal import Sealer
 
 
 @frozen(kw_only=True)
@@ -21,6 +22,7 @@ class SpoolOptions:
     :ivar floors: the limits beyond which nothing is accepted.
     :ivar budget: of memory for what is being received.
     :ivar keeps_bodies: bodies outlive their delivery, until they are swept.
+    :ivar sealer: has the keys for logins that are stored.
     """
 
     rate_limits: dict[str, RateLimit]
@@ -29,6 +31,7 @@ class SpoolOptions:
     floors: CapacityLimits = field(factory=CapacityLimits)
     budget: Budget = field(factory=Budget)
     keeps_bodies: bool = False
+    sealer: Sealer = field(factory=Sealer)
 
     @property
     def node(self) -> SpoolNode:

@@ -28,6 +28,7 @@ COLUMNS: Final = {
     "chunk": "message, n, content",
     "delivery": "message, n, generation, route, lane, state, due, attempt, tries, errors, uncertain, node,"
     " slot, lease, blocked_before, reason",
+    "credential": "message, n, key_id, sealed",
     "recipient": "message, n, position, address, notify, orcpt, state, reason, provider_id",
     "attempt": "message, n, number, provider, node, started, ended, outcome, reason",
 }

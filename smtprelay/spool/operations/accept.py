@@ -19,6 +19,7 @@ from smtprelay.model.rate_limit import Load
 from smtprelay.model.shape import Shape
 from smtprelay.spool.engines.transaction import Connection, Transaction
 from smtprelay.spool.operations.lane_capacity import LaneCapacity
+from smtprelay.spool.seal import SealedLogin
 from smtprelay.spool.tables.deliveries import storable
 from smtprelay.spool.tables.hold_rules import note
 
@@ -33,6 +34,7 @@ class Arrival:
 
     :ivar chunks: how many chunks of its body are stored already.
     :ivar rest: what is not, at most one chunk.
+    :ivar sealed: the login of the client, if it is to be stored.
     """
 
     draft: Draft
@@ -42,6 +44,7 @@ class Arrival:
     planned: Sequence[Planned]
     chunks: int = 0
     rest: bytes = field(repr=False, default=b"")
+    sealed: SealedLogin | None = None
 
 
 def store_chunk(tx: Transaction, message: str, n: int, content: bytes) -> None:
@@ -139,6 +142,9 @@ def _deliver(tx: Transaction, arrival: Arrival, n: int, *, claiming: bool, may_h
         row = ("queued", tx.now, 0, 0, 0, 0, "", 0, None)
         lane.wait("queued", tx.now)
     tx.insert("delivery", (message, n, 1, planned.route, lane.id, *row, tx.lanes.blocked_time(lane), ""))
+    sealed = arrival.sealed
+    if sealed is not None and planned.needs_login:
+        tx.insert("credential", (message, n, sealed.key_id, sealed.octets))
     for position, each in enumerate(planned.recipients, start=1):
         tx.insert("recipient", (message, n, position, each.address, each.notify, each.orcpt, "open", "", ""))
     if rule is not None:

@@ -15,7 +15,7 @@ from smtprelay.spool.engines.transaction import Transaction
 from smtprelay.spool.operations import lane_throttle
 from smtprelay.spool.operations.dsn_accept import enclose
 from smtprelay.spool.operations.lane_capacity import release
-from smtprelay.spool.operations.settle_delivered import deliver, finish, is_usual
+from smtprelay.spool.operations.settle_delivered import deliver, erase_logins, finish, is_usual
 from smtprelay.spool.operations.split import split
 from smtprelay.spool.tables.deliveries import BOUNCED, marks, portions, storable
 from smtprelay.spool.tables.lane import Lane
@@ -110,6 +110,7 @@ def _settle(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane, b
     if settlement.split and due is not None:
         split(tx, claim, settlement, following)
     if state in FINAL:
+        erase_logins(tx, delivery.n, [delivery])
         finish(tx, [delivery.message])
     for ours in (settlement.bounce, settlement.event):
         if ours is not None:

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Final
 
 from smtprelay.model.attempt import Claim, Settlement
+from smtprelay.model.message import Delivery
 from smtprelay.model.outcome import Delivered
 from smtprelay.model.queue import FOR_GOOD
 from smtprelay.spool.engines.transaction import Transaction
@@ -43,7 +44,15 @@ def deliver(tx: Transaction, n: int, settled: Sequence[tuple[Claim, Settlement]]
             words += message, storable(outcome.why), storable(outcome.id)
         tx.connection.run(_recipients(len(messages)), (*words, n))
         tx.connection.run(_DELIVERIES.format(listed), (tx.now, n, *messages))
+        erase_logins(tx, n, [claim.delivery for claim, _ in some])
         finish(tx, messages)
+
+
+def erase_logins(tx: Transaction, n: int, ended: Sequence[Delivery]) -> None:
+    """Erase the stored logins of deliveries that have ended, the ``n``-th of their messages."""
+    messages = [delivery.message for delivery in ended if delivery.application]
+    if messages:
+        tx.execute(f"DELETE FROM credential WHERE n = ? AND message IN ({marks(messages)})", (n, *messages))  # noqa: S608
 
 
 def finish(tx: Transaction, messages: Sequence[str]) -> None:

@@ -24,6 +24,10 @@ _COPY: Final = """
         node, slot, lease, blocked_before, reason, noticed, deferrals
     FROM delivery WHERE message = ? AND n = ?"""
 
+_COPY_LOGIN: Final = """
+    INSERT INTO credential (message, n, key_id, sealed)
+    SELECT message, ?, key_id, sealed FROM credential WHERE message = ? AND n = ?"""
+
 _MOVE: Final = "UPDATE recipient SET n = ? WHERE message = ? AND n = ? AND state = 'open' AND address IN ({})"
 
 
@@ -40,6 +44,8 @@ def split(tx: Transaction, claim: Claim, settlement: Settlement, lane: Lane) -> 
         tx.connection.execute(_MESSAGE + tx.node.locking.row, (delivery.message,))
     (n,) = tx.connection.execute(_NEXT, (delivery.message,)).fetchone()
     tx.connection.execute(_COPY, (n, *where))
+    if delivery.application:
+        tx.connection.execute(_COPY_LOGIN, (n, *where))
     tx.connection.execute(_MOVE.format(marks(leaving)), (n, *where, *leaving))
     state, due = tx.connection.execute(
         "SELECT state, due FROM delivery WHERE message = ? AND n = ?", (delivery.message, n)

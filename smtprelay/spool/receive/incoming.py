@@ -6,6 +6,7 @@ chunk by chunk while it arrives, as fast as the disk takes it: a large mail cost
 less when the relay's budget is used up.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -16,7 +17,7 @@ from twisted.python.failure import Failure
 from smtprelay.interfaces import Planner, fit
 from smtprelay.mime.head import HeaderCollector, message_id_of, subject_of
 from smtprelay.model.attempt import Settlement
-from smtprelay.model.message import NOT_STORED, Draft, Refused, Reply
+from smtprelay.model.message import NOT_STORED, Draft, Planned, Refused, Reply
 from smtprelay.model.shape import ShapeCounter
 from smtprelay.spool.body import ArrivingBody
 from smtprelay.spool.engines.transaction import SpoolFault
@@ -24,6 +25,7 @@ from smtprelay.spool.operations.accept import CHUNK, Arrival, accept, forget_chu
 from smtprelay.spool.operations.accept_attempted import adopt
 from smtprelay.spool.part import SpoolContext
 from smtprelay.spool.receive.capacity import FULL
+from smtprelay.spool.seal import SealedLogin
 from smtprelay.spool.tables.deliveries import storable
 
 #: When memory is short a message goes to the disk in pieces of at least this size, not of whole chunks.
@@ -111,6 +113,7 @@ class SpoolIncoming:
             planned=planned,
             chunks=self._chunks,
             rest=rest,
+            sealed=self._sealed(planned),
         )
         take = context.take
         try:
@@ -128,6 +131,13 @@ class SpoolIncoming:
         if take is not None and len(claims) < len(arrival.planned):
             take(())
         return Reply(code=250, enhanced="2.0.0", text=f"Ok: queued as {self.id}")
+
+    def _sealed(self, planned: Sequence[Planned]) -> SealedLogin | None:
+        """Return the login of the client as it is stored, if a provider may need it."""
+        login = self._draft.login
+        if login is None or not any(each.needs_login for each in planned):
+            return None
+        return self._context.options.sealer.seal(self.id, login)
 
     def _tell(self, arrival: Arrival) -> None:
         envelope, client = self._draft.envelope, self._draft.client

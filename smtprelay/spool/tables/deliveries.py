@@ -6,7 +6,7 @@ recipients that are still open, in their order, and no others.
 """
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
@@ -84,17 +84,19 @@ def _delivery(lane: tuple[str, str], row: Sequence[Any], recipients: Sequence[Re
         size=size,
         received=received,
         author=author or sender,
-        login=_login(client),
+        login=_client(client).get("user", ""),
+        sends_as=_client(client).get("sends_as", ""),
+        application=_client(client).get("application", ""),
         bounce_of=bounce_of,
         shape=shape_of(size, *octets),
     )
 
 
 @lru_cache(maxsize=256)
-def _login(client: str) -> str:
-    """Return who logged in; one client sends many messages."""
-    login: str = json.loads(client).get("user", "")
-    return login
+def _client(client: str) -> Mapping[str, str]:
+    """Return the client of a message; one client sends many messages."""
+    found: Mapping[str, str] = json.loads(client)
+    return found
 
 
 def shape_of(size: int, eight_bit: int | None, long_lines: int | None) -> Shape | None:

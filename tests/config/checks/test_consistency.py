@@ -33,6 +33,53 @@ class SectionsTests(SynchronousTestCase):
         )
 
 
+LOGINS = """\
+listeners: [{name: a, endpoint: 'tcp:2525:interface=127.0.0.1', auth: {checkers: [m], allow_plaintext: true}}]
+checkers: {m: {type: entra}}
+providers: {graph: {type: graph, credential: login}, local: {type: capture, path: captured}}
+routes: [{via: [graph]}]
+bounces: {via: [local]}
+spool: {path: spool, seal_key: {env: SEAL}}
+"""
+SEAL = "k2:" + "B" * 43 + "=\nk1:" + "A" * 43 + "="
+
+
+class LoginTests(SynchronousTestCase):
+    """Mail that is sent with the logins of its clients."""
+
+    def codes(self, *edits: tuple[str, str], seal: str = SEAL) -> list[str]:
+        text = LOGINS
+        for old, new in edits:
+            self.assertIn(old, text)
+            text = text.replace(old, new)
+        return codes(problems_of(text, {"SEAL": seal}))
+
+    def test_kept_sealed(self) -> None:
+        """A listener that stores mail needs a key; a synchronous one needs none."""
+        without = (", seal_key: {env: SEAL}", "")
+        self.assertEqual(self.codes(), [])
+        self.assertEqual(self.codes(without), ["CFG-MISSING"])
+        self.assertEqual(self.codes(without, ("name: a", "name: a, delivery: synchronous")), [])
+
+    def test_keys(self) -> None:
+        """A key that is none is an error that does not repeat it."""
+        for seal in ("short", SEAL + "\nk1:x", f"{SEAL}\n{SEAL}", "k1:" + "A" * 44):
+            self.assertEqual(self.codes(seal=seal), ["CFG-SECRET"], seal)
+        self.assertEqual(self.codes(seal="A" * 43 + "="), [])
+
+    def test_reports(self) -> None:
+        """A report to a sender has no login, so another provider sends it."""
+        self.assertEqual(self.codes(("via: [local]", "via: [graph]")), ["CFG-VALUE"])
+        self.assertEqual(self.codes(("bounces: {via: [local]}\n", "")), ["CFG-MISSING"])
+        stateless = ("spool: {path: spool, seal_key: {env: SEAL}}\n", "")
+        alone = (stateless, ("bounces: {via: [local]}\n", ""), ("name: a", "name: a, delivery: synchronous"))
+        self.assertEqual(self.codes(*alone), ["CFG-MISSING?"])
+
+    def test_any_tenant(self) -> None:
+        """Who sends as himself alone may be of any tenant; through another provider that is an open relay."""
+        self.assertEqual(self.codes(("via: [graph]}]", "via: [graph, local]}]")), ["CFG-OPEN-RELAY"])
+
+
 class KeepTests(SynchronousTestCase):
     def test_bodies_without_history(self) -> None:
         """A body cannot be kept for longer than the message that it belongs to is known."""

@@ -69,6 +69,37 @@ class OpenRelayTests(SynchronousTestCase):
             found = listener(f"allow_from: [0.0.0.0/0], {auth}, {TLS}", USERS + checkers)
             self.assertIn("CFG-OPEN-RELAY", found)
 
+    def test_applications_of_every_tenant(self) -> None:
+        """Anybody can have a tenant of Entra: ids are named, or recipients, or it is said on purpose."""
+        tenants = "tenants: [99999999-8888-7777-6666-555555555555]"
+        auth = f"auth: {{checkers: [m]}}, {TLS}"
+        for settings, more, codes_ in (
+            ("type: entra", "", ["CFG-OPEN-RELAY"]),
+            ("type: entra", ", open_relay: accepted", ["CFG-OPEN-RELAY?"]),
+            ("type: entra", ", allow_recipients: ['*@example.com']", []),
+            (f"type: entra, {tenants}", "", []),
+            (f"type: entra, {tenants}, authority: 'http://example.com'", "", ["CFG-CLEAR-TEXT"]),
+            ("type: azure_table, url: 'https://a.table.core.windows.net/l'", "", []),
+            ("type: azure_table, url: 'http://a.test/l'", "", ["CFG-CLEAR-TEXT"]),
+            ("type: azure_table, url: 'https://a.test/l', credential: application", "", ["CFG-MISSING"]),
+            ("type: entra, tenants: [contoso.com]", ", allow_recipients: ['*@nas']", ["CFG-VALUE"]),
+        ):
+            found = listener(auth + more, f"checkers: {{m: {{{settings}}}}}\n")
+            self.assertEqual(found, codes_, settings + more)
+
+    def test_required_rows(self) -> None:
+        """Where every application needs a row, no checker may take one without."""
+        entra = "m: {type: entra, tenants: [99999999-8888-7777-6666-555555555555]}"
+        for names, required, codes_ in (
+            ("t, m", "", []),
+            ("t, m", ", required: true", ["CFG-AUTH"]),
+            ("m, t", ", required: true", ["CFG-AUTH"]),
+            ("t", ", required: true", []),
+        ):
+            table = f"t: {{type: azure_table, url: 'https://a.table.core.windows.net/l'{required}}}"
+            checkers = f"checkers: {{{entra}, {table}}}\n"
+            self.assertEqual(listener(f"auth: {{checkers: [{names}]}}, {TLS}", checkers), codes_)
+
     def test_a_checker_that_takes_everybody_is_the_last(self) -> None:
         """Before another it would take that one's users, with whatever password; the line is told."""
         text = USERS + "checkers: {a: {type: any}, b: {type: any}}\n"

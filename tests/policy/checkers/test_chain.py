@@ -91,11 +91,11 @@ class ChainTests(SynchronousTestCase):
         """The first that knows the name decides; those behind it are not asked."""
         first, second = (
             Scripted(failing(UnknownUser)),
-            Scripted(lambda: succeed(Identity(name="x", login="its"))),
+            Scripted(lambda: succeed(Identity(name="x"))),
         )
         third = Scripted(failing(AssertionError))
         self.use(first, second, third)
-        self.assertEqual(self.successResultOf(self.login("eve")).login, "its")
+        self.assertEqual(self.successResultOf(self.login("eve")).name, "x")
         self.assertEqual((first.asked, second.asked, third.asked), ([b"eve"], [b"eve"], []))
 
     def test_whatever_ends_it(self) -> None:

@@ -1,0 +1,1 @@
+The checker ``entra`` takes applications of Microsoft Entra as users of a listener (``TENANT@CLIENT`` and the client secret), beside ``users`` and ``any``; ``smtprelay entra-username`` prints the user name. See ``docs/logins.rst``.

@@ -1,0 +1,1 @@
+With ``credential: login`` Microsoft Graph sends each mail as the application that its client logged in as. What waits has its login encrypted in the spool (``spool.seal_key``). See ``docs/logins.rst``, and ``etc/examples/smtp-oauth-relay.yaml`` for who comes from smtp-oauth-relay.

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from smtprelay.http.client import Http, NotSent, Response, request_once
 from smtprelay.http.credentials import CredentialSource, call_with
-from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, json_object
+from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, json_object, text_in
 from smtprelay.http.renewed import Credential
 from smtprelay.interfaces import DeferToThread
 from smtprelay.model.outcome import Blocked
@@ -81,8 +81,8 @@ class KeyVaultReader:
         error = json_object(answer.body).get("error")
         said = error if isinstance(error, dict) else {}
         inner = said.get("innererror")
-        code = str((inner.get("code") if isinstance(inner, dict) else "") or said.get("code", ""))
-        outcome = _ERRORS.outcome(answer.status, code, str(said.get("message", "")))
+        code = text_in(inner if isinstance(inner, dict) else {}, "code") or text_in(said, "code")
+        outcome = _ERRORS.outcome(answer.status, code, text_in(said, "message"))
         why = f"Key Vault {self.url}: {outcome.why}"
         return ValueError(why) if isinstance(outcome, Blocked) else NotSent(why)
 

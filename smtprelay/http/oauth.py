@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from attrs import evolve
 
 from smtprelay.http.client import Http, NoAnswerError, NotSent, OutcomeError, Response, request_once
-from smtprelay.http.outcomes import Classification, ErrorTable, json_object, retry_after
+from smtprelay.http.outcomes import Classification, ErrorTable, json_object, retry_after, text_in
 from smtprelay.http.renewed import Credential
 from smtprelay.model.outcome import Outcome
 
@@ -94,7 +94,7 @@ class OauthTokens:
         if answer.status != _OK or not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise self._refusal(answer, found)
         newer = found.get("refresh_token")
-        if stored and isinstance(newer, str):
+        if stored and newer and isinstance(newer, str):
             self._replaced = (stored, newer)
         life = found.get("expires_in")
         seconds = float(life) if isinstance(life, int | float) and 0 < life < _LONGEST_LIFE else _USUAL_LIFE
@@ -112,7 +112,7 @@ class OauthTokens:
 
     def _refusal(self, answer: Response, found: Mapping[str, Any]) -> NoTokenError:
         wait = retry_after(answer.header("Retry-After"), self._seconds())
-        code, text = str(found.get("error", "")), str(found.get("error_description", ""))
+        code, text = text_in(found, "error"), text_in(found, "error_description")
         return no_token(self._errors, answer.status, code, text, wait)
 
 

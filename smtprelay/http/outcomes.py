@@ -17,6 +17,11 @@ from attrs import field, frozen
 
 from smtprelay.model.outcome import Blocked, Deferred, Failed, Outcome, Throttled, Uncertain
 
+_TOO_LARGE: Final = 413
+#: Characters of a text in an answer that are read, and of one that is repeated in a reason.
+_READ: Final = 16 * 1024
+_REPEATED: Final = 2000
+
 
 class Classification(Enum):
     """What an answer says of the mail; each names one class of outcome."""
@@ -137,9 +142,9 @@ def words(status: int | str, code: str, message: str) -> str:
     """
     Return a provider's answer in one line: ``400 InvalidEmailAddress: Invalid format …``.
 
-    Characters that cannot be seen are left out.
+    Characters that cannot be seen are left out, and what is very long is cut.
     """
-    text = ": ".join(filter(None, map(in_print, (code, message))))
+    text = ": ".join(filter(None, (in_print(each[:_REPEATED]) for each in (code, message))))
     return f"{status} {text}".rstrip()
 
 
@@ -155,3 +160,24 @@ def json_object(body: bytes) -> Mapping[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def unless_of_others(outcome: Outcome, status: int) -> Outcome:
+    """
+    Return the outcome of a refusal without a word of the API.
+
+    A proxy, or whatever answers at a wrong address, fails no mail, unless that is too large for it.
+    """
+    if isinstance(outcome, Failed) and status != _TOO_LARGE:
+        return Deferred(f"{outcome.why} (is that the API? check the endpoint)")
+    return outcome
+
+
+def text_in(fields: Mapping[str, Any], name: str) -> str:
+    """
+    Return the beginning of a text or number among the fields of an answer, ``""`` if it is something else.
+
+    Lists within lists are not spelled: Python raises ``RecursionError`` for as many as JSON may have.
+    """
+    value = fields.get(name)
+    return str(value)[:_READ] if isinstance(value, str | int | float) else ""

@@ -12,6 +12,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from zope.interface import implementer
 
+#: Octets of a body that are given at once: of gzip they may become a thousand times as many.
+_PIECE: Final = 1024
 #: How a body ends that came whole.
 DONE: Final = Failure(ResponseDone("the answer is complete"))
 
@@ -38,6 +40,7 @@ class ReceivedResponse:
         self._kept: list[bytes] = []
         self._reader: IProtocol | None = None
         self._end: Failure | None = None
+        self._is_read_out = False
 
     def deliverBody(self, protocol: IProtocol) -> None:
         """Give ``protocol`` the body: what is here at once, the rest as it comes."""
@@ -51,6 +54,7 @@ class ReceivedResponse:
 
     def loseConnection(self) -> None:
         """Read no more. If there is no more, the connection may long have begun something else."""
+        self._is_read_out = True
         if self._end is None:
             self._lose()
 
@@ -70,7 +74,9 @@ class ReceivedResponse:
 
     def _give(self, reader: IProtocol, piece: bytes) -> bool:
         try:
-            reader.dataReceived(piece)
+            for start in range(0, len(piece), _PIECE):
+                if not self._is_read_out:
+                    reader.dataReceived(piece[start : start + _PIECE])
         except ResponseFailed as exc:  # it says that it is gzip and is not
             self.loseConnection()
             self._end = Failure(exc)

@@ -5,9 +5,10 @@ A field that no rule is about keeps its octets. Display names stay; an address i
 says so. To rewrite twice is to rewrite once. Pure.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from attrs import asdict, field, frozen
 
@@ -23,6 +24,8 @@ from smtprelay.mime.text import decoded
 from smtprelay.model.address import ascii_domain, has_control, is_mailbox
 from smtprelay.model.patterns import Patterns, lowered
 from smtprelay.model.shape import count_eight_bit
+
+_QUOTED: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 #: Name in lower case, and the field with its line ends.
 _Fields = list[tuple[bytes, bytes]]
@@ -200,6 +203,8 @@ class _HeaderRewrite:
     def _replace_author(self, rule: RewriteRule) -> None:
         people = self._people(b"from")
         if people and all(rule.keeps(who.address) for who in people):
+            if self._is_ambiguous(b"from", people):
+                self._set("From", people)
             return
         sender = self._sender if is_mailbox(self._sender) and not has_control(self._sender) else ""
         author = sender if not people and sender and rule.keeps(sender) else rule.author
@@ -217,6 +222,11 @@ class _HeaderRewrite:
             return
         if rule.reply_to and before:
             self._set("Reply-To", before, behind=b"from")
+
+    def _is_ambiguous(self, name: bytes, people: Sequence[Address]) -> bool:
+        """Tell whether others may read other addresses than ``people``: there are more at signs."""
+        values = [_QUOTED.sub("", unfolded(octets)) for each, octets in self._fields if each == name]
+        return sum(decoded(value, self._guess).count("@") for value in values) > len(people)
 
     def _words(self, name: bytes) -> str:
         """Return what stands where an address should be."""

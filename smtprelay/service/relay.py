@@ -276,8 +276,10 @@ class Relay(Service):
         if self._reloader is None or self._dispatcher is None:
             return
         self._reloader.running.watches.reachability.clock_stepped(seconds)
-        for renewed in self._reloader.running.renewed.values():
+        # Two providers may share one.
+        for renewed in set(self._reloader.running.renewed.values()):
             renewed.clock_stepped(seconds)
+        self._secrets.clock_stepped(seconds)
         if self._clock is self._reactor:
             self._dispatcher.clock_stepped(seconds)
             for deliveries in self._reloader.deliveries:

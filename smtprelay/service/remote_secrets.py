@@ -80,6 +80,11 @@ class RemoteSecrets:
             for source in self._known.pop(key):
                 await source.close()
 
+    def clock_stepped(self, seconds: float) -> None:
+        """Correct the times of all after the system clock was set forward by so many seconds, or back."""
+        for source in {source for sources in self._known.values() for source in sources}:
+            source.clock_stepped(seconds)
+
     async def stop(self) -> None:
         """Read nothing more, and let nobody wait."""
         for sources in self._known.values():

@@ -1,6 +1,7 @@
 """What a connection does with what servers answer, and what becomes of it then."""
 
 import gzip
+import tracemalloc
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +99,17 @@ class ReadingTests(Case):
             b"HTTP/1.1 200 O\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed
         )
         self.assertEqual(self.answer().body, b"hello")
+
+    def test_gzip_bomb(self) -> None:
+        """Of what is a thousand times as long when it is unpacked, not much more is unpacked than is kept."""
+        packed = gzip.compress(b"x" * 200 * MAX_ANSWER)
+        self.join(
+            b"HTTP/1.1 200 O\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed
+        )
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        self.assertEqual(len(self.answer().body), MAX_ANSWER)
+        self.assertLess(tracemalloc.get_traced_memory()[1], 20 * MAX_ANSWER)
 
     def test_broken_gzip(self):
         """A status counts, even if its body is not the gzip that it says it is; no more of it is read."""

@@ -125,6 +125,15 @@ class OAuthTests(SynchronousTestCase):
             self.http.advance(31)
         self.assertEqual([each["refresh_token"] for each in self.endpoint.asked][:2], ["r3fresh", "r4fresh"])
 
+    def test_refresh_token_that_is_empty(self) -> None:
+        """An endpoint that names no other refresh token, but an empty one, means the one before."""
+        source = self.source(GOOGLE)
+        self.endpoint.answer = {"access_token": "t0", "expires_in": 30, "refresh_token": ""}
+        for _ in range(2):
+            self.http.result(source.current(), 1)
+            self.http.advance(31)
+        self.assertEqual([each["refresh_token"] for each in self.endpoint.asked][:2], ["r3fresh"] * 2)
+
     def test_refused(self) -> None:
         """What an operator must correct blocks, in the endpoint's words and without the secrets."""
         wrong = "client_secret is wrong: use the secret's value, not its id"

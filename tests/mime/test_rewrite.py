@@ -37,6 +37,27 @@ def of(mail: bytes, name: str) -> list[str]:
 
 
 class AuthorTests(SynchronousTestCase):
+    def test_read_otherwise(self) -> None:
+        """A From that is kept is written anew if others may read another address in it."""
+        kept = "ok@mail.example.com"
+        for author in (
+            f"evil@bad.example<{kept}>",
+            f"evil@bad.example\r\n <{kept}>",
+            f'"a" evil@bad.example <{kept}>',
+            f"{kept}, group@mail.example.com:evil@bad.example;",
+            f"evil@bad.example@mail.example.com, {kept}",
+            f"=?utf-8?q?evil=40bad.example,?= {kept}",
+            f"{kept}, {'x' * 1001}@bad.example",
+            ", ".join([kept] * 10_000 + ["evil@bad.example"]),
+        ):
+            mail = rewritten(f"From: {author}\r\n\r\nhi\r\n".encode(), DO_NOT_REPLY)
+            [made] = email.message_from_bytes(mail, policy=email.policy.default)["from"].addresses[:1]
+            self.assertEqual(made.addr_spec, kept, author[:80])
+            self.assertNotIn("evil@bad", re.sub(rb'"[^"]*"', b"", mail).decode(), author[:80])
+        for author in (f'"a@b, c" <{kept}>', f"Ann <{kept}> (home)", f'"a@b"@mail.example.com, {kept}'):
+            mail = f"From: {author}\r\n\r\nhi\r\n".encode()
+            self.assertEqual(rewritten(mail, DO_NOT_REPLY), mail)
+
     def test_replaced(self) -> None:
         """From gets the address of the rule, its name stays, and answers go where they went before."""
         for author, made, answers in (

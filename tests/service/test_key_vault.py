@@ -87,6 +87,16 @@ class KeyVaultRelayTests(TestCase):
         await relay.reload(config)
         self.assertEqual(await deferToThread(self.log_in, "n3w"), 235)
 
+    async def test_clock_set_back(self) -> None:
+        """A reload reads the vault anew, also if the clock was set back since the last reading."""
+        self.vault.put("printer", "p4ss")
+        relay = self.relay()
+        await relay.started
+        self.vault.put("printer", "p5ss")
+        relay.clock_stepped(-86_400.0)
+        await relay.reload(load(f"{self.folder}/relay.yaml", {}).config)
+        self.assertEqual(await deferToThread(self.log_in, "p5ss"), 235)
+
     async def test_not_started(self) -> None:
         """Without the password the start fails, and says where it should be."""
         error = await self.assertFailure(self.relay().started, StartFailed)

@@ -116,7 +116,10 @@ def origin(url: str) -> str:
     """Return scheme and host as :attr:`Credentials.endpoint` has them; ``""`` if it is no such URL."""
     if not _URL.fullmatch(url):
         return ""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as brackets that do not close
+        return ""
     return f"{parts.scheme}://{parts.netloc.lower().removesuffix(USUAL_PORTS[parts.scheme])}"
 
 

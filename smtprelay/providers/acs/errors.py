@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, Meanings
+from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, Meanings, text_in
 from smtprelay.model.outcome import TOO_LARGE, Blocked, Deferred, Failed, Outcome, Results
 from smtprelay.providers.acs.request import OPTIONAL
 
@@ -147,8 +147,8 @@ def acs_failed(code: str, message: str) -> Outcome:
 
 def refusal_of(error: Mapping[str, Any], code: str = "", message: str = "") -> ApiError:
     """Return what an ``error`` object says; ``code`` and ``message`` are what is known besides."""
-    code = str(error.get("code") or code)
-    message = str(error.get("message") or message)
+    code = text_in(error, "code") or code
+    message = text_in(error, "message") or message
     texts: list[str] = []
     octets = len(message)
     for text in _texts(error):

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from smtprelay.http.client import NoAnswerError, Response
-from smtprelay.http.outcomes import json_object, retry_after, words
+from smtprelay.http.outcomes import in_print, json_object, retry_after, text_in, words
 from smtprelay.model.outcome import Blocked, Deferred, Delivered, Outcome, Throttled, Uncertain
 from smtprelay.providers.acs.api import AcsApi, refusal
 from smtprelay.providers.acs.errors import NO_ERROR, ApiError, acs_failed, acs_refusal, refusal_of
@@ -26,6 +26,8 @@ PATIENCE: Final = 900.0
 
 _OK: Final = 200
 _UNKNOWN: Final = 404
+#: Characters of a status that are shown.
+_SHOWN: Final = 100
 
 
 @frozen
@@ -66,7 +68,7 @@ async def get_operation(api: AcsApi, clock: IReactorTime, operation_id: str, tar
 
 def _of_operation(answer: Response, operation_id: str, pause: float | None) -> OperationStatus:
     operation = json_object(answer.body)
-    status = str(operation.get("status", "without status"))
+    status = in_print(text_in(operation, "status")[:_SHOWN]) or "without status"
     outcome: Outcome | None = None
     api_error = NO_ERROR
     if status == "Succeeded":

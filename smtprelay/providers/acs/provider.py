@@ -15,7 +15,7 @@ from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.http.client import NoAnswerError, Response
-from smtprelay.http.outcomes import json_object, retry_after
+from smtprelay.http.outcomes import json_object, retry_after, unless_of_others
 from smtprelay.interfaces import Attempt, Body, Events, MimeWorker
 from smtprelay.model.address import ascii_domain
 from smtprelay.model.message import Delivery, Envelope
@@ -295,6 +295,8 @@ class Acs(ProviderDefaults):
         outcome = acs_refusal(
             answer.status, api_error.code, api_error.message, wait=pause, own_sender=own_sender
         )
+        if not api_error.code:
+            outcome = unless_of_others(outcome, answer.status)
         return _RefusedAttempt(outcome, api_error, field_named(api_error) if answer.status == _BAD else "")
 
     async def _outcomes(self, pending: Sequence[_Accepted], release_slot: Callable[[], None]) -> Results:

@@ -19,7 +19,7 @@ import orjson
 from attrs import frozen
 
 from smtprelay.http.client import NoAnswerError, Response
-from smtprelay.http.outcomes import json_object
+from smtprelay.http.outcomes import json_object, text_in
 from smtprelay.interfaces import Body, MimeWorker
 from smtprelay.mime.attachment_cut import CutAttachment, cut_attachments
 from smtprelay.mime.head import head_of
@@ -38,7 +38,8 @@ _OK: Final = 200
 _CREATED: Final = 201
 _NO_CONTENT: Final = 204
 _FORBIDDEN: Final = 403
-_NEXT: Final = re.compile(r"([0-9]+)(?:-[0-9]*)?")
+_NEXT: Final = re.compile(r"([0-9]{1,18})(?:-[0-9]*)?")
+_NO_URL: Final = Deferred("Graph names no URL that an attachment can be uploaded to")
 _PERMISSION: Final = "upload_sessions needs the permission Mail.ReadWrite"
 
 
@@ -143,7 +144,7 @@ class DraftSender:
         session = await self._step(draft, "upload-session", place, orjson.dumps(item), wanted=_CREATED)
         url = json_object(session.body).get("uploadUrl")
         if not isinstance(url, str) or is_plain_remote(url) or not url.startswith("http"):
-            raise _StepRefused(Deferred("Graph names no URL that an attachment can be uploaded to"))
+            raise _StepRefused(_NO_URL)
         return url
 
     async def _put(self, draft: _DraftMail, url: str, piece: bytes, at: int, size: int) -> int:
@@ -158,6 +159,8 @@ class DraftSender:
             answer = await self._api.caller.request("upload", "PUT", url, headers, piece)
         except NoAnswerError as error:
             raise _StepRefused(unsent(error.outcome)) from None
+        except ValueError:  # no request can be sent to that
+            raise _StepRefused(_NO_URL) from None
         if answer.status != (_CREATED if end == size else _OK):
             outcome = unsent(self._api.refused(answer, draft.delivery.lane))
             # It says nothing of the mailbox, and not much of the mail.
@@ -228,9 +231,9 @@ class DraftSender:
             draft, "find", f"GET {draft.path}/messages?$filter={wanted}&$select={shown}", wanted=_OK
         )
         ours = {sendable(address).lower() for address in draft.delivery.envelope.addresses}
-        for found in json_object(answer.body).get("value") or ():
+        for found in _objects(json_object(answer.body).get("value")):
             if found.get("isDraft") is True and _people(found) & ours:
-                path = f"DELETE {draft.path}/messages/{quote(str(found.get('id')), safe='')}"
+                path = f"DELETE {draft.path}/messages/{quote(text_in(found, 'id'), safe='')}"
                 await self._step(draft, "discard", path, wanted=_NO_CONTENT)
 
 
@@ -267,14 +270,19 @@ def _told(part: CutAttachment) -> Mapping[str, Any]:
 
 
 def _next_range(answer: Response) -> int | None:
-    found: Sequence[Any] = json_object(answer.body).get("nextExpectedRanges") or ()
-    match = _NEXT.fullmatch(str(found[0])) if found else None
+    found = json_object(answer.body).get("nextExpectedRanges")
+    first = found[0] if isinstance(found, list) and found else None
+    match = _NEXT.fullmatch(first) if isinstance(first, str) else None
     return int(match[1]) if match else None
 
 
 def _people(message: Any) -> set[str]:
     """Return whom a message is to, in lower case."""
-    lists = [message.get(f"{name}Recipients") or () for name in ("to", "cc", "bcc")]
-    return {
-        str(each.get("emailAddress", {}).get("address", "")).lower() for people in lists for each in people
-    }
+    lists = [_objects(message.get(f"{name}Recipients")) for name in ("to", "cc", "bcc")]
+    people = _objects([each.get("emailAddress") for found in lists for each in found])
+    return {text_in(each, "address").lower() for each in people}
+
+
+def _objects(value: Any) -> Sequence[Mapping[str, Any]]:
+    """Return the objects of a list of JSON; none of what is no list."""
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else ()

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, Meanings, json_object
+from smtprelay.http.outcomes import HTTP, Classification, ErrorTable, Meanings, json_object, text_in
 from smtprelay.model.outcome import TOO_LARGE
 
 #: One recipient is none that Exchange takes; it does not say which.
@@ -114,7 +114,7 @@ def _errors(error: Any) -> Iterator[tuple[str, str]]:
     for _ in range(_DEPTH):
         if not isinstance(error, Mapping):
             return
-        code, message = str(error.get("code") or ""), str(error.get("message") or "")
+        code, message = text_in(error, "code"), text_in(error, "message")
         if code:
             yield code[:_LONGEST_CODE], message[:_REPEATED]
         error = error.get("innerError") or error.get("innererror")

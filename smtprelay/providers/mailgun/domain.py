@@ -5,6 +5,7 @@ What Mailgun says of a domain that mail is sent through. Pure.
 from collections.abc import Mapping
 from typing import Any, Final
 
+from smtprelay.http.outcomes import text_in
 from smtprelay.interfaces.online import OnlineFinding
 
 _ACTIVE: Final = "active"
@@ -17,13 +18,13 @@ def domain_finding(name: str, said: Mapping[str, Any]) -> OnlineFinding:
     :param said: the answer to ``GET /v4/domains/{name}``.
     """
     domain, records = said.get("domain"), said.get("sending_dns_records")
-    state = domain.get("state") if isinstance(domain, dict) else None
-    if state is None:
+    state = text_in(domain, "state") if isinstance(domain, dict) else ""
+    if not state:
         return OnlineFinding("the answer does not tell the state of the domain", "unknown")
     if state != _ACTIVE:
         return OnlineFinding(f"{name} is {state}: see it in Mailgun's control panel", "error")
     listed = [each for each in records if isinstance(each, dict)] if isinstance(records, list) else []
-    missing = [str(each.get("name")) for each in listed if each.get("valid") != "valid"]
+    missing = [text_in(each, "name") for each in listed if each.get("valid") != "valid"]
     if missing:
         text = f"{name} is active; Mailgun does not find its records in DNS: {', '.join(missing)}"
         return OnlineFinding(text, "warning")

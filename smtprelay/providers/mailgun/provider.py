@@ -11,7 +11,7 @@ from typing import Final
 from attrs import evolve
 
 from smtprelay.http.client import NoAnswerError, Response
-from smtprelay.http.outcomes import json_object, words
+from smtprelay.http.outcomes import json_object, text_in, words
 from smtprelay.http.upload import RequestBody
 from smtprelay.interfaces import Attempt, Body
 from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders
@@ -90,11 +90,11 @@ class Mailgun(ProviderDefaults):
             return error.outcome
         content = json_object(answer.body)
         if answer.status != _OK:
-            return self._refused(answer, str(content.get("message", "")), sender)
+            return self._refused(answer, text_in(content, "message"), sender)
         text = answer.body[:200].decode("utf-8", "replace")
         if WRONG_PATH in text:
             return Blocked(f"200 {text.strip()} (check domain and endpoint)")
-        return taken(content.get("id"), "Mailgun")
+        return taken(text_in(content, "id"), "Mailgun")
 
     async def _request(
         self,
@@ -123,7 +123,7 @@ def _of_refusal(answer: Response) -> OnlineFinding:
     """Return what it means that Mailgun does not tell: a key that may only send can still send."""
     if answer.status in {401, 403}:
         return OnlineFinding("not known: the key may not ask for the domain")
-    said = words(answer.status, "", str(json_object(answer.body).get("message", "")))
+    said = words(answer.status, "", text_in(json_object(answer.body), "message"))
     return OnlineFinding(said, "error" if answer.status == 404 else "unknown")  # noqa: PLR2004
 
 

@@ -5,6 +5,7 @@ What Resend says of the domains of an account. Pure.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from smtprelay.http.outcomes import text_in
 from smtprelay.interfaces.online import OnlineFinding, domain_of
 
 _VERIFIED: Final = "verified"
@@ -21,7 +22,7 @@ def domain_findings(senders: Iterable[str], said: Mapping[str, Any]) -> Iterator
         yield OnlineFinding("the answer does not tell the domains of the account", "unknown")
         return
     states = {
-        str(each.get("name")).lower(): str(each.get("status")) for each in data if isinstance(each, dict)
+        text_in(each, "name").lower(): text_in(each, "status") for each in data if isinstance(each, dict)
     }
     for domain in map(domain_of, senders):
         if domain not in states and said.get("has_more") is True:

@@ -13,6 +13,7 @@ from smtprelay.http.outcomes import (
     ServiceError,
     blocked_table,
     json_object,
+    text_in,
 )
 from smtprelay.model.outcome import TOO_LARGE
 
@@ -73,4 +74,4 @@ def table_of(error: ServiceError) -> ErrorTable:
 def error_of(status: int, body: bytes) -> ServiceError:
     """Return the error in an answer: ``name`` and ``message`` of its JSON."""
     said: Mapping[str, Any] = json_object(body)
-    return ServiceError(status, str(said.get("name") or ""), str(said.get("message") or ""))
+    return ServiceError(status, text_in(said, "name"), text_in(said, "message"))

@@ -11,7 +11,7 @@ from typing import Any, Final
 from attrs import evolve
 
 from smtprelay.http.client import NoAnswerError, Response
-from smtprelay.http.outcomes import ServiceError, json_object, words
+from smtprelay.http.outcomes import ServiceError, json_object, text_in, words
 from smtprelay.interfaces import Attempt, Body, Events, MimeWorker
 from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders
 from smtprelay.model.message import Delivery, Envelope
@@ -139,7 +139,7 @@ class Resend(ProviderDefaults):
             return error.outcome
         if answer.status != _OK:
             return self._refused(answer, _error(answer), sender, several=several)
-        return taken(json_object(answer.body).get("id"), "Resend")
+        return taken(text_in(json_object(answer.body), "id"), "Resend")
 
     async def _request(
         self, operation: str, method: str, url: str, headers: Mapping[str, str], body: bytes = b""

@@ -81,7 +81,8 @@ def access_of(source: AwsSource, held: Credential[Any] | None = None) -> Credent
         raise ValueError(f"no AWS credentials: {_words(error)}") from error
     except BotoCoreError as error:
         raise ValueError(f"no AWS credentials: {_words(error)}") from error
-    except LookupError as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        # Of botocore, which takes the form of an answer for granted.
         raise NotSent("no AWS credentials: an answer without them: is that AWS?") from error
 
 
@@ -94,7 +95,9 @@ def _access_of(source: AwsSource, held: Credential[Any] | None) -> Credential[Aw
     session.set_config_variable("region", region)
     use_outbound(session, source.outbound)
     held = held or _found(session)
-    if not all(str(part or "").isprintable() for part in held.value):
+    if not all(isinstance(part, str | None) for part in held.value):
+        raise TypeError("a key or token is no text")
+    if not all((part or "").isprintable() for part in held.value):
         raise ValueError("AWS credentials: a key or token has a control character in it, such as a line end")
     if source.role:
         held = _of_role(session, held, source)

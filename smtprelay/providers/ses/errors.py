@@ -16,6 +16,7 @@ from smtprelay.http.outcomes import (
     ServiceError,
     blocked_table,
     json_object,
+    text_in,
 )
 from smtprelay.model.outcome import SETUP
 from smtprelay.providers.ses.request import SesOptions, member
@@ -182,11 +183,11 @@ def error_of(status: int, header: str, body: bytes) -> ServiceError:
     :param header: ``x-amzn-ErrorType``; it may have a URL behind a colon, or a name space before a ``#``.
     """
     fields: Mapping[str, object] = json_object(body)
-    code = header or fields.get("__type") or fields.get("code") or member(body, "Code")
-    message = fields.get("message") or fields.get("Message") or member(body, "Message")
-    name = str(code).partition(":")[0].rpartition("#")[2]
+    code = header or text_in(fields, "__type") or text_in(fields, "code") or member(body, "Code")
+    message = text_in(fields, "message") or text_in(fields, "Message") or member(body, "Message")
+    name = code.partition(":")[0].rpartition("#")[2]
     code = name[:_LONGEST_CODE].removesuffix("Exception")
-    return ServiceError(status, code, repeatable(str(message)))
+    return ServiceError(status, code, repeatable(message))
 
 
 def repeatable(message: str) -> str:

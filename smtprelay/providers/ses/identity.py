@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from attrs import frozen
 
-from smtprelay.http.outcomes import json_object
+from smtprelay.http.outcomes import json_object, text_in
 from smtprelay.interfaces.online import OnlineFinding
 from smtprelay.model.address import ascii_domain
 
@@ -67,7 +67,7 @@ def read_identity(name: str, answer: bytes) -> SesIdentity:
         name,
         verified=said.get("VerifiedForSendingStatus") is True,
         signs=dkim.get("SigningEnabled") is True and dkim.get("Status") == _SUCCESS,
-        mail_from=str(mail_from.get("MailFromDomain") or "").lower() if uses_own else "",
+        mail_from=text_in(mail_from, "MailFromDomain").lower() if uses_own else "",
     )
 
 

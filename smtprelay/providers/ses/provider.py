@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 _OK: Final = 200
 #: A request up to this size is held while it is sent.
 _WHOLE: Final = 256 * 1024
+#: No account may send more in a second.
+_MOST: Final = 1_000_000
 #: Fields that SES takes once only (its developer guide, "header fields"), beside those that it replaces.
 _ONCE: Final = """
     accept-language acceptlanguage archived-at auto-submitted bounces-to comments content-alternative
@@ -157,7 +159,7 @@ class Ses(ProviderDefaults):
                 self._events("relay.warning", text=text)
             self._has_warned = True
             return None
-        return [Window(count=max(1, int(quota.per_second)), seconds=1.0, unit="recipients")]
+        return [Window(count=int(min(max(1, quota.per_second), _MOST)), seconds=1.0, unit="recipients")]
 
     def online_checks(self, senders: Senders) -> OnlineChecks:
         """Ask for the quota, and for the identities of the senders, unless they are another account's."""

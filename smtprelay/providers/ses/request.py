@@ -16,7 +16,7 @@ import orjson
 from attrs import evolve, field, frozen
 
 from smtprelay.http.base64_upload import Base64Upload
-from smtprelay.http.outcomes import json_object
+from smtprelay.http.outcomes import json_object, text_in
 from smtprelay.interfaces import Body
 
 #: Octets of an element that are read.
@@ -198,7 +198,7 @@ API_V2: Final = ApiVersion(
     frame=_v2_frame,
     quoted=bytes,
     account=QuotaRequest("GET", "/v2/email/account", b"", _v2_quota),
-    identify=lambda answer: str(json_object(answer).get("MessageId") or ""),
+    identify=lambda answer: text_in(json_object(answer), "MessageId"),
 )
 API_V1: Final = ApiVersion(
     target="/",

@@ -192,6 +192,8 @@ class StepTests(DraftCase):
             (2, {}),
             (2, {"uploadUrl": "http://evil.example/upload"}),
             (2, {"uploadUrl": "file:///etc/passwd"}),
+            (2, {"uploadUrl": "https://upload.example:99999999/x"}),
+            (2, {"uploadUrl": "https://upload.example/a b"}),
             (3, {"nextExpectedRanges": ["17"]}),
             (3, {}),
         ):

@@ -311,6 +311,23 @@ class ChainTests(TestCase):
         self.assertEqual(found.expires, 4070908800.0)
         self.assertEqual(set(service.tokens), {"pod-token"})
 
+    async def test_container_that_is_broken(self) -> None:
+        """What is no object of texts, or a time that is none, is not of AWS: it is asked again later."""
+        keys = '"AccessKeyId": "C", "SecretAccessKey": "D", "Token": "E"'
+        for answer in (
+            "[1]",
+            "null",
+            "[" * 100_000,
+            f'{{{keys}, "Expiration": null}}',
+            f'{{{keys}, "Expiration": "0001-01-01T00:00:00Z"}}',
+            f'{{{keys}, "Expiration": "{"9" * 100}"}}',
+            f'{{{keys.replace(chr(34) + "C" + chr(34), "5")}, "Expiration": "2099-01-01T00:00:00Z"}}',
+            f'{{{keys.replace(chr(34) + "E" + chr(34), "true")}, "Expiration": "2099-01-01T00:00:00Z"}}',
+        ):
+            port = served(self, ContainerService(answer))
+            variables = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{port}/v1/credentials"}
+            await self.assertFailure(self.access(variables, region=REGION), NotSent)
+
     async def test_log(self) -> None:
         """What botocore logs at its debug level, which is all it signs, reaches no program that embeds us."""
         keys = {"AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "S", "AWS_SESSION_TOKEN": "planted-token"}
@@ -365,12 +382,15 @@ class ContainerService(Resource):
 
     isLeaf = True
 
-    def __init__(self) -> None:
+    def __init__(self, answer: str = "") -> None:
         super().__init__()
         self.tokens: list[str] = []
+        self._answer = answer.encode()
 
     def render_GET(self, request: Request) -> bytes:
         self.tokens.append(request.getHeader("Authorization"))
+        if self._answer:
+            return self._answer
         keys = b'"AccessKeyId": "C", "SecretAccessKey": "D", "Token": "E"'
         return b'{%b, "Expiration": "2099-01-01T00:00:00Z"}' % keys
 

@@ -342,7 +342,7 @@ class QuotaTests(SynchronousTestCase):
         """The account's own rate counts recipients; it is never less than one."""
         for api in ("v2", "v1"):
             ses = JoinedSes(api=api)
-            for per_second, count in ((14.0, 14), (0.5, 1)):
+            for per_second, count in ((14.0, 14), (0.5, 1), (-3.0, 1), (1e300, 1_000_000)):
                 ses.fake.account.per_second = per_second
                 self.assertEqual(self.rate(ses), [Window(count=count, seconds=1.0, unit="recipients")])
 

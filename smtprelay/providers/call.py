@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from smtprelay.http.client import Http, NoAnswerError, Response
 from smtprelay.http.credentials import CredentialSource, call_with
-from smtprelay.http.outcomes import ErrorTable, retry_after, unless_of_others
+from smtprelay.http.outcomes import ErrorTable, retry_after
 from smtprelay.http.upload import RequestBody
 from smtprelay.interfaces import Events
 from smtprelay.model.outcome import Outcome
@@ -121,8 +121,7 @@ class Caller(Generic[C]):
         said = message or answer.body[:_REPEATED].decode("utf-8", "replace")
         wait = retry_after(answer.header("Retry-After"), self.seconds())
         lane = sender if errors.of_sender else lane
-        outcome = errors.outcome(answer.status, code, said, retry_after=wait, lane=lane)
-        return outcome if code or message else unless_of_others(outcome, answer.status)
+        return errors.outcome(answer.status, code, said, retry_after=wait, lane=lane)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -166,7 +166,7 @@ async def sign(mail: bytes) -> None:
     class ChoosingWorker(AbsentWorker):
         async def run(self, task: MimeTask, body: Body, parameters: Mapping[str, object]) -> Any:
             assert task is choose_headers
-            return {"chosen": [(number, 4, 0) for number in range(2)]}, b"from" * 2
+            return {"domain": "", "chosen": [(number, 4, 0) for number in range(2)]}, b"from" * 2
 
     keys = [Key(), Key(relaxed_body=False)]
     signatures = signer(ChoosingWorker(), Recording(), keys).signatures(

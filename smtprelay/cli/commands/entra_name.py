@@ -14,7 +14,7 @@ from smtprelay.cli.options import RelayCommand
 @click.pass_context
 def entra_username(ctx: click.Context, tenant: str, client: str, delimiter: str) -> None:
     """
-    Print the user name of an application, with UUIDs and short.
+    Print the user name of an application, in both forms.
 
     TENANT is the id of the tenant of Microsoft Entra, CLIENT that of the application, in either form. The
     password is the secret of the application.

@@ -11,7 +11,7 @@ from typing import Final
 from attrs import evolve
 
 from smtprelay.http.client import NoAnswerError, Response
-from smtprelay.http.outcomes import json_object, text_in, words
+from smtprelay.http.outcomes import json_object, text_in, unless_of_others, words
 from smtprelay.http.upload import RequestBody
 from smtprelay.interfaces import Attempt, Body
 from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders
@@ -114,6 +114,8 @@ class Mailgun(ProviderDefaults):
     def _refused(self, answer: Response, message: str, sender: str) -> Outcome:
         table = table_of(answer.status, message)
         outcome = self._caller.refused(answer, table, message=message, sender=sender)
+        if not message:
+            outcome = unless_of_others(outcome, answer.status)
         if isinstance(outcome, Throttled) and outcome.retry_after is None:
             return evolve(outcome, retry_after=wait_of(message, self._caller.seconds()))
         return outcome

@@ -11,7 +11,7 @@ from typing import Any, Final
 from attrs import evolve
 
 from smtprelay.http.client import NoAnswerError, Response
-from smtprelay.http.outcomes import ServiceError, json_object, text_in, words
+from smtprelay.http.outcomes import ServiceError, json_object, text_in, unless_of_others, words
 from smtprelay.interfaces import Attempt, Body, Events, MimeWorker
 from smtprelay.interfaces.online import OnlineChecks, OnlineFinding, Senders
 from smtprelay.model.message import Delivery, Envelope
@@ -154,6 +154,8 @@ class Resend(ProviderDefaults):
         if error.code == SENT_BEFORE:
             return Delivered(why="sent before, by a request whose answer was lost")
         outcome = self._caller.refused(answer, table_of(error), error.code, error.message, sender=sender)
+        if not (error.code or error.message):
+            outcome = unless_of_others(outcome, answer.status)
         if isinstance(outcome, Failed) and about_recipients(error):
             return evolve(outcome, code="5.1.3", whole=several)
         if isinstance(outcome, Deferred | Blocked) and answer.status < 500:  # noqa: PLR2004

@@ -4,6 +4,7 @@ The settings of a table of Azure Table Storage, or of Cosmos DB's API for tables
 
 from collections.abc import Hashable, Iterator
 from typing import Literal
+from urllib.parse import urlsplit
 
 from attrs import evolve, frozen
 
@@ -62,13 +63,21 @@ class AzureTableSettings(HttpClientSettings, EntraSettings):
         return type(self), self, inline, self.application
 
 
+def check_table_url(url: str, path: Path) -> Iterator[Complaint]:
+    """The URL names a table, and nothing else."""
+    if is_plain_remote(url):
+        yield loopback_only(path)
+    if "?" in url:
+        text = "expected the URL of the table alone: a signature has a setting of its own, sas"
+        yield Complaint(path, text, "CFG-VALUE")
+    elif not urlsplit(url).path.strip("/"):
+        text = "the name of the table is missing: expected https://ACCOUNT.table.core.windows.net/TABLE"
+        yield Complaint(path, text, "CFG-VALUE")
+
+
 def check_table(settings: AzureTableSettings, path: Path) -> Iterator[Complaint]:
     """It is clear where the table is and who reads it, and nobody on the network does."""
-    if is_plain_remote(settings.url):
-        yield loopback_only((*path, "url"))
-    if "?" in settings.url:
-        text = "expected the URL of the table alone: a signature has a setting of its own, sas"
-        yield Complaint((*path, "url"), text, "CFG-VALUE")
+    yield from check_table_url(settings.url, (*path, "url"))
     if settings.key is not None and settings.sas is not None:
         yield Complaint((*path, "sas"), "sas is not used: there is key", "CFG-VALUE", "warning")
     if settings.reader is not None:

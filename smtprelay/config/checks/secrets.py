@@ -15,6 +15,7 @@ from smtprelay.config.tree import Scalar, nearest
 from smtprelay.model.expiry import expiry_words
 from smtprelay.model.network import is_plain_remote
 from smtprelay.providers.registry import kind_of
+from smtprelay.settings.azure_table import check_table_url
 from smtprelay.settings.complaint import Complaint, Path, loopback_only, spelled
 from smtprelay.settings.entra import MACHINE, check_authority, check_entra, check_identity_library
 from smtprelay.settings.provider import ProxySettings
@@ -89,8 +90,7 @@ def check_checkers(view: CheckedConfig) -> Iterator[Complaint]:
 
 
 def _check_table(checker: AzureTableChecker, path: Path) -> Iterator[Complaint]:
-    if is_plain_remote(checker.url):
-        yield Complaint((*path, "url"), "http:// is for loopback only: use https://", "CFG-CLEAR-TEXT")
+    yield from check_table_url(checker.url, (*path, "url"))
     if checker.key is not None and checker.sas is not None:
         yield Complaint((*path, "sas"), "sas is not used beside key: remove one of them", "CFG-VALUE")
     if checker.reader is not None:

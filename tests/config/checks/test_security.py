@@ -81,6 +81,8 @@ class OpenRelayTests(SynchronousTestCase):
             (f"type: entra, {tenants}, authority: 'http://example.com'", "", ["CFG-CLEAR-TEXT"]),
             ("type: azure_table, url: 'https://a.table.core.windows.net/l'", "", []),
             ("type: azure_table, url: 'http://a.test/l'", "", ["CFG-CLEAR-TEXT"]),
+            ("type: azure_table, url: 'https://a.table.core.windows.net'", "", ["CFG-VALUE"]),
+            ("type: azure_table, url: 'https://a.table.core.windows.net/l?sv=1&sig=abc'", "", ["CFG-VALUE"]),
             ("type: azure_table, url: 'https://a.test/l', credential: application", "", ["CFG-MISSING"]),
             ("type: entra, tenants: [contoso.com]", ", allow_recipients: ['*@nas']", ["CFG-VALUE"]),
         ):

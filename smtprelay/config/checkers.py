@@ -112,7 +112,7 @@ class AzureTableChecker(EntraSettings, HttpClientSettings):
 
     @property
     def reader(self) -> EntraSettings | None:
-        """As whom the table is read; ``None``: by ``key`` or ``sas``."""
+        """Whose token reads the table; ``None``: ``key`` or ``sas`` does."""
         if self.key is not None or self.sas is not None:
             return None
         return self if self.credential or self.client_secret else evolve(self, credential="managed_identity")

@@ -16,7 +16,7 @@ class Base64Upload:
         self._mail = mail
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Give it in pieces."""
+        """Give the pieces of the mail in base64; each call begins anew."""
         rest = b""
         async for chunk in self._mail.chunks():
             piece = rest + chunk

@@ -77,7 +77,7 @@ class EntraSettings:
 
     @property
     def application(self) -> EntraApplication:
-        """As whom tokens are asked for."""
+        """The application that tokens are asked for."""
         secret = self.client_secret or self.certificate_password
         place = "" if secret is None else secret.place
         return EntraApplication(
